@@ -1,0 +1,1 @@
+"""Wasserstein GANs as trainables: networks, constraints, the training loop and the objective."""
