@@ -1,0 +1,1 @@
+"""Hyperparameter search for Wasserstein GANs with Ray Tune, Optuna and MLflow."""

@@ -1,0 +1,80 @@
+"""What a search needs besides a right file: this machine, and the folder it writes to."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tuner.errors import Fault
+from tuner.spec import ResourceConfig, SearchSpec
+
+
+def num_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def num_gpus() -> int:
+    """NVIDIA GPUs that this process may use, told without loading torch or Ray."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    there = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    return there if visible is None else min(there, len([v for v in visible.split(",") if v]))
+
+
+def machine_faults(resources: ResourceConfig) -> list[Fault]:
+    """A trial that fits no node would be waited for without end."""
+    faults = []
+    for key, needed, there in (
+        ("cpus_per_trial", resources.cpus_per_trial, num_cpus()),
+        ("gpus_per_trial", resources.gpus_per_trial, num_gpus()),
+    ):
+        if needed > there:
+            what = f"must be at most {there}, all that this machine has, got {needed:g}"
+            faults.append(Fault(f"resources.{key}", f"{what}: lower it, or give --address"))
+    return faults
+
+
+def folder_faults(runs_dir: Path) -> list[Fault]:
+    """Whether the folder of all searches can be made and written to."""
+    folder = runs_dir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # tried, since permissions do not tell root
+            return []
+    except OSError as error:
+        what = f"{folder} cannot be written to ({error.strerror}): choose another by --runs-dir"
+        return [Fault("results.runs_dir", what)]
+
+
+def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault]:
+    """A name stands for one search: a new one needs a new name, an old one its old file."""
+    saved = runs_dir / spec.name / "spec.yaml"
+    if not saved.exists():
+        return []
+    if not resume:
+        what = f"{saved.parent} already holds a search: go on with it by adding --resume"
+        return [Fault("name", f"{what}, or start another by --name")]
+    was, now = _flat(yaml.safe_load(saved.read_text("utf-8"))), _flat(spec.resolved())
+    return [
+        Fault(
+            key,
+            f"was {was.get(key)!r} when this search began, is now {now.get(key)!r}: "
+            "set it back to resume, or start another search by --name",
+        )
+        for key in sorted(was.keys() | now.keys())
+        if was.get(key) != now.get(key) and key != "results.runs_dir"
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,89 @@
+"""What is wrong with a search space, in words: the rule, the value and the way out."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tuner.errors import Fault
+
+#: Dotted keys that may be searched have a union's tag in pydantic's location, after the field.
+_SEARCHABLE = ("networks", "training")
+
+_BOUNDS = {
+    "greater_than": ("gt", "above"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "below"),
+    "less_than_equal": ("le", "at most"),
+}
+_TYPES = {
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+    "finite_number": "must be a finite number",
+    "model_type": "must be a mapping of keys to values",
+    "model_attributes_type": "must be a mapping of keys to values",
+    "dict_type": "must be a mapping of keys to values",
+    "string_too_short": "must not be empty",
+}
+
+
+def describe(
+    error: Mapping[str, Any], location: Sequence[Any], known: Mapping[str, Sequence[str]]
+) -> Fault:
+    """One of pydantic's errors as a fault.
+
+    Args:
+        error: An item of ``ValidationError.errors()``.
+        location: Keys and list indices down to the value, tags of unions included.
+        known: The fields of every section.
+    """
+    path = [str(part) for part in location]
+    if path[0] in _SEARCHABLE and len(path) > 2:
+        del path[2]
+    where, value, kind = ".".join(path), error["input"], error["type"]
+    context = error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return Fault(where, unknown_key(path, known))
+    if kind == "missing":
+        return Fault(where, "is required: give it")
+    if kind in ("literal_error", "union_tag_invalid"):
+        return Fault(where, _one_of(error, value))
+    if kind in _BOUNDS:
+        name, word = _BOUNDS[kind]
+        return Fault(where, f"must be {word} {context[name]}, got {value!r}")
+    if kind in _TYPES:
+        return Fault(where, f"{_TYPES[kind]}, got {_shown(value)}")
+    if kind == "string_pattern_mismatch":
+        rule = "must be letters, digits, '.', '_' and '-', and start with a letter or digit"
+        return Fault(where, f"{rule}, got {value!r}")
+    return Fault(where, error["msg"].removeprefix("Value error, "))
+
+
+def unknown_key(path: Sequence[str], known: Mapping[str, Sequence[str]]) -> str:
+    """Say that there is no such key, and which one was probably meant."""
+    key, section = path[-1], path[0]
+    siblings = list(known) if len(path) == 1 else list(known.get(section, ()))
+    if len(path) > 2:
+        siblings = ["low", "high", "log", "choice"]
+    elsewhere = [f"{other}.{key}" for other in known if other != section and key in known[other]]
+    near = elsewhere or difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
+    if near:
+        return f"no such key; did you mean {near[0]}?"
+    return f"no such key; known here: {', '.join(siblings)}"
+
+
+def _one_of(error: Mapping[str, Any], value: Any) -> str:
+    if error["type"] == "union_tag_invalid":
+        return f"has no order to take a range from: list values with choice, got {_shown(value)}"
+    options = error["ctx"]["expected"].replace("'", "")
+    near = difflib.get_close_matches(str(value), options.replace(" or ", ", ").split(", "), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"must be {options}, got {_shown(value)}{hint}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

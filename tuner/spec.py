@@ -1,0 +1,393 @@
+"""A search space file, from YAML to frozen data, without torch or Ray.
+
+``read(path)`` gives a :class:`SearchSpec` or raises :class:`~tuner.errors.BadInput` with every
+fault at once.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import (
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from trainables.config import (
+    APPLIES_WHEN,
+    PUBLISHED,
+    WHERE_THEY_APPLY,
+    DataConfig,
+    Frozen,
+    NetworkConfig,
+    ObjectiveConfig,
+    Real,
+    TrainingConfig,
+    TrialConfig,
+    Whole,
+)
+from tuner import yaml_file
+from tuner.domains import Choice, Domain, Range, grid, searchable
+from tuner.errors import BadInput, Fault
+from tuner.faults import describe, unknown_key
+
+Name = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Text = Annotated[str, StringConstraints(strict=True, min_length=1)]
+Steps = Annotated[Whole, Field(ge=1, le=1_000_000_000)]
+
+#: More points than this and a grid is not something to be run to its end.
+MAX_GRID_POINTS = 100_000
+
+SearchableNetworks = searchable(NetworkConfig, "The networks; every value may be searched.")
+SearchableTraining = searchable(TrainingConfig, "The training; every value may be searched.")
+
+
+class SearchConfig(Frozen):
+    """How many trials, and who proposes them."""
+
+    num_trials: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Trials to run; may be left out under a time budget or a grid."
+    )
+    time_budget_s: Annotated[Real, Field(gt=0)] | None = Field(
+        default=None,
+        description="Seconds after which trials end at their next report and none starts.",
+    )
+    sampler: Literal["tpe", "random", "gp", "cmaes", "grid"] = Field(
+        default="tpe", description="Optuna's sampler; grid tries every point of a finite space."
+    )
+    seed: Whole = Field(
+        default=0, ge=0, lt=2**32, description="Seed of the sampler and of every trial."
+    )
+    max_concurrent_trials: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None, description="At most so many trials at a time; all that fit, if left out."
+    )
+
+
+class AshaConfig(Frozen):
+    """Asynchronous successive halving (Li et al. 2020), in generator steps."""
+
+    grace_generator_steps: Steps = Field(default=250, description="The first rung.")
+    max_generator_steps: Steps = Field(
+        default=4000, description="The last rung: the trial is complete."
+    )
+    reduction_factor: Whole = Field(
+        default=4, ge=2, le=1000, description="A rung lets the best 1/reduction_factor pass."
+    )
+    brackets: Whole = Field(
+        default=1, ge=1, le=20, description="Ladders; each one's first rung is the next rung up."
+    )
+
+    @model_validator(mode="after")
+    def _makes_rungs(self) -> "AshaConfig":
+        if self.grace_generator_steps >= self.max_generator_steps:
+            raise ValueError(
+                "grace_generator_steps must be below max_generator_steps, or there is no rung to "
+                f"stop a trial at, got {self.grace_generator_steps} and "
+                f"{self.max_generator_steps}: lower the one or raise the other"
+            )
+        if self.brackets > len(self.rungs) - 1:
+            raise ValueError(
+                f"brackets must be at most {len(self.rungs) - 1}, the number of rungs before the "
+                f"last, got {self.brackets}: lower it, or lower grace_generator_steps"
+            )
+        return self
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Generator steps at which every trial is scored; the last one completes it."""
+        rungs = [self.grace_generator_steps]
+        while (above := rungs[-1] * self.reduction_factor) < self.max_generator_steps:
+            rungs.append(above)
+        return (*rungs, self.max_generator_steps)
+
+
+class ResourceConfig(Frozen):
+    """What one trial takes of the cluster."""
+
+    cpus_per_trial: Real = Field(default=1.0, gt=0, description="CPUs; also the trial's threads.")
+    gpus_per_trial: Real = Field(
+        default=0.0,
+        ge=0,
+        description="GPUs; a fraction such as 0.25 shares one, above 1 whole ones.",
+    )
+    retries_per_trial: Whole = Field(
+        default=2, ge=0, le=1000, description="Restarts from its last checkpoint after a crash."
+    )
+
+    @field_validator("cpus_per_trial", "gpus_per_trial")
+    @classmethod
+    def _is_whole_above_one(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(f"must be whole above 1, got {value}: give {round(value)}")
+        return value
+
+
+class ReportingConfig(Frozen):
+    """How often a trial reports and saves itself between rungs."""
+
+    report_every_generator_steps: Steps = Field(default=50, description="Cheap training metrics.")
+    checkpoint_every_generator_steps: Steps = Field(
+        default=500, description="Besides the checkpoint at every rung."
+    )
+
+
+class ResultsConfig(Frozen):
+    """Where a search leaves what it found."""
+
+    runs_dir: Text = Field(
+        default="runs", description="The folder of all searches; --runs-dir wins."
+    )
+
+
+class MlflowConfig(Frozen):
+    """Where the trials are recorded."""
+
+    tracking_uri: Text | None = Field(
+        default=None,
+        description="An MLflow tracking URI; RUNS_DIR/mlflow.db (SQLite), if left out.",
+    )
+    experiment: Text = Field(default="wgan", description="The MLflow experiment.")
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _holds_no_password(cls, uri: str | None) -> str | None:
+        if uri is not None and urlsplit(uri).password is not None:
+            raise ValueError(
+                "must not hold a password, which would be written into spec.yaml: set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+            )
+        return uri
+
+
+class SearchSpec(Frozen):
+    """A search, resolved: every default filled in, every searched value a domain."""
+
+    name: Name
+    data: DataConfig = DataConfig()
+    networks: SearchableNetworks = SearchableNetworks()  # type: ignore[valid-type]
+    training: SearchableTraining = SearchableTraining()  # type: ignore[valid-type]
+    objective: ObjectiveConfig = ObjectiveConfig()
+    search: SearchConfig = SearchConfig()
+    asha: AshaConfig = AshaConfig()
+    resources: ResourceConfig = ResourceConfig()
+    reporting: ReportingConfig = ReportingConfig()
+    results: ResultsConfig = ResultsConfig()
+    mlflow: MlflowConfig = MlflowConfig()
+
+    @property
+    def num_trials(self) -> int | None:
+        """Trials that the search asks for; ``None`` where only its time budget ends it."""
+        limits = [self.search.num_trials] if self.search.num_trials else []
+        if self.search.sampler == "grid":
+            limits.append(sum(1 for _ in self.grid_points()))
+        return min(limits, default=None)
+
+    @property
+    def domains(self) -> dict[str, Domain]:
+        """The searched values by dotted key, parents before what depends on them."""
+        return {key: v for key, v in self._searchable() if isinstance(v, Range | Choice)}
+
+    def _searchable(self) -> Iterator[tuple[str, Any]]:
+        for section in ("networks", "training"):
+            model = getattr(self, section)
+            for field in type(model).model_fields:
+                yield f"{section}.{field}", getattr(model, field)
+
+    def choose(self, pick: Callable[[str, Domain], Any]) -> dict[str, dict[str, Any]]:
+        """Fix every value, asking ``pick(key, domain)`` for those that are searched and apply.
+
+        Define-by-run: what ``constraint`` was picked decides whether ``gp_weight`` is asked for.
+        """
+        chosen: dict[str, dict[str, Any]] = {"networks": {}, "training": {}}
+        for key, value in self._searchable():
+            section, field = key.split(".")
+            parent, values = APPLIES_WHEN.get(field, (None, ()))
+            if value is None or (parent and chosen[section][parent] not in values):
+                continue
+            chosen[section][field] = (
+                pick(key, value) if isinstance(value, Range | Choice) else value
+            )
+        return chosen
+
+    def trial_config(self, chosen: Mapping[str, Any], seed: int) -> TrialConfig:
+        """The full configuration of a trial with the values of :meth:`choose`."""
+        fixed = {"data": self.data, "objective": self.objective, "seed": seed}
+        return TrialConfig.model_validate({**fixed, **chosen})
+
+    def grid_points(self) -> Iterator[dict[str, Any]]:
+        """Every distinct point of a finite space: searched values by dotted key, that apply."""
+        domains = self.domains
+        axes = [grid(domain) or () for domain in domains.values()]
+        seen = set()
+        for values in itertools.product(*axes):
+            point = dict(zip(domains, values, strict=True))
+            asked: dict[str, Any] = {}
+
+            def pick(key: str, _: Domain, point: Any = point, asked: Any = asked) -> Any:
+                return asked.setdefault(key, point[key])
+
+            self.choose(pick)
+            if (mark := tuple(asked.items())) not in seen:
+                seen.add(mark)
+                yield asked
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain data that reads back as this search."""
+        return {
+            key: {k: v for k, v in value.items() if v is not None}
+            if isinstance(value, dict)
+            else value
+            for key, value in self.model_dump(mode="json").items()
+        }
+
+    def to_yaml(self) -> str:
+        """The resolved search as a search space file."""
+        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
+    """Read and check a search space file.
+
+    Args:
+        path: The YAML file.
+        overrides: ``dotted.key=value`` texts that replace what the file says.
+
+    Raises:
+        BadInput: with every fault found.
+    """
+    document, faults = yaml_file.load(path, overrides)
+    spec, more = check(document)
+    if spec is None or faults:
+        raise BadInput(str(path), [*faults, *more])
+    return spec
+
+
+#: Every section with its fields; ``name`` stands alone.
+KNOWN: Mapping[str, tuple[str, ...]] = {
+    key: tuple(getattr(field.annotation, "model_fields", ()))
+    for key, field in SearchSpec.model_fields.items()
+}
+
+
+_SECTIONS: Mapping[str, TypeAdapter[Any]] = {
+    key: TypeAdapter[Any](Name if key == "name" else field.annotation or Any)
+    for key, field in SearchSpec.model_fields.items()
+}
+
+
+def check(document: Mapping[str, Any]) -> tuple[SearchSpec | None, list[Fault]]:
+    """Check plain data; a search and no faults, or no search and all of its faults."""
+    sections, faults = check_sections(document)
+    return (None if faults else SearchSpec.model_construct(**sections)), faults
+
+
+def check_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """The sections that are right, each by itself, and the faults of all the others."""
+    sections: dict[str, Any] = {}
+    faults = [
+        Fault(str(key), unknown_key([str(key)], KNOWN)) for key in document if key not in KNOWN
+    ]
+    if document.get("name") is None:
+        faults.append(Fault("name", "is required: it names the search's folder"))
+    for key, field in SearchSpec.model_fields.items():
+        given = document.get(key)
+        if given is None:  # a section left out, or all of whose keys are commented out
+            sections |= {} if field.is_required() else {key: field.default}
+            continue
+        try:
+            sections[key] = _SECTIONS[key].validate_python(given)
+        except ValidationError as error:
+            errors = error.errors(include_url=False)
+            faults += [describe(e, (key, *e["loc"]), KNOWN) for e in errors]
+            if key == "training" and isinstance(given, Mapping):
+                broken = {str(e["loc"][0]) for e in errors if e["loc"]}
+                rest = {k: v for k, v in given.items() if k not in broken}
+                faults += _resolve_training(SearchableTraining.model_validate(rest), broken)[1]
+    if "training" in sections:
+        sections["training"], more = _resolve_training(sections["training"])
+        faults += more
+    return sections, faults + _check_search(sections)
+
+
+def _possible(value: Any) -> tuple[Any, ...]:
+    return value.choice if isinstance(value, Choice) else (value,)
+
+
+def _resolve_training(given: Any, broken: Collection[str] = ()) -> tuple[Any, list[Fault]]:
+    """Fill in what the constraint's paper publishes; refuse what cannot apply.
+
+    ``broken`` keys have faults of their own: nothing is concluded from them.
+    """
+    values = {field: getattr(given, field) for field in given.model_fields_set}
+    values.setdefault("constraint", "gradient_penalty")
+    faults = []
+    for field in PUBLISHED["clip"]:
+        if field in values:
+            continue
+        published = {c: PUBLISHED[c][field] for c in _possible(values["constraint"])}
+        values[field] = next(iter(published.values()))
+        if len(set(published.values())) > 1 and field not in broken:
+            by = ", ".join(f"{value} under {c}" for c, value in published.items())
+            what = f"has no one default while constraint is searched ({by}): give it"
+            faults.append(Fault(f"training.{field}", what))
+    for field, (parent, applies) in APPLIES_WHEN.items():
+        possible = _possible(values[parent])
+        if any(value in applies for value in possible):
+            values.setdefault(field, WHERE_THEY_APPLY[field])
+        elif field in values and parent not in broken:
+            was = " or ".join(map(str, possible))
+            way_out = f"leave {field} out, or set {parent} to {' or '.join(applies)}"
+            faults.append(
+                Fault(f"training.{field}", f"has no effect when {parent} is {was}: {way_out}")
+            )
+    return type(given).model_validate({**_defaults(), **values}), faults
+
+
+def _defaults() -> dict[str, Any]:
+    """Defaults that are the same under every constraint."""
+    fields = TrainingConfig.model_fields
+    return {field: fields[field].default for field in fields if field not in APPLIES_WHEN}
+
+
+def _check_search(sections: Mapping[str, Any]) -> list[Fault]:
+    """What one section says of another."""
+    faults = []
+    search = sections.get("search")
+    if search and search.sampler == "grid":
+        faults += _check_grid(sections)
+    elif search and search.num_trials is None and search.time_budget_s is None:
+        faults.append(
+            Fault("search", "needs num_trials or time_budget_s, got neither: give one or both")
+        )
+    return faults
+
+
+def _check_grid(sections: Mapping[str, Any]) -> list[Fault]:
+    points, faults = 1, []
+    for section in ("networks", "training"):
+        for field, value in sections.get(section, ()):
+            if not isinstance(value, Range | Choice):
+                continue
+            if (axis := grid(value)) is None:
+                what = "is a range of real numbers, and a grid needs a finite space: "
+                way_out = "list its values with choice, or take another search.sampler"
+                faults.append(Fault(f"{section}.{field}", what + way_out))
+            points *= len(axis or (0,))
+    if points > MAX_GRID_POINTS:
+        what = f"grid must have at most {MAX_GRID_POINTS:,} points, got {points:,}"
+        faults.append(Fault("search.sampler", f"{what}: narrow the space, or take random"))
+    return faults
+
+
+def largest_budget_generator_steps(spec: SearchSpec) -> float:
+    """Generator steps of all trials if none is stopped early; infinite without ``num_trials``."""
+    trials = spec.num_trials
+    return math.inf if trials is None else trials * spec.asha.max_generator_steps

@@ -1,0 +1,107 @@
+"""A YAML file to plain data: safely, with duplicate keys refused and overrides applied."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tuner.errors import BadInput, Fault
+
+#: A search space is a page of text; anything much larger was given by mistake.
+MAX_BYTES = 1_000_000
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], list[Fault]]:
+    """The file's mapping with ``dotted.key=value`` overrides applied, and what is wrong with it.
+
+    Raises:
+        BadInput: where there is no mapping to go on with.
+    """
+    try:
+        text = _text(path)
+        duplicates = _duplicate_keys(text)
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(str(path), [_broken(error)]) from error
+    except (RecursionError, ValueError) as error:
+        what = f"cannot be read as YAML ({error}): mend it"
+        raise BadInput(str(path), [Fault("", what)]) from error
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        what = f"must be a mapping of keys to values, got {type(document).__name__}"
+        raise BadInput(str(path), [Fault("", f"{what}: see search_spaces/gp.yaml")])
+    faults = [*duplicates, *(f for text in overrides for f in _override(document, text))]
+    return document, faults
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            size = path.stat().st_size
+            what = f"must be at most {MAX_BYTES:,} bytes, got {size:,}: is it a search space?"
+            raise BadInput(str(path), [Fault("", what)])
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        there = f"; in {path.parent} there are {', '.join(near[:9])}" if near else ""
+        raise BadInput(str(path), [Fault("", f"no such file{there}")]) from None
+    except UnicodeDecodeError:
+        raise BadInput(str(path), [Fault("", "is not UTF-8 text: save it as UTF-8")]) from None
+    except OSError as error:
+        raise BadInput(str(path), [Fault("", f"cannot be read: {error.strerror}")]) from None
+
+
+def _broken(error: yaml.YAMLError) -> Fault:
+    mark = getattr(error, "problem_mark", None)
+    where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    problem = getattr(error, "problem", None) or str(error).replace("\n", " ")
+    return Fault(where, f"is not YAML: {problem}; check the indentation, brackets and quotes there")
+
+
+def _duplicate_keys(text: str) -> list[Fault]:
+    """Keys given twice: ``safe_load`` would silently keep the last one."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    faults = []
+    for prefix, mapping in _mappings(root, (), set()) if root else ():
+        lines: dict[str, int] = {}
+        for key, _ in mapping.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key.value, str):
+                continue
+            if key.value in lines:
+                what = f"is given twice, on lines {lines[key.value]} and {line}: keep one"
+                faults.append(Fault(".".join((*prefix, key.value)), what))
+            lines[key.value] = line
+    return faults
+
+
+def _mappings(
+    node: yaml.Node, prefix: tuple[str, ...], seen: set[int]
+) -> Iterator[tuple[tuple[str, ...], yaml.MappingNode]]:
+    if id(node) in seen:  # an alias may point at its own parent
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        yield prefix, node
+        for key, value in node.value:
+            yield from _mappings(value, (*prefix, str(key.value)), seen)
+
+
+def _override(document: dict[str, Any], text: str) -> list[Fault]:
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        return [Fault("--set", f"must read dotted.key=value, got {text!r}")]
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return [Fault(f"--set {key}", f"value must be YAML, got {value!r}: quote it")]
+    inner = document
+    for part in parts[:-1]:
+        below = inner.get(part)
+        inner[part] = below = dict(below) if isinstance(below, dict) else {}
+        inner = below
+    inner[parts[-1]] = parsed
+    return []
