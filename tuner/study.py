@@ -1,0 +1,241 @@
+"""The trials of a search as an Optuna study: the one durable record of what was run.
+
+This file alone knows Optuna. The study lives in an append-only journal, one line per event,
+written through before the search goes on, so that a search killed at any moment knows on its
+return which trials ended, how, and where the others stood.
+"""
+
+import logging
+import uuid
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from trainables.config import TrialConfig
+from tuner.domains import Choice, Domain, is_integer
+from tuner.spec import SearchSpec
+
+Status = Literal["completed", "stopped", "diverged", "failed"]
+
+#: What a diverged trial is said to have scored where no trial has a score yet to be worse than.
+_WORST_SCORE = 10.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is known of a trial. ``status`` is ``None`` until it ends.
+
+    ``scores`` are the independent critic's estimates by generator step; ``metrics`` the last
+    report; ``checkpoint`` the path of the last one saved.
+    """
+
+    number: int
+    config: TrialConfig
+    params: Mapping[str, Any]
+    scores: Mapping[int, float]
+    status: Status | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    message: str | None = None
+    checkpoint: str | None = None
+
+    @property
+    def trial_id(self) -> str:
+        """The number as everybody outside shows it."""
+        return f"{self.number:05d}"
+
+    def with_metrics(self, metrics: Mapping[str, float]) -> "Trial":
+        """The same trial with another last report."""
+        return replace(self, metrics=metrics)
+
+    @property
+    def w1(self) -> float | None:
+        """The last rung's score."""
+        return self.scores[max(self.scores)] if self.scores else None
+
+    @property
+    def generator_steps(self) -> int:
+        """Steps trained, as last reported."""
+        return int(self.metrics.get("generator_steps", 0))
+
+
+def _sampler(spec: SearchSpec, number: int) -> optuna.samplers.BaseSampler:
+    """A sampler whose proposal depends on the seed, the trial's number and the study alone.
+
+    One made anew for each trial carries no hidden state that a resumed search would lack.
+    """
+    seed = int(np.random.SeedSequence([spec.search.seed, number, 1]).generate_state(1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match spec.search.sampler:
+            case "tpe":
+                # `group` splits a conditional space into parts that are always asked for
+                # together; a running trial counts as a poor one, so that workers spread out.
+                return optuna.samplers.TPESampler(
+                    seed=seed, multivariate=True, group=True, constant_liar=True
+                )
+            case "gp":
+                return optuna.samplers.GPSampler(seed=seed)
+            case "cmaes":
+                return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+            case _:  # the grid is enqueued point by point
+                return optuna.samplers.RandomSampler(seed=seed)
+
+
+class Study:
+    """Proposes trials, and keeps what became of them in ``RUN/study.log``."""
+
+    def __init__(self, path: Path, spec: SearchSpec) -> None:
+        """Open the study at ``path``, or make it; a line that a crash cut short is dropped."""
+        optuna.logging.set_verbosity(logging.ERROR)
+        _mend(path)
+        backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
+        self._storage = JournalStorage(backend)
+        self._study = optuna.create_study(
+            storage=self._storage, study_name=spec.name, direction="minimize", load_if_exists=True
+        )
+        self._spec = spec
+        self._grid = list(spec.grid_points()) if spec.search.sampler == "grid" else None
+        self._num_trials = spec.num_trials
+        self._ids: dict[int, int] = {}
+        self._finish_interrupted_endings()
+
+    def ask(self) -> Trial | None:
+        """Propose the next trial, or ``None`` where the search has asked for its last one."""
+        asked = sum(1 for t in self._frozen() if "config" in t.user_attrs)
+        if self._num_trials is not None and asked >= self._num_trials:
+            return None
+        spec, number = self._spec, len(self._frozen())
+        if self._grid is not None:
+            self._study.enqueue_trial(self._grid[asked])
+        self._study.sampler = _sampler(spec, number)
+        trial = self._study.ask()
+        chosen = spec.choose(lambda key, domain: _pick(trial, key, domain))
+        seed = int(np.random.SeedSequence([spec.search.seed, trial.number]).generate_state(1)[0])
+        config = spec.trial_config(chosen, seed)
+        # Last, and in one line: a trial without it was cut short before it was proposed.
+        trial.set_user_attr("config", config.model_dump(mode="json"))
+        return Trial(trial.number, config, trial.params, {})
+
+    def score(self, number: int, generator_steps: int, w1: float) -> None:
+        """Record that a trial passed a rung with this score; again is the same as once."""
+        trial_id = self._id(number)
+        if generator_steps not in self._storage.get_trial(trial_id).intermediate_values:
+            self._storage.set_trial_intermediate_value(trial_id, generator_steps, w1)
+
+    def save(self, number: int, checkpoint: str) -> None:
+        """Record where a trial's last whole checkpoint is."""
+        self._storage.set_trial_user_attr(self._id(number), "checkpoint", checkpoint)
+
+    def end(
+        self,
+        number: int,
+        status: Status,
+        metrics: Mapping[str, float],
+        w1: float | None,
+        message: str | None = None,
+    ) -> None:
+        """Record how a trial ended, and teach the sampler what there is to learn from it."""
+        ending = {"status": status, "metrics": dict(metrics), "w1": w1, "message": message}
+        # The line that decides: what follows from it is made up for when the study is opened.
+        self._storage.set_trial_user_attr(self._id(number), "ending", ending)
+        self._tell(number, ending)
+
+    def trials(self) -> list[Trial]:
+        """Every trial that was proposed, by number."""
+        return [_trial(t) for t in self._frozen() if "config" in t.user_attrs]
+
+    def trial(self, number: int) -> Trial:
+        """What is known of one trial."""
+        return _trial(self._storage.get_trial(self._id(number)))
+
+    @property
+    def search_id(self) -> str:
+        """What tells this search from an earlier one of the same name."""
+        if "search_id" not in self._study.user_attrs:
+            self._study.set_user_attr("search_id", uuid.uuid4().hex)
+        return str(self._study.user_attrs["search_id"])
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that the search has run, over all of its sittings."""
+        return float(self._study.user_attrs.get("elapsed_s", 0.0))
+
+    def set_elapsed(self, seconds: float) -> None:
+        """Record the seconds that the search has run."""
+        self._study.set_user_attr("elapsed_s", seconds)
+
+    def _frozen(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _id(self, number: int) -> int:
+        if number not in self._ids:
+            study_id = self._storage.get_study_id_from_name(self._study.study_name)
+            self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(
+                study_id, number
+            )
+        return self._ids[number]
+
+    def _tell(self, number: int, ending: Mapping[str, Any]) -> None:
+        """A stopped trial is PRUNED at its last rung; a diverged one scored worse than all."""
+        status, w1 = ending["status"], ending["w1"]
+        if w1 is not None:
+            self.score(number, int(ending["metrics"]["generator_steps"]), w1)
+        if status == "completed":
+            self._study.tell(number, w1)
+        elif status == "stopped":
+            self._study.tell(number, state=TrialState.PRUNED)
+        elif status == "failed":
+            self._study.tell(number, state=TrialState.FAIL)
+        else:
+            scores = [v for t in self._frozen() for v in t.intermediate_values.values()]
+            self._study.tell(number, 2 * max(scores, default=_WORST_SCORE))
+
+    def _finish_interrupted_endings(self) -> None:
+        for trial in self._frozen():
+            if trial.state == TrialState.RUNNING:
+                if "config" not in trial.user_attrs:
+                    self._study.tell(trial.number, state=TrialState.FAIL)
+                elif "ending" in trial.user_attrs:
+                    self._tell(trial.number, trial.user_attrs["ending"])
+
+
+def _pick(trial: optuna.Trial, key: str, domain: Domain) -> Any:
+    if isinstance(domain, Choice):
+        return trial.suggest_categorical(key, domain.choice)
+    suggest = trial.suggest_int if is_integer(domain) else trial.suggest_float
+    return suggest(key, domain.low, domain.high, log=domain.log)
+
+
+def _trial(frozen: FrozenTrial) -> Trial:
+    attrs = frozen.user_attrs
+    ending = attrs.get("ending", {})
+    return Trial(
+        number=frozen.number,
+        config=TrialConfig.model_validate(attrs["config"]),
+        params=frozen.params,
+        scores=frozen.intermediate_values,
+        status=ending.get("status"),
+        metrics=ending.get("metrics", {}),
+        message=ending.get("message"),
+        checkpoint=attrs.get("checkpoint"),
+    )
+
+
+def _mend(path: Path) -> None:
+    """Drop a last line without its end: it was never acknowledged, so nothing stands on it."""
+    # The search's folder is locked by now, so a journal lock is one that a crash left behind.
+    path.with_name(path.name + ".lock").unlink(missing_ok=True)
+    if path.exists():
+        whole = path.read_bytes()
+        end = whole.rfind(b"\n") + 1
+        if end < len(whole):
+            with path.open("r+b") as file:
+                file.truncate(end)
