@@ -1,0 +1,167 @@
+"""One trial from its first step to its last rung: train, be scored, report; no Ray here."""
+
+import bisect
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainables.config import Frozen, TrialConfig, Whole
+from trainables.data import Data
+from trainables.objective import score
+from trainables.pictures import NUM_POINTS, save_samples
+from trainables.training import TrainState, train
+
+#: Generator steps after which a trial is first looked at: a hopeless one should not hold its slot
+#: until the first regular report.
+FIRST_LOOK_GENERATOR_STEPS = 10
+
+
+class Schedule(Frozen):
+    """When a trial is scored, reports and saves itself, in generator steps."""
+
+    rungs: tuple[Whole, ...]
+    report_every_generator_steps: Whole
+    checkpoint_every_generator_steps: Whole
+
+    def report_at(self) -> list[int]:
+        """Every step at which the trial reports, in order: the rungs, and regularly between."""
+        last = self.rungs[-1]
+        regular = set(
+            range(self.report_every_generator_steps, last, self.report_every_generator_steps)
+        )
+        saves = set(
+            range(
+                self.checkpoint_every_generator_steps, last, self.checkpoint_every_generator_steps
+            )
+        )
+        first = {FIRST_LOOK_GENERATOR_STEPS} if last > FIRST_LOOK_GENERATOR_STEPS else set()
+        return sorted(regular | saves | first | set(self.rungs))
+
+    def saves_at(self, generator_steps: int) -> bool:
+        """Whether the trial checkpoints at this step."""
+        at_rung = self.rungs[bisect.bisect_left(self.rungs, generator_steps)] == generator_steps
+        return at_rung or generator_steps % self.checkpoint_every_generator_steps == 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a trial says at a step.
+
+    ``metrics`` are plain floats; ``w1`` is among them at rungs only, and ``diverged`` is 1.0 in
+    the last report of a trial that diverged. ``save`` writes a checkpoint into a folder, and is
+    ``None`` where none is due.
+    """
+
+    metrics: dict[str, float]
+    save: Callable[[Path], None] | None
+
+
+def run(
+    config: TrialConfig,
+    data: Data,
+    schedule: Schedule,
+    device: torch.device,
+    checkpoint: Path | None = None,
+) -> Iterator[Report]:
+    """Train a trial, scoring it at exactly the schedule's rungs.
+
+    Args:
+        config: The trial.
+        data: The trial trains on ``data.train``; the other parts are the objective's alone.
+        schedule: When to score, report and save.
+        device: Where to train.
+        checkpoint: A folder that an earlier report's ``save`` wrote: go on from there. A trial
+            saved at a rung says that rung's report again, in case nobody heard it.
+    """
+    real, fit, read = (
+        torch.from_numpy(part).to(device) for part in (data.train, data.fit, data.read)
+    )
+    state = TrainState.create(config, data.sample_shape, device)
+    last_metrics: dict[str, float] = {}
+    if checkpoint is not None:
+        saved = torch.load(checkpoint / "state.pt", map_location=device, weights_only=True)
+        state.load_state_dict(saved["state"])
+        last_metrics = saved["metrics"]
+        if "w1" in last_metrics:
+            yield Report(last_metrics, None)
+    for measurement in train(state, config.training, real, schedule.report_at()):
+        metrics = measurement.as_floats()
+        steps = measurement.generator_steps
+        if not measurement.diverged and steps in schedule.rungs:
+            metrics |= _score(state, config, fit, read)
+        metrics["scoring_seconds"] = state.scoring_seconds
+        diverged = measurement.diverged or not math.isfinite(metrics.get("w1", 0.0))
+        metrics["diverged"] = float(diverged)
+        if diverged:
+            metrics.pop("w1", None)
+            yield Report(metrics, None)
+            return
+        yield Report(
+            metrics, _saver(state, config, metrics, read) if schedule.saves_at(steps) else None
+        )
+
+
+def check(config: TrialConfig, data: Data) -> None:
+    """Build a trial's networks and pass one batch through both, on the CPU.
+
+    Raises:
+        ValueError: where a network does not give what training needs.
+    """
+    state = TrainState.create(config, data.sample_shape, torch.device("cpu"))
+    with torch.no_grad():
+        samples = state.generator(torch.randn(2, config.networks.latent_dim))
+        values = state.critic(samples)
+    if tuple(samples.shape) != (2, *data.sample_shape) or tuple(values.shape) != (2,):
+        raise ValueError(
+            f"generator must give [batch, {data.sample_shape}] and critic [batch], "
+            f"got {tuple(samples.shape)} and {tuple(values.shape)}"
+        )
+
+
+def _score(state: TrainState, config: TrialConfig, fit: Tensor, read: Tensor) -> dict[str, float]:
+    started = time.perf_counter()
+    estimate = score(state.generator, config.networks.latent_dim, fit, read, config.objective)
+    state.scoring_seconds += time.perf_counter() - started
+    return {"w1": estimate.w1, "w1_stderr": estimate.w1_stderr, "w1_fit": estimate.w1_fit}
+
+
+def _saver(
+    state: TrainState, config: TrialConfig, metrics: Mapping[str, float], read: Tensor
+) -> Callable[[Path], None]:
+    def save(folder: Path) -> None:
+        torch.save({"state": state.state_dict(), "metrics": dict(metrics)}, folder / "state.pt")
+        if "w1" in metrics:
+            torch.save(
+                generator_file(state, config, tuple(read.shape[1:])), folder / "generator.pt"
+            )
+            save_samples(
+                read[:NUM_POINTS], _samples(state, config, len(read)), folder / "samples.png"
+            )
+
+    return save
+
+
+def _samples(state: TrainState, config: TrialConfig, most: int) -> Tensor:
+    """The same latents at every rung, so that a person sees one sample change."""
+    device = next(state.generator.parameters()).device
+    rng = torch.Generator().manual_seed(0)
+    latents = torch.randn(min(most, NUM_POINTS), config.networks.latent_dim, generator=rng)
+    with torch.no_grad():
+        return state.generator(latents.to(device))
+
+
+def generator_file(
+    state: TrainState, config: TrialConfig, sample_shape: tuple[int, ...]
+) -> dict[str, Any]:
+    """Weights and what is needed to rebuild the network; loads with ``weights_only=True``."""
+    return {
+        "state_dict": {k: v.cpu() for k, v in state.generator.state_dict().items()},
+        "networks": config.networks.model_dump(mode="json"),
+        "sample_shape": list(sample_shape),
+    }

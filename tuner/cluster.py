@@ -1,0 +1,226 @@
+"""Ray: starts or joins a cluster, and runs trials on it until the search has no more.
+
+This file alone in this package knows Ray, with the scheduler.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import BadInput, Fault
+from tuner.spec import ResourceConfig
+
+if TYPE_CHECKING:
+    from trainables.data import Data
+    from tuner.record import Record
+
+#: Read when Ray is imported or started.
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
+    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry from what we start
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asks for no GPU sees none
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record keeps the reports
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: Ray's loses what is in flight
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # w1 comes at rungs only
+    # Ray gives a stopped trial 2 s to leave before it fails the next one on the same worker.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+    # Ray's own snapshot of the experiment is never read: a resume starts from the study.
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+}
+
+for _name, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune.experiment import Trial as RayTrial  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+from tuner.scheduler import Asha  # noqa: E402
+
+
+@contextmanager
+def connected(address: str | None, resources: ResourceConfig, num_cpus: int) -> Iterator[str]:
+    """Start a local Ray of ``num_cpus``, or join the one at ``address``; yields its dashboard.
+
+    Raises:
+        BadInput: where there is no cluster at the address, or no node that fits a trial; Ray
+            would wait for ever.
+    """
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        options |= {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
+    else:
+        packages = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "trainables")]
+        options |= {"address": address, "runtime_env": {"py_modules": packages}}
+    try:
+        context = ray.init(include_dashboard=True if address is None else None, **options)
+    except ConnectionError as error:
+        what = f"no Ray cluster answers at {address!r}: start one, or leave --address out"
+        raise BadInput("--address", [Fault("", what)]) from error
+    try:
+        _check_capacity(resources)
+        url = context.dashboard_url
+        yield f"http://{url}" if url else "not running"
+    finally:
+        ray.shutdown()
+
+
+def _check_capacity(resources: ResourceConfig) -> None:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
+    if any(n.get("CPU", 0) >= cpus and n.get("GPU", 0) >= gpus for n in nodes):
+        return
+    most = ", ".join(f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes)
+    what = f"no node has {cpus:g} CPUs and {gpus:g} GPUs for a trial; the nodes have {most}"
+    raise BadInput("resources", [Fault("", f"{what}: ask for less per trial")])
+
+
+def run(record: "Record", data: "Data", session: str, interrupted: Event) -> None:
+    """Run trials until the search has no more, its budget is used up, or it is interrupted.
+
+    Args:
+        record: Gives the trials, and is told of all that happens to them.
+        data: Put into Ray's object store once, and shared by all trials.
+        session: Names the folder of this sitting's checkpoints.
+        interrupted: Once set, trials end where they are, to be resumed.
+    """
+    from trainables.wgan import train_wgan
+
+    spec = record.spec
+    resources = {"cpu": spec.resources.cpus_per_trial, "gpu": spec.resources.gpus_per_trial}
+    trainable = tune.with_resources(tune.with_parameters(train_wgan, data=data), resources)
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=_Proposer(record),
+            scheduler=Asha(spec.asha, spec.search.seed, record.trials.values()),
+            num_samples=-1,
+            max_concurrent_trials=spec.search.max_concurrent_trials,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=session,
+            storage_path=str(record.run_dir / "ray"),
+            callbacks=[_Listener(record)],
+            stop=_Stopper(record, interrupted),
+            failure_config=tune.FailureConfig(max_failures=spec.resources.retries_per_trial),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+def _trial_name(trial: RayTrial) -> str:
+    return f"{trial.config['search']}_{trial.config['number']:05d}"
+
+
+class _NotPickled:
+    """Ray pickles what it is given into a snapshot, which nothing here ever reads."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Proposer(_NotPickled, Searcher):
+    """Hands the record's trials to Ray; what became of them the listener says."""
+
+    def __init__(self, record: "Record") -> None:
+        super().__init__(metric="w1", mode="min")
+        self._record = record
+
+    def suggest(self, trial_id: str) -> Any:
+        trial = self._record.next_trial()
+        if trial is None:
+            return Searcher.FINISHED
+        spec = self._record.spec
+        return {
+            "search": spec.name,
+            "number": trial.number,
+            "trial": trial.config.model_dump(mode="json"),
+            "schedule": {"rungs": spec.asha.rungs, **spec.reporting.model_dump()},
+            "threads": max(1, int(spec.resources.cpus_per_trial)),
+            "checkpoint": trial.checkpoint,
+        }
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a search resumes from its study, not from Ray's snapshot")
+
+
+class _Stopper(_NotPickled, tune.Stopper):
+    """Ends trials at their next report once the budget is used up, and all at once on Ctrl-C."""
+
+    def __init__(self, record: "Record", interrupted: Event) -> None:
+        self._record = record
+        self._interrupted = interrupted
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self._record.is_over_budget
+
+    def stop_all(self) -> bool:
+        return self._interrupted.is_set()
+
+
+class _Listener(_NotPickled, tune.Callback):
+    """Tells the record what Ray tells it."""
+
+    def __init__(self, record: "Record") -> None:
+        self._record = record
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[RayTrial],
+        trial: RayTrial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        metrics = _own_metrics(result)
+        self._record.reported(trial.config["number"], metrics, goes_on=not result.get("done"))
+
+    def on_checkpoint(
+        self,
+        iteration: int,
+        trials: list[RayTrial],
+        trial: RayTrial,
+        checkpoint: tune.Checkpoint,
+        **info: Any,
+    ) -> None:
+        self._record.checkpointed(trial.config["number"], Path(checkpoint.path))
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        self._record.ended(trial.config["number"])
+
+    def on_trial_error(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        self._record.ended(trial.config["number"], _last_line(trial.get_error()), failed=True)
+
+
+def _own_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """The floats that a trial reported, without what Ray adds to them."""
+    from ray.tune.result import AUTO_RESULT_KEYS
+
+    own = (k for k, v in result.items() if isinstance(v, float) and k not in AUTO_RESULT_KEYS)
+    return {key: result[key] for key in own}
+
+
+def _last_line(error: Exception | None) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else "ended without a message"

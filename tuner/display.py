@@ -1,0 +1,133 @@
+"""A search as it runs: one screen on a terminal, plain lines elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from tuner.record import Record
+    from tuner.study import Trial
+
+#: On a terminal the screen is drawn so often a second.
+_REFRESH_PER_S = 2
+#: Trials under way that are named on the screen; the others are counted.
+_NAMED = 6
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+class Display:
+    """Shows a record while a search runs."""
+
+    def __init__(self, console: Console, addresses: dict[str, str]) -> None:
+        self._console = console
+        self._addresses = addresses
+
+    @contextmanager
+    def showing(self, record: "Record") -> Iterator[None]:
+        """Show the record until the block ends."""
+        if not self._console.is_terminal:
+            record.on_end = lambda trial: self._console.print(
+                ending_line(record, trial), soft_wrap=True
+            )
+            yield
+            return
+        screen = _Screen(record, self._addresses)
+        with Live(screen, console=self._console, refresh_per_second=_REFRESH_PER_S):
+            yield
+
+
+def ending_line(record: "Record", trial: "Trial") -> str:
+    """One line on a trial that ended, and on where the search stands."""
+    counts = record.counts()
+    ended = counts.total() - counts["running"]
+    score = "" if trial.w1 is None else f", w1 {trial.w1:.4g}"
+    why = f" ({trial.message})" if trial.message else ""
+    best = record.best_so_far
+    so_far = f"; best w1 {best.w1:.4g} (trial {best.trial_id})" if best else ""
+    asked = f"/{record.spec.num_trials}" if record.spec.num_trials else ""
+    return (
+        f"{clock(record.elapsed_s)}  trial {trial.trial_id} {trial.status} at generator step "
+        f"{trial.generator_steps}{score}{why}; {ended}{asked} trials ended{so_far}"
+    )
+
+
+class _Screen:
+    """Draws itself anew from the record each time it is asked."""
+
+    def __init__(self, record: "Record", addresses: dict[str, str]) -> None:
+        self._record = record
+        self._addresses = addresses
+
+    def __rich__(self) -> RenderableType:
+        return Group(_summary(self._record, self._addresses), Text(), _ladder(self._record))
+
+
+def remaining_s(record: "Record") -> float | None:
+    """Seconds that the search will still take, guessed from the trials that ended; or unknown."""
+    guesses = []
+    budget_s = record.spec.search.time_budget_s
+    if budget_s is not None:
+        guesses.append(max(0.0, budget_s - record.elapsed_s))
+    counts = record.counts()
+    ended = counts.total() - counts["running"]
+    if record.spec.num_trials is not None and ended:
+        guesses.append(record.elapsed_s * (record.spec.num_trials - ended) / ended)
+    return min(guesses, default=None)
+
+
+def _summary(record: "Record", addresses: dict[str, str]) -> Table:
+    counts = record.counts()
+    asked = record.spec.num_trials
+    rest_s = remaining_s(record)
+    best = record.best_so_far
+    running = list(record.running.items())
+    speed = sum(metrics.get("generator_steps_per_s", 0.0) for _, metrics in running)
+    statuses = ("completed", "stopped", "diverged", "failed", "running")
+    total = f" of {asked}" if asked else ""
+    rows = {
+        record.spec.name: f"{clock(record.elapsed_s)} elapsed, "
+        + (f"about {clock(rest_s)} left" if rest_s is not None else "time left not known yet"),
+        "trials": f"{counts.total()}{total}: "
+        + ", ".join(f"{counts[status]} {status}" for status in statuses),
+        "best w1": f"{best.w1:.4g}, trial {best.trial_id}" if best else "no trial completed yet",
+        "speed": f"{speed:.0f} generator steps/s over all trials",
+        **addresses,
+        "Ctrl-C": "stops the search, to be resumed",
+    }
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _ladder(record: "Record") -> Table:
+    """The rungs: how many were scored there and how well, and who is on the way to it."""
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    for name in ("rung", "scored", "best w1", "on the way"):
+        table.add_column(name, justify="left" if name == "on the way" else "right")
+    trials = list(record.trials.values())
+    below = 0
+    for rung in record.spec.asha.rungs:
+        scores = [t.scores[rung] for t in trials if rung in t.scores]
+        here = [
+            f"{number:05d} at {int(metrics.get('generator_steps', 0))}"
+            for number, metrics in list(record.running.items())
+            if below <= metrics.get("generator_steps", 0) < rung
+        ]
+        more = f" and {len(here) - _NAMED} more" if len(here) > _NAMED else ""
+        best = f"{min(scores):.4g}" if scores else "-"
+        table.add_row(str(rung), str(len(scores)), best, ", ".join(here[:_NAMED]) + more)
+        below = rung
+    return table

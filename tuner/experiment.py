@@ -1,0 +1,153 @@
+"""One sitting of a search: opens its folder, wires the parts together, leaves the results."""
+
+import fcntl
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+from rich.console import Console
+
+from trainables.data import load
+from tuner import results
+from tuner.display import Display
+from tuner.errors import BadInput, Fault, NothingCompleted
+from tuner.record import Record
+from tuner.spec import SearchSpec
+from tuner.study import Study, Trial
+from tuner.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sitting ended. ``best`` is ``None`` where no trial has completed."""
+
+    interrupted: bool
+    best: Trial | None
+    summary: str
+    mlflow_command: str
+    mlflow_missing: str | None
+
+
+def run(
+    spec: SearchSpec, runs_dir: Path, address: str | None, num_cpus: int, console: Console
+) -> Outcome:
+    """Start a search, or go on with the one in its folder, until it is done or interrupted.
+
+    Args:
+        spec: The search.
+        runs_dir: The folder of all searches.
+        address: A Ray cluster, or ``None`` for one on this machine.
+        num_cpus: CPUs of a cluster that is started here.
+        console: Where progress is shown.
+    """
+    with _own_folder(runs_dir / spec.name) as run_dir, _interruptible() as interrupted:
+        if not (run_dir / "spec.yaml").exists():
+            results.write_atomically(run_dir / "spec.yaml", spec.to_yaml())
+        study = Study(run_dir / "study.log", spec)
+        tracker = _tracker(spec, runs_dir, study.search_id, lambda text: console.print(text))
+        record = Record(run_dir, spec, study, tracker)
+        ended = "failed"
+        try:
+            _run_trials(record, address, num_cpus, interrupted, tracker.ui_command, console)
+            ended = "interrupted" if interrupted.is_set() else "finished"
+        finally:
+            record.close()
+            best = _leave_best(run_dir, study.trials())
+            missing = tracker.close(ended, [p for p in _kept(run_dir) if p.exists()])
+        return Outcome(ended == "interrupted", best, _summary(record), tracker.ui_command, missing)
+
+
+def _run_trials(
+    record: Record,
+    address: str | None,
+    num_cpus: int,
+    interrupted: Event,
+    mlflow: str,
+    console: Console,
+) -> None:
+    data = load(record.spec.data)
+    console.print("starting Ray ..." if address is None else f"joining Ray at {address} ...")
+    from tuner import cluster  # seconds of import, worth an explanation first
+
+    with cluster.connected(address, record.spec.resources, num_cpus) as dashboard:
+        if not interrupted.is_set():
+            with Display(console, {"dashboard": dashboard, "MLflow": mlflow}).showing(record):
+                session = time.strftime("%Y%m%d-%H%M%S")
+                cluster.run(record, data, session, interrupted)
+
+
+@contextmanager
+def _own_folder(run_dir: Path) -> Iterator[Path]:
+    """The search's folder, made and held: two drivers in one would undo each other's work."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            what = f"{run_dir} is in use by a search that is running: wait, or give another --name"
+            raise BadInput("name", [Fault("", what)]) from None
+        yield run_dir
+
+
+@contextmanager
+def _interruptible() -> Iterator[Event]:
+    """An event that the first Ctrl-C (or SIGTERM) sets; the second one is not held back."""
+    interrupted = Event()
+
+    def handle(*_: object) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tracker(
+    spec: SearchSpec, runs_dir: Path, search_id: str, warn: Callable[[str], None]
+) -> Tracker:
+    return Tracker(
+        spec.mlflow.tracking_uri or f"sqlite:///{runs_dir}/mlflow.db",
+        spec.mlflow.experiment,
+        None if spec.mlflow.tracking_uri else (runs_dir / "mlflow-artifacts").as_uri(),
+        spec.name,
+        search_id,
+        params={"seed": spec.search.seed, "sampler": spec.search.sampler},
+        tags={"data": spec.data.dataset, "objective": spec.objective.name},
+        warn=warn,
+    )
+
+
+def _leave_best(run_dir: Path, trials: list[Trial]) -> Trial | None:
+    try:
+        best = results.best(trials)
+    except NothingCompleted:
+        return None
+    results.write_best(run_dir, best)
+    return best
+
+
+def _kept(run_dir: Path) -> list[Path]:
+    names = ("spec.yaml", "trials.csv", "best.yaml", "best/generator.pt", "best/samples.png")
+    return [run_dir / name for name in names]
+
+
+def _summary(record: Record) -> str:
+    counts = record.counts()
+    by_status = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
+    training_s, scoring_s = (
+        sum(t.metrics.get(key, 0.0) for t in record.trials.values())
+        for key in ("training_seconds", "scoring_seconds")
+    )
+    return (
+        f"{sum(counts.values())} trials in {record.elapsed_s:.0f} s: {by_status or 'none'}; "
+        f"{training_s:.0f} s of training, {scoring_s:.0f} s of scoring"
+    )

@@ -1,0 +1,150 @@
+"""Hyperparameter search for Wasserstein GANs: ``python -m tuner.search SPACE.yaml``."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from tuner import checks
+from tuner.errors import BadInput
+from tuner.spec import SearchSpec, check_sections, largest_budget_generator_steps
+from tuner.yaml_file import load
+
+DONE, NOTHING_COMPLETED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = _parser().parse_args(arguments)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    try:
+        spec, runs_dir = _read(args)
+        if args.dry_run:
+            _dry_run(spec, args.address, console)
+            return DONE
+        return _search(spec, runs_dir, args, arguments, console)
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tuner.search",
+        description="Search the hyperparameters of a Wasserstein GAN.",
+        epilog="Exit status: 0 done, 1 no trial completed, 2 bad input, 130 interrupted.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("space", type=Path, metavar="SPACE.yaml", help="the search space")
+    parser.add_argument("--runs-dir", metavar="D", help="the folder of all searches")
+    parser.add_argument("--name", metavar="N", help="the search's name and folder in it")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted search")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, train nothing")
+    parser.add_argument(
+        "--address",
+        metavar="A",
+        default=os.environ.get("RAY_ADDRESS") or None,
+        help="an existing Ray cluster (default: RAY_ADDRESS, else one is started here)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="dotted.key=value",
+        help="replace a value of the file; may be given more than once",
+    )
+    return parser
+
+
+def _read(args: argparse.Namespace) -> tuple[SearchSpec, Path]:
+    """The search as resolved, and the folder of all searches; or every fault at once."""
+    document, faults = load(args.space, args.set)
+    if args.name is not None:
+        document["name"] = args.name
+    if args.runs_dir is not None:
+        document["results"] = {"runs_dir": args.runs_dir}
+    sections, more = check_sections(document)
+    faults += more
+    if "resources" in sections and args.address is None:
+        faults += checks.machine_faults(sections["resources"])
+    if "results" in sections:
+        faults += checks.folder_faults(Path(sections["results"].runs_dir))
+    if not faults:
+        spec = SearchSpec.model_construct(**sections)
+        runs_dir = Path(spec.results.runs_dir).absolute()
+        if not args.dry_run:
+            faults += checks.name_faults(runs_dir, spec, resume=args.resume)
+        if not faults:
+            return spec, runs_dir
+    raise BadInput(str(args.space), faults)
+
+
+def _dry_run(spec: SearchSpec, address: str | None, console: Console) -> None:
+    """Check all that can be checked without training, and say what would be run."""
+    from trainables.data import load as load_data
+    from trainables.trial import check
+    from tuner.domains import Range
+
+    data = load_data(spec.data)
+    first = spec.choose(lambda _, d: d.low if isinstance(d, Range) else d.choice[0])
+    check(spec.trial_config(first, seed=0), data)
+    if address is not None:
+        from tuner import cluster
+
+        with cluster.connected(address, spec.resources, checks.num_cpus()):
+            console.print(f"Ray answers at {address}, and a trial fits its nodes")
+    budget = largest_budget_generator_steps(spec)
+    console.print(spec.to_yaml())
+    console.print(
+        f"data: {len(data.train)} samples to train on, {len(data.fit)} to fit the independent "
+        f"critic and {len(data.read)} to read it, each of shape {data.sample_shape}"
+    )
+    console.print(f"searched: {', '.join(spec.domains) or 'nothing, it is one configuration'}")
+    console.print(f"rungs: {', '.join(map(str, spec.asha.rungs))} generator steps")
+    console.print(f"trials: {spec.num_trials or 'until the time budget is used up'}")
+    console.print(f"largest possible budget: {budget:,} generator steps")
+
+
+def _search(
+    spec: SearchSpec,
+    runs_dir: Path,
+    args: argparse.Namespace,
+    arguments: Sequence[str],
+    console: Console,
+) -> int:
+    from tuner import experiment
+
+    run_dir = runs_dir / spec.name
+    if args.resume and not (run_dir / "spec.yaml").exists():
+        console.print(f"{run_dir} holds no search yet: starting it")
+    trials = f"{spec.num_trials} trials" if spec.num_trials else "trials"
+    rungs = ", ".join(map(str, spec.asha.rungs))
+    console.print(f"{spec.name}: {trials}, rungs at {rungs} generator steps, into {run_dir}")
+    outcome = experiment.run(spec, runs_dir, args.address, checks.num_cpus(), console)
+    console.print(outcome.summary)
+    if outcome.best is not None:
+        best = outcome.best
+        console.print(f"best: trial {best.trial_id}, w1 {best.w1:.4g}: {run_dir / 'best.yaml'}")
+    if outcome.mlflow_missing is not None:
+        console.print(outcome.mlflow_missing)
+    if outcome.interrupted:
+        again = [argument for argument in arguments if argument != "--resume"]
+        command = shlex.join(["python", "-m", "tuner.search", *again, "--resume"])
+        console.print(f"interrupted; go on with: {command}")
+        return INTERRUPTED
+    if outcome.best is None:
+        print(f"no trial completed: see {run_dir / 'trials.csv'}", file=sys.stderr)
+    console.print(f"compare the trials in MLflow: {outcome.mlflow_command}")
+    return DONE if outcome.best is not None else NOTHING_COMPLETED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
