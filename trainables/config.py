@@ -174,7 +174,7 @@ class ObjectiveConfig(Frozen):
         "rung on held-out data, the same for every trial.",
     )
     critic_steps: Whole = Field(
-        default=100,
+        default=150,
         ge=1,
         le=100_000,
         description="Steps that the independent critic trains at each rung.",
