@@ -79,7 +79,16 @@ def _check_capacity(resources: ResourceConfig) -> None:
     raise BadInput("resources", [Fault("", f"{what}: ask for less per trial")])
 
 
-def run(record: "Record", data: "Data", session: str, interrupted: Event) -> None:
+def num_slots(resources: ResourceConfig) -> int:
+    """Trials that fit the cluster at a time, as it now is."""
+    there = ray.cluster_resources()
+    needs = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
+    return min(int(there.get(name, 0) / need) for name, need in needs.items() if need)
+
+
+def run(
+    record: "Record", data: "Data", session: str, interrupted: Event, num_slots: int | None
+) -> None:
     """Run trials until the search has no more, its budget is used up, or it is interrupted.
 
     Args:
@@ -87,6 +96,8 @@ def run(record: "Record", data: "Data", session: str, interrupted: Event) -> Non
         data: Put into Ray's object store once, and shared by all trials.
         session: Names the folder of this sitting's checkpoints.
         interrupted: Once set, trials end where they are, to be resumed.
+        num_slots: Trials that fit a cluster that does not grow; ``None`` if it may. Ray proposes
+            one trial more than fit, before the sampler can know how those that run will end.
     """
     from trainables.wgan import train_wgan
 
@@ -99,7 +110,7 @@ def run(record: "Record", data: "Data", session: str, interrupted: Event) -> Non
             search_alg=_Proposer(record),
             scheduler=Asha(spec.asha, spec.search.seed, record.trials.values()),
             num_samples=-1,
-            max_concurrent_trials=spec.search.max_concurrent_trials,
+            max_concurrent_trials=spec.search.max_concurrent_trials or num_slots,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,

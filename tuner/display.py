@@ -1,5 +1,6 @@
 """A search as it runs: one screen on a terminal, plain lines elsewhere."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 _REFRESH_PER_S = 2
 #: Trials under way that are named on the screen; the others are counted.
 _NAMED = 6
+#: Elsewhere a line comes at least so often.
+_LINE_EVERY_S = 30.0
 
 
 def clock(seconds: float) -> str:
@@ -36,9 +39,10 @@ class Display:
     def showing(self, record: "Record") -> Iterator[None]:
         """Show the record until the block ends."""
         if not self._console.is_terminal:
-            record.on_end = lambda trial: self._console.print(
-                ending_line(record, trial), soft_wrap=True
-            )
+            for name, address in self._addresses.items():
+                self._console.print(f"{name}: {address}")
+            lines = _Lines(record, self._console)
+            record.on_report, record.on_end = lines.reported, lines.ended
             yield
             return
         screen = _Screen(record, self._addresses)
@@ -56,9 +60,30 @@ def ending_line(record: "Record", trial: "Trial") -> str:
     so_far = f"; best w1 {best.w1:.4g} (trial {best.trial_id})" if best else ""
     asked = f"/{record.spec.num_trials}" if record.spec.num_trials else ""
     return (
-        f"{clock(record.elapsed_s)}  trial {trial.trial_id} {trial.status} at generator step "
+        f"trial {trial.trial_id} {trial.status} at generator step "
         f"{trial.generator_steps}{score}{why}; {ended}{asked} trials ended{so_far}"
     )
+
+
+class _Lines:
+    """A line for every trial that ends, and one now and then in between."""
+
+    def __init__(self, record: "Record", console: Console) -> None:
+        self._record = record
+        self._console = console
+        self._said = time.monotonic()
+
+    def ended(self, trial: "Trial") -> None:
+        self._say(ending_line(self._record, trial))
+
+    def reported(self) -> None:
+        if time.monotonic() - self._said >= _LINE_EVERY_S:
+            rows = _rows(self._record)
+            self._say("; ".join(f"{name} {rows[name]}" for name in ("trials", "best w1", "speed")))
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"{clock(self._record.elapsed_s)}  {line}")
+        self._said = time.monotonic()
 
 
 class _Screen:
@@ -85,25 +110,25 @@ def remaining_s(record: "Record") -> float | None:
     return min(guesses, default=None)
 
 
-def _summary(record: "Record", addresses: dict[str, str]) -> Table:
+def _rows(record: "Record") -> dict[str, str]:
+    """How the search stands, by what each line tells of."""
     counts = record.counts()
-    asked = record.spec.num_trials
+    total = f" of {record.spec.num_trials}" if record.spec.num_trials else ""
     rest_s = remaining_s(record)
+    left = "time left not known yet" if rest_s is None else f"about {clock(rest_s)} left"
     best = record.best_so_far
-    running = list(record.running.items())
-    speed = sum(metrics.get("generator_steps_per_s", 0.0) for _, metrics in running)
+    speed = sum(m.get("generator_steps_per_s", 0.0) for m in list(record.running.values()))
     statuses = ("completed", "stopped", "diverged", "failed", "running")
-    total = f" of {asked}" if asked else ""
-    rows = {
-        record.spec.name: f"{clock(record.elapsed_s)} elapsed, "
-        + (f"about {clock(rest_s)} left" if rest_s is not None else "time left not known yet"),
-        "trials": f"{counts.total()}{total}: "
-        + ", ".join(f"{counts[status]} {status}" for status in statuses),
+    return {
+        record.spec.name: f"{clock(record.elapsed_s)} elapsed, {left}",
+        "trials": f"{counts.total()}{total}: " + ", ".join(f"{counts[s]} {s}" for s in statuses),
         "best w1": f"{best.w1:.4g}, trial {best.trial_id}" if best else "no trial completed yet",
         "speed": f"{speed:.0f} generator steps/s over all trials",
-        **addresses,
-        "Ctrl-C": "stops the search, to be resumed",
     }
+
+
+def _summary(record: "Record", addresses: dict[str, str]) -> Table:
+    rows = _rows(record) | addresses | {"Ctrl-C": "stops the search, to be resumed"}
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -77,7 +77,8 @@ def _run_trials(
         if not interrupted.is_set():
             with Display(console, {"dashboard": dashboard, "MLflow": mlflow}).showing(record):
                 session = time.strftime("%Y%m%d-%H%M%S")
-                cluster.run(record, data, session, interrupted)
+                slots = cluster.num_slots(record.spec.resources) if address is None else None
+                cluster.run(record, data, session, interrupted, slots)
 
 
 @contextmanager

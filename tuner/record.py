@@ -33,7 +33,8 @@ class Record:
         self._waiting = deque(t for t in self.trials.values() if t.status is None)
         self._reports = _read_reports(run_dir / "metrics.jsonl")
         self._metrics_file = (run_dir / "metrics.jsonl").open("a", encoding="utf-8")
-        self.on_end: Callable[[Trial], None] | None = None
+        self.on_report: Callable[[], None] = lambda: None
+        self.on_end: Callable[[Trial], None] = lambda trial: None
         self.running: dict[int, Mapping[str, float]] = {}
         self._elapsed_before_s = study.elapsed_s
         self._started = time.monotonic()
@@ -82,6 +83,7 @@ class Record:
         if goes_on and "w1" in metrics:
             self._study.score(number, steps, metrics["w1"])
             self._refresh(number)
+        self.on_report()
 
     def checkpointed(self, number: int, folder: Path) -> None:
         """A trial saved itself, whole; at a rung with a picture, which outlives the checkpoint."""
@@ -105,8 +107,11 @@ class Record:
         self._study.set_elapsed(self.elapsed_s)
         self._refresh(number)
         self._tracker.trial_ended(self.trials[number].trial_id, status, message)
-        if self.on_end is not None:
-            self.on_end(self.trials[number])
+        best = self.best_so_far
+        ended_trials = sum(1 for t in self.trials.values() if t.status is not None)
+        if best is not None:
+            self._tracker.search_progress(ended_trials, {"best_w1": best.w1})
+        self.on_end(self.trials[number])
         if time.monotonic() >= self._table_due:
             self.write_table()
 
@@ -140,7 +145,7 @@ class Record:
         return reports[max(reports)] if reports else {}
 
     def _picture(self, number: int, steps: int) -> Path:
-        return self.run_dir / "samples" / f"{number:05d}" / f"step_{steps:07d}.png"
+        return self.run_dir / "samples" / f"{number:05d}" / f"step_{steps:06d}.png"
 
     def _history(self, trial: Trial) -> TrialHistory:
         pictures = {steps: self._picture(trial.number, steps) for steps in trial.scores}
