@@ -37,7 +37,8 @@ class Measurement:
     ``critic_estimate`` is E[f(real)] - E[f(fake)] of the last critic step before each generator
     step; ``critic_loss`` is minus it plus the weighted penalty. ``critic_gradient_norm`` is the
     mean over points spread evenly between the last real and fake batch. ``training_seconds`` is
-    wall time over all resumes. A diverged trial's numbers may be NaN or infinite.
+    wall time over all resumes, ``training_cpu_seconds`` the training thread's CPU time. A
+    diverged trial's numbers may be NaN or infinite.
     """
 
     generator_steps: int
@@ -47,6 +48,7 @@ class Measurement:
     critic_gradient_norm: float
     generator_steps_per_s: float
     training_seconds: float
+    training_cpu_seconds: float
     diverged: bool
 
     def as_floats(self) -> dict[str, float]:
@@ -67,7 +69,9 @@ class TrainState:
     latent_dim: int
     generator_steps: int = 0
     training_seconds: float = 0.0
+    training_cpu_seconds: float = 0.0
     scoring_seconds: float = 0.0
+    scoring_cpu_seconds: float = 0.0
 
     @classmethod
     def create(
@@ -118,7 +122,13 @@ class TrainState:
 
 
 _PARTS = ("generator", "critic", "generator_optimizer", "critic_optimizer")
-_COUNTERS = ("generator_steps", "training_seconds", "scoring_seconds")
+_COUNTERS = (
+    "generator_steps",
+    "training_seconds",
+    "training_cpu_seconds",
+    "scoring_seconds",
+    "scoring_cpu_seconds",
+)
 
 
 def train(
@@ -180,7 +190,7 @@ def generator_step(
 def _train_until(
     state: TrainState, config: TrainingConfig, real: Tensor, last_step: int
 ) -> Measurement:
-    started_s = time.perf_counter()
+    started_s, started_cpu_s = time.perf_counter(), time.thread_time()
     num_steps = last_step - state.generator_steps
     # Sums stay on the device: reading a number at every step would stall a GPU.
     totals, real_batch, fake = _iteration(state, config, real)
@@ -192,11 +202,13 @@ def _train_until(
     metrics = [*(totals / num_steps).tolist(), norm.item()]
     seconds = time.perf_counter() - started_s
     state.training_seconds += seconds
+    state.training_cpu_seconds += time.thread_time() - started_cpu_s
     return Measurement(
         last_step,
         *metrics,
         generator_steps_per_s=num_steps / seconds,
         training_seconds=state.training_seconds,
+        training_cpu_seconds=state.training_cpu_seconds,
         diverged=not (all(map(math.isfinite, metrics)) and _is_sound(state, fake)),
     )
 

@@ -1,13 +1,13 @@
 """What a search needs besides a right file: this machine, and the folder it writes to."""
 
+import itertools
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from tuner import yaml_file
 from tuner.errors import Fault
 from tuner.spec import ResourceConfig, SearchSpec
 
@@ -21,7 +21,11 @@ def num_gpus() -> int:
     """NVIDIA GPUs that this process may use, told without loading torch or Ray."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     there = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    return there if visible is None else min(there, len([v for v in visible.split(",") if v]))
+    if visible is None:
+        return there
+    # CUDA reads the list up to the first that is none: "-1" is how people hide all GPUs.
+    listed = itertools.takewhile(lambda v: v.strip() not in ("", "-1"), visible.split(","))
+    return min(there, len(list(listed)))
 
 
 def machine_faults(resources: ResourceConfig) -> list[Fault]:
@@ -40,9 +44,9 @@ def machine_faults(resources: ResourceConfig) -> list[Fault]:
 def folder_faults(runs_dir: Path) -> list[Fault]:
     """Whether the folder of all searches can be made and written to."""
     folder = runs_dir.absolute()
-    while not folder.exists():
-        folder = folder.parent
     try:
+        while not folder.exists():
+            folder = folder.parent
         with tempfile.TemporaryFile(dir=folder):  # tried, since permissions do not tell root
             return []
     except OSError as error:
@@ -58,7 +62,7 @@ def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault
     if not resume:
         what = f"{saved.parent} already holds a search: go on with it by adding --resume"
         return [Fault("name", f"{what}, or start another by --name")]
-    was, now = _flat(yaml.safe_load(saved.read_text("utf-8"))), _flat(spec.resolved())
+    was, now = _flat(yaml_file.load(saved)[0]), _flat(spec.resolved())
     return [
         Fault(
             key,

@@ -55,7 +55,8 @@ def connected(address: str | None, resources: ResourceConfig, num_cpus: int) -> 
         options |= {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
     else:
         packages = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "trainables")]
-        options |= {"address": address, "runtime_env": {"py_modules": packages}}
+        runtime_env = {"py_modules": packages, "env_vars": _ENVIRONMENT}
+        options |= {"address": address, "runtime_env": runtime_env}
     try:
         context = ray.init(include_dashboard=True if address is None else None, **options)
     except ConnectionError as error:

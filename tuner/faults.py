@@ -1,6 +1,7 @@
 """What is wrong with a search space, in words: the rule, the value and the way out."""
 
 import difflib
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,11 @@ _TYPES = {
     "model_attributes_type": "must be a mapping of keys to values",
     "dict_type": "must be a mapping of keys to values",
     "string_too_short": "must not be empty",
+    "invalid_key": "keys must be text",
 }
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 100
 
 
 def describe(
@@ -58,7 +63,7 @@ def describe(
         return Fault(where, f"{_TYPES[kind]}, got {_shown(value)}")
     if kind == "string_pattern_mismatch":
         rule = "must be letters, digits, '.', '_' and '-', and start with a letter or digit"
-        return Fault(where, f"{rule}, got {value!r}")
+        return Fault(where, f"{rule}, 100 characters at most, got {_shown(value)}")
     return Fault(where, error["msg"].removeprefix("Value error, "))
 
 
@@ -68,6 +73,8 @@ def unknown_key(path: Sequence[str], known: Mapping[str, Sequence[str]]) -> str:
     siblings = list(known) if len(path) == 1 else list(known.get(section, ()))
     if len(path) > 2:
         siblings = ["low", "high", "log", "choice"]
+        if key in siblings:
+            return "cannot stand beside choice: give either a range or a choice"
     elsewhere = [f"{other}.{key}" for other in known if other != section and key in known[other]]
     near = elsewhere or difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
     if near:
@@ -79,11 +86,12 @@ def _one_of(error: Mapping[str, Any], value: Any) -> str:
     if error["type"] == "union_tag_invalid":
         return f"has no order to take a range from: list values with choice, got {_shown(value)}"
     options = error["ctx"]["expected"].replace("'", "")
-    near = difflib.get_close_matches(str(value), options.replace(" or ", ", ").split(", "), n=1)
+    known = options.replace(" or ", ", ").split(", ")
+    near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"must be {options}, got {_shown(value)}{hint}"
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = _REPR.repr(value)  # bounded: a few aliases make a value that fills the memory
     return text if len(text) <= 80 else f"{text[:77]}..."

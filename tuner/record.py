@@ -11,10 +11,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tuner.mlflow_runs import TrialHistory, picture_name
 from tuner.results import hyperparameters, write_trials
 from tuner.spec import SearchSpec
 from tuner.study import Status, Study, Trial
-from tuner.tracking import Tracker, TrialHistory
+from tuner.tracking import Tracker
 
 #: ``trials.csv`` is written anew at most so often: it grows with the trials.
 _TABLE_EVERY_S = 5.0
@@ -31,7 +32,8 @@ class Record:
         self._tracker = tracker
         self.trials: dict[int, Trial] = {t.number: t for t in study.trials()}
         self._waiting = deque(t for t in self.trials.values() if t.status is None)
-        self._reports = _read_reports(run_dir / "metrics.jsonl")
+        reports = _read_reports(run_dir / "metrics.jsonl")
+        self._last_report = {number: steps[max(steps)] for number, steps in reports.items()}
         self._metrics_file = (run_dir / "metrics.jsonl").open("a", encoding="utf-8")
         self.on_report: Callable[[], None] = lambda: None
         self.on_end: Callable[[Trial], None] = lambda trial: None
@@ -39,7 +41,7 @@ class Record:
         self._elapsed_before_s = study.elapsed_s
         self._started = time.monotonic()
         self._table_due = 0.0
-        tracker.start([self._history(trial) for trial in self.trials.values()])
+        tracker.start([self._history(t, reports.get(t.number, {})) for t in self.trials.values()])
 
     @property
     def elapsed_s(self) -> float:
@@ -74,9 +76,8 @@ class Record:
         metrics = {**metrics, "unix_time_s": time.time()}
         self.running[number] = metrics
         steps = int(metrics["generator_steps"])
-        reports = self._reports.setdefault(number, {})
-        if steps not in reports:
-            reports[steps] = metrics
+        if steps > self._last_report.get(number, {}).get("generator_steps", 0):
+            self._last_report[number] = metrics
             self._metrics_file.write(json.dumps({"trial": number, **metrics}) + "\n")
             self._metrics_file.flush()
             self._tracker.trial_reported(self.trials[number].trial_id, metrics)
@@ -100,7 +101,7 @@ class Record:
 
     def ended(self, number: int, message: str | None = None, *, failed: bool = False) -> None:
         """A trial ended by itself, by ASHA, by the budget, or by failing too often."""
-        metrics = self.running.pop(number, {}) or self._last_report(number)
+        metrics = self.running.pop(number, {}) or self._last_report.get(number, {})
         status = "failed" if failed else _status(metrics, self.spec.asha.max_generator_steps)
         w1 = None if failed else metrics.get("w1")
         self._study.end(number, status, metrics, w1, message)
@@ -109,7 +110,7 @@ class Record:
         self._tracker.trial_ended(self.trials[number].trial_id, status, message)
         best = self.best_so_far
         ended_trials = sum(1 for t in self.trials.values() if t.status is not None)
-        if best is not None:
+        if best is not None and best.w1 is not None:
             self._tracker.search_progress(ended_trials, {"best_w1": best.w1})
         self.on_end(self.trials[number])
         if time.monotonic() >= self._table_due:
@@ -138,21 +139,20 @@ class Record:
         self.trials[number] = self._study.trial(number)
 
     def _as_of_now(self, trial: Trial) -> Trial:
-        return trial if trial.status else trial.with_metrics(self._last_report(trial.number))
-
-    def _last_report(self, number: int) -> Mapping[str, float]:
-        reports = self._reports.get(number)
-        return reports[max(reports)] if reports else {}
+        """A trial under way with its last report, which the study does not keep."""
+        if trial.status is not None:
+            return trial
+        return trial.with_metrics(self._last_report.get(trial.number, {}))
 
     def _picture(self, number: int, steps: int) -> Path:
-        return self.run_dir / "samples" / f"{number:05d}" / f"step_{steps:06d}.png"
+        return self.run_dir / "samples" / f"{number:05d}" / picture_name(steps)
 
-    def _history(self, trial: Trial) -> TrialHistory:
+    def _history(self, trial: Trial, reports: Mapping[int, Mapping[str, float]]) -> TrialHistory:
         pictures = {steps: self._picture(trial.number, steps) for steps in trial.scores}
         return TrialHistory(
             trial_id=trial.trial_id,
             params=hyperparameters(trial),
-            reports=[r for _, r in sorted(self._reports.get(trial.number, {}).items())],
+            reports=[report for _, report in sorted(reports.items())],
             pictures={steps: path for steps, path in pictures.items() if path.exists()},
             status=trial.status,
             message=trial.message,

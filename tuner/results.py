@@ -70,17 +70,21 @@ def best(trials: Sequence[Trial]) -> Trial:
 
 
 def write_best(run_dir: Path, trial: Trial) -> None:
-    """Write ``best.yaml`` and ``best/`` from the trial's last checkpoint."""
+    """Write ``best/`` from the trial's last checkpoint, then ``best.yaml``.
+
+    Raises:
+        FileNotFoundError: where the checkpoint is gone, and ``best/`` is not this trial's.
+    """
+    text = yaml.safe_dump(trial.config.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    title = f"# trial {trial.trial_id}: w1 {trial.w1:.6g} at generator step {trial.generator_steps}"
+    path, folder = run_dir / "best.yaml", run_dir / "best"
+    if path.exists() and path.read_text(encoding="utf-8") == f"{title}\n{text}":
+        return  # written last, so the rest is there
     if trial.checkpoint is None:
         raise FileNotFoundError(f"trial {trial.trial_id} left no checkpoint")
-    folder = run_dir / "best"
     folder.mkdir(exist_ok=True)
     for name in ("generator.pt", "samples.png"):
         scratch = folder / f".{name}.tmp"
         shutil.copyfile(Path(trial.checkpoint) / name, scratch)
         scratch.replace(folder / name)
-    text = yaml.safe_dump(trial.config.model_dump(mode="json", exclude_none=True), sort_keys=False)
-    heading = (
-        f"# trial {trial.trial_id}: w1 {trial.w1:.6g} at generator step {trial.generator_steps}\n"
-    )
-    write_atomically(run_dir / "best.yaml", heading + text)
+    write_atomically(path, f"{title}\n{text}")

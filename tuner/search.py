@@ -70,7 +70,9 @@ def _read(args: argparse.Namespace) -> tuple[SearchSpec, Path]:
     if args.name is not None:
         document["name"] = args.name
     if args.runs_dir is not None:
-        document["results"] = {"runs_dir": args.runs_dir}
+        results = document.get("results")
+        if results is None or isinstance(results, dict):  # anything else is a fault to report
+            document["results"] = {**(results or {}), "runs_dir": args.runs_dir}
     sections, more = check_sections(document)
     faults += more
     if "resources" in sections and args.address is None:

@@ -7,6 +7,7 @@ fault at once.
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -182,7 +183,7 @@ class SearchSpec(Frozen):
     results: ResultsConfig = ResultsConfig()
     mlflow: MlflowConfig = MlflowConfig()
 
-    @property
+    @cached_property  # a large grid takes seconds to count
     def num_trials(self) -> int | None:
         """Trials that the search asks for; ``None`` where only its time budget ends it."""
         limits = [self.search.num_trials] if self.search.num_trials else []
@@ -309,7 +310,7 @@ def check_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fa
             faults += [describe(e, (key, *e["loc"]), KNOWN) for e in errors]
             if key == "training" and isinstance(given, Mapping):
                 broken = {str(e["loc"][0]) for e in errors if e["loc"]}
-                rest = {k: v for k, v in given.items() if k not in broken}
+                rest = {k: v for k, v in given.items() if isinstance(k, str) and k not in broken}
                 faults += _resolve_training(SearchableTraining.model_validate(rest), broken)[1]
     if "training" in sections:
         sections["training"], more = _resolve_training(sections["training"])
@@ -328,7 +329,7 @@ def _resolve_training(given: Any, broken: Collection[str] = ()) -> tuple[Any, li
     """
     values = {field: getattr(given, field) for field in given.model_fields_set}
     values.setdefault("constraint", "gradient_penalty")
-    faults = []
+    broken, faults = set(broken), []
     for field in PUBLISHED["clip"]:
         if field in values:
             continue
@@ -338,6 +339,7 @@ def _resolve_training(given: Any, broken: Collection[str] = ()) -> tuple[Any, li
             by = ", ".join(f"{value} under {c}" for c, value in published.items())
             what = f"has no one default while constraint is searched ({by}): give it"
             faults.append(Fault(f"training.{field}", what))
+            broken.add(field)
     for field, (parent, applies) in APPLIES_WHEN.items():
         possible = _possible(values[parent])
         if any(value in applies for value in possible):

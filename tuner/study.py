@@ -27,6 +27,8 @@ Status = Literal["completed", "stopped", "diverged", "failed"]
 
 #: What a diverged trial is said to have scored where no trial has a score yet to be worse than.
 _WORST_SCORE = 10.0
+#: How much worse than the worst score it is said to be, at the least.
+_LEAST_STEP = 1e-3
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class Study:
         if self._num_trials is not None and asked >= self._num_trials:
             return None
         spec, number = self._spec, len(self._frozen())
-        if self._grid is not None:
+        # A crash may have left this very point waiting.
+        if self._grid is not None and not self._study.get_trials(states=[TrialState.WAITING]):
             self._study.enqueue_trial(self._grid[asked])
         self._study.sampler = _sampler(spec, number)
         trial = self._study.ask()
@@ -196,7 +199,8 @@ class Study:
             self._study.tell(number, state=TrialState.FAIL)
         else:
             scores = [v for t in self._frozen() for v in t.intermediate_values.values()]
-            self._study.tell(number, 2 * max(scores, default=_WORST_SCORE))
+            worst = max(scores, default=_WORST_SCORE)  # an estimate may be negative
+            self._study.tell(number, worst + max(abs(worst), _LEAST_STEP))
 
     def _finish_interrupted_endings(self) -> None:
         for trial in self._frozen():

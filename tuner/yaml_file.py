@@ -11,6 +11,9 @@ from tuner.errors import BadInput, Fault
 #: A search space is a page of text; anything much larger was given by mistake.
 MAX_BYTES = 1_000_000
 
+#: What PyYAML raises at a text that does not fit its tag, such as ``!!bool x`` or ``2020-13-45``.
+_MISFITS = (AttributeError, LookupError, RecursionError, ValueError)
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], list[Fault]]:
     """The file's mapping with ``dotted.key=value`` overrides applied, and what is wrong with it.
@@ -24,7 +27,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], lis
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise BadInput(str(path), [_broken(error)]) from error
-    except (RecursionError, ValueError) as error:
+    except _MISFITS as error:
         what = f"cannot be read as YAML ({error}): mend it"
         raise BadInput(str(path), [Fault("", what)]) from error
     if document is None:
@@ -96,7 +99,7 @@ def _override(document: dict[str, Any], text: str) -> list[Fault]:
         return [Fault("--set", f"must read dotted.key=value, got {text!r}")]
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, *_MISFITS):
         return [Fault(f"--set {key}", f"value must be YAML, got {value!r}: quote it")]
     inner = document
     for part in parts[:-1]:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tuner import tracking
-from tuner.tracking import Tracker, TrialHistory
+from tuner import mlflow_runs, tracking
+from tuner.mlflow_runs import TrialHistory
+from tuner.tracking import Tracker
 
 # SQLAlchemy 2.1's own, at MLflow 3.17's first import of its store.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -23,8 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:D
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tables, made once: it takes seconds."""
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    tracking._prepare_mlflow()
-    tracking._mlflow_client(f"sqlite:///{path}")
+    mlflow_runs._prepare_mlflow()
+    mlflow_runs.open_client(f"sqlite:///{path}")
     return path
 
 
@@ -54,7 +55,7 @@ def make_tracker(
 
 def read_runs(uri: str) -> dict[str | None, Any]:
     """The search's runs by trial id (None: the parent); fails where there are two for one."""
-    client = tracking._mlflow_client(uri)
+    client = mlflow_runs.open_client(uri)
     experiment = client.get_experiment_by_name("wgan")
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id], "tags.`tuner.search_id` = 'search-1'")
@@ -64,12 +65,12 @@ def read_runs(uri: str) -> dict[str | None, Any]:
 
 
 def read_metric(uri: str, run: Any, key: str) -> list[tuple[int, float]]:
-    history = tracking._mlflow_client(uri).get_metric_history(run.info.run_id, key)
+    history = mlflow_runs.open_client(uri).get_metric_history(run.info.run_id, key)
     return [(metric.step, metric.value) for metric in history]
 
 
 def read_files(uri: str, run: Any, folder: str | None = None) -> list[str]:
-    return [file.path for file in tracking._mlflow_client(uri).list_artifacts(
+    return [file.path for file in mlflow_runs.open_client(uri).list_artifacts(
         run.info.run_id, folder)]  # fmt: skip
 
 
@@ -84,7 +85,7 @@ class Client:
     """The real client, with an accident at chosen calls."""
 
     def __init__(self, uri: str, accident: Callable[[int, Callable[[], Any]], Any]) -> None:
-        self.client, self.accident, self.num_calls = tracking._mlflow_client(uri), accident, 0
+        self.client, self.accident, self.num_calls = mlflow_runs.open_client(uri), accident, 0
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -169,7 +170,7 @@ def test_the_report_s_own_time_is_mlflow_s(uri: str) -> None:
     tracker.trial_reported("00000", report(250))
     tracker.close("finished")
     run = read_runs(uri)["00000"]
-    (metric,) = tracking._mlflow_client(uri).get_metric_history(run.info.run_id, "w1")
+    (metric,) = mlflow_runs.open_client(uri).get_metric_history(run.info.run_id, "w1")
     assert metric.timestamp == 1_700_000_250_000
     assert "unix_time_s" not in run.data.metrics
 

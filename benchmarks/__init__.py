@@ -1,0 +1,1 @@
+"""Measurements, each printed with its own baseline."""

@@ -1,0 +1,217 @@
+"""Laws of the independent critic: known distances, orders that must hold, and repeatability."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainables.config import ObjectiveConfig
+from trainables.objective import Score, score
+
+CONFIG = ObjectiveConfig()
+NUM_MODES = 8
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def normal(num_samples: int, dim: int, seed: int) -> Tensor:
+    return torch.randn(num_samples, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def modes(latents: Tensor, num_modes: int = NUM_MODES, noise: float = 0.02) -> Tensor:
+    """8 Gaussians on a circle of radius 0.9 from latents [n, 3]; fewer modes are a collapse."""
+    which = (torch.special.ndtr(latents[:, 2]) * num_modes).floor().clamp(0, num_modes - 1)
+    angles = which * (2 * math.pi / NUM_MODES)
+    return 0.9 * torch.stack([angles.cos(), angles.sin()], 1) + noise * latents[:, :2]
+
+
+def score_modes(generate: Callable[[Tensor], Tensor], config: ObjectiveConfig = CONFIG) -> Score:
+    fit, read = (modes(normal(4096, 3, seed)) for seed in (1, 2))
+    return score(generate, 3, fit, read, config)
+
+
+def shifted(distance: float) -> Callable[[Tensor], Tensor]:
+    return lambda latents: modes(latents) + distance * torch.tensor([0.6, 0.8])
+
+
+@pytest.mark.parametrize("distance", [0.3, 1.0, 3.0, 30.0, 300.0])
+def test_a_shifted_cloud_is_as_far_as_its_shift(distance):
+    """Within 2% and the noise of 4,096 samples, whose modes are not equally full."""
+    found = score_modes(shifted(distance))
+    assert abs(found.w1 - distance) < 0.02 * distance + 3 * found.w1_stderr
+
+
+@pytest.mark.parametrize("theta", [0.1, 0.5, 3.0])
+def test_parallel_lines_are_as_far_as_they_lie_apart(theta):
+    """Arjovsky 2017, Example 1: W1 = |theta|, where other divergences jump."""
+
+    def line(latents: Tensor, x: float) -> Tensor:
+        return torch.stack([torch.full((len(latents),), x), torch.special.ndtr(latents[:, 0])], 1)
+
+    fit, read = (line(normal(2000, 1, seed), 0.0) for seed in (1, 2))
+    found = score(lambda latents: line(latents, theta), 1, fit, read, CONFIG)
+    assert found.w1 == pytest.approx(theta, rel=0.05)
+
+
+@pytest.mark.parametrize("distance", [0.3, 3.0])
+def test_gaussians_of_equal_covariance_are_as_far_as_their_means(distance):
+    root = torch.tensor([[0.5, 0.2], [0.2, 0.3]])
+    fit, read = (normal(4000, 2, seed) @ root for seed in (1, 2))
+    shift = distance * torch.tensor([0.6, -0.8])
+    found = score(lambda latents: latents @ root + shift, 2, fit, read, CONFIG)
+    assert found.w1 == pytest.approx(distance, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("sample_shape", "distance", "tolerance"),
+    [
+        ((1, 8, 8), 3.0, 0.05),
+        ((1, 8, 8), 30.0, 0.02),
+        ((1, 28, 28), 3.0, 0.1),
+        ((1, 28, 28), 30.0, 0.02),
+    ],
+)
+def test_a_shift_of_images_counts_per_sample_not_per_pixel(sample_shape, distance, tolerance):
+    """Images of 8 hidden factors; a shift of every pixel by d / sqrt(pixels) is a shift by d."""
+    dim = math.prod(sample_shape)
+    factors = normal(8, dim, 0) * (0.4 / math.sqrt(8))
+
+    def images(latents: Tensor) -> Tensor:
+        return torch.tanh(latents @ factors).unflatten(1, sample_shape)
+
+    fit, read = (images(normal(400, 8, seed)) for seed in (1, 2))
+    shift = distance / math.sqrt(dim)
+    found = score(lambda latents: images(latents) + shift, 8, fit, read, CONFIG)
+    assert found.w1 == pytest.approx(distance, rel=tolerance)
+
+
+def test_real_against_real_is_near_zero():
+    found = score_modes(modes)
+    assert abs(found.w1) < 0.02
+    assert abs(found.w1) < 4 * found.w1_stderr
+
+
+def test_the_order_of_noise_is_the_order_of_scores():
+    scores = [
+        score_modes(lambda z, noise=noise: modes(z, noise=noise)).w1
+        for noise in (0.02, 0.1, 0.2, 0.4, 0.8)
+    ]
+    assert scores == sorted(scores)
+
+
+def test_the_more_modes_are_missing_the_worse():
+    scores = [score_modes(lambda z, n=n: modes(z, n)).w1 for n in (8, 7, 6, 4, 2, 1)]
+    assert scores == sorted(scores)
+
+
+def test_a_constant_is_as_far_as_the_data_lie_from_it():
+    """W1 to a point is the mean distance from it: here the radius of the circle."""
+    found = score_modes(lambda latents: torch.zeros(len(latents), 2))
+    assert found.w1 == pytest.approx(0.9, rel=0.1)
+
+
+def test_a_copier_of_few_training_points_is_worse_than_the_data():
+    """In many dimensions, where copying is what an overfitted generator does."""
+    factors = normal(8, 64, 0) / math.sqrt(8)
+    fit, read = (torch.tanh(normal(400, 8, seed) @ factors) for seed in (1, 2))
+    training = torch.tanh(normal(10, 8, 3) @ factors)
+
+    def copy(latents: Tensor) -> Tensor:
+        return training[(torch.special.ndtr(latents[:, 0]) * 10).long().clamp(0, 9)]
+
+    fresh = score(lambda latents: torch.tanh(latents @ factors), 8, fit, read, CONFIG)
+    copied = score(copy, 8, fit, read, CONFIG)
+    assert copied.w1 > fresh.w1 + 4 * math.hypot(copied.w1_stderr, fresh.w1_stderr)
+
+
+def test_the_estimate_scales_with_the_data():
+    fit, read = (modes(normal(4096, 3, seed)) for seed in (1, 2))
+    once = score(shifted(0.5), 3, fit, read, CONFIG)
+    larger = score(lambda z: 100 * shifted(0.5)(z), 3, 100 * fit, 100 * read, CONFIG)
+    assert larger.w1 == pytest.approx(100 * once.w1, rel=0.01)
+
+
+def test_the_critic_keeps_to_its_slope():
+    for distance in (0.1, 30.0):
+        assert 0.9 < score_modes(shifted(distance)).critic_lipschitz < 1.3
+
+
+def test_the_same_generator_gets_the_same_bits_whatever_happened_between():
+    first = score_modes(shifted(0.2))
+    torch.manual_seed(123)
+    score_modes(shifted(5.0))
+    torch.randn(7)
+    assert score_modes(shifted(0.2)) == first
+
+
+def test_the_global_random_state_is_not_touched():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    score_modes(modes, ObjectiveConfig(critic_steps=2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_another_seed_is_another_critic():
+    assert score_modes(modes, ObjectiveConfig(seed=1)).w1 != score_modes(modes).w1
+
+
+def test_a_longer_latent_vector_meets_the_same_critic():
+    """A trial's latent_dim must not change the weights and batches that it is scored with."""
+    fit, read = (modes(normal(500, 3, seed)) for seed in (1, 2))
+
+    def point(latents: Tensor) -> Tensor:
+        return torch.zeros(len(latents), 2)
+
+    config = ObjectiveConfig(critic_steps=5)
+    assert score(point, 3, fit, read, config) == score(point, 40, fit, read, config)
+
+
+def test_a_generator_is_called_in_evaluation_mode_without_gradients_and_left_as_it_was():
+    calls = []
+
+    class Generator(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(3, 2), nn.Dropout(), nn.Dropout())
+
+        def forward(self, latents):
+            calls.append((self.layers[1].training, torch.is_grad_enabled()))
+            return self.layers(latents)
+
+    generator = Generator()
+    generator.layers[2].eval()
+    score_modes(generator, ObjectiveConfig(critic_steps=2))
+    assert set(calls) == {(False, False)}
+    assert [m.training for m in generator.modules()] == [True, True, True, True, False]
+    assert all(p.grad is None for p in generator.parameters())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e30])
+def test_a_generator_that_is_not_finite_gets_no_number(value):
+    assert math.isnan(score_modes(lambda latents: value * latents[:, :2]).w1)
+
+
+def test_the_standard_error_is_the_spread_over_fresh_readings():
+    """Readings of one critic on fresh parts of the data differ by about their standard error."""
+    fit = modes(normal(4096, 3, 1))
+    found = [
+        score(shifted(0.2), 3, fit, modes(normal(200, 3, seed)), ObjectiveConfig(critic_steps=60))
+        for seed in range(2, 14)
+    ]
+    spread = torch.tensor([s.w1 for s in found]).std().item()
+    # Of the two parts of the error only the real samples vary here: 200 against 4,096.
+    assert 0.5 < spread / found[0].w1_stderr < 2
+
+
+def test_the_reading_on_the_data_it_was_fitted_to_is_the_better_one():
+    fit, read = (normal(60, 64, seed) for seed in (1, 2))
+    found = score(lambda latents: latents, 64, fit, read, CONFIG)
+    assert found.w1_fit > found.w1 + 0.5

@@ -1,0 +1,89 @@
+"""What several tests of the search share: small searches, and a tracker that only listens."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner import spec
+from tuner.mlflow_runs import TrialHistory
+from tuner.record import Record
+from tuner.spec import SearchSpec
+from tuner.study import Study
+
+
+class FakeTracker:
+    """Keeps what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.history: list[TrialHistory] | None = None
+        self.calls: list[tuple[Any, ...]] = []
+        self.progress: list[tuple[int, dict[str, float]]] = []
+
+    def start(self, history: Sequence[TrialHistory] = ()) -> None:
+        assert self.history is None, "started twice"
+        self.history = list(history)
+
+    def trial_started(self, trial_id: str, params: Mapping[str, object]) -> None:
+        self.calls.append(("started", trial_id, dict(params)))
+
+    def trial_reported(
+        self, trial_id: str, metrics: Mapping[str, float], picture: Path | None = None
+    ) -> None:
+        self.calls.append(("reported", trial_id, metrics["generator_steps"], picture))
+
+    def trial_ended(self, trial_id: str, status: str, message: str | None) -> None:
+        self.calls.append(("ended", trial_id, status, message))
+
+    def search_progress(self, trials_finished: int, metrics: Mapping[str, float]) -> None:
+        self.progress.append((trials_finished, dict(metrics)))
+
+
+@pytest.fixture(scope="session")
+def make_spec() -> Callable[..., SearchSpec]:
+    """A search of the given sections; four trials that search the critic's learning rate."""
+
+    def make(**sections: Any) -> SearchSpec:
+        document = {
+            "name": "search",
+            "training": {"critic_lr": {"low": 1e-5, "high": 1e-2, "log": True}},
+            "search": {"num_trials": 4, "sampler": "random"},
+            **sections,
+        }
+        found, faults = spec.check(document)
+        assert found is not None, faults
+        return found
+
+    return make
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Callable[[str | bytes], Path]:
+    """Write a search space file."""
+
+    def write(content: str | bytes) -> Path:
+        path = tmp_path / "space.yaml"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def open_record(tmp_path: Path) -> Iterator[Callable[[SearchSpec], tuple[Record, FakeTracker]]]:
+    """Open, or open again, the record of a search."""
+    opened: list[Record] = []
+
+    def open_(search: SearchSpec) -> tuple[Record, FakeTracker]:
+        if opened:
+            opened.pop().close()
+        tracker = FakeTracker()
+        study = Study(tmp_path / "study.log", search)
+        record = Record(tmp_path, search, study, tracker)  # type: ignore[arg-type]
+        opened.append(record)
+        return record, tracker
+
+    yield open_
+    for record in opened:
+        record.close()

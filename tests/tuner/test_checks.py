@@ -1,0 +1,156 @@
+"""This machine and the folder of all searches: what no file can say of itself."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tuner import checks
+from tuner.errors import BadInput, Fault
+from tuner.spec import ResourceConfig, SearchSpec
+
+MakeSpec = Callable[..., SearchSpec]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    def make(num_cpus: int, num_gpus: int) -> None:
+        monkeypatch.setattr(checks, "num_cpus", lambda: num_cpus)
+        monkeypatch.setattr(checks, "num_gpus", lambda: num_gpus)
+
+    return make
+
+
+def test_there_is_a_cpu():
+    assert 1 <= checks.num_cpus() <= (os.cpu_count() or 1)
+
+
+def test_no_more_cpus_than_this_process_may_use(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6})
+    assert checks.num_cpus() == 3
+
+
+@pytest.mark.parametrize(
+    ("visible", "num_gpus"),
+    [(None, 4), ("0", 1), ("2,3", 2), ("0,1,2,3,4,5", 4), ("", 0), ("-1", 0), ("1,-1,2", 1)],
+)
+def test_gpus_are_those_that_cuda_would_show(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, num_gpus: int
+):
+    devices = [Path(f"/dev/nvidia{i}") for i in range(4)]
+    monkeypatch.setattr(checks.Path, "glob", lambda *_: iter(devices))
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert checks.num_gpus() == num_gpus
+
+
+def test_a_trial_that_this_machine_cannot_hold_is_refused(machine: Callable[[int, int], None]):
+    machine(8, 1)
+    assert checks.machine_faults(ResourceConfig(cpus_per_trial=9, gpus_per_trial=2)) == [
+        Fault(
+            "resources.cpus_per_trial",
+            "must be at most 8, all that this machine has, got 9: lower it, or give --address",
+        ),
+        Fault(
+            "resources.gpus_per_trial",
+            "must be at most 1, all that this machine has, got 2: lower it, or give --address",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("cpus", "gpus"), [(8, 1), (0.5, 0.25), (1, 0)])
+def test_a_trial_that_fits_is_not(machine: Callable[[int, int], None], cpus: float, gpus: float):
+    machine(8, 1)
+    assert checks.machine_faults(ResourceConfig(cpus_per_trial=cpus, gpus_per_trial=gpus)) == []
+
+
+def test_even_a_share_of_a_gpu_needs_one(machine: Callable[[int, int], None]):
+    machine(8, 0)
+    (fault,) = checks.machine_faults(ResourceConfig(gpus_per_trial=0.25))
+    assert "must be at most 0, all that this machine has, got 0.25" in fault.what
+
+
+@pytest.mark.parametrize("folder", ["", "runs", "runs/of/mine"])
+def test_a_folder_that_can_be_made_is_right_and_is_not_made(tmp_path: Path, folder: str):
+    assert checks.folder_faults(tmp_path / folder) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["", "runs", "runs/of/mine"])
+def test_a_file_in_the_folders_place_is_refused(tmp_path: Path, below: str):
+    (tmp_path / "file").touch()
+    (fault,) = checks.folder_faults(tmp_path / "file" / below)
+    assert fault.where == "results.runs_dir"
+    expected = (
+        f"{tmp_path}/file cannot be written to (Not a directory): choose another by --runs-dir"
+    )
+    assert fault.what == expected
+
+
+def test_a_folder_name_that_is_too_long_is_refused(tmp_path: Path):
+    (fault,) = checks.folder_faults(tmp_path / ("x" * 300))
+    assert "cannot be written to (File name too long): choose another" in fault.what
+
+
+def save(runs_dir: Path, spec: SearchSpec) -> None:
+    folder = runs_dir / spec.name
+    folder.mkdir()
+    (folder / "spec.yaml").write_text(spec.to_yaml())
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_new_name_is_free(tmp_path: Path, make_spec: MakeSpec, resume: bool):
+    assert checks.name_faults(tmp_path, make_spec(), resume=resume) == []
+
+
+def test_a_name_that_is_taken_needs_resume(tmp_path: Path, make_spec: MakeSpec):
+    save(tmp_path, make_spec())
+    assert checks.name_faults(tmp_path, make_spec(), resume=True) == []
+    assert checks.name_faults(tmp_path, make_spec(), resume=False) == [
+        Fault(
+            "name",
+            f"{tmp_path}/search already holds a search: go on with it by adding --resume, or "
+            "start another by --name",
+        )
+    ]
+
+
+def test_resuming_another_search_names_every_key_that_changed(tmp_path: Path, make_spec: MakeSpec):
+    save(tmp_path, make_spec(training={"critic_lr": {"low": 1e-5, "high": 1e-2}}))
+    changed = make_spec(
+        training={"critic_lr": {"low": 1e-4, "high": 1e-2}, "constraint": "clip"},
+        search={"num_trials": 5, "sampler": "random"},
+        results={"runs_dir": "elsewhere"},
+    )
+    faults = checks.name_faults(tmp_path, changed, resume=True)
+    assert {fault.where: fault.what.split(":")[0] for fault in faults} == {
+        key: f"was {was!r} when this search began, is now {now!r}"
+        for key, was, now in [
+            ("search.num_trials", 4, 5),
+            ("training.beta1", 0.0, None),
+            ("training.beta2", 0.9, None),
+            ("training.clip_value", None, 0.01),
+            ("training.constraint", "gradient_penalty", "clip"),
+            ("training.critic_lr.low", 1e-5, 1e-4),
+            ("training.generator_lr", 1e-4, 5e-5),
+            ("training.gp_weight", 10.0, None),
+            ("training.optimizer", "adam", "rmsprop"),
+        ]
+    }
+    assert all("set it back to resume, or start another search by --name" in f.what for f in faults)
+
+
+def test_a_range_that_became_a_value_is_told(tmp_path: Path, make_spec: MakeSpec):
+    save(tmp_path, make_spec())
+    faults = checks.name_faults(tmp_path, make_spec(training={"critic_lr": 1e-3}), resume=True)
+    assert "training.critic_lr" in [fault.where for fault in faults]
+
+
+def test_a_saved_search_that_somebody_broke_is_told(tmp_path: Path, make_spec: MakeSpec):
+    save(tmp_path, make_spec())
+    (tmp_path / "search" / "spec.yaml").write_text("a: [")
+    with pytest.raises(BadInput, match=r"search/spec\.yaml: 1 fault\n  line 1, .* is not YAML"):
+        checks.name_faults(tmp_path, make_spec(), resume=True)

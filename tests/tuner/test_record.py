@@ -1,0 +1,318 @@
+"""The bookkeeping: each report once, each trial to its end, over any number of sittings."""
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner import record as record_module
+from tuner.record import Record
+from tuner.spec import SearchSpec
+from tuner.study import Trial
+
+MakeSpec = Callable[..., SearchSpec]
+OpenRecord = Callable[[SearchSpec], tuple[Record, Any]]
+
+
+def start(record: Record) -> Trial:
+    trial = record.next_trial()
+    assert trial is not None
+    return trial
+
+
+def report(record: Record, number: int, steps: int, *, goes_on: bool = True, **metrics: float):
+    """A report with what every one has."""
+    record.reported(number, {"generator_steps": float(steps), **metrics}, goes_on=goes_on)
+
+
+def lines(record: Record) -> list[dict]:
+    text = (record.run_dir / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def rows(record: Record) -> list[dict[str, str]]:
+    with (record.run_dir / "trials.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_trial_is_told_to_all_who_keep_a_part_of_it(make_spec: MakeSpec, open_record: OpenRecord):
+    record, tracker = open_record(make_spec())
+    trial = start(record)
+    assert record.running == {0: {}}
+    report(record, 0, 50, critic_estimate=3.0)
+    report(record, 0, 250, w1=2.0)
+    report(record, 0, 300, critic_estimate=1.0)
+    record.ended(0)
+
+    assert tracker.history == []
+    (name, trial_id, params), *others = tracker.calls
+    assert (name, trial_id) == ("started", "00000")
+    assert params["critic_lr"] == trial.config.training.critic_lr
+    assert params["seed"] == trial.config.seed
+    assert others == [
+        ("reported", "00000", 50.0, None),
+        ("reported", "00000", 250.0, None),
+        ("reported", "00000", 300.0, None),
+        ("ended", "00000", "stopped", None),
+    ]
+    assert [(line["trial"], line["generator_steps"]) for line in lines(record)] == [
+        (0, 50.0), (0, 250.0), (0, 300.0),
+    ]  # fmt: skip
+    assert all(line["unix_time_s"] > 1.7e9 for line in lines(record))
+    ended = record.trials[0]
+    assert (ended.status, ended.scores, ended.w1) == ("stopped", {250: 2.0}, 2.0)
+    assert ended.metrics["critic_estimate"] == 1.0
+    assert record.running == {}
+
+
+def test_a_step_reported_again_is_recorded_once(make_spec: MakeSpec, open_record: OpenRecord):
+    """A trial that restarts from its checkpoint says again what came after it."""
+    spec = make_spec()
+    record, tracker = open_record(spec)
+    start(record)
+    for steps in (50, 100, 50, 100, 150):
+        report(record, 0, steps, critic_estimate=float(steps))
+    assert [line["generator_steps"] for line in lines(record)] == [50, 100, 150]
+    assert [call[2] for call in tracker.calls if call[0] == "reported"] == [50, 100, 150]
+
+    record, tracker = open_record(spec)  # and so over a resume
+    start(record)
+    report(record, 0, 100, critic_estimate=0.0)
+    report(record, 0, 200, critic_estimate=0.0)
+    assert [line["generator_steps"] for line in lines(record)] == [50, 100, 150, 200]
+    assert [call[2] for call in tracker.calls if call[0] == "reported"] == [200]
+
+
+def test_a_score_counts_as_passed_only_once_the_trial_may_go_on(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    """Else a search killed between report and ending would resume a trial that ASHA stopped."""
+    record, _ = open_record(make_spec())
+    start(record)
+    report(record, 0, 250, w1=2.0, goes_on=False)
+    assert record.trials[0].scores == {}
+    record.ended(0)
+    assert record.trials[0].scores == {250: 2.0}
+
+
+@pytest.mark.parametrize(
+    ("reports", "failed", "status", "w1"),
+    [
+        ([(250, {"w1": 2.0}), (4000, {"w1": 1.0})], False, "completed", 1.0),
+        ([(250, {"w1": 2.0})], False, "stopped", 2.0),
+        ([(250, {"w1": 2.0}), (300, {})], False, "stopped", 2.0),
+        ([(250, {"w1": 2.0}), (300, {"diverged": 1.0})], False, "diverged", 2.0),
+        ([(10, {"diverged": 1.0})], False, "diverged", None),
+        ([(4000, {"diverged": 1.0})], False, "diverged", None),
+        ([(250, {"w1": 2.0, "diverged": 0.0})], False, "stopped", 2.0),
+        ([(4000, {})], False, "stopped", None),
+        ([], False, "stopped", None),
+        ([], True, "failed", None),
+        ([(250, {"w1": 2.0}), (300, {})], True, "failed", 2.0),
+        ([(4000, {"w1": 1.0})], True, "failed", None),
+    ],
+)
+def test_how_a_trial_ended_follows_from_its_last_report(
+    make_spec: MakeSpec,
+    open_record: OpenRecord,
+    reports: list[tuple[int, dict[str, float]]],
+    failed: bool,
+    status: str,
+    w1: float | None,
+):
+    record, tracker = open_record(make_spec())
+    start(record)
+    for i, (steps, metrics) in enumerate(reports):
+        report(record, 0, steps, goes_on=i < len(reports) - 1, **metrics)
+    record.ended(0, "why" if failed else None, failed=failed)
+    trial = record.trials[0]
+    assert (trial.status, trial.w1) == (status, w1)
+    assert trial.generator_steps == (reports[-1][0] if reports else 0)
+    assert tracker.calls[-1] == ("ended", "00000", status, "why" if failed else None)
+    assert record.counts() == {status: 1, "running": 0}
+    assert record.best_so_far == (trial if status == "completed" else None)
+
+
+def test_a_trial_that_failed_before_it_said_anything_again_keeps_its_last_report(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    spec = make_spec()
+    record, _ = open_record(spec)
+    start(record)
+    report(record, 0, 50, critic_estimate=3.0)
+    record, _ = open_record(spec)
+    start(record)
+    record.ended(0, "no memory", failed=True)
+    assert (record.trials[0].generator_steps, record.trials[0].message) == (50, "no memory")
+
+
+def test_a_resumed_record_gives_the_unfinished_trials_first_and_unchanged(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    spec = make_spec()
+    record, _ = open_record(spec)
+    begun = [start(record) for _ in range(3)]
+    report(record, 1, 4000, w1=0.5, goes_on=False)
+    record.ended(1)
+    report(record, 2, 250, w1=0.7)
+
+    record, tracker = open_record(spec)
+    assert record.counts() == {"completed": 1, "running": 0}
+    assert [(h.trial_id, h.status, len(h.reports)) for h in tracker.history] == [
+        ("00000", None, 0), ("00001", "completed", 1), ("00002", None, 1),
+    ]  # fmt: skip
+    again = [start(record) for _ in range(2)]
+    assert [(t.number, t.config) for t in again] == [
+        (begun[0].number, begun[0].config), (begun[2].number, begun[2].config),
+    ]  # fmt: skip
+    assert again[1].scores == {250: 0.7}
+    assert start(record).number == 3
+    assert record.next_trial() is None
+    assert record.best_so_far is not None
+    assert record.best_so_far.number == 1
+
+
+def test_a_report_that_a_crash_cut_short_is_dropped_and_may_come_again(
+    make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
+):
+    spec = make_spec()
+    record, _ = open_record(spec)
+    start(record)
+    report(record, 0, 50, critic_estimate=1.0)
+    report(record, 0, 100, critic_estimate=math.nan)
+    path = tmp_path / "metrics.jsonl"
+    content = path.read_bytes()
+    whole = content.index(b"\n") + 1
+    for num_bytes in range(len(content) + 1):
+        path.write_bytes(content[:num_bytes])
+        kept = content[:num_bytes].count(b"\n")
+        record, tracker = open_record(spec)
+        assert [len(h.reports) for h in tracker.history] == [kept]
+        start(record)
+        report(record, 0, 100, critic_estimate=2.0)
+        assert [line["generator_steps"] for line in lines(record)] == [
+            *([50] if num_bytes >= whole else []), 100,
+        ]  # fmt: skip
+
+
+def test_mlflow_is_brought_up_to_date_with_reports_by_step_and_pictures_that_exist(
+    make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
+):
+    spec = make_spec()
+    record, tracker = open_record(spec)
+    start(record)
+    report(record, 0, 250, w1=2.0)
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "samples.png").write_bytes(b"picture")
+    record.checkpointed(0, folder)
+    (kept,) = (tmp_path / "samples" / "00000").iterdir()
+    assert (kept.name, kept.read_bytes()) == ("step_000250.png", b"picture")
+    assert tracker.calls[-1] == ("reported", "00000", 250.0, kept)
+    assert record.trials[0].checkpoint == str(folder)
+    report(record, 0, 1000, w1=1.0)
+
+    _, tracker = open_record(spec)
+    (history,) = tracker.history
+    assert [r["generator_steps"] for r in history.reports] == [250, 1000]
+    assert "trial" not in history.reports[0]
+    assert history.pictures == {250: kept}
+    assert (history.status, history.message) == (None, None)
+
+
+def test_a_checkpoint_between_rungs_has_no_picture(
+    make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
+):
+    record, tracker = open_record(make_spec())
+    start(record)
+    report(record, 0, 50)
+    record.checkpointed(0, tmp_path / "checkpoint")
+    assert record.trials[0].checkpoint == str(tmp_path / "checkpoint")
+    assert not (tmp_path / "samples").exists()
+    assert [call[0] for call in tracker.calls] == ["started", "reported"]
+
+
+def test_the_table_says_how_things_stand(make_spec: MakeSpec, open_record: OpenRecord):
+    record, _ = open_record(make_spec())
+    for _ in range(3):
+        start(record)
+    report(record, 0, 4000, w1=0.5, critic_estimate=2.0, goes_on=False)
+    record.ended(0)
+    report(record, 2, 250, w1=0.75)
+    report(record, 2, 300, critic_estimate=1.0)
+    record.write_table()
+    found = [
+        tuple(
+            row[key] for key in ("trial_id", "status", "generator_steps", "w1", "critic_estimate")
+        )
+        for row in rows(record)
+    ]
+    assert found == [
+        ("00000", "completed", "4000", "0.5", "2.0"),
+        ("00001", "running", "0", "", ""),
+        ("00002", "running", "300", "0.75", "1.0"),
+    ]
+
+
+def test_the_table_is_written_at_most_every_few_seconds_and_at_the_end(
+    make_spec: MakeSpec, open_record: OpenRecord, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(record_module, "_TABLE_EVERY_S", 3600.0)
+    record, _ = open_record(make_spec())
+    for number in range(3):
+        start(record)
+        record.ended(number)
+        assert [row["trial_id"] for row in rows(record)] == ["00000"]
+    record.close()
+    assert [row["trial_id"] for row in rows(record)] == ["00000", "00001", "00002"]
+
+
+def test_time_is_counted_over_all_sittings(
+    make_spec: MakeSpec, open_record: OpenRecord, monkeypatch: pytest.MonkeyPatch
+):
+    now = 1000.0
+    monkeypatch.setattr(record_module.time, "monotonic", lambda: now)
+    spec = make_spec(search={"time_budget_s": 10, "sampler": "random"})
+    record, _ = open_record(spec)
+    start(record)
+    now += 7
+    assert (record.elapsed_s, record.is_over_budget) == (7.0, False)
+    record, _ = open_record(spec)
+    now += 2
+    assert (record.elapsed_s, record.is_over_budget) == (9.0, False)
+    assert start(record).number == 0
+    now += 1
+    assert record.is_over_budget
+    assert record.next_trial() is None
+
+
+def test_the_search_is_told_its_best_score_at_each_ending_once_there_is_one(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    record, tracker = open_record(make_spec())
+    for number, (steps, w1) in enumerate([(250, 0.1), (4000, 0.5), (4000, 0.7), (4000, 0.3)]):
+        start(record)
+        report(record, number, steps, w1=w1, goes_on=False)
+        record.ended(number)
+    assert tracker.progress == [
+        (2, {"best_w1": 0.5}), (3, {"best_w1": 0.5}), (4, {"best_w1": 0.3}),
+    ]  # fmt: skip
+
+
+def test_the_one_who_shows_it_hears_of_an_ending_when_all_is_written(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    record, _ = open_record(make_spec())
+    heard, reports = [], []
+    record.on_report = lambda: reports.append(dict(record.running))
+    record.on_end = lambda trial: heard.append((trial, record.counts()))
+    start(record)
+    report(record, 0, 250, w1=1.0, goes_on=False)
+    record.ended(0)
+    assert heard == [(record.trials[0], {"stopped": 1, "running": 0})]
+    ((running,),) = [list(report.values()) for report in reports]
+    assert running["w1"] == 1.0

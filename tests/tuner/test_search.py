@@ -1,0 +1,289 @@
+"""The command: what it refuses, how it says so, and what it checks without training."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tuner import checks, search, spec
+from tuner.search import main
+
+Space = Callable[[str], Path]
+
+SMALL = """
+name: small
+data: {dataset: eight_gaussians}
+networks: {generator_width: {choice: [8, 16]}}
+training: {critic_lr: {low: 1e-4, high: 1e-2, log: true}}
+search: {num_trials: 3, sampler: random}
+asha: {grace_generator_steps: 10, max_generator_steps: 40, reduction_factor: 2}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _away_from_any_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(checks, "num_cpus", lambda: 8)
+    monkeypatch.setattr(checks, "num_gpus", lambda: 0)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str | Path) -> list[str]:
+    """The lines on stderr of a command that is refused, without its first one."""
+    assert main([str(argument) for argument in argv]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    heading, *faults = captured.err.splitlines()
+    count = f"{len(faults)} faults" if len(faults) > 1 else "1 fault"
+    assert heading == f"{argv[0]}: {count}"
+    return [fault.removeprefix("  ") for fault in faults]
+
+
+EVERYTHING_WRONG = """
+name: ../x
+dat: {}
+data: {dataset: digit}
+networks: {latent_dim: 1.5, generator_width: {choice: []}, critic_depth: true}
+training:
+  constraint: gradient_penalty
+  clip_value: 0.01
+  critic_lr: {low: 0.1, high: 1e-3}
+  beta1: {low: 0, high: 0.9, log: true}
+  beta2: .nan
+  batchsize: 64
+  latent_dim: 8
+objective: {critic_steps: {low: 1, high: 10}}
+search: {num_trials: 10, sampler: tpee}
+asha: {grace_generator_steps: 4000}
+asha: {grace_generator_steps: 4000}
+resources: {cpus_per_trial: 64, gpus_per_trial: 0.5}
+reporting: {report_every_generator_steps: 0}
+results: {runs_dir: space.yaml/runs}
+mlflow: {tracking_uri: "http://me:secret@host"}
+"""
+
+
+def test_every_fault_is_told_at_once_and_nothing_is_written(
+    space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = space(EVERYTHING_WRONG)
+    faults = refused(capsys, path, "--set", "nonsense")
+    assert faults == [
+        "asha: is given twice, on lines 16 and 17: keep one",
+        "--set: must read dotted.key=value, got 'nonsense'",
+        "dat: no such key; did you mean data?",
+        "name: must be letters, digits, '.', '_' and '-', and start with a letter or digit, "
+        "100 characters at most, got '../x'",
+        "data.dataset: must be digits or eight_gaussians, got 'digit'; did you mean digits?",
+        "networks.latent_dim: must be a whole number, got 1.5",
+        "networks.generator_width.choice: must list at least one value, got []",
+        "networks.critic_depth: must be a whole number, got True",
+        "training.critic_lr: low must be below high, got low 0.1 and high 0.001: swap or widen "
+        "them, or give one fixed value",
+        "training.beta1: low must be above 0 on a log scale, got 0.0: give a small positive low, "
+        "or leave log out",
+        "training.beta2: must be a finite number, got nan",
+        "training.batchsize: no such key; did you mean batch_size?",
+        "training.latent_dim: no such key; did you mean networks.latent_dim?",
+        "training.clip_value: has no effect when constraint is gradient_penalty: leave clip_value "
+        "out, or set constraint to clip",
+        "objective.critic_steps: must be a whole number, got {'high': 10, 'low': 1}",
+        "search.sampler: must be tpe, random, gp, cmaes or grid, got 'tpee'; did you mean tpe?",
+        "asha: grace_generator_steps must be below max_generator_steps, or there is no rung to "
+        "stop a trial at, got 4000 and 4000: lower the one or raise the other",
+        "reporting.report_every_generator_steps: must be at least 1, got 0",
+        "mlflow.tracking_uri: must not hold a password, which would be written into spec.yaml: "
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment",
+        "resources.cpus_per_trial: must be at most 8, all that this machine has, got 64: lower "
+        "it, or give --address",
+        "resources.gpus_per_trial: must be at most 0, all that this machine has, got 0.5: lower "
+        "it, or give --address",
+        f"results.runs_dir: {tmp_path}/space.yaml cannot be written to (Not a directory): choose "
+        "another by --runs-dir",
+    ]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("a: [", "line 1, column 5: is not YAML: "),
+        ("- 1", "must be a mapping of keys to values, got list"),
+        (b"name: \xff", "is not UTF-8 text: save it as UTF-8"),
+        (SMALL + "search: {num_trials: 1}", "search: is given twice, on lines 6 and 8: keep"),
+        (SMALL.replace("num_trials: 3, ", ""), "search: needs num_trials or time_budget_s"),
+        (SMALL.replace("random", "grid"), "training.critic_lr: is a range of real numbers, and a"),
+    ],
+)
+def test_a_refused_search_leaves_no_folder(
+    space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, what: str
+):
+    path = space(content)
+    (fault,) = refused(capsys, path)
+    assert fault.startswith(what)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_file_and_a_folder_are_refused(
+    space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    space(SMALL)
+    assert refused(capsys, tmp_path / "spce.yaml") == [
+        f"no such file; in {tmp_path} there are space.yaml"
+    ]
+    assert refused(capsys, tmp_path) == ["cannot be read: Is a directory"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--name", "../x"], "name: must be letters, digits"),
+        (["--name", ""], "name: must be letters, digits"),
+        (["--runs-dir", ""], "results.runs_dir: must not be empty"),
+        (["--runs-dir", "space.yaml"], "results.runs_dir: {}/space.yaml cannot be written to"),
+        (["--set", "search.num_trials=0"], "search.num_trials: must be at least 1, got 0"),
+        (["--set", "asha.brackets=9"], "asha: brackets must be at most 2"),
+        (["--set", "results.folder=x", "--runs-dir", "r"], "results.folder: no such key"),
+        (["--set", "results=3", "--runs-dir", "r"], "results: must be a mapping"),
+    ],
+)
+def test_an_option_is_checked_like_the_key_it_stands_for(
+    space: Space,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    what: str,
+):
+    path = space(SMALL)
+    (fault,) = refused(capsys, path, *arguments)
+    assert fault.startswith(what.format(tmp_path))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_is_taken_is_refused_and_the_search_left_alone(
+    space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = space(SMALL)
+    saved = tmp_path / "runs" / "small" / "spec.yaml"
+    saved.parent.mkdir(parents=True)
+    saved.write_text(spec.read(path).to_yaml())
+    (fault,) = refused(capsys, path)
+    assert fault == (
+        f"name: {saved.parent} already holds a search: go on with it by adding --resume, or start "
+        "another by --name"
+    )
+    (fault,) = refused(capsys, path, "--resume", "--set", "search.num_trials=4")
+    assert fault.startswith("search.num_trials: was 3 when this search began, is now 4: set it ")
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "the following arguments are required: SPACE.yaml"),
+        (["a.yaml", "--resum"], "unrecognized arguments: --resum"),
+        (["a.yaml", "--set"], "argument --set: expected one argument"),
+    ],
+)
+def test_a_wrong_option_ends_with_status_2(
+    capsys: pytest.CaptureFixture[str], argv: list[str], said: str
+):
+    with pytest.raises(SystemExit, match="2"):
+        main(argv)
+    assert said in capsys.readouterr().err
+
+
+def test_ctrl_c_while_reading_ends_with_status_130(
+    space: Space, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "load", interrupt)
+    assert main([str(space(SMALL))]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_cluster_is_not_measured_by_this_machine(space: Space):
+    args = search._parser().parse_args([str(space(SMALL)), "--address", "auto", "--dry-run"])
+    args.set = ["resources.cpus_per_trial=64"]
+    found, runs_dir = search._read(args)
+    assert found.resources.cpus_per_trial == 64
+    assert runs_dir == Path("runs").absolute()
+
+
+def test_the_environment_may_name_the_cluster(space: Space, monkeypatch: pytest.MonkeyPatch):
+    for value, address in (("auto", "auto"), ("", None)):
+        monkeypatch.setenv("RAY_ADDRESS", value)
+        assert search._parser().parse_args(["a.yaml"]).address == address
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing(
+    space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = space(SMALL)
+    arguments = ["--name", "other", "--runs-dir", "r", "--set", "search.num_trials=5"]
+    assert main([str(path), "--dry-run", *arguments]) == 0
+    out = capsys.readouterr().out
+    resolved, said = out.split("\n\n", 1)
+    read = spec.read(path, ["name=other", "results.runs_dir=r", "search.num_trials=5"])
+    assert spec.check(yaml.safe_load(resolved)) == (read, [])
+    assert said.splitlines() == [
+        "data: 8192 samples to train on, 4096 to fit the independent critic and 4096 to read it, "
+        "each of shape (2,)",
+        "searched: networks.generator_width, training.critic_lr",
+        "rungs: 10, 20, 40 generator steps",
+        "trials: 5",
+        "largest possible budget: 200 generator steps",
+    ]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_dry_run_of_a_name_that_is_taken_is_no_fault(
+    space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = space(SMALL.replace("num_trials: 3", "time_budget_s: 60"))
+    (tmp_path / "runs" / "small").mkdir(parents=True)
+    (tmp_path / "runs" / "small" / "spec.yaml").write_text(spec.read(path).to_yaml())
+    assert main([str(path), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "trials: until the time budget is used up\nlargest possible budget: inf gen" in out
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml")),
+    ids=lambda path: path.stem,
+)
+def test_every_search_space_that_ships_passes_a_dry_run(
+    path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main([str(path), "--dry-run"]) == 0
+    assert "largest possible budget" in capsys.readouterr().out
+
+
+def test_bad_input_is_refused_before_anything_heavy_is_loaded(space: Space, tmp_path: Path):
+    """By the command as a person types it, in a process of its own."""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "tuner.search", space(EVERYTHING_WRONG)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=False,
+    )
+    loaded = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert said[0] == f"{tmp_path / 'space.yaml'}: {len(said) - 1} faults"
+    assert not any("Traceback" in line for line in said)
+    modules = {line.split("|")[-1].strip().split(".")[0] for line in loaded}
+    assert "pydantic" in modules
+    assert modules & {"torch", "ray", "optuna", "mlflow", "sklearn", "pandas"} == set()

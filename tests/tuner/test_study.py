@@ -1,0 +1,400 @@
+"""The journal: what was acknowledged is never lost, and a resumed search goes on as if unbroken."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.spec import SearchSpec
+from tuner.study import Status, Study, Trial
+
+MakeSpec = Callable[..., SearchSpec]
+LR = {"low": 1e-5, "high": 1e-2, "log": True}
+
+
+@pytest.fixture(autouse=True)
+def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a machine that loses its power could tell."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "study.log"
+
+
+def frozen(path: Path) -> list[FrozenTrial]:
+    """What Optuna itself says of the trials."""
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    return optuna.load_study(study_name="search", storage=storage).get_trials()
+
+
+def score_of(trial: Trial) -> float:
+    training = trial.config.training
+    return 1 + abs(math.log10(training.critic_lr) + 3.3) + 0.1 * training.n_critic
+
+
+def run(study: Study, trial: Trial) -> Trial:
+    """Run a trial to its end, of a kind that follows from its number."""
+    w1 = score_of(trial)
+    status: Status = ("completed", "stopped", "diverged", "completed", "failed")[trial.number % 5]
+    steps = {"completed": 4000, "stopped": 1000}.get(status, 300)
+    for rung in (250, 1000, 4000):
+        if rung < steps:
+            study.score(trial.number, rung, w1 + 1 / rung)
+    has_score = status in ("completed", "stopped")
+    study.end(
+        trial.number, status, {"generator_steps": float(steps)}, w1 if has_score else None, None
+    )
+    return study.trial(trial.number)
+
+
+def ask(study: Study) -> Trial:
+    trial = study.ask()
+    assert trial is not None
+    return trial
+
+
+# --- Proposals ---------------------------------------------------------------------------------
+
+NUMBERS = {"critic_lr": LR, "generator_lr": LR, "n_critic": {"low": 1, "high": 5}}
+CONDITIONAL = {
+    "constraint": {"choice": ["clip", "gradient_penalty"]},
+    "clip_value": {"low": 1e-3, "high": 1, "log": True},
+    "gp_weight": {"low": 0.1, "high": 100, "log": True},
+    "optimizer": {"choice": ["adam", "rmsprop"]},
+    "critic_lr": LR,
+    "generator_lr": 1e-4,
+}
+#: Enough trials for each to leave its random start: GP fits from the 10th completed one on, and
+#: CMA-ES ends a generation with the 7th.
+SAMPLERS = [
+    ("tpe", NUMBERS, 24),
+    ("tpe", CONDITIONAL, 24),
+    ("random", CONDITIONAL, 12),
+    ("gp", NUMBERS, 20),
+    ("cmaes", NUMBERS, 24),
+    ("grid", {"critic_lr": {"choice": [1e-4, 1e-3]}, "n_critic": {"low": 1, "high": 5}}, 10),
+]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "training", "num_trials"), SAMPLERS, ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_a_reopened_study_proposes_what_the_unbroken_one_does(
+    tmp_path: Path, make_spec: MakeSpec, sampler: str, training: dict, num_trials: int
+):
+    search = {"num_trials": num_trials, "sampler": sampler}
+    spec = make_spec(training=training, search=search)
+    unbroken = Study(tmp_path / "unbroken.log", spec)
+    expected = []
+    for _ in range(num_trials):
+        expected.append(ask(unbroken).config)
+        run(unbroken, unbroken.trials()[-1])
+    assert unbroken.ask() is None
+
+    proposed = []
+    for _ in range(num_trials):
+        study = Study(tmp_path / "broken.log", spec)
+        proposed.append(ask(study).config)
+        run(Study(tmp_path / "broken.log", spec), study.trials()[-1])
+    assert proposed == expected
+    assert Study(tmp_path / "broken.log", spec).ask() is None
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_so_does_one_reopened_while_trials_are_under_way(
+    tmp_path: Path, make_spec: MakeSpec, sampler: str
+):
+    spec = make_spec(training=CONDITIONAL, search={"num_trials": 20, "sampler": sampler})
+
+    def propose(name: str, *, reopens: bool) -> list[Any]:
+        study = Study(tmp_path / name, spec)
+        under_way, proposed = [], []
+        while (trial := study.ask()) is not None:
+            proposed.append(trial.config)
+            under_way.append(trial)
+            if len(under_way) == 3:
+                run(study, under_way.pop(0))
+            if reopens:
+                study = Study(tmp_path / name, spec)
+                assert [t for t in study.trials() if t.status is None] == under_way
+        return proposed
+
+    assert propose("a.log", reopens=True) == propose("b.log", reopens=False)
+
+
+def test_the_seed_decides_all_proposals(tmp_path: Path, make_spec: MakeSpec):
+    def propose(name: str, seed: int) -> list[Any]:
+        search = {"num_trials": 4, "sampler": "random", "seed": seed}
+        study = Study(tmp_path / name, make_spec(search=search))
+        return [ask(study).config for _ in range(4)]
+
+    first, again, other = propose("a", 1), propose("b", 1), propose("c", 2)
+    assert first == again
+    assert not {c.training.critic_lr for c in first} & {c.training.critic_lr for c in other}
+    assert not {c.seed for c in first} & {c.seed for c in other}
+
+
+def test_every_trial_has_a_seed_of_its_own(path: Path, make_spec: MakeSpec):
+    study = Study(path, make_spec(search={"num_trials": 50, "sampler": "random"}, training={}))
+    assert len({ask(study).config.seed for _ in range(50)}) == 50
+
+
+def test_a_proposal_lies_in_its_domain_and_holds_only_what_applies(path: Path, make_spec: MakeSpec):
+    study = Study(
+        path, make_spec(training=CONDITIONAL, search={"num_trials": 40, "sampler": "random"})
+    )
+    trials = [ask(study) for _ in range(40)]
+    assert {trial.config.training.constraint for trial in trials} == {"clip", "gradient_penalty"}
+    for trial in trials:
+        training = trial.config.training
+        assert 1e-5 <= training.critic_lr <= 1e-2
+        clips = training.constraint == "clip"
+        assert ("training.clip_value" in trial.params) == clips == (training.clip_value is not None)
+        assert ("training.gp_weight" in trial.params) != clips
+        assert trial.params["training.critic_lr"] == training.critic_lr
+        assert "training.generator_lr" not in trial.params
+
+
+def test_a_grid_is_asked_point_by_point_in_its_order(path: Path, make_spec: MakeSpec):
+    training = {"critic_lr": {"choice": [1e-3, 1e-4]}, "n_critic": {"low": 1, "high": 3}}
+    spec = make_spec(training=training, search={"sampler": "grid"})
+    study = Study(path, spec)
+    asked = [ask(study).params for _ in range(6)]
+    assert asked == list(spec.grid_points())
+    assert study.ask() is None
+
+
+def test_no_more_trials_than_asked_for(path: Path, make_spec: MakeSpec):
+    study = Study(path, make_spec())
+    assert [ask(study).number for _ in range(4)] == [0, 1, 2, 3]
+    assert study.ask() is None
+    run(study, study.trials()[0])
+    assert study.ask() is None
+
+
+def test_a_time_budget_sets_no_number_of_trials(path: Path, make_spec: MakeSpec):
+    study = Study(path, make_spec(search={"time_budget_s": 1, "sampler": "random"}))
+    assert [ask(study).number for _ in range(30)] == list(range(30))
+
+
+# --- Endings -----------------------------------------------------------------------------------
+
+
+def test_what_a_trial_was_is_what_is_read_back(path: Path, make_spec: MakeSpec):
+    spec = make_spec()
+    study = Study(path, spec)
+    trial = ask(study)
+    study.score(0, 250, 2.0)
+    study.score(0, 250, 9.0)  # again is the same as once
+    study.save(0, "here/checkpoint_1")
+    study.save(0, "here/checkpoint_2")
+    expected = Trial(
+        0, trial.config, trial.params, {250: 2.0}, checkpoint="here/checkpoint_2"
+    )  # fmt: skip
+    assert study.trial(0) == Study(path, spec).trial(0) == expected
+    assert (expected.trial_id, expected.w1, expected.generator_steps) == ("00000", 2.0, 0)
+    metrics = {"generator_steps": 1000.0, "critic_estimate": math.inf}
+    study.end(0, "stopped", metrics, 1.5, "too bad")
+    (ended,) = Study(path, spec).trials()
+    assert (ended.status, ended.message, ended.metrics) == ("stopped", "too bad", metrics)
+    assert (ended.scores, ended.w1, ended.generator_steps) == ({250: 2.0, 1000: 1.5}, 1.5, 1000)
+
+
+def test_optuna_is_told_honestly_how_each_trial_ended(path: Path, make_spec: MakeSpec):
+    """A stopped trial has only the score of its last rung; a diverged one was worse than all."""
+    study = Study(path, make_spec(search={"num_trials": 5, "sampler": "random"}))
+    trials = [run(study, ask(study)) for _ in range(5)]
+    completed, stopped, diverged, last, failed = frozen(path)
+    assert (completed.state, completed.value) == (TrialState.COMPLETE, trials[0].w1)
+    assert completed.last_step == 4000
+    assert (stopped.state, stopped.value) == (TrialState.PRUNED, trials[1].w1)
+    assert (stopped.last_step, stopped.intermediate_values[1000]) == (1000, trials[1].w1)
+    assert diverged.state == TrialState.COMPLETE
+    assert diverged.value > max(
+        v for trial in (completed, stopped, diverged) for v in trial.intermediate_values.values()
+    )
+    assert (last.state, last.value) == (TrialState.COMPLETE, trials[3].w1)
+    assert (failed.state, failed.value) == (TrialState.FAIL, None)
+
+
+@pytest.mark.parametrize("scores", [[], [0.0], [-0.5, -0.1], [1e-6], [3.0, 0.2], [-1e9]])
+def test_a_diverged_trial_is_worse_than_every_score(
+    path: Path, make_spec: MakeSpec, scores: list[float]
+):
+    """An estimate of W1 may come out negative: twice the worst would then be the best."""
+    study = Study(path, make_spec())
+    for w1 in scores:
+        study.end(ask(study).number, "stopped", {"generator_steps": 250.0}, w1)
+    study.end(ask(study).number, "diverged", {"generator_steps": 300.0, "diverged": 1.0}, None)
+    value = frozen(path)[-1].value
+    assert value is not None
+    assert math.isfinite(value)
+    assert all(value > w1 for w1 in scores)
+
+
+def test_a_trial_stopped_before_its_first_rung_is_pruned_without_a_value(
+    path: Path, make_spec: MakeSpec
+):
+    study = Study(path, make_spec())
+    study.end(ask(study).number, "stopped", {"generator_steps": 10.0}, None)
+    assert [(t.state, t.value) for t in frozen(path)] == [(TrialState.PRUNED, None)]
+
+
+def test_the_time_used_and_the_searchs_id_outlast_a_sitting(path: Path, make_spec: MakeSpec):
+    study = Study(path, make_spec())
+    search_id = study.search_id
+    assert study.elapsed_s == 0.0
+    study.set_elapsed(12.5)
+    again = Study(path, make_spec())
+    assert (again.elapsed_s, again.search_id, study.search_id) == (12.5, search_id, search_id)
+    assert Study(path.with_name("other.log"), make_spec()).search_id != search_id
+
+
+# --- Crashes -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """What the study had said it holds when its journal had this many bytes."""
+
+    num_bytes: int
+    trials: tuple[Trial, ...]
+
+
+def journal_of(path: Path, spec: SearchSpec) -> list[Acknowledged]:
+    """A search with two trials under way at a time, and what it knew after each step."""
+    study = Study(path, spec)
+    known = []
+
+    def acknowledge() -> None:
+        known.append(Acknowledged(path.stat().st_size, tuple(study.trials())))
+
+    under_way: list[Trial] = []
+    while (trial := study.ask()) is not None:
+        acknowledge()
+        under_way.append(trial)
+        if len(under_way) == 2:
+            ended = under_way.pop(0)
+            study.score(ended.number, 250, 5.0)
+            acknowledge()
+            study.save(ended.number, f"checkpoint_{ended.number}")
+            acknowledge()
+            run(study, ended)
+            acknowledge()
+    for ended in under_way:
+        run(study, ended)
+        acknowledge()
+    return known
+
+
+GRID = {"critic_lr": {"choice": [1e-3, 1e-4]}, "n_critic": {"low": 1, "high": 2}}
+CUT = {
+    "random": ({"critic_lr": LR, "n_critic": {"low": 1, "high": 5}}, {"num_trials": 4}),
+    "grid": (GRID, {}),
+}
+
+
+def offsets(content: bytes, rng: Random) -> list[int]:
+    """Bytes at which to cut: about every line's end, within each line, and all of the last two."""
+    ends = [i + 1 for i, byte in enumerate(content) if byte == ord("\n")]
+    starts = [0, *ends[:-1]]
+    inside = [rng.randrange(a + 1, b) for a, b in zip(starts, ends, strict=True)]
+    near = [end + delta for end in ends for delta in (-1, 0)]
+    return sorted({0, *inside, *near, *range(starts[-2], len(content), 11)})
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_a_journal_cut_anywhere_keeps_what_was_acknowledged_and_goes_on(
+    path: Path, make_spec: MakeSpec, sampler: str
+):
+    training, search = CUT[sampler]
+    spec = make_spec(training=training, search={**search, "sampler": sampler})
+    known = journal_of(path, spec)
+    content = path.read_bytes()
+    for num_bytes in offsets(content, Random(0)):
+        path.write_bytes(content[:num_bytes])
+        study = Study(path, spec)
+        before = study.trials()
+        states = {trial.number: trial.state for trial in frozen(path)}
+
+        # No trial twice, and all that the last acknowledgement held.
+        assert [t.number for t in before] == sorted({t.number for t in before})
+        held = next((a for a in reversed(known) if a.num_bytes <= num_bytes), None)
+        for trial in held.trials if held else ():
+            (now,) = (t for t in before if t.number == trial.number)
+            assert (now.config, now.params) == (trial.config, trial.params)
+            assert trial.status in (None, now.status)
+            assert trial.checkpoint in (None, now.checkpoint)
+            assert trial.scores.items() <= now.scores.items()
+        # What had ended is told to the sampler; nothing else runs but what is to be resumed.
+        for trial in before:
+            assert (states[trial.number] == TrialState.RUNNING) == (trial.status is None)
+
+        # And it goes on to its end, with as many trials as were asked for.
+        for trial in before:
+            if trial.status is None:
+                run(study, trial)
+        while (new := study.ask()) is not None:
+            run(study, new)
+        trials = study.trials()
+        assert len(trials) == 4
+        assert all(trial.status is not None for trial in trials)
+        if sampler == "grid":
+            asked = sorted(tuple(t.params.values()) for t in trials)
+            assert asked == sorted(tuple(point.values()) for point in spec.grid_points())
+        assert TrialState.RUNNING not in {trial.state for trial in frozen(path)}
+
+
+def test_an_ending_that_optuna_was_not_told_of_is_made_up_for(path: Path, make_spec: MakeSpec):
+    """The line that says how a trial ended comes first: a crash may come right after it."""
+    spec = make_spec()
+    study = Study(path, spec)
+    ask(study)
+    study.score(0, 250, 2.0)
+    size = path.stat().st_size
+    study.end(0, "stopped", {"generator_steps": 1000.0}, 1.5)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"\n", size) + 1])
+    assert [t.state for t in frozen(path)] == [TrialState.RUNNING]
+
+    trial = Study(path, spec).trial(0)
+    assert (trial.status, trial.w1, trial.generator_steps) == ("stopped", 1.5, 1000)
+    assert [(t.state, t.value) for t in frozen(path)] == [(TrialState.PRUNED, 1.5)]
+
+
+def test_a_trial_cut_short_before_it_was_proposed_takes_no_ones_place(
+    path: Path, make_spec: MakeSpec
+):
+    spec = make_spec()
+    study = Study(path, spec)
+    ask(study)
+    size = path.stat().st_size
+    ask(study)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"\n", size) + 1])  # created, without its values
+
+    study = Study(path, spec)
+    assert [t.number for t in study.trials()] == [0]
+    assert [t.state for t in frozen(path)] == [TrialState.RUNNING, TrialState.FAIL]
+    assert [ask(study).number for _ in range(3)] == [2, 3, 4]
+    assert study.ask() is None
+
+
+def test_a_lock_that_a_crash_left_behind_blocks_nobody(path: Path, make_spec: MakeSpec):
+    """Optuna would wait for half a minute."""
+    run(Study(path, make_spec()), ask(Study(path, make_spec())))
+    path.with_name("study.log.lock").touch()
+    study = Study(path, make_spec())
+    assert [trial.status for trial in study.trials()] == ["completed"]
+    assert ask(study).number == 1

@@ -1,0 +1,394 @@
+"""The runs of one search in MLflow: found by their tags, written without doubling anything.
+
+This file alone knows MLflow, and imports it where it is first used: that takes seconds. What
+makes a resumed search land on the same runs, each value once, after a kill at any moment:
+
+- a run is created with its tags in one request, and found again by them;
+- all metrics of a report travel in one request, and a trial's reports in their order, so what
+  MLflow holds of a trial is always its first reports: the last `generator_steps` there says which
+  ones are missing;
+- an event keeps the time at which it happened, so that MLflow itself refuses to store it twice
+  when the answer to a request got lost.
+
+NaN and infinities are both logged as NaN: MLflow would store an infinity as 1.8e308, and leaving
+it out would let a diverged trial rank by its last finite value.
+"""
+
+import contextlib
+import fcntl
+import logging
+import math
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from pathlib import Path
+from typing import Any, final
+
+STEP = "generator_steps"  # every report has it; logged last, it marks the report as written
+UNIX_TIME = "unix_time_s"  # a report may have it: when it was made; becomes MLflow's timestamp
+TRIALS_FINISHED = "trials_finished"  # the step of the parent's metrics
+
+SEARCH_TAG, TRIAL_TAG = "tuner.search_id", "tuner.trial_id"
+INCOMPLETE_TAG = "tuner.incomplete"  # something of this trial could not be written: look again
+
+MAX_METRICS_PER_REQUEST = 1_000  # MLflow's own limits, these three
+MAX_PARAM_CHARS, MAX_TAG_CHARS = 6_000, 5_000
+
+RUN_STATUS = {
+    "completed": "FINISHED",
+    "stopped": "FINISHED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+}
+OUTCOME_STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # its retries would create a run twice; ours look first
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # else a line at every trial's end
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+@final
+@dataclass(frozen=True)
+class TrialHistory:
+    """What the driver durably knows of a trial; brings MLflow up to date at a resume."""
+
+    trial_id: str
+    params: Mapping[str, object]  # flat
+    reports: Sequence[Mapping[str, float]]  # each with "generator_steps"
+    pictures: Mapping[int, Path]  # sample grids by generator step
+    status: str | None  # a key of RUN_STATUS; None while unfinished
+    message: str | None
+
+
+@dataclass
+class _Run:
+    """What MLflow has of a run."""
+
+    run_id: str
+    state: str = "RUNNING"  # MLflow's
+    status: str = "running"  # ours: a tag
+    last_step: float = -math.inf
+    params: set[str] = field(default_factory=set)
+    complete: bool = True
+    settled: bool = False  # ended earlier, and nothing is missing
+
+
+@final
+@dataclass
+class Runs:
+    """The thread's side: turns events into requests. Each write may be tried again as it is."""
+
+    uri: str
+    database: Path | None
+    experiment: str
+    artifact_location: str | None
+    search_name: str
+    search_id: str
+    params: Mapping[str, object]
+    tags: Mapping[str, str]
+    make_client: Callable[[str], Any]
+    incomplete: set[str | None] = field(default_factory=set)
+    _client: Any = None
+    _experiment_id: str = ""
+    _runs: dict[str | None, _Run] = field(default_factory=dict)  # None: the parent
+    _creating: set[str | None] = field(default_factory=set)
+
+    def open(self) -> None:
+        """Find or create the database, the experiment and the parent run."""
+        _prepare_mlflow()
+        with _schema_lock(self.database):
+            if self._client is None:
+                self._client = self.make_client(self.uri)
+            self._experiment_id = self._find_experiment()
+        self._load_runs()
+        self.start(None, self.params, now_ms())
+
+    def answers(self) -> bool:
+        """Whether the tracking server itself, artifacts apart, can be reached."""
+        with contextlib.suppress(Exception):
+            self._client.get_experiment(self._experiment_id)
+            return True
+        return False
+
+    def _find_experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self.experiment)
+        if found is None:
+            location = _artifact_uri(self.artifact_location, self.database)
+            try:
+                return self._client.create_experiment(self.experiment, artifact_location=location)
+            except Exception:  # another search may have been a moment faster
+                found = self._client.get_experiment_by_name(self.experiment)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            raise RuntimeError(f"its experiment {self.experiment!r} is deleted; `{restore}`")
+        return found.experiment_id
+
+    def _load_runs(self) -> None:
+        """Read all runs of this search; of two for one trial, keep the one that has more."""
+        runs: dict[str | None, _Run] = {}
+        doubles: list[str] = []
+        for found in self._search():
+            tags, metrics = found.data.tags, found.data.metrics
+            trial_id = tags.get(TRIAL_TAG)
+            run = _Run(
+                found.info.run_id,
+                found.info.status,
+                tags.get("status", ""),
+                metrics.get(_marker(trial_id), -math.inf),
+                set(found.data.params),
+                tags.get(INCOMPLETE_TAG) != "true",
+            )
+            kept = runs.setdefault(trial_id, run)
+            if kept is not run:
+                worse, better = sorted((run, kept), key=lambda r: r.last_step)
+                runs[trial_id] = better
+                doubles.append(worse.run_id)
+        for run_id in doubles:  # an answer got lost, and the server was slower than our next look
+            self._client.delete_run(run_id)
+        self._runs = runs
+
+    def _search(self) -> Iterator[Any]:
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id],
+                f"tags.`{SEARCH_TAG}` = '{self.search_id}'",
+                max_results=1_000,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _find_or_create(self, trial_id: str | None, time_ms: int) -> _Run:
+        if trial_id in self._creating:  # that attempt failed here, but perhaps not over there
+            self._load_runs()
+            self._creating.discard(trial_id)
+        if trial_id in self._runs:
+            return self._runs[trial_id]
+        self._creating.add(trial_id)
+        tags = {SEARCH_TAG: self.search_id, "status": "running"}
+        if trial_id is None:
+            tags = _texts(self.tags, MAX_TAG_CHARS) | tags
+        else:
+            parent = self._find_or_create(None, time_ms)
+            tags |= {TRIAL_TAG: trial_id, "mlflow.parentRunId": parent.run_id}
+        name = self.search_name if trial_id is None else f"{self.search_name} {trial_id}"
+        created = self._client.create_run(
+            self._experiment_id, start_time=time_ms, tags=tags, run_name=name
+        )
+        self._creating.discard(trial_id)
+        return self._runs.setdefault(trial_id, _Run(created.info.run_id))
+
+    def start(self, trial_id: str | None, params: Mapping[str, object], time_ms: int) -> None:
+        """Create a run, or open it again."""
+        from mlflow.entities import Param, RunTag
+
+        run = self._find_or_create(trial_id, time_ms)
+        # Params cannot be changed once written: at a resume only new ones are added.
+        texts = _texts(params, MAX_PARAM_CHARS)
+        missing = [Param(key, text) for key, text in texts.items() if key not in run.params]
+        tags = [] if run.status == "running" else [RunTag("status", "running")]
+        if missing or tags:
+            self._log(run, params=missing, tags=tags)
+        run.params.update(texts)
+        run.status, run.settled = "running", False
+        if run.state != "RUNNING":
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.state = "RUNNING"
+
+    def restore(self, history: TrialHistory, time_ms: int) -> None:
+        """Bring a run up to the history's reports; its files and its end come as further events."""
+        run = self._runs.get(history.trial_id)
+        last_step = max((report[STEP] for report in history.reports), default=-math.inf)
+        if run is not None and run.complete and run.last_step >= last_step:
+            # The end is written last, so a run that has it has all the rest.
+            state = RUN_STATUS.get(history.status or "", "FAILED")
+            run.settled = run.status == history.status and run.state == state
+            if run.settled:
+                return
+        first_ms = reported_ms(history.reports[0], time_ms) if history.reports else time_ms
+        self.start(history.trial_id, history.params, first_ms)
+        self.report(history.trial_id, history.reports, time_ms)
+
+    def report(
+        self, trial_id: str | None, reports: Sequence[Mapping[str, float]], time_ms: int
+    ) -> None:
+        """Log the reports that are newer than what the run has."""
+        run, marker = self._find_or_create(trial_id, time_ms), _marker(trial_id)
+        batch: list[Any] = []
+        newest = run.last_step
+        for report in sorted(reports, key=lambda report: report[marker]):
+            if report[marker] <= newest:
+                continue
+            metrics = _metrics(report, marker, reported_ms(report, time_ms))
+            if batch and len(batch) + len(metrics) > MAX_METRICS_PER_REQUEST:
+                self._log(run, metrics=batch)
+                run.last_step, batch = newest, []
+            batch += metrics
+            newest = report[marker]
+        if batch:
+            self._log(run, metrics=batch)
+            run.last_step = newest
+
+    def add_files(
+        self,
+        trial_id: str | None,
+        folder: str | None,
+        files: Mapping[str, Path],  # by the name they get in MLflow
+        only_missing: bool = False,
+    ) -> None:
+        """Copy files to a run's artifacts, over what is there unless `only_missing`."""
+        run = self._find_or_create(trial_id, now_ms())
+        if run.settled:
+            return
+        present: set[str] = set()
+        if only_missing:
+            listed = self._client.list_artifacts(run.run_id, folder)
+            present = {Path(file.path).name for file in listed}
+        for name in files.keys() - present:
+            self._log_file(run, files[name], folder, name)
+
+    def _log_file(self, run: _Run, path: Path, folder: str | None, name: str) -> None:
+        if path.name == name:
+            self._client.log_artifact(run.run_id, str(path), folder)
+            return
+        with tempfile.TemporaryDirectory() as scratch:  # MLflow keeps the name of the file
+            renamed = Path(shutil.copyfile(path, Path(scratch, name)))
+            self._client.log_artifact(run.run_id, str(renamed), folder)
+
+    def end(
+        self,
+        trial_id: str | None,
+        status: str,
+        message: str | None,
+        time_ms: int,
+        state: str | None = None,
+    ) -> None:
+        """Tag how a run ended, and close it."""
+        from mlflow.entities import RunTag
+
+        run = self._find_or_create(trial_id, time_ms)
+        if run.settled:
+            return
+        state = state or RUN_STATUS.get(status, "FAILED")
+        texts = {"status": status, "message": message}
+        complete = trial_id not in self.incomplete
+        if run.complete != complete:
+            texts[INCOMPLETE_TAG] = "false" if complete else "true"
+        self._log(run, tags=[RunTag(*pair) for pair in _texts(texts, MAX_TAG_CHARS).items()])
+        self._client.set_terminated(run.run_id, status=state, end_time=time_ms)
+        run.status, run.state, run.complete = status, state, complete
+
+    def end_search(self, outcome: str, time_ms: int) -> None:
+        """Close the parent, and whatever the server still shows as running."""
+        self._load_runs()
+        for trial_id, run in self._runs.items():
+            if trial_id is not None and run.state == "RUNNING":
+                self.end(trial_id, "interrupted", None, time_ms, "KILLED")
+        self.end(None, outcome, None, time_ms, OUTCOME_STATUS[outcome])
+
+    def _log(
+        self, run: _Run, metrics: Sequence[Any] = (), params: Sequence[Any] = (),
+        tags: Sequence[Any] = (),
+    ) -> None:  # fmt: skip
+        self._client.log_batch(
+            run.run_id, metrics=metrics, params=params, tags=tags, synchronous=True
+        )
+
+
+def open_client(tracking_uri: str) -> Any:
+    """MLflow's own client, which asks no global state where to write."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking_uri)
+
+
+def _prepare_mlflow() -> None:
+    """Import MLflow (seconds, the first time) without its telemetry, retries and chatter."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow.entities  # noqa: F401
+
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+        for name in ("mlflow", "alembic", "sqlalchemy"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # it logs tracebacks as errors
+
+
+@contextlib.contextmanager
+def _schema_lock(database: Path | None) -> Iterator[None]:
+    # Two processes that create the tables of one SQLite file at once both die of it.
+    if database is None:
+        yield
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def absolute_uri(tracking_uri: str) -> tuple[str, Path | None]:
+    """The URI with an absolute path, and that path where it is an SQLite file."""
+    parts = re.fullmatch(r"(sqlite(?:\+\w+)?):///([^?]+)(\?.*)?", tracking_uri)
+    if parts is None or parts[2] == ":memory:":
+        return tracking_uri, None
+    database = Path(parts[2]).absolute()
+    return f"{parts[1]}:///{database}{parts[3] or ''}", database
+
+
+def _artifact_uri(location: str | None, database: Path | None) -> str | None:
+    if location is None:  # MLflow's own default depends on the working directory
+        return database and (database.parent / "mlflow_artifacts").as_uri()
+    return location if re.match(r"[\w+.-]+:", location) else Path(location).absolute().as_uri()
+
+
+def _metrics(report: Mapping[str, float], marker: str, time_ms: int) -> list[Any]:
+    from mlflow.entities import Metric
+
+    names = [name for name in report if name not in (marker, UNIX_TIME)]
+    step = int(report[marker])
+    return [
+        Metric(_key(name), value if math.isfinite(value) else math.nan, time_ms, step)
+        for name in [*names, marker]
+        if isinstance(report[name], Real) and (value := float(report[name])) is not None
+    ]
+
+
+def _texts(values: Mapping[str, object], max_chars: int) -> dict[str, str]:
+    return {_key(k): str(v)[:max_chars] for k, v in values.items() if v is not None}
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^\w.\- :/]", "_", name)[:250]  # all that MLflow allows
+
+
+def _marker(trial_id: str | None) -> str:
+    return TRIALS_FINISHED if trial_id is None else STEP
+
+
+def picture_name(step: int) -> str:
+    """The file name of the sample grid of a generator step; sorts as the steps do."""
+    return f"step_{step:06d}.png"
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, as MLflow counts."""
+    return int(time.time() * 1_000)
+
+
+def reported_ms(report: Mapping[str, float], default_ms: int) -> int:
+    """When a report was made, if it says so."""
+    return int(report[UNIX_TIME] * 1_000) if UNIX_TIME in report else default_ms
