@@ -30,12 +30,13 @@ def main() -> None:
         started_s = time.monotonic()
         command = [sys.executable, "-m", "tuner.search", space, "--runs-dir", runs_dir]
         search = subprocess.Popen(command)
-        cpu_s = _watch(search)
+        cpu_s_by_name = _watch(search)
         wall_s = time.monotonic() - started_s
         (table,) = Path(runs_dir).glob("*/trials.csv")
         with table.open(newline="") as file:
             rows = list(csv.DictReader(file))
         reports = _last_reports(table.parent / "metrics.jsonl")
+    cpu_s = cpu_s_by_name.total()
     training_s = sum(r["training_cpu_seconds"] for r in reports)
     scoring_s = sum(r["scoring_cpu_seconds"] for r in reports)
     steps = sum(int(row["generator_steps"]) for row in rows)
@@ -47,40 +48,42 @@ def main() -> None:
     rest_s = cpu_s - training_s - scoring_s
     for name, seconds in (("training", training_s), ("scoring", scoring_s), ("the rest", rest_s)):
         print(f"  {name:<10}{seconds:6.0f} s {seconds / cpu_s:6.1%}")
+    print("by process, training and scoring included:")
+    for name, seconds in cpu_s_by_name.most_common(8):
+        print(f"  {name:<20}{seconds:6.1f} s {seconds / cpu_s:6.1%}")
 
 
-def _watch(process: subprocess.Popen[bytes]) -> float:
-    """CPU seconds of all our descendants until the process ends, seen by polling.
+def _watch(process: subprocess.Popen[bytes]) -> Counter[str]:
+    """CPU seconds of all our descendants until the process ends, by name, seen by polling.
 
     Waiting for them would not do: Ray lets the kernel reap its workers, uncounted.
     """
-    ticks: dict[tuple[int, int], int] = {}
+    seen: dict[tuple[int, int], tuple[str, int]] = {}
     while process.poll() is None:
-        ticks |= _descendants()
+        seen |= _descendants()
         time.sleep(_POLL_S)
-    return sum(ticks.values()) / os.sysconf("SC_CLK_TCK")
+    cpu_s: Counter[str] = Counter()
+    for name, ticks in seen.values():
+        cpu_s[name] += ticks / os.sysconf("SC_CLK_TCK")  # type: ignore[assignment]
+    return cpu_s
 
 
-def _descendants() -> dict[tuple[int, int], int]:
-    """Clock ticks used by every process below us, by its id and start."""
+def _descendants() -> dict[tuple[int, int], tuple[str, int]]:
+    """Name and clock ticks used of every process below us, by its id and start."""
     parents, used = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
+            head, _, tail = stat.read_text().rpartition(")")
         except OSError:  # it ended meanwhile
             continue
-        pid = int(stat.parent.name)
+        pid, fields = int(stat.parent.name), tail.split()
         parents[pid] = int(fields[1])
-        used[pid] = (int(fields[19]), int(fields[11]) + int(fields[12]))
-    below: set[int] = set()
-    for pid in parents:
-        line = []
-        while pid in parents and pid not in below and pid != os.getpid():
-            line.append(pid)
-            pid = parents[pid]
-        if pid in below or pid == os.getpid():
-            below.update(line)
-    return {(pid, used[pid][0]): used[pid][1] for pid in below}
+        used[pid, int(fields[19])] = (head.partition("(")[2], int(fields[11]) + int(fields[12]))
+    below = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in below} - below:
+        below |= more
+    below.remove(os.getpid())
+    return {key: value for key, value in used.items() if key[0] in below}
 
 
 def _last_reports(path: Path) -> list[dict[str, float]]:

@@ -391,6 +391,7 @@ def test_a_trial_cut_short_before_it_was_proposed_takes_no_ones_place(
     assert study.ask() is None
 
 
+@pytest.mark.timeout(15)
 def test_a_lock_that_a_crash_left_behind_blocks_nobody(path: Path, make_spec: MakeSpec):
     """Optuna would wait for half a minute."""
     run(Study(path, make_spec()), ask(Study(path, make_spec())))
