@@ -31,6 +31,9 @@ def plain_integer(value: object) -> object:
 Real = Annotated[
     float, BeforeValidator(plain_number), Field(strict=True, allow_inf_nan=False), "number"
 ]
+#: Every generator here takes a seed below it.
+_SEED_LIMIT = 2**32
+
 Whole = Annotated[int, BeforeValidator(plain_integer), Field(strict=True), "whole number"]
 
 
@@ -180,7 +183,10 @@ class ObjectiveConfig(Frozen):
         description="Steps that the independent critic trains at each rung.",
     )
     seed: Whole = Field(
-        default=0, ge=0, description="Seed of its initial weights, batches and latents."
+        default=0,
+        ge=0,
+        lt=_SEED_LIMIT,
+        description="Seed of its initial weights, batches and latents.",
     )
 
 
@@ -192,5 +198,5 @@ class TrialConfig(Frozen):
     training: TrainingConfig = TrainingConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     seed: Whole = Field(
-        default=0, ge=0, description="Seed of initial weights, batches and latents."
+        default=0, ge=0, lt=_SEED_LIMIT, description="Seed of initial weights, batches and latents."
     )

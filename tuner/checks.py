@@ -11,6 +11,9 @@ from tuner import yaml_file
 from tuner.errors import Fault
 from tuner.spec import ResourceConfig, SearchSpec
 
+#: What else stands in the folder of all searches.
+RESERVED_NAMES = ("mlflow.db", "mlflow.db.lock", "mlflow-artifacts")
+
 
 def num_cpus() -> int:
     """CPUs that this process may use."""
@@ -44,6 +47,8 @@ def machine_faults(resources: ResourceConfig) -> list[Fault]:
 def folder_faults(runs_dir: Path) -> list[Fault]:
     """Whether the folder of all searches can be made and written to."""
     folder = runs_dir.absolute()
+    if "\0" in str(folder):
+        return [Fault("results.runs_dir", f"must not hold a null byte, got {str(runs_dir)!r}")]
     try:
         while not folder.exists():
             folder = folder.parent
@@ -57,6 +62,9 @@ def folder_faults(runs_dir: Path) -> list[Fault]:
 def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault]:
     """A name stands for one search: a new one needs a new name, an old one its old file."""
     saved = runs_dir / spec.name / "spec.yaml"
+    if spec.name in RESERVED_NAMES or saved.parent.is_file():
+        what = f"{saved.parent} is not the folder of a search: choose another by --name"
+        return [Fault("name", what)]
     if not saved.exists():
         return []
     if not resume:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _REFRESH_PER_S = 2
 #: Trials under way that are named on the screen; the others are counted.
 _NAMED = 6
+#: Rungs that are all shown; of a longer ladder, only those that matter now.
+_RUNGS = 10
 #: Elsewhere a line comes at least so often.
 _LINE_EVERY_S = 30.0
 
@@ -143,14 +145,17 @@ def _ladder(record: "Record") -> Table:
     for name in ("rung", "scored", "best w1", "on the way"):
         table.add_column(name, justify="left" if name == "on the way" else "right")
     trials = list(record.trials.values())
-    below = 0
-    for rung in record.spec.asha.rungs:
+    rungs, below = record.spec.asha.rungs, 0
+    for rung in rungs:
         scores = [t.scores[rung] for t in trials if rung in t.scores]
         here = [
             f"{number:05d} at {int(metrics.get('generator_steps', 0))}"
             for number, metrics in list(record.running.items())
             if below <= metrics.get("generator_steps", 0) < rung
         ]
+        if len(rungs) > _RUNGS and not here and rung not in (rungs[0], rungs[-1]):
+            below = rung  # a long ladder shows its ends and where somebody climbs
+            continue
         more = f" and {len(here) - _NAMED} more" if len(here) > _NAMED else ""
         best = f"{min(scores):.4g}" if scores else "-"
         table.add_row(str(rung), str(len(scores)), best, ", ".join(here[:_NAMED]) + more)

@@ -1,8 +1,7 @@
 """Everything that this package raises on purpose; what else escapes it is a bug.
 
 TunerError
-├── BadInput          what the user gave cannot be run: exit status 2
-└── NothingCompleted  the search ran, and no trial completed: exit status 1
+└── BadInput  what the user gave cannot be run: exit status 2
 """
 
 from collections.abc import Sequence
@@ -33,7 +32,3 @@ class BadInput(TunerError):
         self.faults = tuple(faults)
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         super().__init__("\n".join([f"{source}: {count}", *(f"  {f}" for f in self.faults)]))
-
-
-class NothingCompleted(TunerError):
-    """No trial reached the last rung, so there is no best one."""

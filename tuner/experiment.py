@@ -14,7 +14,7 @@ from rich.console import Console
 from trainables.data import load
 from tuner import results
 from tuner.display import Display
-from tuner.errors import BadInput, Fault, NothingCompleted
+from tuner.errors import BadInput, Fault
 from tuner.record import Record
 from tuner.spec import SearchSpec
 from tuner.study import Study, Trial
@@ -56,7 +56,8 @@ def run(
             ended = "interrupted" if interrupted.is_set() else "finished"
         finally:
             record.close()
-            best = _leave_best(run_dir, study.trials())
+            if (best := record.best_so_far) is not None:
+                results.write_best(run_dir, best)
             missing = tracker.close(ended, [p for p in _kept(run_dir) if p.exists()])
         return Outcome(ended == "interrupted", best, _summary(record), tracker.ui_command, missing)
 
@@ -125,15 +126,6 @@ def _tracker(
         tags={"data": spec.data.dataset, "objective": spec.objective.name},
         warn=warn,
     )
-
-
-def _leave_best(run_dir: Path, trials: list[Trial]) -> Trial | None:
-    try:
-        best = results.best(trials)
-    except NothingCompleted:
-        return None
-    results.write_best(run_dir, best)
-    return best
 
 
 def _kept(run_dir: Path) -> list[Path]:

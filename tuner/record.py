@@ -11,8 +11,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tuner import results
 from tuner.mlflow_runs import TrialHistory, picture_name
-from tuner.results import hyperparameters, write_trials
 from tuner.spec import SearchSpec
 from tuner.study import Status, Study, Trial
 from tuner.tracking import Tracker
@@ -57,8 +57,7 @@ class Record:
     @property
     def best_so_far(self) -> Trial | None:
         """The completed trial of the lowest ``w1``."""
-        completed = [t for t in self.trials.values() if t.status == "completed"]
-        return min(completed, key=lambda t: (t.w1, t.number), default=None)
+        return results.best(self.trials.values())
 
     def next_trial(self) -> Trial | None:
         """A trial to start: one that was interrupted, else a new one; ``None`` for no more."""
@@ -68,7 +67,7 @@ class Record:
         if trial is not None:
             self.trials[trial.number] = trial
             self.running[trial.number] = {}
-            self._tracker.trial_started(trial.trial_id, hyperparameters(trial))
+            self._tracker.trial_started(trial.trial_id, results.hyperparameters(trial))
         return trial
 
     def reported(self, number: int, metrics: Mapping[str, float], *, goes_on: bool) -> None:
@@ -118,7 +117,9 @@ class Record:
 
     def write_table(self) -> None:
         """Write ``trials.csv`` as things stand."""
-        write_trials(self.run_dir / "trials.csv", [self._as_of_now(t) for t in self._by_number()])
+        results.write_trials(
+            self.run_dir / "trials.csv", [self._as_of_now(t) for t in self._by_number()]
+        )
         self._table_due = time.monotonic() + _TABLE_EVERY_S
 
     def close(self) -> None:
@@ -151,7 +152,7 @@ class Record:
         pictures = {steps: self._picture(trial.number, steps) for steps in trial.scores}
         return TrialHistory(
             trial_id=trial.trial_id,
-            params=hyperparameters(trial),
+            params=results.hyperparameters(trial),
             reports=[report for _, report in sorted(reports.items())],
             pictures={steps: path for steps, path in pictures.items() if path.exists()},
             status=trial.status,

@@ -4,14 +4,13 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from trainables.config import NetworkConfig, TrainingConfig
-from tuner.errors import NothingCompleted
 from tuner.study import Trial
 
 COLUMNS = (
@@ -57,16 +56,10 @@ def write_trials(path: Path, trials: Sequence[Trial]) -> None:
     write_atomically(path, out.getvalue())
 
 
-def best(trials: Sequence[Trial]) -> Trial:
-    """The completed trial of the lowest ``w1``; of equal ones, the first.
-
-    Raises:
-        NothingCompleted: where no trial reached the last rung.
-    """
-    completed = [t for t in trials if t.status == "completed"]
-    if not completed:
-        raise NothingCompleted("no trial completed, so there is no best one: see trials.csv")
-    return min(completed, key=lambda t: (t.w1, t.number))
+def best(trials: Iterable[Trial]) -> Trial | None:
+    """The completed trial of the lowest ``w1``; of equal ones, the first; ``None`` of none."""
+    scored = ((t.w1, t.number, t) for t in trials if t.status == "completed" and t.w1 is not None)
+    return min(scored, default=(None, None, None))[2]
 
 
 def write_best(run_dir: Path, trial: Trial) -> None:

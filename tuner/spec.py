@@ -134,7 +134,7 @@ class ResourceConfig(Frozen):
 class ReportingConfig(Frozen):
     """How often a trial reports and saves itself between rungs."""
 
-    report_every_generator_steps: Steps = Field(default=50, description="Cheap training metrics.")
+    report_every_generator_steps: Steps = Field(default=100, description="Cheap training metrics.")
     checkpoint_every_generator_steps: Steps = Field(
         default=500, description="Besides the checkpoint at every rung."
     )

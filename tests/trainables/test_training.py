@@ -48,14 +48,15 @@ def run(config: TrialConfig, report_at, state: TrainState | None = None) -> list
 
 def numbers(measurement: Measurement) -> dict[str, float]:
     """What a measurement says apart from how long it took."""
-    timings = ("generator_steps_per_s", "training_seconds")
+    timings = ("generator_steps_per_s", "training_seconds", "training_cpu_seconds")
     return {key: x for key, x in measurement.as_floats().items() if key not in timings}
 
 
 def tensors(saved) -> list:
     """Every leaf of a state dict but the clock, in order."""
     if isinstance(saved, dict):
-        return [leaf for key in saved if key != "training_seconds" for leaf in tensors(saved[key])]
+        kept = [key for key in saved if not str(key).endswith("seconds")]
+        return [leaf for key in kept for leaf in tensors(saved[key])]
     if isinstance(saved, (list, tuple)):
         return [leaf for item in saved for leaf in tensors(item)]
     return [saved]
@@ -277,7 +278,10 @@ def test_a_measurement_is_the_mean_over_the_generator_steps_since_the_last_one()
 def test_time_spent_at_a_yield_or_between_runs_is_not_training_time(monkeypatch) -> None:
     """On a clock that ticks 1 s a reading, an interval costs 1 s, however long the caller takes."""
     clock = itertools.count()
-    fake_time = SimpleNamespace(perf_counter=lambda: float(next(clock)))
+    cpu = itertools.count(step=10)
+    fake_time = SimpleNamespace(
+        perf_counter=lambda: float(next(clock)), thread_time=lambda: float(next(cpu))
+    )
     monkeypatch.setattr("trainables.training.time", fake_time)
     config = trial()
     state = create(config)
@@ -289,11 +293,12 @@ def test_time_spent_at_a_yield_or_between_runs_is_not_training_time(monkeypatch)
     resumed.load_state_dict(state.state_dict())
     measured += run(config, [9], resumed)
     assert [m.training_seconds for m in measured] == [1, 2, 3]
+    assert [m.training_cpu_seconds for m in measured] == [10, 20, 30]
     assert [m.generator_steps_per_s for m in measured] == [2, 3, 4]
 
 
 def test_as_floats_has_every_field_as_a_plain_float() -> None:
-    floats = Measurement(3, 0.5, 0.25, -1.0, 1.5, 20.0, 0.15, True).as_floats()
+    floats = Measurement(3, 0.5, 0.25, -1.0, 1.5, 20.0, 0.15, 0.1, True).as_floats()
     assert all(type(value) is float for value in floats.values())
     assert floats == {
         "generator_steps": 3.0,
@@ -303,6 +308,7 @@ def test_as_floats_has_every_field_as_a_plain_float() -> None:
         "critic_gradient_norm": 1.5,
         "generator_steps_per_s": 20.0,
         "training_seconds": 0.15,
+        "training_cpu_seconds": 0.1,
         "diverged": 1.0,
     }
 

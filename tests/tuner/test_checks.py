@@ -154,3 +154,19 @@ def test_a_saved_search_that_somebody_broke_is_told(tmp_path: Path, make_spec: M
     (tmp_path / "search" / "spec.yaml").write_text("a: [")
     with pytest.raises(BadInput, match=r"search/spec\.yaml: 1 fault\n  line 1, .* is not YAML"):
         checks.name_faults(tmp_path, make_spec(), resume=True)
+
+
+def test_a_null_byte_in_the_folder_is_a_fault(tmp_path: Path):
+    (fault,) = checks.folder_faults(tmp_path / "a\0b" / "c")
+    assert fault.what.startswith("must not hold a null byte, got ")
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "mlflow.db.lock", "mlflow-artifacts", "a_file"])
+def test_a_name_that_is_no_folder_of_a_search_is_refused(
+    tmp_path: Path, make_spec: MakeSpec, name: str
+):
+    (tmp_path / "a_file").touch()
+    (fault,) = checks.name_faults(tmp_path, make_spec(name=name), resume=False)
+    assert str(fault) == (
+        f"name: {tmp_path / name} is not the folder of a search: choose another by --name"
+    )
