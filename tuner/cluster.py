@@ -102,6 +102,8 @@ def run(
     """
     from trainables.wgan import train_wgan
 
+    if interrupted.is_set():
+        return
     spec = record.spec
     resources = {"cpu": spec.resources.cpus_per_trial, "gpu": spec.resources.gpus_per_trial}
     trainable = tune.with_resources(tune.with_parameters(train_wgan, data=data), resources)

@@ -1,13 +1,16 @@
 """One sitting of a search: opens its folder, wires the parts together, leaves the results."""
 
 import fcntl
+import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from typing import Literal
 
 from rich.console import Console
 
@@ -19,6 +22,8 @@ from tuner.record import Record
 from tuner.spec import SearchSpec
 from tuner.study import Study, Trial
 from tuner.tracking import Tracker
+
+Ended = Literal["finished", "interrupted", "failed"]
 
 
 @dataclass(frozen=True)
@@ -44,42 +49,51 @@ def run(
         num_cpus: CPUs of a cluster that is started here.
         console: Where progress is shown.
     """
-    with _own_folder(runs_dir / spec.name) as run_dir, _interruptible() as interrupted:
+    if address is None:
+        # Read when Ray is imported. Its servers run any code that they are sent: on this machine
+        # alone they need not listen to any other.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    from tuner import cluster  # a second of import, and not needed to refuse a search
+
+    with ExitStack() as stack:
+        run_dir = stack.enter_context(_own_folder(runs_dir / spec.name))
+        interrupted = stack.enter_context(_interruptible())
+        data = load(spec.data)
+        console.print("starting Ray ..." if address is None else f"joining Ray at {address} ...")
+        # Before anything is written: a cluster may turn out not to be there, or too small.
+        connection = cluster.connected(address, spec.resources, num_cpus)
+        dashboard = stack.enter_context(connection)
         if not (run_dir / "spec.yaml").exists():
             results.write_atomically(run_dir / "spec.yaml", spec.to_yaml())
         study = Study(run_dir / "study.log", spec)
         tracker = _tracker(spec, runs_dir, study.search_id, lambda text: console.print(text))
         record = Record(run_dir, spec, study, tracker)
-        ended = "failed"
+        ended: Ended = "failed"
         try:
-            _run_trials(record, address, num_cpus, interrupted, tracker.ui_command, console)
+            addresses = {"dashboard": dashboard, "MLflow": tracker.ui_command}
+            with Display(console, addresses).showing(record):
+                slots = cluster.num_slots(spec.resources) if address is None else None
+                cluster.run(record, data, time.strftime("%Y%m%d-%H%M%S"), interrupted, slots)
             ended = "interrupted" if interrupted.is_set() else "finished"
         finally:
-            record.close()
-            if (best := record.best_so_far) is not None:
-                results.write_best(run_dir, best)
-            missing = tracker.close(ended, [p for p in _kept(run_dir) if p.exists()])
-        return Outcome(ended == "interrupted", best, _summary(record), tracker.ui_command, missing)
+            missing = _leave(record, tracker, ended)
+        return Outcome(
+            ended == "interrupted",
+            record.best_so_far,
+            _summary(record),
+            tracker.ui_command,
+            missing,
+        )
 
 
-def _run_trials(
-    record: Record,
-    address: str | None,
-    num_cpus: int,
-    interrupted: Event,
-    mlflow: str,
-    console: Console,
-) -> None:
-    data = load(record.spec.data)
-    console.print("starting Ray ..." if address is None else f"joining Ray at {address} ...")
-    from tuner import cluster  # seconds of import, worth an explanation first
-
-    with cluster.connected(address, record.spec.resources, num_cpus) as dashboard:
-        if not interrupted.is_set():
-            with Display(console, {"dashboard": dashboard, "MLflow": mlflow}).showing(record):
-                session = time.strftime("%Y%m%d-%H%M%S")
-                slots = cluster.num_slots(record.spec.resources) if address is None else None
-                cluster.run(record, data, session, interrupted, slots)
+def _leave(record: Record, tracker: Tracker, ended: Ended) -> str | None:
+    """Write the results; returns what MLflow lacks of them, in words."""
+    if ended == "finished":
+        record.end_waiting()
+    record.close()
+    if record.best_so_far is not None:
+        results.write_best(record.run_dir, record.best_so_far)
+    return tracker.close(ended, [path for path in _kept(record.run_dir) if path.exists()])
 
 
 @contextmanager
@@ -92,7 +106,11 @@ def _own_folder(run_dir: Path) -> Iterator[Path]:
         except BlockingIOError:
             what = f"{run_dir} is in use by a search that is running: wait, or give another --name"
             raise BadInput("name", [Fault("", what)]) from None
-        yield run_dir
+        try:
+            yield run_dir
+        finally:
+            if [path.name for path in run_dir.iterdir()] == [".lock"]:
+                shutil.rmtree(run_dir)  # it was refused: leave nothing behind
 
 
 @contextmanager

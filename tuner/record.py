@@ -115,6 +115,11 @@ class Record:
         if time.monotonic() >= self._table_due:
             self.write_table()
 
+    def end_waiting(self) -> None:
+        """End the interrupted trials that the time budget leaves no time to go on with."""
+        while self._waiting:
+            self.ended(self._waiting.popleft().number)
+
     def write_table(self) -> None:
         """Write ``trials.csv`` as things stand."""
         results.write_trials(
