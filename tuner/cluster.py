@@ -4,6 +4,7 @@ This file alone in this package knows Ray, with the scheduler.
 """
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,17 +58,32 @@ def connected(address: str | None, resources: ResourceConfig, num_cpus: int) -> 
         packages = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "trainables")]
         runtime_env = {"py_modules": packages, "env_vars": _ENVIRONMENT}
         options |= {"address": address, "runtime_env": runtime_env}
+    if address is not None:
+        _check_answers(address)
     try:
         context = ray.init(include_dashboard=True if address is None else None, **options)
     except ConnectionError as error:
-        what = f"no Ray cluster answers at {address!r}: start one, or leave --address out"
-        raise BadInput("--address", [Fault("", what)]) from error
+        what = f"the Ray cluster at {address!r} does not let this search in: where it asks for a "
+        way_out = "token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment"
+        raise BadInput("--address", [Fault("", what + way_out)]) from error
     try:
         _check_capacity(resources)
         url = context.dashboard_url
         yield f"http://{url}" if url else "not running"
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Whether anything listens there: Ray itself would try for many minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdigit():  # "auto", say: Ray looks it up
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except OSError as error:
+        what = f"no Ray cluster answers at {address!r} ({error}): start one, or leave it out"
+        raise BadInput("--address", [Fault("", what)]) from error
 
 
 def _check_capacity(resources: ResourceConfig) -> None:
