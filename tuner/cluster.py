@@ -3,7 +3,9 @@
 This file alone in this package knows Ray, with the scheduler.
 """
 
+import logging
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,8 +25,12 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
     "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry from what we start
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asks for no GPU sees none
+    # Ray's own killing of workers at 95% of memory is an error that Ray Tune does not know, and
+    # ends the search. The kernel's, which takes workers first, is a crash that trials recover from.
+    "RAY_memory_monitor_refresh_ms": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record keeps the reports
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: Ray's loses what is in flight
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in trials.csv, and whole in the trial's folder
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # w1 comes at rungs only
     # Ray gives a stopped trial 2 s to leave before it fails the next one on the same worker.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
@@ -51,6 +57,8 @@ def connected(address: str | None, resources: ResourceConfig, num_cpus: int) -> 
         BadInput: where there is no cluster at the address, or no node that fits a trial; Ray
             would wait for ever.
     """
+    # It says at the end which trials failed, as the summary does.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         options |= {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
@@ -240,7 +248,7 @@ class _Listener(_NotPickled, tune.Callback):
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
-        self._record.ended(trial.config["number"], _last_line(trial.get_error()), failed=True)
+        self._record.ended(trial.config["number"], _what_was_raised(trial.error_file), failed=True)
 
 
 def _own_metrics(result: Mapping[str, Any]) -> dict[str, float]:
@@ -251,6 +259,11 @@ def _own_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     return {key: result[key] for key in own}
 
 
-def _last_line(error: Exception | None) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else "ended without a message"
+def _what_was_raised(error_file: str | None) -> str:
+    """The exception of the last failure; its traceback stays in the file, in the trial's folder."""
+    if error_file is None or not Path(error_file).exists():
+        return "ended without a message"
+    text = Path(error_file).read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in text.rpartition("Failure # ")[2].splitlines()[1:] if line.strip()]
+    raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (raised[-1:] or lines[:1] or ["ended without a message"])[0][:500]
