@@ -139,7 +139,7 @@ def _search(
         console.print(outcome.mlflow_missing)
     if outcome.interrupted:
         again = [argument for argument in arguments if argument != "--resume"]
-        command = shlex.join(["python", "-m", "tuner.search", *again, "--resume"])
+        command = shlex.join([sys.executable, "-m", "tuner.search", *again, "--resume"])
         console.print(f"interrupted; go on with: {command}")
         return INTERRUPTED
     if outcome.best is None:

@@ -9,6 +9,7 @@ import contextlib
 import queue
 import re
 import shlex
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,8 @@ class Tracker:
         """How to look at it: a command for a database, the address for a server."""
         if self._uri.startswith(("http://", "https://")):
             return _masked(self._uri)
-        return f"mlflow ui --backend-store-uri {shlex.quote(_masked(self._uri))}"
+        python = shlex.quote(sys.executable)  # whose MLflow this is, on the PATH or not
+        return f"{python} -m mlflow ui --backend-store-uri {shlex.quote(_masked(self._uri))}"
 
     def start(self, history: Sequence[TrialHistory] = ()) -> None:
         """Start the thread; its first work is to write what MLflow lacks of `history`."""

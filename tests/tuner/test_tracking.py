@@ -1,7 +1,9 @@
 """MLflow on a real SQLite file: every run and every value once, whatever dies and whenever."""
 
 import math
+import shlex
 import shutil
+import sys
 import threading
 import time
 from collections import Counter
@@ -435,7 +437,8 @@ def test_two_searches_never_make_the_tables_at_once(
 def test_ui_command_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tracker = make_tracker("sqlite:///my runs/mlflow.db")
-    expected = f"mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/my runs/mlflow.db'"
+    shown = f"-m mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/my runs/mlflow.db'"
+    expected = f"{shlex.quote(sys.executable)} {shown}"
     assert tracker.ui_command == expected
 
 
