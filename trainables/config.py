@@ -6,6 +6,7 @@ below, so an error can name the key exactly as its author wrote it.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -46,10 +47,10 @@ class Frozen(BaseModel):
 class DataConfig(Frozen):
     """Which data, and how it is split between the trials and the objective."""
 
-    dataset: Literal["digits", "eight_gaussians"] = Field(
+    dataset: Literal["digits", "eight_gaussians", "twenty_five_gaussians", "swiss_roll"] = Field(
         default="digits",
         description="digits: scikit-learn's 1,797 scanned 8x8 digits. "
-        "eight_gaussians: 2-D points from 8 Gaussians on a circle.",
+        "eight_gaussians, twenty_five_gaussians, swiss_roll: points in 2-D (Gulrajani 2017).",
     )
     split_seed: Whole = Field(
         default=0,
@@ -168,26 +169,70 @@ class TrainingConfig(Frozen):
         return self
 
 
+@dataclass(frozen=True)
+class CriticBudget:
+    """How the independent critic is trained. Readings compare under one budget only.
+
+    Attributes:
+        critic_steps: Steps of training.
+        num_critics: Critics whose readings are averaged.
+        num_generated: Generated samples that they are read on, and that set their scale.
+        seed: Of their initial weights, batches and latents.
+    """
+
+    critic_steps: int
+    num_critics: int
+    num_generated: int
+    seed: int
+
+
 class ObjectiveConfig(Frozen):
     """The independent critic that scores every trial of a search alike. None of it is searched."""
 
-    name: Literal["independent_critic"] = Field(
+    name: Literal["independent_critic", "critic_estimate"] = Field(
         default="independent_critic",
-        description="independent_critic: W1 estimated by a critic trained from scratch at each "
-        "rung on held-out data, the same for every trial.",
+        description="What ranks the trials. independent_critic: w1, estimated by critics trained "
+        "from scratch at each rung on held-out data, the same for every trial. critic_estimate: "
+        "the trial's own critic's, only where nothing that sets its scale is searched.",
     )
     critic_steps: Whole = Field(
         default=150,
         ge=1,
         le=100_000,
-        description="Steps that the independent critic trains at each rung.",
+        description="Steps that the independent critics train at each rung.",
+    )
+    num_critics: Whole = Field(
+        default=2, ge=1, le=64, description="Independent critics averaged at each rung."
+    )
+    final_trials: Whole = Field(
+        default=3,
+        ge=0,
+        le=100,
+        description="The best completed trials, scored again at the end by stronger critics on "
+        "data that no rung has read; the best of them wins. 0: none.",
+    )
+    final_critic_steps: Whole = Field(
+        default=1000, ge=1, le=1_000_000, description="Steps that the final's critics train."
+    )
+    final_num_critics: Whole = Field(
+        default=4, ge=1, le=64, description="Independent critics averaged at the final."
     )
     seed: Whole = Field(
         default=0,
         ge=0,
         lt=_SEED_LIMIT,
-        description="Seed of its initial weights, batches and latents.",
+        description="Seed of their initial weights, batches and latents.",
     )
+
+    @property
+    def rung(self) -> CriticBudget:
+        """The budget at every rung."""
+        return CriticBudget(self.critic_steps, self.num_critics, 4096, self.seed)
+
+    @property
+    def final(self) -> CriticBudget:
+        """The budget of the final."""
+        return CriticBudget(self.final_critic_steps, self.final_num_critics, 16384, self.seed)
 
 
 class TrialConfig(Frozen):

@@ -1,6 +1,6 @@
 """The independent critic: a Wasserstein estimate by which all trials of a search are ranked.
 
-The critic is trained from scratch at every call, alike for every generator: the same initial
+Critics are trained from scratch at every call, alike for every generator: the same initial
 weights, batches of real data, latents, optimiser and number of steps. A trial's own critic plays
 no part, for its scale depends on what a search varies.
 """
@@ -10,45 +10,43 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainables.config import ObjectiveConfig
+from trainables.config import CriticBudget
 from trainables.lipschitz import gradient_norms, interpolate, one_sided_penalty
 
 Generate = Callable[[Tensor], Tensor]
 Draw = Callable[[int], Tensor]
 
 WIDTH, BATCH_SIZE, LEARNING_RATE = 64, 64, 1e-2
-PENALTY_WEIGHT = 5.0  # against a W1 of at most 2, in units of _Critic.scale
-#: Generated samples that a critic is read on, and that set its scale.
-NUM_GENERATED = 4096
+PENALTY_WEIGHT = 5.0  # against a W1 of at most 2, in units of _Critics.scale
 NUM_SLOPES = 512  # points between real and generated samples where the slope is measured
 
 
 @dataclass(frozen=True)
 class Score:
-    """What the independent critic says of a generator; lower is better.
+    """What independent critics say of a generator; lower is better.
 
     ``w1`` and its kin are in the data's units: the L2 norm of a whole sample. They are ``nan`` for
     a generator with a sample that is not finite, or too large to be squared.
 
     Attributes:
-        w1: Estimate of the Wasserstein-1 distance, read on ``read`` and fresh samples: never the
-            exact distance. It is below zero by chance where the critic found nothing.
-        w1_stderr: Standard error of ``w1`` from the samples it was read on, the critic given: a
-            critic of another seed may differ by more.
-        w1_fit: The reading on ``fit``: its excess over ``w1`` is the critic's own overfitting.
-        critic_lipschitz: The critic's largest gradient norm between real and generated samples:
+        w1: Estimate of the Wasserstein-1 distance, the mean over the critics, read on ``read`` and
+            fresh samples: never the exact distance. It is below zero by chance where the critics
+            found nothing.
+        w1_stderr: Standard error of ``w1``: from the samples it was read on and, of several
+            critics, from their spread.
+        w1_train: The reading on ``fit``: its excess over ``w1`` is the critics' own overfitting.
+        critic_lipschitz: The critics' largest gradient norm between real and generated samples:
             1 to 1.3 as a rule; the penalty's known slack is already out of ``w1``.
     """
 
     w1: float
     w1_stderr: float
-    w1_fit: float
+    w1_train: float
     critic_lipschitz: float
 
 
@@ -57,7 +55,7 @@ def score(
     latent_dim: int,
     fit: Float[Tensor, "n_fit *sample"],
     read: Float[Tensor, "n_read *sample"],
-    config: ObjectiveConfig,
+    budget: CriticBudget,
 ) -> Score:
     """Estimate W1 between a generator and held-out data (Arjovsky 2017, eq. 2; Petzka 2018, eq. 8).
 
@@ -69,13 +67,13 @@ def score(
         generate: Latents [batch, latent_dim], standard normal, to samples [batch, *sample]. A
             module is called in evaluation mode and left as it was found.
         latent_dim: Length of a latent vector.
-        fit: Real samples that no trial trains on, for the critic to train on.
+        fit: Real samples that no trial trains on, for the critics to train on.
         read: Further real samples, at least two, for the reading.
-        config: The critic's budget and seed. Scores compare under one configuration only.
+        budget: How the critics are trained.
     """
-    rng = torch.Generator(fit.device).manual_seed(config.seed)
+    rng = torch.Generator(fit.device).manual_seed(budget.seed)
     # A stream of their own: a trial's latent_dim must not move the weights and batches below.
-    latent_rng = torch.Generator(fit.device).manual_seed(config.seed + 1)
+    latent_rng = torch.Generator(fit.device).manual_seed(budget.seed + 1)
 
     @torch.no_grad()
     def draw(num_samples: int) -> Float[Tensor, "num_samples dim"]:
@@ -84,93 +82,118 @@ def score(
 
     fit, read = fit.flatten(1), read.flatten(1)
     with _evaluating(generate), torch.enable_grad():
-        critic = _Critic(fit, draw(NUM_GENERATED), rng)
-        _train(critic, fit, draw, config.critic_steps, rng)
-        return _read(critic, fit, read, draw(NUM_GENERATED), rng)
+        critics = _Critics(budget.num_critics, fit, draw(budget.num_generated), rng)
+        _train(critics, fit, draw, budget.critic_steps, rng)
+        return _read(critics, fit, read, draw(budget.num_generated), rng)
 
 
-class _Critic(nn.Module):
-    """A ReLU network beside a linear map, on standardised samples [batch, dim].
+class _Critics(nn.Module):
+    """ReLU networks, each beside a linear map, as one batch: samples [critics * batch, dim].
 
-    With mean m and scale s (the root mean square distance from m) of real and generated samples
-    together, f(x) = s h((x - m) / s): f's slopes are h's, and h sees numbers of one size whatever
-    the data's dimension and however far off the generator is.
+    Rows go to the critics in order, as many to each. With mean m and scale s (the root mean square
+    distance from m) of real and generated samples together, f(x) = s h((x - m) / s): f's slopes
+    are h's, and h sees numbers of one size whatever the data's dimension and however far off the
+    generator is.
     """
 
-    def __init__(self, real: Tensor, generated: Tensor, rng: torch.Generator) -> None:
+    def __init__(
+        self, num_critics: int, real: Tensor, generated: Tensor, rng: torch.Generator
+    ) -> None:
         super().__init__()
+        self.num_critics = num_critics
         self.mean = (real.mean(0) + generated.mean(0)) / 2
         squares = [(part - self.mean).square().sum(1).mean() for part in (real, generated)]
         self.scale = torch.stack(squares).mean().sqrt()
         dim = real.shape[1]
-        layers = [_linear(*size, rng) for size in pairwise([dim, WIDTH, WIDTH, 1])]
-        self.network = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for inputs, outputs in pairwise([dim, WIDTH, WIDTH, 1]):
+            bound = 1 / math.sqrt(inputs)
+            for parameters, rows in ((self.weights, inputs), (self.biases, 1)):
+                values = torch.empty(num_critics, rows, outputs, device=rng.device)
+                parameters.append(nn.init.uniform_(values, -bound, bound, generator=rng))
         # A shift is a linear critic: at hand from the first step, and exact at any distance.
-        self.linear = _linear(dim, 1, rng)
-        nn.init.zeros_(self.linear.weight)
+        self.linear = nn.Parameter(torch.zeros(num_critics, dim, 1, device=rng.device))
 
     def standardise(self, samples: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         return (samples - self.mean) / self.scale
 
-    def forward(self, standardised: Float[Tensor, "batch dim"]) -> Float[Tensor, " batch"]:
+    def forward(self, standardised: Float[Tensor, "rows dim"]) -> Float[Tensor, " rows"]:
         # Coordinates of size 1, as the networks' initial weights expect.
         inputs = standardised * math.sqrt(standardised.shape[1])
-        return (self.network(inputs) + self.linear(inputs)).squeeze(1)
+        hidden = inputs = inputs.view(self.num_critics, -1, standardised.shape[1])
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            hidden = torch.baddbmm(bias, hidden, weight).relu()
+        direct = torch.baddbmm(self.biases[-1], inputs, self.linear)
+        return torch.baddbmm(direct, hidden, self.weights[-1]).flatten()
+
+    def read(self, samples: Float[Tensor, "n dim"]) -> Float[Tensor, "critics n"]:
+        """Each critic's values of all samples, in the data's units."""
+        chunks = self.standardise(samples).split(1024)  # a copy for every critic must fit
+        values = [self(chunk.repeat(self.num_critics, 1)) for chunk in chunks]
+        values = [value.view(self.num_critics, -1) for value in values]
+        return (torch.cat(values, 1) * self.scale).double()
 
 
-def _linear(inputs: int, outputs: int, rng: torch.Generator) -> nn.Linear:
-    layer = cast(nn.Linear, nn.utils.skip_init(nn.Linear, inputs, outputs, device=rng.device))
-    bound = 1 / math.sqrt(inputs)
-    for parameter in layer.parameters():
-        nn.init.uniform_(parameter, -bound, bound, generator=rng)
-    return layer
-
-
-def _train(critic: _Critic, fit: Tensor, draw: Draw, num_steps: int, rng: torch.Generator) -> None:
+def _train(
+    critics: _Critics, fit: Tensor, draw: Draw, num_steps: int, rng: torch.Generator
+) -> None:
     """Train h; its loss is in units of the scale, so one penalty weight serves all data."""
     optimizer = torch.optim.Adam(
-        critic.parameters(), lr=LEARNING_RATE, betas=(0.5, 0.9), fused=True
+        critics.parameters(), lr=LEARNING_RATE, betas=(0.5, 0.9), fused=True
     )
     # Down to zero, as the last steps' noise would else outweigh a small distance.
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
-    batches = _batches(critic.standardise(fit), rng)
+    num_samples = critics.num_critics * BATCH_SIZE
+    batches = _batches(critics.standardise(fit), num_samples, rng)
     for _ in range(num_steps):
-        real, fake = next(batches), critic.standardise(draw(BATCH_SIZE))
-        real_scores, fake_scores = critic(torch.cat([real, fake])).split(BATCH_SIZE)
-        penalty = one_sided_penalty(critic, real, fake, rng)
-        loss = fake_scores.mean() - real_scores.mean() + PENALTY_WEIGHT * penalty
+        real, fake = next(batches), critics.standardise(draw(num_samples))
+        penalty = one_sided_penalty(critics, real, fake, rng)
+        loss = critics(fake).mean() - critics(real).mean() + PENALTY_WEIGHT * penalty
         optimizer.zero_grad()
-        loss.backward()
+        (critics.num_critics * loss).backward()  # each critic's own loss, summed
         optimizer.step()
         schedule.step()
 
 
-def _batches(samples: Tensor, rng: torch.Generator) -> Iterator[Tensor]:
-    """Every sample once before any twice, in batches of BATCH_SIZE for ever."""
+def _batches(samples: Tensor, num_samples: int, rng: torch.Generator) -> Iterator[Tensor]:
+    """Every sample once before any twice, in batches for ever."""
     order = torch.empty(0, dtype=torch.long, device=samples.device)
     while True:
-        while len(order) < BATCH_SIZE:
+        while len(order) < num_samples:
             shuffled = torch.randperm(len(samples), generator=rng, device=samples.device)
             order = torch.cat([order, shuffled])
-        yield samples[order[:BATCH_SIZE]]
-        order = order[BATCH_SIZE:]
+        yield samples[order[:num_samples]]
+        order = order[num_samples:]
 
 
 def _read(
-    critic: _Critic, fit: Tensor, read: Tensor, generated: Tensor, rng: torch.Generator
+    critics: _Critics, fit: Tensor, read: Tensor, generated: Tensor, rng: torch.Generator
 ) -> Score:
     with torch.no_grad():
-        on_fit, on_read, on_generated = (
-            (critic(critic.standardise(samples)) * critic.scale).double()
-            for samples in (fit, read, generated)
-        )
-    coefficients = torch.rand(min(NUM_SLOPES, len(read)), generator=rng, device=rng.device)
-    between = interpolate(read[: len(coefficients)], generated[: len(coefficients)], coefficients)
-    slopes = gradient_norms(critic, critic.standardise(between))
-    variance = on_read.var() / len(on_read) + on_generated.var() / len(on_generated)
-    w1, rate = _without_slack(on_read.mean() - on_generated.mean(), critic.scale)
-    w1_fit, _ = _without_slack(on_fit.mean() - on_generated.mean(), critic.scale)
-    return Score(w1.item(), (rate * variance.sqrt()).item(), w1_fit.item(), slopes.max().item())
+        on_fit, on_read, on_generated = map(critics.read, (fit, read, generated))
+    each, rate = _without_slack(on_read.mean(1) - on_generated.mean(1), critics.scale)
+    each_train, _ = _without_slack(on_fit.mean(1) - on_generated.mean(1), critics.scale)
+    # Of the mean critic: on the same samples the critics are anything but independent.
+    samples = [(rate[:, None] * values).mean(0) for values in (on_read, on_generated)]
+    variance = sum(values.var() / len(values) for values in samples)
+    if critics.num_critics > 1:
+        variance = variance + each.var() / critics.num_critics
+    return Score(
+        w1=each.mean().item(),
+        w1_stderr=variance.sqrt().item(),
+        w1_train=each_train.mean().item(),
+        critic_lipschitz=_largest_slope(critics, read, generated, rng),
+    )
+
+
+def _largest_slope(
+    critics: _Critics, real: Tensor, generated: Tensor, rng: torch.Generator
+) -> float:
+    num_points = min(NUM_SLOPES, len(real), len(generated))
+    coefficients = torch.rand(num_points, generator=rng, device=rng.device)
+    points = interpolate(real[:num_points], generated[:num_points], coefficients)
+    points = critics.standardise(points).repeat(critics.num_critics, 1)
+    return gradient_norms(critics, points).max().item()
 
 
 def _without_slack(reading: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

@@ -127,13 +127,13 @@ def check(config: TrialConfig, data: Data) -> None:
 
 def _score(state: TrainState, config: TrialConfig, fit: Tensor, read: Tensor) -> dict[str, float]:
     started_s, started_cpu_s = time.perf_counter(), time.thread_time()
-    estimate = score(state.generator, config.networks.latent_dim, fit, read, config.objective)
+    estimate = score(state.generator, config.networks.latent_dim, fit, read, config.objective.rung)
     state.scoring_seconds += time.perf_counter() - started_s
     state.scoring_cpu_seconds += time.thread_time() - started_cpu_s
     return {
         "w1": estimate.w1,
         "w1_stderr": estimate.w1_stderr,
-        "w1_fit": estimate.w1_fit,
+        "w1_train": estimate.w1_train,
         "independent_critic_lipschitz": estimate.critic_lipschitz,
     }
 

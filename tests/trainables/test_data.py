@@ -7,14 +7,14 @@ import pytest
 from sklearn.datasets import load_digits
 
 from trainables.config import DataConfig
-from trainables.data import Data, load
+from trainables.data import Data, load, split
 
 DATASETS = get_args(DataConfig.model_fields["dataset"].annotation)
 
 
 def load_parts(dataset: str, split_seed: int = 0) -> list[np.ndarray]:
     data = load(DataConfig(dataset=dataset, split_seed=split_seed))
-    return [data.train, data.fit, data.read]
+    return [data.train, data.fit, data.read, data.final]
 
 
 def sorted_rows(samples: np.ndarray) -> np.ndarray:
@@ -26,7 +26,7 @@ def sorted_rows(samples: np.ndarray) -> np.ndarray:
 def test_every_part_is_float32_of_the_sample_shape(dataset: str) -> None:
     data = load(DataConfig(dataset=dataset))
     assert len(data.sample_shape) in (1, 3)
-    for part in (data.train, data.fit, data.read):
+    for part in (data.train, data.fit, data.read, data.final):
         assert part.dtype == np.float32
         assert part.shape == (len(part), *data.sample_shape)
 
@@ -39,10 +39,10 @@ def test_the_same_split_seed_gives_the_same_data_and_another_one_other_data(data
         assert not np.array_equal(part, different)
 
 
-def test_digits_are_split_60_20_20_without_loss_or_overlap() -> None:
-    """The three parts together are scikit-learn's images, each once, in [-1, 1] at both ends."""
+def test_digits_are_split_60_20_10_10_without_loss_or_overlap() -> None:
+    """The four parts together are scikit-learn's images, each once, in [-1, 1] at both ends."""
     parts = load_parts("digits")
-    assert [len(part) for part in parts] == [1078, 360, 359]
+    assert [len(part) for part in parts] == [1078, 360, 179, 180]
     together = np.concatenate(parts)
     assert (together.min(), together.max()) == (-1, 1)
     assert np.array_equal(sorted_rows(together * 8 + 8), sorted_rows(load_digits().images))
@@ -76,10 +76,44 @@ def test_eight_gaussians_lie_on_the_unit_circle_with_std_001() -> None:
         assert shares == pytest.approx(1 / 8, abs=0.03)
 
 
-def test_eight_gaussians_parts_share_no_point() -> None:
-    parts = load_parts("eight_gaussians")
-    assert [len(part) for part in parts] == [8192, 4096, 4096]
-    assert len(np.unique(np.concatenate(parts), axis=0)) == 16384
+@pytest.mark.parametrize("dataset", ["eight_gaussians", "twenty_five_gaussians", "swiss_roll"])
+def test_parts_of_drawn_points_share_no_point(dataset: str) -> None:
+    parts = load_parts(dataset)
+    assert [len(part) for part in parts] == [8192, 8192, 4096, 8192]
+    assert len(np.unique(np.concatenate(parts), axis=0)) == 28672
+
+
+def test_twenty_five_gaussians_lie_on_a_grid_with_std_00125() -> None:
+    """Five by five means half apart; the deviation from the nearest has the std on either axis."""
+    for part in load_parts("twenty_five_gaussians"):
+        means = np.round(part * 2) / 2
+        deviations = part - means
+        assert deviations.std(axis=0) == pytest.approx(0.0125, rel=0.05)
+        counts = np.unique(means, axis=0, return_counts=True)[1]
+        assert len(counts) == 25
+        assert counts / len(part) == pytest.approx(1 / 25, abs=0.015)
+
+
+def test_the_swiss_roll_is_a_spiral_whose_radius_grows_with_its_angle() -> None:
+    """Radius t and angle t for t from 1.5 pi to 4.5 pi, in units of 1/15, with noise of 0.25."""
+    for part in load_parts("swiss_roll"):
+        radius = np.linalg.norm(part, axis=1) * 15
+        off = radius - np.arctan2(part[:, 1], part[:, 0])
+        assert np.angle(np.exp(1j * off)).std() == pytest.approx(0.25, rel=0.1)
+        assert 1.5 * np.pi - 1 < radius.min() < radius.max() < 4.5 * np.pi + 1
+        assert np.abs(part).max() < 1
+
+
+def test_split_deals_every_sample_out_once() -> None:
+    parts = split(np.arange(1000.0)[:, None], np.random.default_rng(0))
+    dealt = np.concatenate([parts.train, parts.fit, parts.read, parts.final])[:, 0]
+    assert sorted(dealt) == list(range(1000))
+
+
+def test_data_too_small_for_the_split_is_refused_with_the_least_number() -> None:
+    split(np.zeros((500, 2)), np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"must have at least 500 samples.* got 494: add samples"):
+        split(np.zeros((494, 2)), np.random.default_rng(0))
 
 
 def test_data_is_frozen() -> None:

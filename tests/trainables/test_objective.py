@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables.config import ObjectiveConfig
+from trainables.config import CriticBudget, ObjectiveConfig
 from trainables.objective import Score, score
 
-CONFIG = ObjectiveConfig()
+BUDGET = ObjectiveConfig().rung
 NUM_MODES = 8
 
 
@@ -33,9 +33,9 @@ def modes(latents: Tensor, num_modes: int = NUM_MODES, noise: float = 0.02) -> T
     return 0.9 * torch.stack([angles.cos(), angles.sin()], 1) + noise * latents[:, :2]
 
 
-def score_modes(generate: Callable[[Tensor], Tensor], config: ObjectiveConfig = CONFIG) -> Score:
+def score_modes(generate: Callable[[Tensor], Tensor], budget: CriticBudget = BUDGET) -> Score:
     fit, read = (modes(normal(4096, 3, seed)) for seed in (1, 2))
-    return score(generate, 3, fit, read, config)
+    return score(generate, 3, fit, read, budget)
 
 
 def shifted(distance: float) -> Callable[[Tensor], Tensor]:
@@ -57,7 +57,7 @@ def test_parallel_lines_are_as_far_as_they_lie_apart(theta):
         return torch.stack([torch.full((len(latents),), x), torch.special.ndtr(latents[:, 0])], 1)
 
     fit, read = (line(normal(2000, 1, seed), 0.0) for seed in (1, 2))
-    found = score(lambda latents: line(latents, theta), 1, fit, read, CONFIG)
+    found = score(lambda latents: line(latents, theta), 1, fit, read, BUDGET)
     assert found.w1 == pytest.approx(theta, rel=0.05)
 
 
@@ -66,7 +66,7 @@ def test_gaussians_of_equal_covariance_are_as_far_as_their_means(distance):
     root = torch.tensor([[0.5, 0.2], [0.2, 0.3]])
     fit, read = (normal(4000, 2, seed) @ root for seed in (1, 2))
     shift = distance * torch.tensor([0.6, -0.8])
-    found = score(lambda latents: latents @ root + shift, 2, fit, read, CONFIG)
+    found = score(lambda latents: latents @ root + shift, 2, fit, read, BUDGET)
     assert found.w1 == pytest.approx(distance, rel=0.05)
 
 
@@ -89,7 +89,7 @@ def test_a_shift_of_images_counts_per_sample_not_per_pixel(sample_shape, distanc
 
     fit, read = (images(normal(400, 8, seed)) for seed in (1, 2))
     shift = distance / math.sqrt(dim)
-    found = score(lambda latents: images(latents) + shift, 8, fit, read, CONFIG)
+    found = score(lambda latents: images(latents) + shift, 8, fit, read, BUDGET)
     assert found.w1 == pytest.approx(distance, rel=tolerance)
 
 
@@ -127,15 +127,15 @@ def test_a_copier_of_few_training_points_is_worse_than_the_data():
     def copy(latents: Tensor) -> Tensor:
         return training[(torch.special.ndtr(latents[:, 0]) * 10).long().clamp(0, 9)]
 
-    fresh = score(lambda latents: torch.tanh(latents @ factors), 8, fit, read, CONFIG)
-    copied = score(copy, 8, fit, read, CONFIG)
+    fresh = score(lambda latents: torch.tanh(latents @ factors), 8, fit, read, BUDGET)
+    copied = score(copy, 8, fit, read, BUDGET)
     assert copied.w1 > fresh.w1 + 4 * math.hypot(copied.w1_stderr, fresh.w1_stderr)
 
 
 def test_the_estimate_scales_with_the_data():
     fit, read = (modes(normal(4096, 3, seed)) for seed in (1, 2))
-    once = score(shifted(0.5), 3, fit, read, CONFIG)
-    larger = score(lambda z: 100 * shifted(0.5)(z), 3, 100 * fit, 100 * read, CONFIG)
+    once = score(shifted(0.5), 3, fit, read, BUDGET)
+    larger = score(lambda z: 100 * shifted(0.5)(z), 3, 100 * fit, 100 * read, BUDGET)
     assert larger.w1 == pytest.approx(100 * once.w1, rel=0.01)
 
 
@@ -155,12 +155,12 @@ def test_the_same_generator_gets_the_same_bits_whatever_happened_between():
 def test_the_global_random_state_is_not_touched():
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    score_modes(modes, ObjectiveConfig(critic_steps=2))
+    score_modes(modes, ObjectiveConfig(critic_steps=2).rung)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_another_seed_is_another_critic():
-    assert score_modes(modes, ObjectiveConfig(seed=1)).w1 != score_modes(modes).w1
+    assert score_modes(modes, ObjectiveConfig(seed=1).rung).w1 != score_modes(modes).w1
 
 
 def test_a_longer_latent_vector_meets_the_same_critic():
@@ -170,8 +170,8 @@ def test_a_longer_latent_vector_meets_the_same_critic():
     def point(latents: Tensor) -> Tensor:
         return torch.zeros(len(latents), 2)
 
-    config = ObjectiveConfig(critic_steps=5)
-    assert score(point, 3, fit, read, config) == score(point, 40, fit, read, config)
+    budget = ObjectiveConfig(critic_steps=5).rung
+    assert score(point, 3, fit, read, budget) == score(point, 40, fit, read, budget)
 
 
 def test_a_generator_is_called_in_evaluation_mode_without_gradients_and_left_as_it_was():
@@ -188,7 +188,7 @@ def test_a_generator_is_called_in_evaluation_mode_without_gradients_and_left_as_
 
     generator = Generator()
     generator.layers[2].eval()
-    score_modes(generator, ObjectiveConfig(critic_steps=2))
+    score_modes(generator, ObjectiveConfig(critic_steps=2).rung)
     assert set(calls) == {(False, False)}
     assert [m.training for m in generator.modules()] == [True, True, True, True, False]
     assert all(p.grad is None for p in generator.parameters())
@@ -203,7 +203,9 @@ def test_the_standard_error_is_the_spread_over_fresh_readings():
     """Readings of one critic on fresh parts of the data differ by about their standard error."""
     fit = modes(normal(4096, 3, 1))
     found = [
-        score(shifted(0.2), 3, fit, modes(normal(200, 3, seed)), ObjectiveConfig(critic_steps=60))
+        score(
+            shifted(0.2), 3, fit, modes(normal(200, 3, seed)), ObjectiveConfig(critic_steps=60).rung
+        )
         for seed in range(2, 14)
     ]
     spread = torch.tensor([s.w1 for s in found]).std().item()
@@ -213,5 +215,5 @@ def test_the_standard_error_is_the_spread_over_fresh_readings():
 
 def test_the_reading_on_the_data_it_was_fitted_to_is_the_better_one():
     fit, read = (normal(60, 64, seed) for seed in (1, 2))
-    found = score(lambda latents: latents, 64, fit, read, CONFIG)
-    assert found.w1_fit > found.w1 + 0.5
+    found = score(lambda latents: latents, 64, fit, read, BUDGET)
+    assert found.w1_train > found.w1 + 0.5

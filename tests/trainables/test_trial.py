@@ -113,9 +113,9 @@ def test_a_diverged_trial_ends_without_a_score_or_a_checkpoint(data: Data) -> No
 
 def test_a_trial_never_reads_the_held_out_parts_but_to_be_scored(data: Data) -> None:
     """Other held-out data changes the scores and nothing else."""
-    other = Data(data.train, data.fit[::-1] * 0.5, data.read * 0.5)
+    other = Data(data.train, data.fit[::-1] * 0.5, data.read * 0.5, data.final * 0.5)
     results = [_numbers(list(run(_config(), d, SCHEDULE, CPU))) for d in (data, other)]
-    scored = ("w1", "w1_stderr", "w1_fit", "independent_critic_lipschitz")
+    scored = ("w1", "w1_stderr", "w1_train", "independent_critic_lipschitz")
     scores = [[r["w1"] for r in reports if "w1" in r] for reports in results]
     rest = [[{k: v for k, v in r.items() if k not in scored} for r in rs] for rs in results]
     assert rest[0] == rest[1]
