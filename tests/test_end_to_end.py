@@ -25,7 +25,7 @@ training:
   n_critic: {low: 1, high: 2}
   critic_lr: {choice: [1e-3, 3e-3, 1e18]}
   generator_lr: {low: 1e-4, high: 1e-2, log: true}
-objective: {critic_steps: 5}
+objective: {critic_steps: 5, final_critic_steps: 300, final_num_critics: 2}
 search: {num_trials: 8, seed: 3}
 asha: {grace_generator_steps: 20, max_generator_steps: 80, reduction_factor: 2}
 reporting: {report_every_generator_steps: 10, checkpoint_every_generator_steps: 15}
@@ -79,6 +79,27 @@ def _wait_for_reports(process: subprocess.Popen[str], run_dir: Path, count: int)
         time.sleep(0.05)
 
 
+def _finals(run_dir: Path) -> int:
+    """How many trials the final has scored so far, as the journal has them."""
+    return (run_dir / "study.log").read_text().count('"finals"')
+
+
+def _best_in_mlflow(database: Path) -> tuple[str, float]:
+    """The trial that the one search of a database chose, and its score by the final."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{database}")
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    (search,) = (r for r in client.search_runs(experiments) if "best_trial" in r.data.tags)
+    best = search.data.tags["best_trial"]
+    (trial,) = (
+        r for r in client.search_runs(experiments) if r.data.tags.get("tuner.trial_id") == best
+    )
+    (once,) = client.get_metric_history(trial.info.run_id, "w1_final")
+    assert once.value == search.data.metrics["best_w1_final"]
+    return best, once.value
+
+
 def _mlflow_runs(database: Path) -> dict[str, list[tuple[str, str]]]:
     """(name, status) of the runs in a database: the searches' and the trials'."""
     from mlflow import MlflowClient
@@ -121,10 +142,24 @@ def test_a_search_with_two_workers_leaves_all_that_it_promises(space: Path) -> N
             assert scored == [20, 40, 80]
         if row["status"] == "stopped":
             assert ends_at in (20, 40)
+        floors = {r["w1_floor"] for r in reports if "w1" in r}
+        assert len(floors) == (1 if scored else 0)
+        assert all("w1_floor" not in r for r in reports if "w1" not in r)
         if row["status"] == "diverged":
             assert "w1" not in reports[-1]
 
-    best = min((r for r in rows if r["status"] == "completed"), key=lambda r: float(r["w1"]))
+    completed = sorted(
+        (r for r in rows if r["status"] == "completed"), key=lambda r: float(r["w1"])
+    )
+    in_final = [r for r in rows if r["w1_final"]]
+    assert {r["trial_id"] for r in in_final} == {r["trial_id"] for r in completed[:3]}
+    assert all(float(r["w1_final_stderr"]) > 0 for r in in_final)
+    best = min(in_final, key=lambda r: float(r["w1_final"]))
+    said = f"best: trial {best['trial_id']}, w1 {float(best['w1_final']):.4g} +- "
+    assert said in out
+    assert _best_in_mlflow(run_dir.parent / "mlflow.db") == (
+        best["trial_id"], float(best["w1_final"]),
+    )  # fmt: skip
     config = TrialConfig.model_validate(yaml.safe_load((run_dir / "best.yaml").read_text()))
     assert config.seed == int(best["seed"])
     saved = torch.load(run_dir / "best" / "generator.pt", weights_only=True)
@@ -160,8 +195,19 @@ def test_killed_or_interrupted_and_resumed_ends_where_an_unbroken_search_does(sp
     statuses = dict(_mlflow_runs(run_dir.parent / "mlflow.db")["searches"])
     assert statuses == {"small": "KILLED"}
 
+    broken = _start(space, *one, "broken", "--resume")
+    while _finals(run_dir) < 1:  # and once more after the first of the final's scores
+        assert broken.poll() is None, broken.communicate()
+        time.sleep(0.02)
+    os.kill(broken.pid, signal.SIGKILL)
+    broken.communicate()
+    finals = _finals(run_dir)
+
     status, out, err = _run(space, *one, "broken", "--resume")
     assert status == 0, err
+    assert _finals(run_dir) == sum(bool(r["w1_final"]) for r in _rows(run_dir)) > finals
+    assert (run_dir / "study.log").read_text().count('"floor"') == 1
+    assert _best_in_mlflow(run_dir.parent / "mlflow.db")[0] in out
     expected = _rows(space.parent / "unbroken" / "small")
     assert _without_times(_rows(run_dir)) == _without_times(expected)
     best = [(space.parent / d / "small" / "best.yaml").read_text() for d in ("broken", "unbroken")]

@@ -11,6 +11,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from trainables.methods import (
+    APPLIES_WHEN,
+    DEFAULT_CONSTRAINT,
+    DEFAULT_LOSS,
+    PUBLISHED,
+    Constraint,
+    Loss,
+    why_no_effect,
+)
+
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -74,47 +84,25 @@ class NetworkConfig(Frozen):
     critic_depth: Whole = Field(default=2, ge=1, le=32, description="Hidden layers.")
 
 
-Constraint = Literal["gradient_penalty", "one_sided_penalty", "clip"]
-
-#: A hyperparameter that exists only under certain values of another one.
-APPLIES_WHEN: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "gp_weight": ("constraint", ("gradient_penalty", "one_sided_penalty")),
-    "clip_value": ("constraint", ("clip",)),
-    "beta1": ("optimizer", ("adam",)),
-    "beta2": ("optimizer", ("adam",)),
-}
-
-_GULRAJANI = {"optimizer": "adam", "critic_lr": 1e-4, "generator_lr": 1e-4}
-_ARJOVSKY = {"optimizer": "rmsprop", "critic_lr": 5e-5, "generator_lr": 5e-5}
-
-#: Algorithm 1 of each paper, where the methods differ in more than their constraint.
-PUBLISHED: Mapping[str, Mapping[str, Any]] = {
-    "gradient_penalty": _GULRAJANI,
-    "one_sided_penalty": _GULRAJANI,
-    "clip": _ARJOVSKY,
-}
-
-#: The papers' values of the hyperparameters that do not always apply.
-WHERE_THEY_APPLY: Mapping[str, float] = {
-    "gp_weight": 10.0,
-    "clip_value": 0.01,
-    "beta1": 0.0,
-    "beta2": 0.9,
-}
-
-
 class TrainingConfig(Frozen):
-    """How a trial trains: Algorithm 1 of Gulrajani et al. 2017 or of Arjovsky et al. 2017.
+    """How a trial trains: Algorithm 1 of Gulrajani 2017, Arjovsky 2017 or Goodfellow 2014.
 
-    A key left out gets the value that the constraint's own paper publishes. A key that does not
+    A key left out gets the value that its method's own paper publishes. A key that does not
     apply (``clip_value`` under a penalty) is ``None``, and giving it a value is an error.
     """
 
-    constraint: Constraint = Field(
-        default="gradient_penalty",
-        description="What keeps the critic Lipschitz. gradient_penalty: two-sided (Gulrajani "
-        "2017, eq. 3). one_sided_penalty: WGAN-LP (Petzka 2018, eq. 8). clip: every weight in "
-        "[-clip_value, clip_value] (Arjovsky 2017, Algorithm 1).",
+    loss: Loss = Field(
+        default=DEFAULT_LOSS,
+        description="What the players play for. wasserstein: WGAN (Arjovsky 2017, eq. 3). "
+        "minimax: the GAN of Goodfellow 2014, eq. 1. non_saturating: the same critic, and a "
+        "generator that maximises log D(G(z)) (Goodfellow 2014, section 3).",
+    )
+    constraint: Constraint | None = Field(
+        default=None,
+        description="What keeps the critic Lipschitz; gradient_penalty. wasserstein only. "
+        "gradient_penalty: two-sided (Gulrajani 2017, eq. 3). one_sided_penalty: WGAN-LP (Petzka "
+        "2018, eq. 8). clip: every weight in [-clip_value, clip_value] (Arjovsky 2017, "
+        "Algorithm 1).",
     )
     gp_weight: Real | None = Field(
         default=None, gt=0, description="Weight of the penalty (lambda); 10. Penalties only."
@@ -122,26 +110,45 @@ class TrainingConfig(Frozen):
     clip_value: Real | None = Field(
         default=None, gt=0, description="Bound on every critic weight (c); 0.01. Clipping only."
     )
+    instance_noise: Real | None = Field(
+        default=None,
+        ge=0,
+        description="Standard deviation, in the data's units, of the Gaussian noise on all that "
+        "the critic sees (Arjovsky & Bottou 2017, section 3); 0. minimax and non_saturating only.",
+    )
     n_critic: Whole = Field(
-        default=5, ge=1, le=1000, description="Critic steps per generator step."
+        default=5,
+        ge=1,
+        le=1000,
+        description="Critic steps per generator step; 5, under a GAN loss 1.",
     )
     batch_size: Whole = Field(
         default=64, ge=2, le=65536, description="Samples in a step of either player."
     )
     optimizer: Literal["adam", "rmsprop"] = Field(
-        default="adam", description="adam under a penalty, rmsprop under clipping, unless given."
+        default="adam", description="rmsprop under clipping, else adam, unless given."
     )
     critic_lr: Real = Field(
-        default=1e-4, gt=0, description="Critic's learning rate; 1e-4, under clipping 5e-5."
+        default=1e-4,
+        gt=0,
+        description="Critic's learning rate; 1e-4, under clipping 5e-5, under a GAN loss 2e-4.",
     )
     generator_lr: Real = Field(
-        default=1e-4, gt=0, description="Generator's learning rate; 1e-4, under clipping 5e-5."
+        default=1e-4,
+        gt=0,
+        description="Generator's learning rate; 1e-4, under clipping 5e-5, under a GAN loss 2e-4.",
     )
     beta1: Real | None = Field(
-        default=None, ge=0, lt=1, description="Adam's first decay; 0. Adam only."
+        default=None,
+        ge=0,
+        lt=1,
+        description="Adam's first decay; 0, under a GAN loss 0.5. Adam only.",
     )
     beta2: Real | None = Field(
-        default=None, ge=0, lt=1, description="Adam's second decay; 0.9. Adam only."
+        default=None,
+        ge=0,
+        lt=1,
+        description="Adam's second decay; 0.9, under a GAN loss 0.999. Adam only.",
     )
 
     @model_validator(mode="before")
@@ -149,23 +156,27 @@ class TrainingConfig(Frozen):
     def _fill_published_values(cls, given: Any) -> Any:
         if not isinstance(given, Mapping):
             return given
-        constraint = given.get("constraint", "gradient_penalty")
-        filled = dict(PUBLISHED.get(constraint, {}) if isinstance(constraint, str) else {})
-        filled |= {"constraint": constraint} | dict(given)
-        for key, (parent, values) in APPLIES_WHEN.items():
-            if filled.get(parent) in values and filled.get(key) is None:
-                filled[key] = WHERE_THEY_APPLY[key]
+        filled = {"loss": DEFAULT_LOSS} | dict(given)
+        if filled["loss"] == "wasserstein" and filled.get("constraint") is None:
+            filled["constraint"] = DEFAULT_CONSTRAINT
+        method = filled["constraint" if filled["loss"] == "wasserstein" else "loss"]
+        published = PUBLISHED.get(method, {}) if isinstance(method, str) else {}
+        for key, value in published.items():
+            if key not in APPLIES_WHEN:
+                filled.setdefault(key, value)
+                continue
+            parent, values = APPLIES_WHEN[key]
+            if filled[parent] in values and filled.get(key) is None:
+                filled[key] = value
         return filled
 
     @model_validator(mode="after")
     def _refuse_what_does_not_apply(self) -> "TrainingConfig":
-        for key, (parent, values) in APPLIES_WHEN.items():
-            value = getattr(self, parent)
-            if getattr(self, key) is not None and value not in values:
-                raise ValueError(
-                    f"{key} has no effect when {parent} is {value!r}: leave {key} out, "
-                    f"or set {parent} to {' or '.join(values)}"
-                )
+        possible = {parent: (getattr(self, parent),) for parent, _ in APPLIES_WHEN.values()}
+        for key in APPLIES_WHEN:
+            why = why_no_effect(key, possible)
+            if why and getattr(self, key) is not None:
+                raise ValueError(f"{key} {why}")
         return self
 
 
@@ -176,14 +187,28 @@ class CriticBudget:
     Attributes:
         critic_steps: Steps of training.
         num_critics: Critics whose readings are averaged.
-        num_generated: Generated samples that they are read on, and that set their scale.
+        batch_size: Real samples, and generated ones, in a critic's step.
+        learning_rate: Adam's first one; it ends at zero.
+        num_generated: Generated samples that they are read on.
         seed: Of their initial weights, batches and latents.
     """
 
     critic_steps: int
     num_critics: int
+    batch_size: int
+    learning_rate: float
     num_generated: int
     seed: int
+
+
+#: All that may be searched where the trials' own critics rank them: whatever else a search varies,
+#: it varies the critic, and with it the scale of its estimate.
+GENERATOR_ALONE = (
+    "networks.latent_dim",
+    "networks.generator_width",
+    "networks.generator_depth",
+    "training.generator_lr",
+)
 
 
 class ObjectiveConfig(Frozen):
@@ -193,7 +218,8 @@ class ObjectiveConfig(Frozen):
         default="independent_critic",
         description="What ranks the trials. independent_critic: w1, estimated by critics trained "
         "from scratch at each rung on held-out data, the same for every trial. critic_estimate: "
-        "the trial's own critic's, only where nothing that sets its scale is searched.",
+        "the trial's own critic's, only where nothing that sets its scale is searched. The final "
+        "is by independent critics under either. In place of the section, its name will do.",
     )
     critic_steps: Whole = Field(
         default=150,
@@ -224,15 +250,31 @@ class ObjectiveConfig(Frozen):
         description="Seed of their initial weights, batches and latents.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
+
+    @property
+    def metric(self) -> Literal["w1", "critic_estimate"]:
+        """The metric that ranks the trials; lower is better."""
+        return "w1" if self.name == "independent_critic" else "critic_estimate"
+
+    def score_of(self, report: Mapping[str, Any]) -> float | None:
+        """What ranks a trial by its report at a rung; between rungs, where ``w1`` is not, none."""
+        return report[self.metric] if "w1" in report else None
+
     @property
     def rung(self) -> CriticBudget:
         """The budget at every rung."""
-        return CriticBudget(self.critic_steps, self.num_critics, 4096, self.seed)
+        return CriticBudget(self.critic_steps, self.num_critics, 64, 1e-2, 8192, self.seed)
 
     @property
     def final(self) -> CriticBudget:
         """The budget of the final."""
-        return CriticBudget(self.final_critic_steps, self.final_num_critics, 16384, self.seed)
+        return CriticBudget(
+            self.final_critic_steps, self.final_num_critics, 128, 5e-3, 32768, self.seed
+        )
 
 
 class TrialConfig(Frozen):

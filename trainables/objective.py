@@ -21,8 +21,9 @@ from trainables.lipschitz import gradient_norms, interpolate, one_sided_penalty
 Generate = Callable[[Tensor], Tensor]
 Draw = Callable[[int], Tensor]
 
-WIDTH, BATCH_SIZE, LEARNING_RATE = 64, 64, 1e-2
+WIDTH = 64
 PENALTY_WEIGHT = 5.0  # against a W1 of at most 2, in units of _Critics.scale
+NUM_SCALED = 1024  # generated samples that set the critics' scale
 NUM_SLOPES = 512  # points between real and generated samples where the slope is measured
 
 
@@ -82,8 +83,8 @@ def score(
 
     fit, read = fit.flatten(1), read.flatten(1)
     with _evaluating(generate), torch.enable_grad():
-        critics = _Critics(budget.num_critics, fit, draw(budget.num_generated), rng)
-        _train(critics, fit, draw, budget.critic_steps, rng)
+        critics = _Critics(budget.num_critics, fit, draw(NUM_SCALED), rng)
+        _train(critics, fit, draw, budget, rng)
         return _read(critics, fit, read, draw(budget.num_generated), rng)
 
 
@@ -135,17 +136,17 @@ class _Critics(nn.Module):
 
 
 def _train(
-    critics: _Critics, fit: Tensor, draw: Draw, num_steps: int, rng: torch.Generator
+    critics: _Critics, fit: Tensor, draw: Draw, budget: CriticBudget, rng: torch.Generator
 ) -> None:
     """Train h; its loss is in units of the scale, so one penalty weight serves all data."""
     optimizer = torch.optim.Adam(
-        critics.parameters(), lr=LEARNING_RATE, betas=(0.5, 0.9), fused=True
+        critics.parameters(), lr=budget.learning_rate, betas=(0.5, 0.9), fused=True
     )
     # Down to zero, as the last steps' noise would else outweigh a small distance.
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
-    num_samples = critics.num_critics * BATCH_SIZE
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.critic_steps)
+    num_samples = critics.num_critics * budget.batch_size
     batches = _batches(critics.standardise(fit), num_samples, rng)
-    for _ in range(num_steps):
+    for _ in range(budget.critic_steps):
         real, fake = next(batches), critics.standardise(draw(num_samples))
         penalty = one_sided_penalty(critics, real, fake, rng)
         loss = critics(fake).mean() - critics(real).mean() + PENALTY_WEIGHT * penalty
@@ -175,7 +176,7 @@ def _read(
     each_train, _ = _without_slack(on_fit.mean(1) - on_generated.mean(1), critics.scale)
     # Of the mean critic: on the same samples the critics are anything but independent.
     samples = [(rate[:, None] * values).mean(0) for values in (on_read, on_generated)]
-    variance = sum(values.var() / len(values) for values in samples)
+    variance = torch.stack([values.var() / len(values) for values in samples]).sum()
     if critics.num_critics > 1:
         variance = variance + each.var() / critics.num_critics
     return Score(

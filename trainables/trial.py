@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from trainables.config import Frozen, TrialConfig, Whole
+from trainables.config import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole
 from trainables.data import Data
-from trainables.objective import score
+from trainables.networks import build_generator
+from trainables.objective import Score, score
 from trainables.pictures import NUM_POINTS, save_samples
-from trainables.training import TrainState, train
+from trainables.state import TrainState
+from trainables.training import train
 
 #: Generator steps after which a trial is first looked at: a hopeless one should not hold its slot
 #: until the first regular report.
@@ -54,7 +56,8 @@ class Report:
     """What a trial says at a step.
 
     ``metrics`` are plain floats; ``w1`` is among them at rungs only, and ``diverged`` is 1.0 in
-    the last report of a trial that diverged. ``save`` writes a checkpoint into a folder, and is
+    the last report of a trial that diverged. ``scoring_seconds`` are those of all rungs so far,
+    ``rung_scoring_seconds`` of this one. ``save`` writes a checkpoint into a folder, and is
     ``None`` where none is due.
     """
 
@@ -128,14 +131,47 @@ def check(config: TrialConfig, data: Data) -> None:
 def _score(state: TrainState, config: TrialConfig, fit: Tensor, read: Tensor) -> dict[str, float]:
     started_s, started_cpu_s = time.perf_counter(), time.thread_time()
     estimate = score(state.generator, config.networks.latent_dim, fit, read, config.objective.rung)
-    state.scoring_seconds += time.perf_counter() - started_s
+    seconds = time.perf_counter() - started_s
+    state.scoring_seconds += seconds
     state.scoring_cpu_seconds += time.thread_time() - started_cpu_s
     return {
         "w1": estimate.w1,
         "w1_stderr": estimate.w1_stderr,
         "w1_train": estimate.w1_train,
         "independent_critic_lipschitz": estimate.critic_lipschitz,
+        "rung_scoring_seconds": seconds,
     }
+
+
+def floor(data: Data, objective: ObjectiveConfig) -> Score:
+    """Score real samples as a rung would if a generator had made them, on the CPU.
+
+    They are the trials' own, ``data.train``, drawn with replacement: a generator that had learned
+    them by heart would score this. What is not clearly above it cannot be told from it.
+    """
+    train, fit, read = map(torch.from_numpy, (data.train, data.fit, data.read))
+
+    def draw(latents: Tensor) -> Tensor:
+        uniform = torch.special.ndtr(latents.squeeze(1))  # of a standard normal
+        return train[(uniform * len(train)).long().clamp_max(len(train) - 1)]
+
+    return score(draw, 1, fit, read, objective.rung)
+
+
+def final_score(
+    generator_path: Path, data: Data, objective: ObjectiveConfig, device: torch.device
+) -> Score:
+    """Score a saved generator by the final's stronger critics.
+
+    They are fitted on both parts that the rungs used, ``data.fit`` and ``data.read``, and read on
+    ``data.final``, which nothing has read before: the rungs' choice of the best, the luckiest
+    among them, has no bearing on it.
+    """
+    generator, latent_dim = load_generator(generator_path, device)
+    fit, read, final = (
+        torch.from_numpy(part).to(device) for part in (data.fit, data.read, data.final)
+    )
+    return score(generator, latent_dim, torch.cat([fit, read]), final, objective.final)
 
 
 def _saver(
@@ -172,3 +208,19 @@ def generator_file(
         "networks": config.networks.model_dump(mode="json"),
         "sample_shape": list(sample_shape),
     }
+
+
+def load_generator(path: Path, device: torch.device) -> tuple[nn.Module, int]:
+    """The generator of a file that :func:`generator_file` made, and its latent dimension."""
+    saved = torch.load(path, map_location=device, weights_only=True)
+    networks = NetworkConfig.model_validate(saved["networks"])
+    generator = build_generator(networks, tuple(saved["sample_shape"])).to(device)
+    generator.load_state_dict(saved["state_dict"])
+    return generator, networks.latent_dim
+
+
+def start_worker(threads: int) -> torch.device:
+    """Make a process ready to train or score, by so many threads; returns the device to use."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # a dying network's denormals slow the CPU tenfold
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -14,7 +14,7 @@ from ray import tune
 
 from trainables.config import TrialConfig
 from trainables.data import Data
-from trainables.trial import Schedule, run
+from trainables.trial import Schedule, run, start_worker
 
 
 def train_wgan(config: Mapping[str, Any], data: Data) -> None:
@@ -27,9 +27,7 @@ def train_wgan(config: Mapping[str, Any], data: Data) -> None:
             goes before it.
         data: Handed over by Ray's object store.
     """
-    torch.set_num_threads(config["threads"])
-    torch.set_flush_denormal(True)  # a dying network's denormals slow the CPU tenfold
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = start_worker(config["threads"])
     checkpoint = tune.get_checkpoint()
     if checkpoint is None and config["checkpoint"] is not None:
         checkpoint = tune.Checkpoint(config["checkpoint"])

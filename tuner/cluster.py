@@ -1,18 +1,22 @@
-"""Ray: starts or joins a cluster, and runs trials on it until the search has no more.
+"""Ray: starts or joins a cluster, runs trials on it until the search has no more, and the final.
 
 This file alone in this package knows Ray, with the scheduler.
 """
 
 import logging
+import math
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from trainables.config import ObjectiveConfig
 from tuner.errors import BadInput, Fault
 from tuner.spec import ResourceConfig
 
@@ -38,11 +42,15 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
 
+#: Ctrl-C is looked for at least so often in the final.
+_POLL_S = 0.5
+
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray.exceptions import RayError  # noqa: E402
 from ray.tune.experiment import Trial as RayTrial  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
@@ -135,7 +143,7 @@ def run(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=_Proposer(record),
-            scheduler=Asha(spec.asha, spec.search.seed, record.trials.values()),
+            scheduler=Asha(spec.asha, spec.search.seed, spec.objective, record.trials.values()),
             num_samples=-1,
             max_concurrent_trials=spec.search.max_concurrent_trials or num_slots,
             reuse_actors=True,
@@ -155,6 +163,59 @@ def run(
     tuner.fit()
 
 
+def run_final(record: "Record", data: "Data", interrupted: Event) -> None:
+    """Score the best trials again, as many at a time as trials run, until done or interrupted.
+
+    A task whose worker dies is run again as often as a trial would be. Whatever goes wrong with
+    one, the record is told, and the others go on.
+    """
+    if interrupted.is_set() or not (finalists := record.start_final()):
+        return
+    spec, resources = record.spec, record.spec.resources
+    shared, score_again = ray.put(data), _scoring_task(spec.objective, resources)
+    waiting, running = deque(finalists), {}
+    most = spec.search.max_concurrent_trials or len(finalists)
+    while (waiting or running) and not interrupted.is_set():
+        while waiting and len(running) < most:
+            trial = waiting.popleft()
+            running[score_again.remote(trial.checkpoint, shared)] = trial
+        record.on_report()  # a long final must not look dead
+        for task in ray.wait([*running], timeout=_POLL_S)[0]:
+            number = running.pop(task).number
+            try:
+                w1, w1_stderr, seconds = ray.get(task)
+            except RayError as error:
+                record.final_failed(number, _last_raised(str(error).splitlines()))
+                continue
+            if math.isfinite(w1):
+                record.final_scored(number, w1, w1_stderr, seconds)
+            else:
+                record.final_failed(number, "its samples are not finite")
+    for task in running:
+        ray.cancel(task, force=True)
+
+
+def _scoring_task(objective: ObjectiveConfig, resources: ResourceConfig) -> Any:
+    """From a checkpoint's folder to w1, its standard error and the seconds that it took."""
+    threads = resources.threads_per_trial
+
+    # Ray ships a function within a function as it is: a module's would make every worker import
+    # that module, and with it Ray Tune, which takes as long as the scoring.
+    @ray.remote(
+        num_cpus=resources.cpus_per_trial,
+        num_gpus=resources.gpus_per_trial,
+        max_retries=resources.retries_per_trial,
+    )
+    def score_again(checkpoint: str, data: "Data") -> tuple[float, float, float]:
+        from trainables.trial import final_score, start_worker
+
+        device, started_s = start_worker(threads), time.perf_counter()
+        found = final_score(Path(checkpoint, "generator.pt"), data, objective, device)
+        return found.w1, found.w1_stderr, time.perf_counter() - started_s
+
+    return score_again
+
+
 def _trial_name(trial: RayTrial) -> str:
     return f"{trial.config['search']}_{trial.config['number']:05d}"
 
@@ -170,7 +231,7 @@ class _Proposer(_NotPickled, Searcher):
     """Hands the record's trials to Ray; what became of them the listener says."""
 
     def __init__(self, record: "Record") -> None:
-        super().__init__(metric="w1", mode="min")
+        super().__init__(metric="score", mode="min")
         self._record = record
 
     def suggest(self, trial_id: str) -> Any:
@@ -183,7 +244,7 @@ class _Proposer(_NotPickled, Searcher):
             "number": trial.number,
             "trial": trial.config.model_dump(mode="json"),
             "schedule": {"rungs": spec.asha.rungs, **spec.reporting.model_dump()},
-            "threads": max(1, int(spec.resources.cpus_per_trial)),
+            "threads": spec.resources.threads_per_trial,
             "checkpoint": trial.checkpoint,
         }
 
@@ -264,6 +325,11 @@ def _what_was_raised(error_file: str | None) -> str:
     if error_file is None or not Path(error_file).exists():
         return "ended without a message"
     text = Path(error_file).read_text(encoding="utf-8", errors="replace")
-    lines = [line for line in text.rpartition("Failure # ")[2].splitlines()[1:] if line.strip()]
-    raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
-    return (raised[-1:] or lines[:1] or ["ended without a message"])[0][:500]
+    return _last_raised(text.rpartition("Failure # ")[2].splitlines()[1:])
+
+
+def _last_raised(lines: Sequence[str]) -> str:
+    """The last line that names an exception, else the first one."""
+    said = [line for line in lines if line.strip()]
+    raised = [line for line in said if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (raised[-1:] or said[:1] or ["ended without a message"])[0][:500]

@@ -1,7 +1,7 @@
 """A search as it runs: one screen on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+from tuner.results import score_text
 
 if TYPE_CHECKING:
     from tuner.record import Record
@@ -45,6 +47,7 @@ class Display:
                 self._console.print(f"{name}: {address}")
             lines = _Lines(record, self._console)
             record.on_report, record.on_end = lines.reported, lines.ended
+            record.on_final_start, record.on_final = lines.final_starts, lines.in_final
             yield
             return
         screen = _Screen(record, self._addresses)
@@ -56,15 +59,24 @@ def ending_line(record: "Record", trial: "Trial") -> str:
     """One line on a trial that ended, and on where the search stands."""
     counts = record.counts()
     ended = counts.total() - counts["running"]
-    score = "" if trial.w1 is None else f", w1 {trial.w1:.4g}"
+    metric = record.spec.objective.metric
+    score = "" if trial.score is None else f", {metric} {trial.score:.4g}"
     why = f" ({trial.message})" if trial.message else ""
     best = record.best_so_far
-    so_far = f"; best w1 {best.w1:.4g} (trial {best.trial_id})" if best else ""
+    so_far = f"; best {metric} {best.score:.4g} (trial {best.trial_id})" if best else ""
     asked = f"/{record.spec.num_trials}" if record.spec.num_trials else ""
     return (
         f"trial {trial.trial_id} {trial.status} at generator step "
         f"{trial.generator_steps}{score}{why}; {ended}{asked} trials ended{so_far}"
     )
+
+
+def final_line(record: "Record", trial: "Trial") -> str:
+    """One line on a trial that the final has been through."""
+    why = record.final_faults.get(trial.number)
+    if why is not None:
+        return f"trial {trial.trial_id} could not be scored again ({why}): it keeps its score"
+    return f"trial {trial.trial_id} in the final: {score_text(trial)}"
 
 
 class _Lines:
@@ -80,8 +92,15 @@ class _Lines:
 
     def reported(self) -> None:
         if time.monotonic() - self._said >= _LINE_EVERY_S:
-            rows = _rows(self._record)
-            self._say("; ".join(f"{name} {rows[name]}" for name in ("trials", "best w1", "speed")))
+            _, *rows = _rows(self._record).items()  # the first is the clock, which leads any line
+            self._say("; ".join(f"{name} {value}" for name, value in rows))
+
+    def final_starts(self, trials: "Sequence[Trial]") -> None:
+        best = f"best {len(trials)} trials are" if len(trials) > 1 else "best trial is"
+        self._say(f"the final: the {best} scored again, by stronger critics")
+
+    def in_final(self, trial: "Trial") -> None:
+        self._say(final_line(self._record, trial))
 
     def _say(self, line: str) -> None:
         self._console.print(f"{clock(self._record.elapsed_s)}  {line}")
@@ -124,9 +143,24 @@ def _rows(record: "Record") -> dict[str, str]:
     return {
         record.spec.name: f"{clock(record.elapsed_s)} elapsed, {left}",
         "trials": f"{counts.total()}{total}: " + ", ".join(f"{counts[s]} {s}" for s in statuses),
-        "best w1": f"{best.w1:.4g}, trial {best.trial_id}" if best else "no trial completed yet",
+        f"best {record.spec.objective.metric}": _best_text(best)
+        if best
+        else "no trial completed yet",
         "speed": f"{speed:.0f} generator steps/s over all trials",
-    }
+    } | _final_row(record)
+
+
+def _best_text(best: "Trial") -> str:
+    final = f", w1 {best.final['w1_final']:.4g} by the final" if best.final else ""
+    return f"{best.score:.4g}, trial {best.trial_id}{final}"
+
+
+def _final_row(record: "Record") -> dict[str, str]:
+    if not record.in_final:
+        return {}
+    finalists = record.finalists
+    done = sum(t.final is not None or t.number in record.final_faults for t in finalists)
+    return {"final": f"{done} of the best {len(finalists)} scored again by stronger critics"}
 
 
 def _summary(record: "Record", addresses: dict[str, str]) -> Table:
@@ -142,7 +176,7 @@ def _summary(record: "Record", addresses: dict[str, str]) -> Table:
 def _ladder(record: "Record") -> Table:
     """The rungs: how many were scored there and how well, and who is on the way to it."""
     table = Table(box=None, padding=(0, 2), header_style="bold")
-    for name in ("rung", "scored", "best w1", "on the way"):
+    for name in ("rung", "scored", f"best {record.spec.objective.metric}", "on the way"):
         table.add_column(name, justify="left" if name == "on the way" else "right")
     trials = list(record.trials.values())
     rungs, below = record.spec.asha.rungs, 0

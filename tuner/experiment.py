@@ -14,7 +14,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from trainables.data import load
+from trainables.data import Data
 from tuner import results
 from tuner.display import Display
 from tuner.errors import BadInput, Fault
@@ -33,17 +33,24 @@ class Outcome:
     interrupted: bool
     best: Trial | None
     summary: str
+    notes: tuple[str, ...]  # on the best: what it is tied with, and what the final could not do
     mlflow_command: str
     mlflow_missing: str | None
 
 
 def run(
-    spec: SearchSpec, runs_dir: Path, address: str | None, num_cpus: int, console: Console
+    spec: SearchSpec,
+    data: Data,
+    runs_dir: Path,
+    address: str | None,
+    num_cpus: int,
+    console: Console,
 ) -> Outcome:
     """Start a search, or go on with the one in its folder, until it is done or interrupted.
 
     Args:
         spec: The search.
+        data: That it names.
         runs_dir: The folder of all searches.
         address: A Ray cluster, or ``None`` for one on this machine.
         num_cpus: CPUs of a cluster that is started here.
@@ -58,7 +65,6 @@ def run(
     with ExitStack() as stack:
         run_dir = stack.enter_context(_own_folder(runs_dir / spec.name))
         interrupted = stack.enter_context(_interruptible())
-        data = load(spec.data)
         console.print("starting Ray ..." if address is None else f"joining Ray at {address} ...")
         # Before anything is written: a cluster may turn out not to be there, or too small.
         connection = cluster.connected(address, spec.resources, num_cpus)
@@ -66,6 +72,7 @@ def run(
         if not (run_dir / "spec.yaml").exists():
             results.write_atomically(run_dir / "spec.yaml", spec.to_yaml())
         study = Study(run_dir / "study.log", spec)
+        console.print(_floor_text(study, data, spec))
         tracker = _tracker(spec, runs_dir, study.search_id, lambda text: console.print(text))
         record = Record(run_dir, spec, study, tracker)
         ended: Ended = "failed"
@@ -74,25 +81,27 @@ def run(
             with Display(console, addresses).showing(record):
                 slots = cluster.num_slots(spec.resources) if address is None else None
                 cluster.run(record, data, time.strftime("%Y%m%d-%H%M%S"), interrupted, slots)
+                if not interrupted.is_set():
+                    record.end_waiting()
+                    cluster.run_final(record, data, interrupted)
             ended = "interrupted" if interrupted.is_set() else "finished"
         finally:
             missing = _leave(record, tracker, ended)
         return Outcome(
-            ended == "interrupted",
-            record.best_so_far,
-            _summary(record),
-            tracker.ui_command,
-            missing,
+            interrupted=ended == "interrupted",
+            best=record.best_so_far,
+            summary=_summary(record),
+            notes=_notes(record),
+            mlflow_command=tracker.ui_command,
+            mlflow_missing=missing,
         )
 
 
 def _leave(record: Record, tracker: Tracker, ended: Ended) -> str | None:
     """Write the results; returns what MLflow lacks of them, in words."""
-    if ended == "finished":
-        record.end_waiting()
     record.close()
     if record.best_so_far is not None:
-        results.write_best(record.run_dir, record.best_so_far)
+        results.write_best(record.run_dir, record.best_so_far, record.trials.values())
     return tracker.close(ended, [path for path in _kept(record.run_dir) if path.exists()])
 
 
@@ -131,6 +140,33 @@ def _interruptible() -> Iterator[Event]:
             signal.signal(number, handler)
 
 
+def _floor_text(study: Study, data: Data, spec: SearchSpec) -> str:
+    """Measure once in a search what real samples score, and say so."""
+    if (known := study.floor) is None:
+        from trainables.trial import floor, start_worker
+
+        start_worker(spec.resources.threads_per_trial)  # more only wait for each other
+        found = floor(data, spec.objective)
+        known = {"w1_floor": found.w1, "w1_floor_stderr": found.w1_stderr}
+        study.set_floor(known)
+    error = results.half_width(known["w1_floor_stderr"])
+    return f"floor: w1 {known['w1_floor']:.4g} +- {error:.2g} (95%), of real samples"
+
+
+def _notes(record: Record) -> tuple[str, ...]:
+    notes = [
+        f"trial {number:05d} could not be scored again ({why}): it keeps its rung's score, and "
+        "--resume tries it again"
+        for number, why in record.final_faults.items()
+    ]
+    finalists = record.finalists
+    num_tried = sum(t.final is not None or t.number in record.final_faults for t in finalists)
+    if record.in_final and num_tried < len(finalists):
+        notes.append(f"the final has scored {num_tried} of {len(finalists)} trials so far")
+    ties = record.best_so_far and results.ties_text(record.best_so_far, record.trials.values())
+    return (*([ties] if ties else []), *notes)
+
+
 def _tracker(
     spec: SearchSpec, runs_dir: Path, search_id: str, warn: Callable[[str], None]
 ) -> Tracker:
@@ -158,7 +194,9 @@ def _summary(record: Record) -> str:
         sum(t.metrics.get(key, 0.0) for t in record.trials.values())
         for key in ("training_seconds", "scoring_seconds")
     )
+    finals = [t.final["final_scoring_seconds"] for t in record.trials.values() if t.final]
+    final = f", {sum(finals):.0f} s of the final" if finals else ""
     return (
         f"{sum(counts.values())} trials in {record.elapsed_s:.0f} s: {by_status or 'none'}; "
-        f"{training_s:.0f} s of training, {scoring_s:.0f} s of scoring"
+        f"{training_s:.0f} s of training, {scoring_s:.0f} s of scoring{final}"
     )

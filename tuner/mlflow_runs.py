@@ -22,18 +22,18 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import Any, final
 
-STEP = "generator_steps"  # every report has it; logged last, it marks the report as written
-UNIX_TIME = "unix_time_s"  # a report may have it: when it was made; becomes MLflow's timestamp
+from tuner.history import STEP, UNIX_TIME, TrialHistory, now_ms, reported_ms
+
 TRIALS_FINISHED = "trials_finished"  # the step of the parent's metrics
 
 SEARCH_TAG, TRIAL_TAG = "tuner.search_id", "tuner.trial_id"
+BEST_TAG = "best_trial"  # the parent's
 INCOMPLETE_TAG = "tuner.incomplete"  # something of this trial could not be written: look again
 
 MAX_METRICS_PER_REQUEST = 1_000  # MLflow's own limits, these three
@@ -56,19 +56,6 @@ ENVIRONMENT = {
 }
 
 
-@final
-@dataclass(frozen=True)
-class TrialHistory:
-    """What the driver durably knows of a trial; brings MLflow up to date at a resume."""
-
-    trial_id: str
-    params: Mapping[str, object]  # flat
-    reports: Sequence[Mapping[str, float]]  # each with "generator_steps"
-    pictures: Mapping[int, Path]  # sample grids by generator step
-    status: str | None  # a key of RUN_STATUS; None while unfinished
-    message: str | None
-
-
 @dataclass
 class _Run:
     """What MLflow has of a run."""
@@ -76,7 +63,7 @@ class _Run:
     run_id: str
     state: str = "RUNNING"  # MLflow's
     status: str = "running"  # ours: a tag
-    last_step: float = -math.inf
+    last_step: float = -math.inf  # of `generator_steps`, which is logged last of a report
     params: set[str] = field(default_factory=set)
     complete: bool = True
     settled: bool = False  # ended earlier, and nothing is missing
@@ -244,6 +231,21 @@ class Runs:
             self._log(run, metrics=batch)
             run.last_step = newest
 
+    def log_final(self, trial_id: str, final: Mapping[str, float]) -> None:
+        """Log what the final said of a trial, whose run may have ended; again is as once."""
+        run = self._find_or_create(trial_id, now_ms())
+        # Not the last one, `generator_steps` itself: the run has it from the report at that step.
+        *metrics, _ = _metrics(final, STEP, reported_ms(final, now_ms()))
+        self._log(run, metrics=metrics)
+
+    def log_best(self, trial_id: str, metrics: Mapping[str, float], time_ms: int) -> None:
+        """Tag the search with the trial that it chose, and log what was chosen it by."""
+        from mlflow.entities import Metric, RunTag
+
+        run = self._find_or_create(None, time_ms)
+        logged = [Metric(_key(name), value, time_ms, 0) for name, value in metrics.items()]
+        self._log(run, metrics=logged, tags=[RunTag(BEST_TAG, trial_id)])
+
     def add_files(
         self,
         trial_id: str | None,
@@ -377,18 +379,3 @@ def _key(name: str) -> str:
 
 def _marker(trial_id: str | None) -> str:
     return TRIALS_FINISHED if trial_id is None else STEP
-
-
-def picture_name(step: int) -> str:
-    """The file name of the sample grid of a generator step; sorts as the steps do."""
-    return f"step_{step:06d}.png"
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970, as MLflow counts."""
-    return int(time.time() * 1_000)
-
-
-def reported_ms(report: Mapping[str, float], default_ms: int) -> int:
-    """When a report was made, if it says so."""
-    return int(report[UNIX_TIME] * 1_000) if UNIX_TIME in report else default_ms

@@ -8,15 +8,17 @@ import json
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tuner import results
-from tuner.mlflow_runs import TrialHistory, picture_name
+from tuner.history import TrialHistory, now_ms, picture_name, reported_ms
 from tuner.spec import SearchSpec
 from tuner.study import Status, Study, Trial
 from tuner.tracking import Tracker
 
+#: What ``trials.csv`` has of a trial's last rung, however many reports came after it.
+AT_RUNGS = ("w1", "w1_stderr")
 #: ``trials.csv`` is written anew at most so often: it grows with the trials.
 _TABLE_EVERY_S = 5.0
 
@@ -34,10 +36,20 @@ class Record:
         self._waiting = deque(t for t in self.trials.values() if t.status is None)
         reports = _read_reports(run_dir / "metrics.jsonl")
         self._last_report = {number: steps[max(steps)] for number, steps in reports.items()}
+        self._last_rung = {
+            number: steps[rungs[-1]]
+            for number, steps in reports.items()
+            if (rungs := [at for at in sorted(steps) if "w1" in steps[at]])
+        }
         self._metrics_file = (run_dir / "metrics.jsonl").open("a", encoding="utf-8")
         self.on_report: Callable[[], None] = lambda: None
         self.on_end: Callable[[Trial], None] = lambda trial: None
+        self.on_final_start: Callable[[Sequence[Trial]], None] = lambda trials: None
+        self.on_final: Callable[[Trial], None] = lambda trial: None
         self.running: dict[int, Mapping[str, float]] = {}
+        self.in_final = False
+        self.final_faults: dict[int, str] = {}
+        self._floor = study.floor
         self._elapsed_before_s = study.elapsed_s
         self._started = time.monotonic()
         self._table_due = 0.0
@@ -56,8 +68,14 @@ class Record:
 
     @property
     def best_so_far(self) -> Trial | None:
-        """The completed trial of the lowest ``w1``."""
+        """The completed trial that the final chose, or that the last rung put first."""
         return results.best(self.trials.values())
+
+    @property
+    def finalists(self) -> list[Trial]:
+        """The best completed trials, as the last rung has them: they are scored again."""
+        ranked = results.ranked(self.trials.values())
+        return ranked[: self.spec.objective.final_trials]
 
     def next_trial(self) -> Trial | None:
         """A trial to start: one that was interrupted, else a new one; ``None`` for no more."""
@@ -73,15 +91,20 @@ class Record:
     def reported(self, number: int, metrics: Mapping[str, float], *, goes_on: bool) -> None:
         """A trial reported; a score counts as passed only once the trial may go on."""
         metrics = {**metrics, "unix_time_s": time.time()}
+        score = self.spec.objective.score_of(metrics)
+        if score is not None and self._floor is not None:
+            metrics["w1_floor"] = self._floor["w1_floor"]
         self.running[number] = metrics
         steps = int(metrics["generator_steps"])
         if steps > self._last_report.get(number, {}).get("generator_steps", 0):
             self._last_report[number] = metrics
+            if score is not None:
+                self._last_rung[number] = metrics
             self._metrics_file.write(json.dumps({"trial": number, **metrics}) + "\n")
             self._metrics_file.flush()
             self._tracker.trial_reported(self.trials[number].trial_id, metrics)
-        if goes_on and "w1" in metrics:
-            self._study.score(number, steps, metrics["w1"])
+        if goes_on and score is not None:
+            self._study.score(number, steps, score)
             self._refresh(number)
         self.on_report()
 
@@ -102,15 +125,16 @@ class Record:
         """A trial ended by itself, by ASHA, by the budget, or by failing too often."""
         metrics = self.running.pop(number, {}) or self._last_report.get(number, {})
         status = "failed" if failed else _status(metrics, self.spec.asha.max_generator_steps)
-        w1 = None if failed else metrics.get("w1")
-        self._study.end(number, status, metrics, w1, message)
+        score = None if failed else self.spec.objective.score_of(metrics)
+        self._study.end(number, status, metrics, score, message)
         self._study.set_elapsed(self.elapsed_s)
         self._refresh(number)
         self._tracker.trial_ended(self.trials[number].trial_id, status, message)
         best = self.best_so_far
         ended_trials = sum(1 for t in self.trials.values() if t.status is not None)
-        if best is not None and best.w1 is not None:
-            self._tracker.search_progress(ended_trials, {"best_w1": best.w1})
+        if best is not None and best.score is not None:
+            name = f"best_{self.spec.objective.metric}"
+            self._tracker.search_progress(ended_trials, {name: best.score})
         self.on_end(self.trials[number])
         if time.monotonic() >= self._table_due:
             self.write_table()
@@ -120,6 +144,33 @@ class Record:
         while self._waiting:
             self.ended(self._waiting.popleft().number)
 
+    def start_final(self) -> list[Trial]:
+        """The finalists that no sitting has scored again yet."""
+        missing = [trial for trial in self.finalists if trial.final is None]
+        self.in_final = bool(missing)
+        if missing:
+            self.on_final_start(missing)
+        return missing
+
+    def final_scored(self, number: int, w1: float, w1_stderr: float, seconds: float) -> None:
+        """The final scored a trial again; kept at once, so that no resume has to do it again."""
+        final = {
+            "w1_final": w1,
+            "w1_final_stderr": w1_stderr,
+            "final_scoring_seconds": seconds,
+            "generator_steps": float(self.trials[number].generator_steps),
+            "unix_time_s": time.time(),
+        }
+        self._study.set_final(number, final)
+        self._refresh(number)
+        self._tracker.trial_final(self.trials[number].trial_id, final)
+        self.on_final(self.trials[number])
+
+    def final_failed(self, number: int, why: str) -> None:
+        """The final could not score a trial: it keeps its score, and a resume tries it again."""
+        self.final_faults[number] = why
+        self.on_final(self.trials[number])
+
     def write_table(self) -> None:
         """Write ``trials.csv`` as things stand."""
         results.write_trials(
@@ -128,7 +179,11 @@ class Record:
         self._table_due = time.monotonic() + _TABLE_EVERY_S
 
     def close(self) -> None:
-        """Write the last table and the time used."""
+        """Write the last table and the time used, and tell MLflow which trial is the best."""
+        if (best := self.best_so_far) is not None:
+            final = best.final or {}
+            metrics = {f"best_{k}": final[k] for k in ("w1_final", "w1_final_stderr") if k in final}
+            self._tracker.search_best(best.trial_id, metrics, reported_ms(final, now_ms()))
         self._study.set_elapsed(self.elapsed_s)
         self.write_table()
         self._metrics_file.close()
@@ -145,10 +200,10 @@ class Record:
         self.trials[number] = self._study.trial(number)
 
     def _as_of_now(self, trial: Trial) -> Trial:
-        """A trial under way with its last report, which the study does not keep."""
-        if trial.status is not None:
-            return trial
-        return trial.with_metrics(self._last_report.get(trial.number, {}))
+        """A trial with its last report, and what its last rung alone reports."""
+        rung = self._last_rung.get(trial.number, {})
+        last = self._last_report.get(trial.number, {}) if trial.status is None else trial.metrics
+        return trial.with_metrics({k: rung[k] for k in AT_RUNGS if k in rung} | dict(last))
 
     def _picture(self, number: int, steps: int) -> Path:
         return self.run_dir / "samples" / f"{number:05d}" / picture_name(steps)
@@ -162,6 +217,7 @@ class Record:
             pictures={steps: path for steps, path in pictures.items() if path.exists()},
             status=trial.status,
             message=trial.message,
+            final=trial.final,
         )
 
 

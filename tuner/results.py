@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,9 @@ COLUMNS = (
     "status",
     "generator_steps",
     "w1",
+    "w1_stderr",
+    "w1_final",
+    "w1_final_stderr",
     "critic_estimate",
     "training_seconds",
     "scoring_seconds",
@@ -48,28 +52,85 @@ def write_trials(path: Path, trials: Sequence[Trial]) -> None:
     writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
     writer.writeheader()
     for trial in trials:
-        row = {name: trial.metrics.get(name, "") for name in COLUMNS}
+        known = {**trial.metrics, **(trial.final or {})}
+        row = {name: known.get(name, "") for name in COLUMNS}
         row |= {"trial_id": trial.trial_id, "status": trial.status or "running"}
         row |= {"generator_steps": trial.generator_steps, "message": trial.message or ""}
-        row |= {"w1": "" if trial.w1 is None else trial.w1}
         writer.writerow(row | hyperparameters(trial))
     write_atomically(path, out.getvalue())
 
 
+def ranked(trials: Iterable[Trial]) -> list[Trial]:
+    """The completed trials by their score at the last rung, the lowest first."""
+    scored = [(t.score, t.number, t) for t in trials if t.status == "completed"]
+    return [trial for *_, trial in sorted(s for s in scored if s[0] is not None)]
+
+
 def best(trials: Iterable[Trial]) -> Trial | None:
-    """The completed trial of the lowest ``w1``; of equal ones, the first; ``None`` of none."""
-    scored = ((t.w1, t.number, t) for t in trials if t.status == "completed" and t.w1 is not None)
-    return min(scored, default=(None, None, None))[2]
+    """Of those that were in the final, the lowest ``w1_final``; else the best by its score.
+
+    Of equal ones the one of the better score, then the first; ``None`` where none has completed.
+    """
+    completed = ranked(trials)
+    in_final = [trial for trial in completed if trial.final is not None]
+    return min(in_final or completed[:1], key=_w1_final, default=None)
 
 
-def write_best(run_dir: Path, trial: Trial) -> None:
+def tied_with(best: Trial, trials: Iterable[Trial]) -> list[Trial]:
+    """Trials that the final cannot tell from the best: not by more than chance, at 95%."""
+    if best.final is None:
+        return []
+    others = [t for t in ranked(trials) if t.final is not None and t.number != best.number]
+    return [
+        t for t in others if _w1_final(t) - _w1_final(best) <= half_width(_stderr_between(t, best))
+    ]
+
+
+def half_width(stderr: float) -> float:
+    """Half of the interval that holds 95% of a normal distribution."""
+    return 1.96 * stderr
+
+
+def score_text(trial: Trial) -> str:
+    """What the last rung said of a completed trial, and the final, with its 95% interval."""
+    at_rung = f"{trial.config.objective.metric} {trial.score:.4g} at its last rung"
+    if trial.final is None:
+        return at_rung
+    error = half_width(trial.final["w1_final_stderr"])
+    return f"w1 {_w1_final(trial):.4g} +- {error:.2g} (95%) by the final, {at_rung}"
+
+
+def ties_text(best: Trial, trials: Iterable[Trial]) -> str | None:
+    """Which trials are as good as the best, for all that the final can tell."""
+    tied = [f"{t.trial_id} ({_w1_final(t):.4g})" for t in tied_with(best, trials)]
+    if not tied:
+        return None
+    return f"tied within the error with trial{'s' * (len(tied) > 1)} {', '.join(tied)}"
+
+
+def _w1_final(trial: Trial) -> float:
+    return math.inf if trial.final is None else trial.final["w1_final"]
+
+
+def _stderr_between(one: Trial, other: Trial) -> float:
+    return math.hypot(*(t.final["w1_final_stderr"] for t in (one, other) if t.final))
+
+
+def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> None:
     """Write ``best/`` from the trial's last checkpoint, then ``best.yaml``.
+
+    Args:
+        run_dir: The search's folder.
+        trial: The best one.
+        trials: All of them, for those that it is tied with.
 
     Raises:
         FileNotFoundError: where the checkpoint is gone, and ``best/`` is not this trial's.
     """
     text = yaml.safe_dump(trial.config.model_dump(mode="json", exclude_none=True), sort_keys=False)
-    title = f"# trial {trial.trial_id}: w1 {trial.w1:.6g} at generator step {trial.generator_steps}"
+    title = f"# trial {trial.trial_id}: {score_text(trial)}, generator step {trial.generator_steps}"
+    if (ties := ties_text(trial, trials)) is not None:
+        title += f"\n# {ties}"
     path, folder = run_dir / "best.yaml", run_dir / "best"
     if path.exists() and path.read_text(encoding="utf-8") == f"{title}\n{text}":
         return  # written last, so the rest is there

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ray.tune.experiment import Trial as RayTrial
-from ray.tune.schedulers import AsyncHyperBandScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
+from trainables.config import ObjectiveConfig
 from tuner.spec import AshaConfig
 
 if TYPE_CHECKING:
@@ -17,20 +18,26 @@ if TYPE_CHECKING:
 
 
 class Asha(AsyncHyperBandScheduler):
-    """Asynchronous successive halving (Li et al. 2020) over ``w1`` at the rungs.
+    """Asynchronous successive halving (Li et al. 2020) over the objective's score at the rungs.
 
     Trials go by their number in the search instead of Ray's identity, which a resumed search
     gives anew; so rungs can be filled again from the study's scores, which Ray's own restore
     loses. A trial's bracket follows from the seed and its number, where Ray draws from the
-    global generator, anew at each retry. Reports without ``w1`` pass: rungs alone decide, and a
-    diverged trial, whose last report has none, leaves no mark on any cutoff.
+    global generator, anew at each retry. Reports without a score pass: rungs alone decide, and
+    a diverged trial, whose last report has none, leaves no mark on any cutoff.
     """
 
-    def __init__(self, config: AshaConfig, seed: int, trials: Iterable["Trial"] = ()) -> None:
+    def __init__(
+        self,
+        config: AshaConfig,
+        seed: int,
+        objective: ObjectiveConfig,
+        trials: Iterable["Trial"] = (),
+    ) -> None:
         """Make the rungs, and fill them with the scores of trials that ran before."""
         super().__init__(
             time_attr="generator_steps",
-            metric="w1",
+            metric="score",
             mode="min",
             max_t=config.max_generator_steps,
             grace_period=config.grace_generator_steps,
@@ -38,10 +45,11 @@ class Asha(AsyncHyperBandScheduler):
             brackets=config.brackets,
         )
         self._seed = seed
+        self._objective = objective
         for trial in trials:
             bracket = self._bracket(trial.number)
-            for steps, w1 in sorted(trial.scores.items()):
-                bracket.on_result(SimpleNamespace(trial_id=str(trial.number)), steps, -w1)
+            for steps, score in sorted(trial.scores.items()):
+                bracket.on_result(SimpleNamespace(trial_id=str(trial.number)), steps, -score)
 
     def _bracket(self, number: int) -> Any:
         """Draw a bracket with Ray's own odds: one with more rungs is the likelier."""
@@ -59,7 +67,11 @@ class Asha(AsyncHyperBandScheduler):
         self, tune_controller: "TuneController", trial: RayTrial, result: Mapping[str, Any]
     ) -> str:
         """Decide at a rung whether the trial goes on."""
-        return super().on_trial_result(tune_controller, _by_number(trial), dict(result))
+        score = self._objective.score_of(result)
+        if score is None:
+            return TrialScheduler.CONTINUE
+        report = {"generator_steps": result["generator_steps"], "score": score}
+        return super().on_trial_result(tune_controller, _by_number(trial), report)
 
     def on_trial_complete(
         self, tune_controller: "TuneController", trial: RayTrial, result: Mapping[str, Any]

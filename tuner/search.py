@@ -6,13 +6,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from tuner import checks
-from tuner.errors import BadInput
+from tuner.errors import BadInput, Fault
 from tuner.spec import SearchSpec, check_sections, largest_budget_generator_steps
 from tuner.yaml_file import load
+
+if TYPE_CHECKING:
+    from trainables.data import Data
 
 DONE, NOTHING_COMPLETED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -24,10 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
         spec, runs_dir = _read(args)
+        data = _load_data(spec, args.space)
         if args.dry_run:
-            _dry_run(spec, args.address, console)
+            _dry_run(spec, data, args.address, console)
             return DONE
-        return _search(spec, runs_dir, args, arguments, console)
+        return _search(spec, data, runs_dir, args, arguments, console)
     except BadInput as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
@@ -89,13 +94,21 @@ def _read(args: argparse.Namespace) -> tuple[SearchSpec, Path]:
     raise BadInput(str(args.space), faults)
 
 
-def _dry_run(spec: SearchSpec, address: str | None, console: Console) -> None:
-    """Check all that can be checked without training, and say what would be run."""
+def _load_data(spec: SearchSpec, space: Path) -> "Data":
+    """The data, before anything is written or Ray started: it may be unfit for a search."""
     from trainables.data import load as load_data
+
+    try:
+        return load_data(spec.data)
+    except ValueError as error:
+        raise BadInput(str(space), [Fault("data", str(error))]) from error
+
+
+def _dry_run(spec: SearchSpec, data: "Data", address: str | None, console: Console) -> None:
+    """Check all that can be checked without training, and say what would be run."""
     from trainables.trial import check
     from tuner.domains import Range
 
-    data = load_data(spec.data)
     first = spec.choose(lambda _, d: d.low if isinstance(d, Range) else d.choice[0])
     check(spec.trial_config(first, seed=0), data)
     if address is not None:
@@ -107,7 +120,8 @@ def _dry_run(spec: SearchSpec, address: str | None, console: Console) -> None:
     console.print(spec.to_yaml())
     console.print(
         f"data: {len(data.train)} samples to train on, {len(data.fit)} to fit the independent "
-        f"critic and {len(data.read)} to read it, each of shape {data.sample_shape}"
+        f"critics, {len(data.read)} to read them at the rungs and {len(data.final)} at the final, "
+        f"each of shape {data.sample_shape}"
     )
     console.print(f"searched: {', '.join(spec.domains) or 'nothing, it is one configuration'}")
     console.print(f"rungs: {', '.join(map(str, spec.asha.rungs))} generator steps")
@@ -117,12 +131,14 @@ def _dry_run(spec: SearchSpec, address: str | None, console: Console) -> None:
 
 def _search(
     spec: SearchSpec,
+    data: "Data",
     runs_dir: Path,
     args: argparse.Namespace,
     arguments: Sequence[str],
     console: Console,
 ) -> int:
     from tuner import experiment
+    from tuner.results import score_text
 
     run_dir = runs_dir / spec.name
     if args.resume and not (run_dir / "spec.yaml").exists():
@@ -130,11 +146,13 @@ def _search(
     trials = f"{spec.num_trials} trials" if spec.num_trials else "trials"
     rungs = ", ".join(map(str, spec.asha.rungs))
     console.print(f"{spec.name}: {trials}, rungs at {rungs} generator steps, into {run_dir}")
-    outcome = experiment.run(spec, runs_dir, args.address, checks.num_cpus(), console)
+    outcome = experiment.run(spec, data, runs_dir, args.address, checks.num_cpus(), console)
     console.print(outcome.summary)
     if outcome.best is not None:
-        best = outcome.best
-        console.print(f"best: trial {best.trial_id}, w1 {best.w1:.4g}: {run_dir / 'best.yaml'}")
+        best = f"trial {outcome.best.trial_id}, {score_text(outcome.best)}"
+        console.print(f"best: {best}: {run_dir / 'best.yaml'}")
+    for note in outcome.notes:
+        console.print(note)
     if outcome.mlflow_missing is not None:
         console.print(outcome.mlflow_missing)
     if outcome.interrupted:

@@ -6,7 +6,7 @@ fault at once.
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,9 +23,6 @@ from pydantic import (
 )
 
 from trainables.config import (
-    APPLIES_WHEN,
-    PUBLISHED,
-    WHERE_THEY_APPLY,
     DataConfig,
     Frozen,
     NetworkConfig,
@@ -35,7 +32,10 @@ from trainables.config import (
     TrialConfig,
     Whole,
 )
+from trainables.methods import APPLIES_WHEN
 from tuner import yaml_file
+from tuner.agreement import disagreements
+from tuner.defaults import resolve_training
 from tuner.domains import Choice, Domain, Range, grid, searchable
 from tuner.errors import BadInput, Fault
 from tuner.faults import describe, unknown_key
@@ -43,9 +43,6 @@ from tuner.faults import describe, unknown_key
 Name = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Text = Annotated[str, StringConstraints(strict=True, min_length=1)]
 Steps = Annotated[Whole, Field(ge=1, le=1_000_000_000)]
-
-#: More points than this and a grid is not something to be run to its end.
-MAX_GRID_POINTS = 100_000
 
 SearchableNetworks = searchable(NetworkConfig, "The networks; every value may be searched.")
 SearchableTraining = searchable(TrainingConfig, "The training; every value may be searched.")
@@ -59,7 +56,8 @@ class SearchConfig(Frozen):
     )
     time_budget_s: Annotated[Real, Field(gt=0)] | None = Field(
         default=None,
-        description="Seconds after which trials end at their next report and none starts.",
+        description="Seconds after which trials end at their next report and none starts; the "
+        "final comes after it.",
     )
     sampler: Literal["tpe", "random", "gp", "cmaes", "grid"] = Field(
         default="tpe", description="Optuna's sampler; grid tries every point of a finite space."
@@ -122,6 +120,11 @@ class ResourceConfig(Frozen):
     retries_per_trial: Whole = Field(
         default=2, ge=0, le=1000, description="Restarts from its last checkpoint after a crash."
     )
+
+    @property
+    def threads_per_trial(self) -> int:
+        """Threads that a trial computes with."""
+        return max(1, int(self.cpus_per_trial))
 
     @field_validator("cpus_per_trial", "gpus_per_trial")
     @classmethod
@@ -205,13 +208,14 @@ class SearchSpec(Frozen):
     def choose(self, pick: Callable[[str, Domain], Any]) -> dict[str, dict[str, Any]]:
         """Fix every value, asking ``pick(key, domain)`` for those that are searched and apply.
 
-        Define-by-run: what ``constraint`` was picked decides whether ``gp_weight`` is asked for.
+        Define-by-run: what ``loss`` was picked decides whether ``constraint`` is asked for, and
+        what that was whether ``gp_weight`` is.
         """
         chosen: dict[str, dict[str, Any]] = {"networks": {}, "training": {}}
         for key, value in self._searchable():
             section, field = key.split(".")
             parent, values = APPLIES_WHEN.get(field, (None, ()))
-            if value is None or (parent and chosen[section][parent] not in values):
+            if value is None or (parent and chosen[section].get(parent) not in values):
                 continue
             chosen[section][field] = (
                 pick(key, value) if isinstance(value, Range | Choice) else value
@@ -311,82 +315,11 @@ def check_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fa
             if key == "training" and isinstance(given, Mapping):
                 broken = {str(e["loc"][0]) for e in errors if e["loc"]}
                 rest = {k: v for k, v in given.items() if isinstance(k, str) and k not in broken}
-                faults += _resolve_training(SearchableTraining.model_validate(rest), broken)[1]
+                faults += resolve_training(SearchableTraining.model_validate(rest), broken)[1]
     if "training" in sections:
-        sections["training"], more = _resolve_training(sections["training"])
+        sections["training"], more = resolve_training(sections["training"])
         faults += more
-    return sections, faults + _check_search(sections)
-
-
-def _possible(value: Any) -> tuple[Any, ...]:
-    return value.choice if isinstance(value, Choice) else (value,)
-
-
-def _resolve_training(given: Any, broken: Collection[str] = ()) -> tuple[Any, list[Fault]]:
-    """Fill in what the constraint's paper publishes; refuse what cannot apply.
-
-    ``broken`` keys have faults of their own: nothing is concluded from them.
-    """
-    values = {field: getattr(given, field) for field in given.model_fields_set}
-    values.setdefault("constraint", "gradient_penalty")
-    broken, faults = set(broken), []
-    for field in PUBLISHED["clip"]:
-        if field in values:
-            continue
-        published = {c: PUBLISHED[c][field] for c in _possible(values["constraint"])}
-        values[field] = next(iter(published.values()))
-        if len(set(published.values())) > 1 and field not in broken:
-            by = ", ".join(f"{value} under {c}" for c, value in published.items())
-            what = f"has no one default while constraint is searched ({by}): give it"
-            faults.append(Fault(f"training.{field}", what))
-            broken.add(field)
-    for field, (parent, applies) in APPLIES_WHEN.items():
-        possible = _possible(values[parent])
-        if any(value in applies for value in possible):
-            values.setdefault(field, WHERE_THEY_APPLY[field])
-        elif field in values and parent not in broken:
-            was = " or ".join(map(str, possible))
-            way_out = f"leave {field} out, or set {parent} to {' or '.join(applies)}"
-            faults.append(
-                Fault(f"training.{field}", f"has no effect when {parent} is {was}: {way_out}")
-            )
-    return type(given).model_validate({**_defaults(), **values}), faults
-
-
-def _defaults() -> dict[str, Any]:
-    """Defaults that are the same under every constraint."""
-    fields = TrainingConfig.model_fields
-    return {field: fields[field].default for field in fields if field not in APPLIES_WHEN}
-
-
-def _check_search(sections: Mapping[str, Any]) -> list[Fault]:
-    """What one section says of another."""
-    faults = []
-    search = sections.get("search")
-    if search and search.sampler == "grid":
-        faults += _check_grid(sections)
-    elif search and search.num_trials is None and search.time_budget_s is None:
-        faults.append(
-            Fault("search", "needs num_trials or time_budget_s, got neither: give one or both")
-        )
-    return faults
-
-
-def _check_grid(sections: Mapping[str, Any]) -> list[Fault]:
-    points, faults = 1, []
-    for section in ("networks", "training"):
-        for field, value in sections.get(section, ()):
-            if not isinstance(value, Range | Choice):
-                continue
-            if (axis := grid(value)) is None:
-                what = "is a range of real numbers, and a grid needs a finite space: "
-                way_out = "list its values with choice, or take another search.sampler"
-                faults.append(Fault(f"{section}.{field}", what + way_out))
-            points *= len(axis or (0,))
-    if points > MAX_GRID_POINTS:
-        what = f"grid must have at most {MAX_GRID_POINTS:,} points, got {points:,}"
-        faults.append(Fault("search.sampler", f"{what}: narrow the space, or take random"))
-    return faults
+    return sections, faults + disagreements(sections)
 
 
 def largest_budget_generator_steps(spec: SearchSpec) -> float:

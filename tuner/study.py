@@ -35,8 +35,9 @@ _LEAST_STEP = 1e-3
 class Trial:
     """What is known of a trial. ``status`` is ``None`` until it ends.
 
-    ``scores`` are the independent critic's estimates by generator step; ``metrics`` the last
-    report; ``checkpoint`` the path of the last one saved.
+    ``scores`` are what ranked it at the rungs, by generator step; ``metrics`` the last report;
+    ``checkpoint`` the path of the last one saved; ``final`` what the final said of it, if it was
+    in it: ``w1_final``, ``w1_final_stderr``, ``generator_steps`` and more.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Trial:
     metrics: Mapping[str, float] = field(default_factory=dict)
     message: str | None = None
     checkpoint: str | None = None
+    final: Mapping[str, float] | None = None
 
     @property
     def trial_id(self) -> str:
@@ -58,8 +60,8 @@ class Trial:
         return replace(self, metrics=metrics)
 
     @property
-    def w1(self) -> float | None:
-        """The last rung's score."""
+    def score(self) -> float | None:
+        """What ranked it at its last rung."""
         return self.scores[max(self.scores)] if self.scores else None
 
     @property
@@ -107,6 +109,7 @@ class Study:
         self._grid = list(spec.grid_points()) if spec.search.sampler == "grid" else None
         self._num_trials = spec.num_trials
         self._ids: dict[int, int] = {}
+        self._finals = dict(self._study.user_attrs.get("finals", {}))
         self._finish_interrupted_endings()
 
     def ask(self) -> Trial | None:
@@ -127,11 +130,11 @@ class Study:
         trial.set_user_attr("config", config.model_dump(mode="json"))
         return Trial(trial.number, config, trial.params, {})
 
-    def score(self, number: int, generator_steps: int, w1: float) -> None:
+    def score(self, number: int, generator_steps: int, score: float) -> None:
         """Record that a trial passed a rung with this score; again is the same as once."""
         trial_id = self._id(number)
         if generator_steps not in self._storage.get_trial(trial_id).intermediate_values:
-            self._storage.set_trial_intermediate_value(trial_id, generator_steps, w1)
+            self._storage.set_trial_intermediate_value(trial_id, generator_steps, score)
 
     def save(self, number: int, checkpoint: str) -> None:
         """Record where a trial's last whole checkpoint is."""
@@ -142,22 +145,29 @@ class Study:
         number: int,
         status: Status,
         metrics: Mapping[str, float],
-        w1: float | None,
+        score: float | None,
         message: str | None = None,
     ) -> None:
         """Record how a trial ended, and teach the sampler what there is to learn from it."""
-        ending = {"status": status, "metrics": dict(metrics), "w1": w1, "message": message}
+        ending = {"status": status, "metrics": dict(metrics), "score": score, "message": message}
         # The line that decides: what follows from it is made up for when the study is opened.
         self._storage.set_trial_user_attr(self._id(number), "ending", ending)
         self._tell(number, ending)
 
+    def set_final(self, number: int, final: Mapping[str, float]) -> None:
+        """Record what the final said of a trial."""
+        # Of the study: Optuna keeps a trial that has ended from being changed.
+        finals = {**self._finals, str(number): dict(final)}
+        self._study.set_user_attr("finals", finals)
+        self._finals = finals
+
     def trials(self) -> list[Trial]:
         """Every trial that was proposed, by number."""
-        return [_trial(t) for t in self._frozen() if "config" in t.user_attrs]
+        return [self._trial(t) for t in self._frozen() if "config" in t.user_attrs]
 
     def trial(self, number: int) -> Trial:
         """What is known of one trial."""
-        return _trial(self._storage.get_trial(self._id(number)))
+        return self._trial(self._storage.get_trial(self._id(number)))
 
     @property
     def search_id(self) -> str:
@@ -175,6 +185,15 @@ class Study:
         """Record the seconds that the search has run."""
         self._study.set_user_attr("elapsed_s", seconds)
 
+    @property
+    def floor(self) -> Mapping[str, float] | None:
+        """What real samples score by the search's objective, once that was measured."""
+        return self._study.user_attrs.get("floor")
+
+    def set_floor(self, floor: Mapping[str, float]) -> None:
+        """Record what real samples score."""
+        self._study.set_user_attr("floor", dict(floor))
+
     def _frozen(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
@@ -188,11 +207,11 @@ class Study:
 
     def _tell(self, number: int, ending: Mapping[str, Any]) -> None:
         """A stopped trial is PRUNED at its last rung; a diverged one scored worse than all."""
-        status, w1 = ending["status"], ending["w1"]
-        if w1 is not None:
-            self.score(number, int(ending["metrics"]["generator_steps"]), w1)
+        status, score = ending["status"], ending["score"]
+        if score is not None:
+            self.score(number, int(ending["metrics"]["generator_steps"]), score)
         if status == "completed":
-            self._study.tell(number, w1)
+            self._study.tell(number, score)
         elif status == "stopped":
             self._study.tell(number, state=TrialState.PRUNED)
         elif status == "failed":
@@ -201,6 +220,21 @@ class Study:
             scores = [v for t in self._frozen() for v in t.intermediate_values.values()]
             worst = max(scores, default=_WORST_SCORE)  # an estimate may be negative
             self._study.tell(number, worst + max(abs(worst), _LEAST_STEP))
+
+    def _trial(self, frozen: FrozenTrial) -> Trial:
+        attrs = frozen.user_attrs
+        ending = attrs.get("ending", {})
+        return Trial(
+            number=frozen.number,
+            config=TrialConfig.model_validate(attrs["config"]),
+            params=frozen.params,
+            scores=frozen.intermediate_values,
+            status=ending.get("status"),
+            metrics=ending.get("metrics", {}),
+            message=ending.get("message"),
+            checkpoint=attrs.get("checkpoint"),
+            final=self._finals.get(str(frozen.number)),
+        )
 
     def _finish_interrupted_endings(self) -> None:
         for trial in self._frozen():
@@ -216,21 +250,6 @@ def _pick(trial: optuna.Trial, key: str, domain: Domain) -> Any:
         return trial.suggest_categorical(key, domain.choice)
     suggest = trial.suggest_int if is_integer(domain) else trial.suggest_float
     return suggest(key, domain.low, domain.high, log=domain.log)
-
-
-def _trial(frozen: FrozenTrial) -> Trial:
-    attrs = frozen.user_attrs
-    ending = attrs.get("ending", {})
-    return Trial(
-        number=frozen.number,
-        config=TrialConfig.model_validate(attrs["config"]),
-        params=frozen.params,
-        scores=frozen.intermediate_values,
-        status=ending.get("status"),
-        metrics=ending.get("metrics", {}),
-        message=ending.get("message"),
-        checkpoint=attrs.get("checkpoint"),
-    )
 
 
 def _mend(path: Path) -> None:

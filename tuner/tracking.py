@@ -17,17 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
-from tuner.mlflow_runs import (
-    STEP,
-    TRIALS_FINISHED,
-    Runs,
-    TrialHistory,
-    absolute_uri,
-    now_ms,
-    open_client,
-    picture_name,
-    reported_ms,
-)
+from tuner.history import STEP, TrialHistory, now_ms, picture_name, reported_ms
+from tuner.mlflow_runs import TRIALS_FINISHED, Runs, absolute_uri, open_client
 
 MAX_PENDING_REPORTS = 50_000
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
@@ -107,6 +98,8 @@ class Tracker:
                 end_ms = reported_ms(trial.reports[-1] if trial.reports else {}, now_ms())
                 end = partial(writer.end, trial.trial_id, trial.status, trial.message, end_ms)
                 self._put(trial.trial_id, end)
+            if trial.final is not None:
+                self.trial_final(trial.trial_id, trial.final)
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -126,6 +119,14 @@ class Tracker:
     def trial_ended(self, trial_id: str, status: str, message: str | None = None) -> None:
         """Close a trial's run: completed, stopped, diverged or failed."""
         self._put(trial_id, partial(self._writer.end, trial_id, status, message, now_ms()))
+
+    def trial_final(self, trial_id: str, final: Mapping[str, float]) -> None:
+        """Log what the final said of a trial that has ended; its time tells it from another."""
+        self._put(trial_id, partial(self._writer.log_final, trial_id, dict(final)))
+
+    def search_best(self, trial_id: str, metrics: Mapping[str, float], time_ms: int) -> None:
+        """Tag the search with the trial that it chose, and log what it was chosen by."""
+        self._put(None, partial(self._writer.log_best, trial_id, dict(metrics), time_ms))
 
     def search_progress(self, trials_finished: int, metrics: Mapping[str, float]) -> None:
         """Log the parent's metrics, best value so far and the like, once for each count."""

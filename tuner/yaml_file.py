@@ -11,6 +11,9 @@ from tuner.errors import BadInput, Fault
 #: A search space is a page of text; anything much larger was given by mistake.
 MAX_BYTES = 1_000_000
 
+#: Sections that may be written as plain text, and the key whose value that is.
+SHORTHANDS = {"objective": "name"}
+
 #: What PyYAML raises at a text that does not fit its tag, such as ``!!bool x`` or ``2020-13-45``.
 _MISFITS = (AttributeError, LookupError, RecursionError, ValueError)
 
@@ -103,7 +106,9 @@ def _override(document: dict[str, Any], text: str) -> list[Fault]:
         return [Fault(f"--set {key}", f"value must be YAML, got {value!r}: quote it")]
     inner = document
     for part in parts[:-1]:
-        below = inner.get(part)
+        below: Any = inner.get(part)
+        if inner is document and isinstance(below, str) and part in SHORTHANDS:
+            below = {SHORTHANDS[part]: below}
         inner[part] = below = dict(below) if isinstance(below, dict) else {}
         inner = below
     inner[parts[-1]] = parsed

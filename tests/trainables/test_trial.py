@@ -1,21 +1,25 @@
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.config import NetworkConfig, TrialConfig
+from trainables.config import DataConfig, NetworkConfig, ObjectiveConfig, TrialConfig
 from trainables.data import Data, load
 from trainables.networks import build_generator
-from trainables.trial import Report, Schedule, check, run
+from trainables.trial import Report, Schedule, check, final_score, floor, run
 
 CPU = torch.device("cpu")
 SCHEDULE = Schedule(
     rungs=(12, 24), report_every_generator_steps=5, checkpoint_every_generator_steps=8
 )
 TIMES = ("seconds", "generator_steps_per_s")
+SCORED = ("w1", "w1_stderr", "w1_train", "independent_critic_lipschitz")
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +36,10 @@ def _config(**training: object) -> TrialConfig:
             "seed": 7,
         }
     )
+
+
+def _nan(part: np.ndarray) -> np.ndarray:
+    return np.full_like(part, np.nan)
 
 
 def _numbers(reports: Sequence[Report]) -> list[dict[str, float]]:
@@ -115,11 +123,113 @@ def test_a_trial_never_reads_the_held_out_parts_but_to_be_scored(data: Data) -> 
     """Other held-out data changes the scores and nothing else."""
     other = Data(data.train, data.fit[::-1] * 0.5, data.read * 0.5, data.final * 0.5)
     results = [_numbers(list(run(_config(), d, SCHEDULE, CPU))) for d in (data, other)]
-    scored = ("w1", "w1_stderr", "w1_train", "independent_critic_lipschitz")
     scores = [[r["w1"] for r in reports if "w1" in r] for reports in results]
-    rest = [[{k: v for k, v in r.items() if k not in scored} for r in rs] for rs in results]
+    rest = [[{k: v for k, v in r.items() if k not in SCORED} for r in rs] for rs in results]
     assert rest[0] == rest[1]
     assert scores[0] != scores[1]
+
+
+def test_nothing_of_the_held_out_parts_reaches_the_training(data: Data) -> None:
+    """NaN spreads through whatever it enters: here up to the first rung, whose score it spoils."""
+    poisoned = replace(data, fit=_nan(data.fit), read=_nan(data.read), final=_nan(data.final))
+    expected = _numbers(list(run(_config(), data, SCHEDULE, CPU)))
+    *before, at_rung = _numbers(list(run(_config(), poisoned, SCHEDULE, CPU)))
+    assert before == expected[: len(before)]
+    assert at_rung["diverged"] == 1.0
+    spoiled = (*SCORED, "diverged")
+    rest = [{k: v for k, v in r.items() if k not in spoiled} for r in (at_rung, expected[3])]
+    assert rest[0] == rest[1]
+
+
+def test_no_rung_reads_what_is_kept_for_the_final(data: Data) -> None:
+    poisoned = replace(data, final=_nan(data.final))
+    assert _numbers(list(run(_config(), poisoned, SCHEDULE, CPU))) == _numbers(
+        list(run(_config(), data, SCHEDULE, CPU))
+    )
+
+
+def test_a_rung_says_how_long_it_took_and_every_report_how_long_all_did(data: Data) -> None:
+    reports = [r.metrics for r in run(_config(), data, SCHEDULE, CPU)]
+    at_rungs = [r["rung_scoring_seconds"] for r in reports if "w1" in r]
+    assert sum("rung_scoring_seconds" in r for r in reports) == len(at_rungs) == 2
+    assert reports[-1]["scoring_seconds"] == pytest.approx(sum(at_rungs))
+    assert reports[0]["scoring_seconds"] == 0.0
+
+
+def test_no_trials_own_critic_or_training_reaches_its_score(data: Data) -> None:
+    """Beside any critic, however trained, generators of equal weights have the same scores.
+
+    A learning rate of 1e-30 moves no float32 weight, so the generators stay as the seed made them.
+    """
+    others = [
+        ({}, {}),
+        ({"constraint": "clip", "clip_value": 0.5}, {}),
+        ({"constraint": "one_sided_penalty", "gp_weight": 0.1}, {"critic_width": 64}),
+        ({"critic_lr": 1e-1, "n_critic": 3, "batch_size": 7}, {"critic_depth": 1}),
+        ({"loss": "minimax", "instance_noise": 0.5}, {}),
+    ]
+    scores, estimates = [], set()
+    for training, networks in others:
+        config = _config(generator_lr=1e-30, **training)
+        changed = config.networks.model_copy(update=networks)
+        reports = run(config.model_copy(update={"networks": changed}), data, SCHEDULE, CPU)
+        at_rungs = [r.metrics for r in reports if "w1" in r.metrics]
+        scores.append([[r[key] for key in SCORED] for r in at_rungs])
+        estimates.add(at_rungs[-1]["critic_estimate"])
+    assert scores == [scores[0]] * len(others)
+    assert len(estimates) == len(others)
+    assert scores[0][0] == scores[0][1]  # and no rung's score depends on when it was taken
+
+
+# --- The floor and the final -------------------------------------------------------------------
+
+FINAL = ObjectiveConfig(final_critic_steps=40, final_num_critics=2)
+
+
+def test_the_floor_of_data_whose_parts_are_alike_is_chance_and_of_shifted_ones_the_shift() -> None:
+    """W1 of two point clouds that a shift carries into one another is the shift's length."""
+    points = load(DataConfig(dataset="twenty_five_gaussians"))
+    alike = floor(points, ObjectiveConfig())
+    assert abs(alike.w1) < 4 * alike.w1_stderr + 0.01
+    shift = np.array([3.0, 4.0], np.float32)
+    shifted = floor(replace(points, train=points.train + shift), ObjectiveConfig())
+    assert shifted.w1 == pytest.approx(5.0, rel=0.02)
+
+
+def test_the_floor_is_the_same_to_the_bit_and_reads_nothing_of_the_final(data: Data) -> None:
+    objective = ObjectiveConfig(critic_steps=10)
+    poisoned = replace(data, final=_nan(data.final))
+    assert floor(data, objective) == floor(poisoned, objective)
+
+
+@pytest.fixture(scope="module")
+def generator_path(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    *_, last = run(_config(), data, SCHEDULE, CPU)
+    folder = tmp_path_factory.mktemp("generator")
+    assert last.save is not None
+    last.save(folder)
+    return folder / "generator.pt"
+
+
+def test_the_final_reads_what_no_rung_has_read_and_nothing_that_trials_train_on(
+    data: Data, generator_path: Path
+) -> None:
+    found = final_score(generator_path, data, FINAL, CPU)
+    assert found.w1 > 0
+    without_train = replace(data, train=_nan(data.train))
+    assert final_score(generator_path, without_train, FINAL, CPU) == found
+    for part in ("fit", "read", "final"):
+        moved = replace(data, **{part: getattr(data, part) * 0.5})
+        assert final_score(generator_path, moved, FINAL, CPU).w1 != found.w1
+
+
+def test_the_final_of_a_generator_that_is_not_finite_is_nan(
+    data: Data, generator_path: Path, tmp_path: Path
+) -> None:
+    saved = torch.load(generator_path, weights_only=True)
+    next(iter(saved["state_dict"].values())).fill_(math.nan)
+    torch.save(saved, tmp_path / "generator.pt")
+    assert math.isnan(final_score(tmp_path / "generator.pt", data, FINAL, CPU).w1)
 
 
 def test_the_generator_file_rebuilds_the_generator(data: Data, tmp_path: Path) -> None:
@@ -140,9 +250,9 @@ def test_check_passes_what_fits(data: Data) -> None:
 
 
 def test_check_says_which_shape_is_wrong(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.training.build_generator", lambda *_: torch.nn.Linear(32, 5))
+    monkeypatch.setattr("trainables.state.build_generator", lambda *_: torch.nn.Linear(32, 5))
     monkeypatch.setattr(
-        "trainables.training.build_critic", lambda *_: torch.nn.Sequential(torch.nn.Linear(5, 1))
+        "trainables.state.build_critic", lambda *_: torch.nn.Sequential(torch.nn.Linear(5, 1))
     )
     with pytest.raises(ValueError, match=r"must give \[batch, \(1, 8, 8\)\] .* got \(2, 5\)"):
         check(_config(), data)

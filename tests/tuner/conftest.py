@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tuner import spec
-from tuner.mlflow_runs import TrialHistory
+from tuner.errors import Fault
+from tuner.history import TrialHistory
 from tuner.record import Record
 from tuner.spec import SearchSpec
 from tuner.study import Study
@@ -19,6 +20,8 @@ class FakeTracker:
     def __init__(self) -> None:
         self.history: list[TrialHistory] | None = None
         self.calls: list[tuple[Any, ...]] = []
+        self.finals: list[tuple[str, dict[str, float]]] = []
+        self.best: tuple[str, dict[str, float], int] | None = None
         self.progress: list[tuple[int, dict[str, float]]] = []
 
     def start(self, history: Sequence[TrialHistory] = ()) -> None:
@@ -35,6 +38,12 @@ class FakeTracker:
 
     def trial_ended(self, trial_id: str, status: str, message: str | None) -> None:
         self.calls.append(("ended", trial_id, status, message))
+
+    def trial_final(self, trial_id: str, final: Mapping[str, float]) -> None:
+        self.finals.append((trial_id, dict(final)))
+
+    def search_best(self, trial_id: str, metrics: Mapping[str, float], time_ms: int) -> None:
+        self.best = (trial_id, dict(metrics), time_ms)
 
     def search_progress(self, trials_finished: int, metrics: Mapping[str, float]) -> None:
         self.progress.append((trials_finished, dict(metrics)))
@@ -56,6 +65,18 @@ def make_spec() -> Callable[..., SearchSpec]:
         return found
 
     return make
+
+
+@pytest.fixture(scope="session")
+def faults_of() -> Callable[..., list[Fault]]:
+    """What is wrong with a search of the given sections."""
+
+    def check(**sections: Any) -> list[Fault]:
+        found, faults = spec.check({"name": "a", "search": {"num_trials": 1}, **sections})
+        assert (found is None) == bool(faults)
+        return faults
+
+    return check
 
 
 @pytest.fixture

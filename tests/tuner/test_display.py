@@ -176,6 +176,57 @@ def test_without_a_terminal_each_ending_is_a_line_as_it_happens(
     )
 
 
+def run_final(record: Record) -> None:
+    """Three trials end, of which the best two are scored again: one of them cannot be."""
+    for number, w1 in ((0, 0.25), (1, 0.5), (2, 0.125)):
+        assert record.next_trial() is not None
+        report(record, number, 4000, w1=w1, goes_on=False)
+        record.ended(number)
+    assert [trial.number for trial in record.start_final()] == [2, 0]
+    record.final_scored(2, 0.75, 0.25, seconds=1.0)
+    record.final_failed(0, "the worker died")
+
+
+def test_without_a_terminal_the_final_is_a_line_a_trial(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    record, _ = open_record(make_spec(objective={"final_trials": 2}))
+    out = io.StringIO()
+    with Display(make_console(out), {}).showing(record):
+        run_final(record)
+    assert [line.split("  ", 1)[1] for line in out.getvalue().splitlines()[3:]] == [
+        "the final: the best 2 trials are scored again, by stronger critics",
+        "trial 00002 in the final: w1 0.75 +- 0.49 (95%) by the final, w1 0.125 at its last rung",
+        "trial 00000 could not be scored again (the worker died): it keeps its score",
+    ]
+
+
+def test_the_screen_says_how_far_the_final_is(make_spec: MakeSpec, open_record: OpenRecord):
+    record, _ = open_record(make_spec(objective={"final_trials": 2}))
+    assert "final" not in "\n".join(screen(record))
+    run_final(record)
+    text = "\n".join(screen(record))
+    assert re.search(r"^final +2 of the best 2 scored again by stronger critics$", text, re.M)
+    assert re.search(r"^best w1 +0\.125, trial 00002, w1 0\.75 by the final$", text, re.M)
+
+
+def test_what_ranks_the_trials_is_named(make_spec: MakeSpec, open_record: OpenRecord):
+    record, _ = open_record(
+        make_spec(objective="critic_estimate", training={"generator_lr": {"low": 1e-5, "high": 1}})
+    )
+    for number, estimate in ((0, 3.0), (1, 2.0)):
+        assert record.next_trial() is not None
+        report(record, number, 4000, w1=estimate + 1, critic_estimate=estimate, goes_on=False)
+        record.ended(number)
+    assert ending_line(record, record.trials[0]) == (
+        "trial 00000 completed at generator step 4000, critic_estimate 3; 2/4 trials ended; "
+        "best critic_estimate 2 (trial 00001)"
+    )
+    text = "\n".join(screen(record))
+    assert re.search(r"^best critic_estimate +2, trial 00001$", text, re.MULTILINE)
+    assert re.search(r"^ +4000 +2 +2$", text, re.MULTILINE)
+
+
 def test_without_a_terminal_a_long_silence_is_broken_by_a_line_on_how_things_stand(
     make_spec: MakeSpec, open_record: OpenRecord, time: Clock
 ):

@@ -12,7 +12,7 @@ import pytest
 from tuner import record as record_module
 from tuner.record import Record
 from tuner.spec import SearchSpec
-from tuner.study import Trial
+from tuner.study import Study, Trial
 
 MakeSpec = Callable[..., SearchSpec]
 OpenRecord = Callable[[SearchSpec], tuple[Record, Any]]
@@ -64,7 +64,7 @@ def test_a_trial_is_told_to_all_who_keep_a_part_of_it(make_spec: MakeSpec, open_
     ]  # fmt: skip
     assert all(line["unix_time_s"] > 1.7e9 for line in lines(record))
     ended = record.trials[0]
-    assert (ended.status, ended.scores, ended.w1) == ("stopped", {250: 2.0}, 2.0)
+    assert (ended.status, ended.scores, ended.score) == ("stopped", {250: 2.0}, 2.0)
     assert ended.metrics["critic_estimate"] == 1.0
     assert record.running == {}
 
@@ -130,7 +130,7 @@ def test_how_a_trial_ended_follows_from_its_last_report(
         report(record, 0, steps, goes_on=i < len(reports) - 1, **metrics)
     record.ended(0, "why" if failed else None, failed=failed)
     trial = record.trials[0]
-    assert (trial.status, trial.w1) == (status, w1)
+    assert (trial.status, trial.score) == (status, w1)
     assert trial.generator_steps == (reports[-1][0] if reports else 0)
     assert tracker.calls[-1] == ("ended", "00000", status, "why" if failed else None)
     assert record.counts() == {status: 1, "running": 0}
@@ -242,9 +242,10 @@ def test_the_table_says_how_things_stand(make_spec: MakeSpec, open_record: OpenR
         start(record)
     report(record, 0, 4000, w1=0.5, critic_estimate=2.0, goes_on=False)
     record.ended(0)
-    report(record, 2, 250, w1=0.75)
+    report(record, 2, 250, w1=0.75, w1_stderr=0.125)
     report(record, 2, 300, critic_estimate=1.0)
     record.write_table()
+    assert [row["w1_stderr"] for row in rows(record)] == ["", "", "0.125"]
     found = [
         tuple(
             row[key] for key in ("trial_id", "status", "generator_steps", "w1", "critic_estimate")
@@ -300,6 +301,120 @@ def test_the_search_is_told_its_best_score_at_each_ending_once_there_is_one(
         record.ended(number)
     assert tracker.progress == [
         (2, {"best_w1": 0.5}), (3, {"best_w1": 0.5}), (4, {"best_w1": 0.3}),
+    ]  # fmt: skip
+
+
+def complete(record: Record, *w1s: float) -> None:
+    """Run as many trials to their last rung."""
+    for w1 in w1s:
+        number = start(record).number
+        report(record, number, 4000, w1=w1, critic_estimate=1.0, goes_on=False)
+        record.ended(number)
+
+
+def test_the_best_completed_trials_are_in_the_final_each_once_over_all_sittings(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    spec = make_spec(objective={"final_trials": 2})
+    record, tracker = open_record(spec)
+    complete(record, 0.5, 0.3, 0.4)
+    report(record, start(record).number, 250, w1=0.1, goes_on=False)
+    record.ended(3)
+    assert [trial.number for trial in record.start_final()] == [1, 2]
+    assert record.in_final
+    record.final_scored(2, w1=0.7, w1_stderr=0.1, seconds=3.0)
+    ((trial_id, told),) = tracker.finals
+    assert trial_id == "00002"
+    assert (told["w1_final"], told["w1_final_stderr"], told["generator_steps"]) == (0.7, 0.1, 4000)
+    assert record.best_so_far.number == 2  # the only one of which there is such a number
+
+    record, tracker = open_record(spec)  # killed between the two
+    assert [h.final for h in tracker.history] == [None, None, told, None]
+    assert [trial.number for trial in record.start_final()] == [1]
+    record.final_scored(1, w1=0.6, w1_stderr=0.1, seconds=3.0)
+    assert record.best_so_far.number == 1
+
+    record, tracker = open_record(spec)
+    assert record.start_final() == []
+    assert not record.in_final
+    record.close()
+    trial_id, metrics, _ = tracker.best
+    assert (trial_id, metrics) == ("00001", {"best_w1_final": 0.6, "best_w1_final_stderr": 0.1})
+    assert [(row["w1"], row["w1_final"], row["w1_final_stderr"]) for row in rows(record)] == [
+        ("0.5", "", ""), ("0.3", "0.6", "0.1"), ("0.4", "0.7", "0.1"), ("0.1", "", ""),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("final_trials", "w1s", "numbers"), [(0, [0.5, 0.3], []), (3, [0.5], [0]), (3, [], [])]
+)
+def test_fewer_trials_or_none_may_be_in_the_final(
+    make_spec: MakeSpec,
+    open_record: OpenRecord,
+    final_trials: int,
+    w1s: list[float],
+    numbers: list[int],
+):
+    record, tracker = open_record(make_spec(objective={"final_trials": final_trials}))
+    complete(record, *w1s)
+    assert [trial.number for trial in record.start_final()] == numbers
+    if final_trials == 0:
+        assert record.best_so_far.number == 1
+        record.close()
+        assert tracker.best[:2] == ("00001", {})
+
+
+def test_a_trial_that_the_final_could_not_score_keeps_its_score_and_is_tried_again_at_a_resume(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    spec = make_spec()
+    record, _ = open_record(spec)
+    complete(record, 0.5, 0.3)
+    heard = []
+    record.on_final = heard.append
+    record.final_failed(1, "the worker died")
+    assert heard == [record.trials[1]]
+    assert record.final_faults == {1: "the worker died"}
+    assert (record.best_so_far.number, record.best_so_far.score) == (1, 0.3)
+    record.final_scored(0, w1=0.9, w1_stderr=0.1, seconds=1.0)
+    assert record.best_so_far.number == 0
+    record, _ = open_record(spec)
+    assert [trial.number for trial in record.start_final()] == [1]
+
+
+def test_the_floor_stands_beside_every_score_and_only_there(
+    make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
+):
+    spec = make_spec()
+    Study(tmp_path / "study.log", spec).set_floor({"w1_floor": 0.25, "w1_floor_stderr": 0.0625})
+    record, _ = open_record(spec)
+    start(record)
+    report(record, 0, 50, critic_estimate=3.0)
+    report(record, 0, 250, w1=2.0)
+    assert [line.get("w1_floor") for line in lines(record)] == [None, 0.25]
+
+
+def test_ranked_by_its_own_critic_a_trials_score_is_its_estimate_at_the_rungs(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    lr = {"low": 1e-5, "high": 1e-2, "log": True}
+    record, tracker = open_record(
+        make_spec(objective="critic_estimate", training={"generator_lr": lr})
+    )
+    for number, estimate in ((0, 5.0), (1, 4.0)):
+        start(record)
+        report(record, number, 100, critic_estimate=0.1)
+        report(record, number, 250, critic_estimate=6.0, w1=0.5)
+        report(record, number, 4000, critic_estimate=estimate, w1=number + 1.0, goes_on=False)
+        record.ended(number)
+    assert record.trials[0].scores == {250: 6.0, 4000: 5.0}
+    assert record.best_so_far.number == 1
+    assert tracker.progress == [
+        (1, {"best_critic_estimate": 5.0}), (2, {"best_critic_estimate": 4.0}),
+    ]  # fmt: skip
+    record.close()
+    assert [(row["w1"], row["critic_estimate"]) for row in rows(record)] == [
+        ("1.0", "5.0"), ("2.0", "4.0"),
     ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainables.config import NetworkConfig, TrainingConfig, TrialConfig
+from trainables.config import NetworkConfig, ObjectiveConfig, TrainingConfig, TrialConfig
 from tuner import results
 from tuner.study import Status, Trial
 
@@ -17,16 +17,19 @@ def trial(
     w1: float | None = 1.0,
     config: TrialConfig | None = None,
     checkpoint: str | None = None,
+    final: tuple[float, float] | None = None,
     **metrics: float,
 ) -> Trial:
+    scored = {} if w1 is None else {"w1": w1}
     return Trial(
         number,
         config or TrialConfig(seed=9),
         {},
         {} if w1 is None else {4000: w1},
         status,
-        {"generator_steps": 4000.0, **metrics},
+        {"generator_steps": 4000.0, **scored, **metrics},
         checkpoint=checkpoint,
+        final=final and {"w1_final": final[0], "w1_final_stderr": final[1]},
     )
 
 
@@ -52,9 +55,68 @@ def test_without_a_completed_trial_there_is_no_best_one(trials: list[Trial]):
     assert results.best(trials) is None
 
 
+def test_the_final_chooses_among_those_that_were_in_it():
+    """The best at the last rung may owe that to luck, and one that was not in the final too."""
+    in_final = [trial(1, w1=0.3, final=(0.9, 0.1)), trial(2, w1=0.5, final=(0.6, 0.1))]
+    assert results.best([trial(0, w1=0.2), *in_final]).number == 2
+    assert results.best([trial(0, w1=0.2), in_final[0]]).number == 1
+    equal = [trial(3, w1=0.4, final=(0.6, 0.1)), in_final[1]]
+    assert results.best(equal).number == 3
+
+
+def test_trials_are_ranked_by_their_last_rung_whatever_the_final_says():
+    trials = [trial(0, w1=0.5), trial(1, "stopped", w1=0.1), trial(2, w1=0.3, final=(9.0, 0.1))]
+    assert [t.number for t in results.ranked(trials)] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("difference", "stderrs", "is_tied"),
+    [
+        (0.0, (0.0, 0.0), True),
+        (0.9799, (0.3, 0.4), True),  # 1.96 times the hypotenuse of the two
+        (0.9801, (0.3, 0.4), False),
+        (0.9799, (0.4, 0.3), True),
+        (1e-9, (0.0, 0.0), False),
+    ],
+)
+def test_what_the_final_cannot_tell_apart_is_a_tie(
+    difference: float, stderrs: tuple[float, float], is_tied: bool
+):
+    winner = trial(0, final=(2.0, stderrs[0]))
+    other = trial(1, final=(2.0 + difference, stderrs[1]))
+    without = trial(2, w1=0.0)
+    assert results.best([other, winner]) == winner
+    assert results.tied_with(winner, [other, winner, without]) == [other] * is_tied
+    said = results.ties_text(winner, [other, winner])
+    expected = f"tied within the error with trial 00001 ({2.0 + difference:.4g})"
+    assert said == (expected if is_tied else None)
+
+
+def test_without_a_final_nothing_is_said_of_ties():
+    assert results.tied_with(trial(0), [trial(0), trial(1, final=(1.0, 0.1))]) == []
+    assert results.ties_text(trial(0), [trial(0), trial(1)]) is None
+
+
+def test_several_ties_are_told_in_the_order_of_their_scores():
+    winner = trial(0, w1=3.0, final=(1.0, 0.1))
+    others = [trial(1, w1=2.0, final=(1.1, 0.1)), trial(2, w1=1.0, final=(1.2, 0.1))]
+    assert results.ties_text(winner, [winner, *others]) == (
+        "tied within the error with trials 00002 (1.2), 00001 (1.1)"
+    )
+
+
+def test_a_score_is_told_with_what_ranked_it_and_its_interval():
+    by_critic = TrialConfig(objective=ObjectiveConfig(name="critic_estimate"))
+    assert results.score_text(trial(0, w1=0.45678)) == "w1 0.4568 at its last rung"
+    assert results.score_text(trial(0, w1=3.5, config=by_critic, final=(0.5, 0.01))) == (
+        "w1 0.5 +- 0.02 (95%) by the final, critic_estimate 3.5 at its last rung"
+    )
+
+
 def test_hyperparameters_are_those_that_apply():
     clip = TrialConfig(training=TrainingConfig(constraint="clip"), seed=9)
     assert results.hyperparameters(trial(0, config=clip)) == {
+        "loss": "wasserstein",
         "constraint": "clip",
         "clip_value": 0.01,
         "n_critic": 5,
@@ -76,27 +138,40 @@ def test_the_table_has_a_row_a_trial_and_its_columns_in_their_order(tmp_path: Pa
     seconds = {"training_seconds": 1.5, "scoring_seconds": 0.25}
     results.write_trials(
         path,
-        [trial(0, w1=0.125, critic_estimate=2.0, other=3.0, **seconds), failed, trial(2, None)],
+        [
+            trial(
+                0,
+                w1=0.125,
+                w1_stderr=0.5,
+                final=(0.25, 0.75),
+                critic_estimate=2.0,
+                other=3.0,
+                **seconds,
+            ),
+            failed,
+            trial(2, None),
+        ],
     )
     with path.open(newline="") as file:
         heading, *rows = list(csv.reader(file))
     assert heading == [
-        "trial_id", "status", "generator_steps", "w1", "critic_estimate", "training_seconds",
-        "scoring_seconds",
-        "constraint", "gp_weight", "clip_value", "n_critic", "batch_size", "optimizer",
+        "trial_id", "status", "generator_steps", "w1", "w1_stderr", "w1_final", "w1_final_stderr",
+        "critic_estimate", "training_seconds", "scoring_seconds",
+        "loss", "constraint", "gp_weight", "clip_value", "instance_noise",
+        "n_critic", "batch_size", "optimizer",
         "critic_lr", "generator_lr", "beta1", "beta2",
         "architecture", "latent_dim", "generator_width", "generator_depth", "critic_width",
         "critic_depth",
         "seed", "message",
     ]  # fmt: skip
     first, second, third = (dict(zip(heading, row, strict=True)) for row in rows)
-    assert list(first.values())[:7] == [
-        "00000", "completed", "4000", "0.125", "2.0", "1.5", "0.25"
+    assert list(first.values())[:10] == [
+        "00000", "completed", "4000", "0.125", "0.5", "0.25", "0.75", "2.0", "1.5", "0.25"
     ]  # fmt: skip
     assert (first["constraint"], first["gp_weight"], first["clip_value"], first["seed"]) == (
         "gradient_penalty", "10.0", "", "9",
     )  # fmt: skip
-    assert list(second.values())[:7] == ["00001", "failed", "0", "", "", "", ""]
+    assert list(second.values())[:10] == ["00001", "failed", "0", *[""] * 7]
     assert (second["gp_weight"], second["clip_value"], second["beta1"]) == ("", "0.01", "")
     assert second["message"] == 'CUDA error: "out of memory", says\nthe driver'
     assert (third["trial_id"], third["status"]) == ("00002", "running")
@@ -105,7 +180,7 @@ def test_the_table_has_a_row_a_trial_and_its_columns_in_their_order(tmp_path: Pa
 def test_a_table_of_no_trials_is_its_heading(tmp_path: Path):
     results.write_trials(tmp_path / "trials.csv", [])
     (heading,) = (tmp_path / "trials.csv").read_text().splitlines()
-    assert heading.startswith("trial_id,status,generator_steps,w1,critic_estimate,training_second")
+    assert heading.startswith("trial_id,status,generator_steps,w1,w1_stderr,w1_final,w1_final_std")
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path):
@@ -139,13 +214,29 @@ def test_the_best_trial_is_left_with_its_generator_and_its_samples(tmp_path: Pat
         folder = save_checkpoint(tmp_path / f"checkpoint_{number}", f"of {number}")
         results.write_best(tmp_path, trial(number, w1=w1, config=config, checkpoint=folder))
         heading, text = (tmp_path / "best.yaml").read_text().split("\n", 1)
-        assert heading == f"# trial {number:05d}: w1 {w1:.6g} at generator step 4000"
+        assert heading == (
+            f"# trial {number:05d}: w1 {w1:.4g} at its last rung, generator step 4000"
+        )
         assert TrialConfig.model_validate(yaml.safe_load(text)) == config
         assert "gp_weight" not in text
         assert {p.name: p.read_text() for p in (tmp_path / "best").iterdir()} == {
             "generator.pt": f"of {number} generator.pt",
             "samples.png": f"of {number} samples.png",
         }
+
+
+def test_the_best_trials_file_says_what_it_is_tied_with(tmp_path: Path):
+    folder = save_checkpoint(tmp_path / "checkpoint", "any")
+    best = trial(7, final=(0.5, 0.1), checkpoint=folder)
+    for other, ties in ((9.0, 0), (0.55, 1), (0.55, 1)):
+        results.write_best(tmp_path, best, [best, trial(8, w1=0.5, final=(other, 0.1))])
+        lines = (tmp_path / "best.yaml").read_text().splitlines()
+        assert lines[0] == (
+            "# trial 00007: w1 0.5 +- 0.2 (95%) by the final, w1 1 at its last rung, "
+            "generator step 4000"
+        )
+        assert lines[1 : 1 + ties] == ["# tied within the error with trial 00008 (0.55)"] * ties
+        assert not lines[1 + ties].startswith("#")
 
 
 def test_a_best_trial_without_a_checkpoint_is_said_to_have_none(tmp_path: Path):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 
-from trainables.config import TrialConfig
+from trainables.config import ObjectiveConfig, TrialConfig
 from tuner.scheduler import Asha
 from tuner.spec import AshaConfig
 from tuner.study import Trial
@@ -54,6 +54,15 @@ def asha_config(
     )
 
 
+W1 = ObjectiveConfig()
+
+
+def make_scheduler(
+    config: AshaConfig, seed: int, trials: Sequence[Trial] = (), objective: ObjectiveConfig = W1
+) -> Asha:
+    return Asha(config, seed, objective, trials)
+
+
 def study_trial(number: int, scores: Mapping[int, float]) -> Trial:
     return Trial(number, TrialConfig(), {}, dict(scores))
 
@@ -80,7 +89,7 @@ powers = st.builds(
 def milestones_below_the_last(config: AshaConfig) -> list[tuple[int, ...]]:
     return [
         tuple(sorted(step for step, _ in bracket._rungs if step < config.max_generator_steps))
-        for bracket in Asha(config, seed=0)._brackets
+        for bracket in make_scheduler(config, seed=0)._brackets
     ]
 
 
@@ -107,7 +116,7 @@ def test_rays_brackets_have_our_rungs(config: AshaConfig):
 
 
 def test_a_rung_stops_the_worst_and_lets_the_best_pass():
-    driver = Driver(Asha(asha_config(), seed=0))
+    driver = Driver(make_scheduler(asha_config(), seed=0))
     assert driver.report(0, 250, w1=1.0) == GO_ON  # nobody to compare with
     assert driver.report(1, 250, w1=2.0) == STOP
     assert driver.report(2, 250, w1=0.5) == GO_ON
@@ -117,8 +126,19 @@ def test_a_rung_stops_the_worst_and_lets_the_best_pass():
     assert driver.report(4, 1000, w1=0.35) == STOP  # another rung, other scores
 
 
+def test_ranked_by_their_own_critics_trials_are_judged_at_the_rungs_alone():
+    """Between rungs every report has a critic's estimate; a rung's is the one beside ``w1``."""
+    own = ObjectiveConfig(name="critic_estimate")
+    driver = Driver(make_scheduler(asha_config(), seed=0, objective=own))
+    assert driver.report(0, 250, w1=2.0, critic_estimate=1.0) == GO_ON
+    assert driver.report(1, 300, critic_estimate=9.0) == GO_ON
+    assert driver.report(2, 250, critic_estimate=float("inf"), diverged=1.0) == GO_ON
+    assert driver.report(3, 250, w1=1.0, critic_estimate=2.0) == STOP
+    assert driver.report(4, 250, w1=3.0, critic_estimate=0.5) == GO_ON
+
+
 def test_the_last_rung_ends_a_trial_however_good():
-    driver = Driver(Asha(asha_config(), seed=0))
+    driver = Driver(make_scheduler(asha_config(), seed=0))
     assert [driver.report(0, rung, w1=0.1) for rung in (250, 1000, 4000)] == [GO_ON, GO_ON, STOP]
 
 
@@ -127,7 +147,7 @@ def test_a_trial_passes_if_it_is_in_the_best_part_of_those_before_it(
     scores: list[float], factor: int
 ):
     """The cutoff is the 1/reduction_factor quantile of the scores before, as NumPy reckons it."""
-    driver = Driver(Asha(asha_config(10, 10 * factor, factor), seed=0))
+    driver = Driver(make_scheduler(asha_config(10, 10 * factor, factor), seed=0))
     before: list[float] = []
     for number, w1 in enumerate(scores):
         rewards = [-score for score in before]
@@ -141,7 +161,7 @@ def rungs_of(scheduler: Asha) -> list[list[tuple[int, dict[str, float]]]]:
 
 
 def test_a_report_without_a_score_never_stops_and_leaves_no_mark():
-    scheduler = Asha(asha_config(), seed=0)
+    scheduler = make_scheduler(asha_config(), seed=0)
     driver = Driver(scheduler)
     driver.report(0, 250, w1=1.0)
     before = rungs_of(scheduler)
@@ -151,7 +171,7 @@ def test_a_report_without_a_score_never_stops_and_leaves_no_mark():
 
 
 def test_a_diverged_trial_leaves_every_cutoff_as_it_was():
-    scheduler = Asha(asha_config(), seed=0)
+    scheduler = make_scheduler(asha_config(), seed=0)
     driver = Driver(scheduler)
     driver.report(0, 250, w1=1.0)
     driver.report(1, 250, w1=0.9)
@@ -162,7 +182,7 @@ def test_a_diverged_trial_leaves_every_cutoff_as_it_was():
 
 
 def test_a_rung_reported_again_after_a_restart_is_counted_once():
-    scheduler = Asha(asha_config(), seed=0)
+    scheduler = make_scheduler(asha_config(), seed=0)
     driver = Driver(scheduler)
     driver.report(0, 250, w1=1.0)
     before = rungs_of(scheduler)
@@ -172,7 +192,7 @@ def test_a_rung_reported_again_after_a_restart_is_counted_once():
 
 @pytest.mark.parametrize("method", ["on_trial_complete", "on_trial_remove"])
 def test_a_trial_that_ended_is_forgotten_and_may_be_again(method: str):
-    scheduler = Asha(asha_config(), seed=0)
+    scheduler = make_scheduler(asha_config(), seed=0)
     trial = FakeRayTrial({"number": 3})
     scheduler.on_trial_add(None, trial)
     ending = {
@@ -204,7 +224,7 @@ def test_rungs_filled_again_from_the_study_decide_as_the_unbroken_scheduler(
 ):
     """Trials climb in any order; somewhere the search is killed and its scheduler made anew."""
     num_trials = 12
-    unbroken = resumed = Driver(Asha(config, seed=5))
+    unbroken = resumed = Driver(make_scheduler(config, seed=5))
     scores: dict[int, dict[int, float]] = {number: {} for number in range(num_trials)}
     alive = list(range(num_trials))
     killed_at = data.draw(st.integers(0, 30), label="killed after so many reports")
@@ -213,7 +233,7 @@ def test_rungs_filled_again_from_the_study_decide_as_the_unbroken_scheduler(
             break
         if report == killed_at:
             known = [study_trial(n, s) for n, s in scores.items()]
-            resumed = Driver(Asha(config, 5, data.draw(st.permutations(known))))
+            resumed = Driver(make_scheduler(config, 5, data.draw(st.permutations(known))))
             for number in alive:  # each says the rung that it was saved at once more
                 if scores[number]:
                     rung = max(scores[number])
@@ -242,7 +262,7 @@ def brackets_of(scheduler: Asha, numbers: Sequence[int]) -> list[int]:
 
 @pytest.fixture
 def make_asha() -> Callable[[int], Asha]:
-    return lambda seed: Asha(asha_config(1, 1000, 10, 3), seed)
+    return lambda seed: make_scheduler(asha_config(1, 1000, 10, 3), seed)
 
 
 def test_a_trials_bracket_follows_from_the_seed_and_its_number_alone(

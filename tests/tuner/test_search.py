@@ -6,9 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from trainables import data
 from tuner import checks, search, spec
 from tuner.search import main
 
@@ -78,7 +80,8 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(
         "dat: no such key; did you mean data?",
         "name: must be letters, digits, '.', '_' and '-', and start with a letter or digit, "
         "100 characters at most, got '../x'",
-        "data.dataset: must be digits or eight_gaussians, got 'digit'; did you mean digits?",
+        "data.dataset: must be digits, eight_gaussians, twenty_five_gaussians or swiss_roll, got "
+        "'digit'; did you mean digits?",
         "networks.latent_dim: must be a whole number, got 1.5",
         "networks.generator_width.choice: must list at least one value, got []",
         "networks.critic_depth: must be a whole number, got True",
@@ -125,6 +128,24 @@ def test_a_refused_search_leaves_no_folder(
     path = space(content)
     (fault,) = refused(capsys, path)
     assert fault.startswith(what)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["--resume"]])
+def test_data_that_is_too_little_is_refused_before_anything_is_started_or_written(
+    space: Space,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+):
+    monkeypatch.setitem(
+        data._DATASETS, "eight_gaussians", lambda rng: data.split(np.zeros((400, 2)), rng)
+    )
+    path = space(SMALL)
+    (fault,) = refused(capsys, path, *arguments)
+    assert fault.startswith("data: must have at least 500 samples, or a held-out part (60% train, ")
+    assert fault.endswith("got 400: add samples")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -233,8 +254,8 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
     read = spec.read(path, ["name=other", "results.runs_dir=r", "search.num_trials=5"])
     assert spec.check(yaml.safe_load(resolved)) == (read, [])
     assert said.splitlines() == [
-        "data: 8192 samples to train on, 4096 to fit the independent critic and 4096 to read it, "
-        "each of shape (2,)",
+        "data: 8192 samples to train on, 8192 to fit the independent critics, 4096 to read them at "
+        "the rungs and 8192 at the final, each of shape (2,)",
         "searched: networks.generator_width, training.critic_lr",
         "rungs: 10, 20, 40 generator steps",
         "trials: 5",

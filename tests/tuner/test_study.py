@@ -203,12 +203,33 @@ def test_what_a_trial_was_is_what_is_read_back(path: Path, make_spec: MakeSpec):
         0, trial.config, trial.params, {250: 2.0}, checkpoint="here/checkpoint_2"
     )  # fmt: skip
     assert study.trial(0) == Study(path, spec).trial(0) == expected
-    assert (expected.trial_id, expected.w1, expected.generator_steps) == ("00000", 2.0, 0)
+    assert (expected.trial_id, expected.score, expected.generator_steps) == ("00000", 2.0, 0)
     metrics = {"generator_steps": 1000.0, "critic_estimate": math.inf}
     study.end(0, "stopped", metrics, 1.5, "too bad")
     (ended,) = Study(path, spec).trials()
     assert (ended.status, ended.message, ended.metrics) == ("stopped", "too bad", metrics)
-    assert (ended.scores, ended.w1, ended.generator_steps) == ({250: 2.0, 1000: 1.5}, 1.5, 1000)
+    assert (ended.scores, ended.score, ended.generator_steps) == ({250: 2.0, 1000: 1.5}, 1.5, 1000)
+
+
+def test_the_final_of_a_trial_that_ended_and_the_floor_are_kept_from_the_moment_they_are_told(
+    path: Path, make_spec: MakeSpec
+):
+    """Whatever comes first: the first of two finals, and then a kill, loses neither."""
+    spec = make_spec()
+    study = Study(path, spec)
+    assert study.floor is None
+    study.set_floor({"w1_floor": 0.25, "w1_floor_stderr": 0.0625})
+    trials = [run(study, ask(study)) for _ in range(2)]
+    assert [trial.final for trial in trials] == [None, None]
+    for number, w1 in ((1, 0.5), (0, 0.1 + 0.2)):
+        final = {"w1_final": w1, "w1_final_stderr": 1e-3}
+        study.set_final(number, final)
+        reopened = Study(path, spec)
+        assert study.trial(number) == reopened.trial(number)
+        assert reopened.trial(number).final == final
+        assert reopened.trial(number).score == trials[number].score
+    assert [trial.final is None for trial in reopened.trials()] == [False, False]
+    assert reopened.floor == {"w1_floor": 0.25, "w1_floor_stderr": 0.0625}
 
 
 def test_optuna_is_told_honestly_how_each_trial_ended(path: Path, make_spec: MakeSpec):
@@ -216,15 +237,15 @@ def test_optuna_is_told_honestly_how_each_trial_ended(path: Path, make_spec: Mak
     study = Study(path, make_spec(search={"num_trials": 5, "sampler": "random"}))
     trials = [run(study, ask(study)) for _ in range(5)]
     completed, stopped, diverged, last, failed = frozen(path)
-    assert (completed.state, completed.value) == (TrialState.COMPLETE, trials[0].w1)
+    assert (completed.state, completed.value) == (TrialState.COMPLETE, trials[0].score)
     assert completed.last_step == 4000
-    assert (stopped.state, stopped.value) == (TrialState.PRUNED, trials[1].w1)
-    assert (stopped.last_step, stopped.intermediate_values[1000]) == (1000, trials[1].w1)
+    assert (stopped.state, stopped.value) == (TrialState.PRUNED, trials[1].score)
+    assert (stopped.last_step, stopped.intermediate_values[1000]) == (1000, trials[1].score)
     assert diverged.state == TrialState.COMPLETE
     assert diverged.value > max(
         v for trial in (completed, stopped, diverged) for v in trial.intermediate_values.values()
     )
-    assert (last.state, last.value) == (TrialState.COMPLETE, trials[3].w1)
+    assert (last.state, last.value) == (TrialState.COMPLETE, trials[3].score)
     assert (failed.state, failed.value) == (TrialState.FAIL, None)
 
 
@@ -369,7 +390,7 @@ def test_an_ending_that_optuna_was_not_told_of_is_made_up_for(path: Path, make_s
     assert [t.state for t in frozen(path)] == [TrialState.RUNNING]
 
     trial = Study(path, spec).trial(0)
-    assert (trial.status, trial.w1, trial.generator_steps) == ("stopped", 1.5, 1000)
+    assert (trial.status, trial.score, trial.generator_steps) == ("stopped", 1.5, 1000)
     assert [(t.state, t.value) for t in frozen(path)] == [(TrialState.PRUNED, 1.5)]
 
 

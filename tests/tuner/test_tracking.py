@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from tuner import mlflow_runs, tracking
-from tuner.mlflow_runs import TrialHistory
+from tuner.history import TrialHistory
 from tuner.tracking import Tracker
 
 # SQLAlchemy 2.1's own, at MLflow 3.17's first import of its store.
@@ -282,6 +283,53 @@ def test_a_finished_history_costs_no_request(uri: str, picture: Path) -> None:
     resumed.start(small_history(picture)[:1] * 50)
     resumed.close("finished")
     assert clients[0].num_calls < 12
+
+
+FINAL = {
+    "w1_final": 4.5, "w1_final_stderr": 0.25, "generator_steps": 500.0, "unix_time_s": 1.7e9 + 600,
+}  # fmt: skip
+FINAL_MS = 1_700_000_600_000
+
+
+def assert_has_the_final(uri: str) -> None:
+    runs = read_runs(uri)
+    assert read_metric(uri, runs["00000"], "w1_final") == [(500, 4.5)]
+    assert read_metric(uri, runs["00000"], "w1_final_stderr") == [(500, 0.25)]
+    assert read_metric(uri, runs[None], "best_w1_final") == [(0, 4.5)]
+    assert runs[None].data.tags["best_trial"] == "00000"
+    assert "w1_final" not in runs["00001"].data.metrics
+    assert_complete(uri)
+
+
+def test_the_final_goes_to_runs_that_have_ended_and_again_is_as_once(
+    uri: str, picture: Path
+) -> None:
+    said: list[str] = []
+    tracker = make_tracker(uri, said)
+    tracker.start()
+    run_small_search(tracker, picture)
+    for _ in range(2):
+        tracker.trial_final("00000", FINAL)
+        tracker.search_best("00000", {"best_w1_final": 4.5}, FINAL_MS)
+    assert finish_small_search(tracker) is None
+    assert_has_the_final(uri)
+    resumed = make_tracker(uri, said)
+    history = small_history(picture)
+    resumed.start([replace(history[0], final=FINAL), history[1]])
+    resumed.search_best("00000", {"best_w1_final": 4.5}, FINAL_MS)
+    assert finish_small_search(resumed) is None
+    assert said == []
+    assert_has_the_final(uri)
+
+
+def test_a_new_database_gets_the_final_too(uri: str, picture: Path) -> None:
+    tracker = make_tracker(uri)
+    history = small_history(picture)
+    tracker.start([replace(history[0], final=FINAL), history[1]])
+    tracker.search_progress(1, {"best_w1": 5.0})
+    tracker.search_best("00000", {"best_w1_final": 4.5}, FINAL_MS)
+    assert finish_small_search(tracker) is None
+    assert_has_the_final(uri)
 
 
 def test_a_new_database_gets_the_whole_history(uri: str, picture: Path) -> None:

@@ -1,0 +1,58 @@
+"""What the tests of training and of its state share: trials of a few weights, and comparisons."""
+
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from trainables.config import TrialConfig
+from trainables.methods import PUBLISHED, Constraint
+from trainables.state import TrainState
+from trainables.training import Measurement, train
+
+CONSTRAINTS = get_args(Constraint)
+METHODS = tuple(PUBLISHED)
+GANS = tuple(method for method in METHODS if method not in CONSTRAINTS)
+SMALL = {"latent_dim": 3, "generator_width": 8, "critic_width": 8}
+REAL = torch.linspace(-1, 1, 40).view(20, 2)
+
+
+def trial(method: str = "gradient_penalty", *, seed: int = 0, **training) -> TrialConfig:
+    name = "constraint" if method in CONSTRAINTS else "loss"
+    training = {name: method, "n_critic": 2, "batch_size": 4} | training
+    return TrialConfig(networks=SMALL, training=training, seed=seed)
+
+
+def create(config: TrialConfig) -> TrainState:
+    return TrainState.create(config, (2,), "cpu")
+
+
+def run(config: TrialConfig, report_at, state: TrainState | None = None) -> list[Measurement]:
+    return list(train(state or create(config), config.training, REAL, report_at))
+
+
+def numbers(measurement: Measurement) -> dict[str, float]:
+    """What a measurement says apart from how long it took."""
+    timings = ("generator_steps_per_s", "training_seconds", "training_cpu_seconds")
+    return {key: x for key, x in measurement.as_floats().items() if key not in timings}
+
+
+def tensors(saved) -> list:
+    """Every leaf of a state dict but the clock, in order."""
+    if isinstance(saved, dict):
+        kept = [key for key in saved if not str(key).endswith("seconds")]
+        return [leaf for key in kept for leaf in tensors(saved[key])]
+    if isinstance(saved, (list, tuple)):
+        return [leaf for item in saved for leaf in tensors(item)]
+    return [saved]
+
+
+def identical(one: TrainState | dict, other: TrainState | dict) -> bool:
+    pair = [tensors(x.state_dict() if isinstance(x, TrainState) else x) for x in (one, other)]
+    return len(pair[0]) == len(pair[1]) and all(
+        torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in zip(*pair, strict=True)
+    )
+
+
+def weights_of(network: nn.Module) -> Tensor:
+    return nn.utils.parameters_to_vector(network.parameters()).detach().clone()

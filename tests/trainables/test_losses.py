@@ -1,0 +1,115 @@
+"""Each player's loss against closed forms: values, slopes, and what the estimate is at its ends."""
+
+import math
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from trainables.losses import critic_loss, divergence, generator_loss
+from trainables.methods import Loss
+
+LOSSES = get_args(Loss)
+GANS = [loss for loss in LOSSES if loss != "wasserstein"]
+logits = st.floats(-30, 30)
+
+
+def one(score: float) -> Tensor:
+    return torch.tensor([score], dtype=torch.float64)
+
+
+def slope(loss, score: float) -> float:
+    """Of a loss of one sample, by its score."""
+    at = one(score).requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(at), at)
+    return gradient.item()
+
+
+def sigmoid(score: float) -> float:
+    return 1 / (1 + math.exp(-score))
+
+
+@pytest.mark.parametrize("loss", GANS)
+def test_a_critic_that_says_nothing_loses_2_log_2_and_estimates_no_divergence(loss) -> None:
+    """D = 1/2 everywhere: -(log 1/2 + log 1/2)."""
+    lost = critic_loss(loss, torch.zeros(5), torch.zeros(5))
+    assert lost.item() == pytest.approx(2 * math.log(2))
+    assert divergence(loss, lost).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", GANS)
+def test_a_critic_that_tells_all_apart_loses_nothing_and_estimates_log_2(loss) -> None:
+    lost = critic_loss(loss, torch.full((5,), 1e4), torch.full((5,), -1e4))
+    assert lost.item() == 0
+    assert divergence(loss, lost).item() == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("loss", GANS)
+@given(shares=st.lists(st.floats(0.01, 0.99), min_size=2, max_size=2))
+def test_the_optimal_critic_estimates_the_jensen_shannon_divergence(loss, shares) -> None:
+    """Two coins: D* = p / (p + q) (Goodfellow 2014, proposition 1), and JS from its definition."""
+    p, q = ([share, 1 - share] for share in shares)
+    scores = [math.log(a / b) for a, b in zip(p, q, strict=True)]  # the logit of D*
+    # A mean over all samples is a mean over sides of the coin, each by its share.
+    of_real, of_fake = (
+        sum(w * critic_loss(loss, one(s), one(-1e9)) for w, s in zip(p, scores, strict=True)),
+        sum(w * critic_loss(loss, one(1e9), one(s)) for w, s in zip(q, scores, strict=True)),
+    )
+    middle = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
+    js = sum(
+        0.5 * share * math.log(share / m)
+        for side in (p, q)
+        for share, m in zip(side, middle, strict=True)
+    )
+    assert divergence(loss, of_real + of_fake).item() == pytest.approx(js, abs=1e-9)
+
+
+def test_the_wasserstein_estimate_is_the_difference_of_the_means() -> None:
+    lost = critic_loss("wasserstein", torch.tensor([1.0, 2.0]), torch.tensor([0.0, -1.0]))
+    assert lost.item() == -2
+    assert divergence("wasserstein", lost).item() == 2
+
+
+@given(score=logits)
+def test_the_slopes_of_the_generators_losses_are_the_known_ones(score: float) -> None:
+    """d/dl log(1 - D) = -D and d/dl -log D = D - 1, where D = sigmoid(l)."""
+    d = sigmoid(score)
+    assert slope(lambda s: generator_loss("minimax", s), score) == pytest.approx(-d)
+    by_score = slope(lambda s: generator_loss("non_saturating", s), score)
+    assert by_score == pytest.approx(-sigmoid(-score))
+    assert slope(lambda s: generator_loss("wasserstein", s), score) == -1
+
+
+@given(real=logits, fake=logits)
+def test_the_slopes_of_the_critics_loss_are_the_known_ones(real: float, fake: float) -> None:
+    for loss in GANS:
+        by_real = slope(lambda s, loss=loss: critic_loss(loss, s, one(fake)), real)
+        by_fake = slope(lambda s, loss=loss: critic_loss(loss, one(real), s), fake)
+        assert by_real == pytest.approx(-sigmoid(-real))
+        assert by_fake == pytest.approx(sigmoid(fake))
+
+
+def test_minimax_saturates_where_the_critic_is_sure_and_the_other_does_not() -> None:
+    """The reason for which Goodfellow 2014 gives the second one, section 3."""
+    assert abs(slope(lambda s: generator_loss("minimax", s), -20.0)) < 1e-8
+    assert slope(lambda s: generator_loss("non_saturating", s), -20.0) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("score", [-1e30, -1e4, 0.0, 1e4, 1e30])
+def test_every_loss_and_slope_is_finite_at_any_score(loss, score: float) -> None:
+    scores = torch.full((3,), score, requires_grad=True)
+    for lost in (generator_loss(loss, scores), critic_loss(loss, scores, scores)):
+        (gradient,) = torch.autograd.grad(lost, scores)
+        assert lost.isfinite()
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_generator_wants_a_higher_score_and_every_critic_the_real_one_above(loss) -> None:
+    assert slope(lambda s: generator_loss(loss, s), 0.3) < 0
+    assert slope(lambda s: critic_loss(loss, s, one(0.0)), 0.3) < 0
+    assert slope(lambda s: critic_loss(loss, one(0.0), s), 0.3) > 0

@@ -1,0 +1,115 @@
+"""A trial's state: it follows from its seed, and one saved and loaded goes on bit for bit."""
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from small_trials import (
+    GANS,
+    METHODS,
+    REAL,
+    SMALL,
+    create,
+    identical,
+    numbers,
+    run,
+    trial,
+    weights_of,
+)
+
+from trainables.config import TrialConfig
+from trainables.state import TrainState
+from trainables.training import train
+
+
+def test_adam_gets_the_configured_betas_and_clipping_rmsprop() -> None:
+    for optimizer in (
+        (state := create(trial(beta1=0.3, beta2=0.7))).critic_optimizer,
+        state.generator_optimizer,
+    ):
+        assert isinstance(optimizer, torch.optim.Adam)
+        assert optimizer.defaults["betas"] == (0.3, 0.7)
+    assert isinstance(create(trial("clip")).critic_optimizer, torch.optim.RMSprop)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_a_resumed_trial_equals_an_unbroken_one_bit_for_bit(method, optimizer, tmp_path) -> None:
+    noise = {"instance_noise": 0.1} if method in GANS else {}  # it draws from the RNG too
+    config = trial(method, optimizer=optimizer, **noise)
+    unbroken = create(config)
+    expected = run(config, [3, 5, 8], unbroken)
+
+    stopped = create(config)
+    first = next(train(stopped, config.training, REAL, [3, 5, 8]))
+    stopped.scoring_seconds = 2.5
+    resumed = round_trip(stopped, config, tmp_path / "checkpoint.pt")
+    assert resumed.scoring_seconds == 2.5
+    assert resumed.training_seconds == first.training_seconds
+    resumed.scoring_seconds = 0.0
+    measured = [first, *run(config, [3, 5, 8], resumed)]
+
+    assert [numbers(m) for m in measured] == [numbers(m) for m in expected]
+    assert identical(resumed, unbroken)
+
+
+def round_trip(state: TrainState, config: TrialConfig, path: Path) -> TrainState:
+    """Save to a file and load it into a new state whose own numbers have all moved on."""
+    torch.save(state.state_dict(), path)
+    resumed = create(config)
+    run(config, [2], resumed)
+    resumed.load_state_dict(torch.load(path, weights_only=True))
+    return resumed
+
+
+def test_a_snapshot_and_a_state_loaded_from_it_stand_apart_from_further_training() -> None:
+    config = trial()
+    state, twin = create(config), create(config)
+    run(config, [2], state)
+    snapshot = state.state_dict()
+    buffer = io.BytesIO()
+    torch.save(snapshot, buffer)
+    twin.load_state_dict(snapshot)
+    run(config, [4], twin)
+    run(config, [6], state)
+    buffer.seek(0)
+    assert identical(snapshot, torch.load(buffer, weights_only=True))
+    run(config, [6], twin)
+    assert identical(state, twin)
+
+
+def test_loading_a_trial_of_another_architecture_is_refused() -> None:
+    other = TrialConfig(networks=SMALL | {"generator_width": 9})
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        create(trial()).load_state_dict(create(other).state_dict())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(method) -> None:
+    first, again, other = (run(trial(method, seed=seed), [2, 4]) for seed in (7, 7, 8))
+    assert [numbers(m) for m in first] == [numbers(m) for m in again]
+    for mine, others in zip(first, other, strict=True):
+        assert mine.critic_estimate != others.critic_estimate
+
+
+def test_the_generator_starts_alike_beside_any_critic() -> None:
+    """So a search over critics compares trials with common random numbers."""
+    wide = TrialConfig(networks=SMALL | {"critic_width": 32, "critic_depth": 4})
+    generators = [weights_of(create(config).generator) for config in (trial(), wide)]
+    assert torch.equal(*generators)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_global_rng_is_neither_read_nor_moved(method) -> None:
+    config = trial(method)
+    with torch.random.fork_rng():
+        states = []
+        for global_seed in (1, 2):
+            torch.manual_seed(global_seed)
+            before = torch.get_rng_state()
+            state = create(config)
+            run(config, [3], state)
+            assert torch.equal(torch.get_rng_state(), before)
+            states.append(state)
+    assert identical(*states)

@@ -1,0 +1,108 @@
+"""Faults that lie between two sections of a search space, each of them right by itself."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from trainables.config import TrainingConfig
+from tuner.errors import Fault
+
+FaultsOf = Callable[..., list[Fault]]
+
+
+GENERATORS = {
+    "networks": {
+        "generator_width": {"choice": [64, 128]},
+        "generator_depth": {"low": 1, "high": 3},
+        "latent_dim": {"low": 2, "high": 64},
+    },
+    "training": {"generator_lr": {"low": 1e-5, "high": 1e-2, "log": True}},
+}
+TWO = {"choice": [1, 2]}
+
+
+@pytest.mark.parametrize("objective", ["critic_estimate", {"name": "critic_estimate"}])
+def test_a_trials_own_critic_may_rank_where_the_generator_alone_is_searched(
+    faults_of: FaultsOf, objective: Any
+):
+    assert faults_of(objective=objective, **GENERATORS) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(f"training.{field}" for field in TrainingConfig.model_fields if field != "generator_lr"),
+        "networks.architecture", "networks.critic_width", "networks.critic_depth",
+    ],
+)  # fmt: skip
+def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, key: str):
+    """All keys there are: one that is added counts as the critic's until it is said not to be."""
+    section, field = key.split(".")
+    values = {
+        "constraint": ["gradient_penalty", "one_sided_penalty"],
+        "loss": ["minimax", "non_saturating"],
+        "optimizer": ["adam", "rmsprop"],
+        "architecture": ["mlp"],
+        "beta1": [0.0, 0.5],
+        "beta2": [0.9, 0.99],
+    }
+    needs = {"clip_value": {"constraint": "clip"}, "instance_noise": {"loss": "minimax"}}
+    sections = {
+        "networks": dict(GENERATORS["networks"]),
+        "training": {**GENERATORS["training"], **needs.get(field, {})},
+    }
+    sections[section][field] = {"choice": values.get(field, [2, 4])}
+    (fault,) = faults_of(objective="critic_estimate", **sections)
+    assert fault == Fault(
+        "objective.name",
+        f"critic_estimate must not rank trials while {key} is searched: its scale follows from "
+        "the critic, so that trials differ in it by more than their generators: fix it, or take "
+        "independent_critic",
+    )
+    assert faults_of(objective="independent_critic", **sections) == []
+
+
+def test_all_keys_that_move_the_critics_scale_are_named_beside_all_other_faults(
+    faults_of: FaultsOf,
+):
+    faults = faults_of(
+        objective="critic_estimate",
+        networks={"critic_width": TWO, "latent_dim": TWO},
+        training={"critic_lr": TWO, "n_critic": TWO},
+        search={},
+    )
+    assert [fault.where for fault in faults] == ["objective.name", "search"]
+    assert "networks.critic_width, training.n_critic, training.critic_lr are searched: its" in (
+        faults[0].what
+    )
+    assert faults[0].what.endswith("generators: fix them, or take independent_critic")
+
+
+@pytest.mark.parametrize("search", [{}, {"sampler": "random"}])
+def test_a_search_without_an_end_is_refused(faults_of: FaultsOf, search: dict[str, Any]):
+    what = "needs num_trials or time_budget_s, got neither: give one or both"
+    assert faults_of(search=search) == [Fault("search", what)]
+
+
+def test_a_grid_over_real_numbers_is_refused_at_each_of_them(faults_of: FaultsOf):
+    real = {"low": 1, "high": 2}
+    faults = faults_of(
+        search={"sampler": "grid"},
+        networks={"latent_dim": real},
+        training={"critic_lr": real, "gp_weight": real},
+    )
+    what = (
+        "is a range of real numbers, and a grid needs a finite space: list its values with "
+        "choice, or take another search.sampler"
+    )
+    assert faults == [Fault("training.gp_weight", what), Fault("training.critic_lr", what)]
+
+
+def test_a_grid_that_is_too_large_is_refused(faults_of: FaultsOf):
+    networks = {"latent_dim": {"low": 1, "high": 1000}, "critic_width": {"low": 1, "high": 101}}
+    (fault,) = faults_of(search={"sampler": "grid"}, networks=networks)
+    assert fault.where == "search.sampler"
+    assert fault.what == (
+        "grid must have at most 100,000 points, got 101,000: narrow the space, or take random"
+    )

@@ -1,0 +1,110 @@
+"""The final on a real Ray: whatever becomes of one trial, the others are scored again."""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainables.config import NetworkConfig
+from trainables.data import Data
+from trainables.networks import build_generator
+from trainables.trial import final_score
+from tuner import cluster
+from tuner.record import Record
+from tuner.spec import ResourceConfig, SearchSpec
+
+MakeSpec = Callable[..., SearchSpec]
+OpenRecord = Callable[[SearchSpec], tuple[Record, Any]]
+NETWORKS = NetworkConfig(latent_dim=2, generator_width=8)
+
+
+class Deadly(str):
+    """Ends whatever process receives it, as the kernel does when memory runs out."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (1,)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    with cluster.connected(None, ResourceConfig(), num_cpus=2):
+        yield
+
+
+@pytest.fixture
+def data() -> Data:
+    parts = np.random.default_rng(0).normal(size=(4, 100, 2)).astype(np.float32)
+    return Data(*parts)
+
+
+@pytest.fixture
+def record(make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path) -> Record:
+    """Four trials that have completed; a worse score for each further one."""
+    spec = make_spec(
+        objective={"final_trials": 4, "final_critic_steps": 20, "final_num_critics": 1},
+        search={"num_trials": 4, "sampler": "random", "max_concurrent_trials": 2},
+        resources={"retries_per_trial": 0},
+    )
+    record, _ = open_record(spec)
+    for number in range(4):
+        assert record.next_trial() is not None
+        folder = tmp_path / f"checkpoint_{number}"
+        folder.mkdir()
+        generator = build_generator(NETWORKS, (2,))
+        saved = {"state_dict": generator.state_dict(), "networks": NETWORKS.model_dump()}
+        torch.save(saved | {"sample_shape": [2]}, folder / "generator.pt")
+        metrics = {"generator_steps": 4000.0, "w1": number + 1.0}
+        record.reported(number, metrics, goes_on=False)
+        record.checkpointed(number, folder)
+        record.ended(number)
+    return record
+
+
+def spoil(record: Record, number: int) -> None:
+    path = Path(str(record.trials[number].checkpoint), "generator.pt")
+    saved = torch.load(path, weights_only=True)
+    next(iter(saved["state_dict"].values())).fill_(math.nan)
+    torch.save(saved, path)
+
+
+def test_a_trial_that_cannot_be_scored_again_costs_only_its_own_score(record: Record, data: Data):
+    spoil(record, 0)
+    record.trials[1] = replace(record.trials[1], checkpoint=Deadly("checkpoint"))
+    Path(str(record.trials[2].checkpoint), "generator.pt").unlink()
+    cluster.run_final(record, data, Event())
+    assert {n: t.final is not None for n, t in record.trials.items()} == {
+        0: False, 1: False, 2: False, 3: True,
+    }  # fmt: skip
+    assert record.final_faults[0] == "its samples are not finite"
+    assert "worker died" in record.final_faults[1]
+    assert record.final_faults[2].startswith("FileNotFoundError: ")
+    assert record.best_so_far.number == 3
+
+
+def test_an_interrupted_final_goes_on_with_the_trials_that_it_has_not_scored(
+    record: Record, data: Data
+):
+    interrupted, scored = Event(), []
+    record.on_final = lambda trial: (scored.append(trial.number), interrupted.set())
+    cluster.run_final(record, data, interrupted)
+    before = list(scored)
+    assert 1 <= len(before) <= 2, "no more than run at a time"
+    cluster.run_final(record, data, interrupted)
+    assert scored == before
+    record.on_final = lambda trial: scored.append(trial.number)
+    cluster.run_final(record, data, Event())
+    assert sorted(scored) == [0, 1, 2, 3]
+    cluster.run_final(record, data, Event())
+    assert len(scored) == 4
+    for trial in record.trials.values():  # and each is the number that the driver itself finds
+        path = Path(str(trial.checkpoint), "generator.pt")
+        found = final_score(path, data, record.spec.objective, torch.device("cpu"))
+        assert trial.final["w1_final"] == pytest.approx(found.w1)
+        assert trial.final["w1_final_stderr"] == pytest.approx(found.w1_stderr)
