@@ -1,0 +1,347 @@
+"""Does the number rank trials truly? ``python -m benchmarks.fidelity --data eight_gaussians``.
+
+Trains pools of real trials from a mixed space (cached), measures how far each generator truly is
+from the data, and prints how well the trial's own critic and the independent critic rank them.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from scipy.stats import kendalltau, spearmanr
+
+from benchmarks import known
+from benchmarks.designs import DESIGNS
+from benchmarks.pools import POINTS_2D, Member, load_data, pool
+from benchmarks.truth import measure
+from trainables.config import CriticBudget, DataConfig, ObjectiveConfig
+from trainables.objective import score
+
+NUM_RESAMPLES = 500
+CRITIC_SEEDS = (0, 1, 2)
+#: Trials this near count as converged: W1 below a fifth of the data's spread.
+CONVERGED_SHARE = 5
+DEFAULT = ObjectiveConfig()
+
+#: What a number says of a trial: its value, and the CPU seconds that it took.
+Number = Callable[["Trials", Member, int], float]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """A pool with its truth; ``yardsticks`` hold a value a trial."""
+
+    members: list[Member]
+    yardsticks: dict[str, np.ndarray]
+    floor: dict[str, float]  # what the yardsticks say of real against real
+    fit: torch.Tensor
+    read: torch.Tensor
+    final: torch.Tensor
+
+    @property
+    def truth(self) -> np.ndarray:
+        """Exact W1 in the plane, the Fréchet distance on images."""
+        return self.yardsticks["frechet" if "frechet" in self.yardsticks else "w1"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one number ranks the pools; intervals are [2.5%, 97.5%] of a bootstrap over trials."""
+
+    number: str
+    spearman: tuple[float, float, float]
+    kendall: tuple[float, float, float]
+    kendall_best_half: tuple[float, float, float]
+    regret: list[float]  # truth of the trial that it picks over the best one's, less one; a pool
+    rank_of_pick: list[int]  # 1: the best
+    tightness: float  # median of number / exact W1
+    seed_std_over_gap: float  # of critics, over the median gap of neighbours in the best half
+    seconds: float  # of CPU time, for one trial
+    share: float  # of the trial's training time, on average
+    kendall_by_yardstick: dict[str, float]
+    values: list[list[float]]  # of every trial, by pool
+
+
+def independent(budget: Callable[[int], CriticBudget], *, final: bool = False) -> Number:
+    """The critic that the search uses, at a budget."""
+
+    def number(trials: Trials, member: Member, seed: int) -> float:
+        fit = torch.cat([trials.fit, trials.read]) if final else trials.fit
+        read = trials.final if final else trials.read
+        return score(member.generate, member.latent_dim, fit, read, budget(seed)).w1
+
+    return number
+
+
+def rung(**changes: int) -> Callable[[int], CriticBudget]:
+    """The rungs' budget, by seed."""
+    return lambda seed: DEFAULT.model_copy(update={**changes, "seed": seed}).rung
+
+
+FINAL = independent(lambda seed: DEFAULT.model_copy(update={"seed": seed}).final, final=True)
+
+NUMBERS: dict[str, Number] = {
+    "own critic's estimate": lambda _, m, __: m.critic_estimate,
+    "own / its largest gradient norm": lambda _, m, __: m.critic_estimate / m.critic_lipschitz,
+    "own / its mean gradient norm": lambda _, m, __: m.critic_estimate / m.critic_gradient_norm,
+    "independent, 50 steps": independent(rung(critic_steps=50)),
+    f"independent, {DEFAULT.critic_steps} (default)": independent(rung()),
+    "independent, 500 steps": independent(rung(critic_steps=500)),
+    f"final: {DEFAULT.final_critic_steps} steps x {DEFAULT.final_num_critics}": FINAL,
+}
+
+
+def main() -> None:
+    """Print the tables."""
+    args = _parser().parse_args()
+    torch.set_num_threads(1)  # as a trial that has one CPU
+    say = _say
+    answers = known.table(args.data, say)
+    pools = [
+        _trials(args.data, "mixed", args.trials, seed, args.cache, say)
+        for seed in range(args.seeds)
+    ]
+    numbers = NUMBERS | (DESIGNS if args.designs else {})
+    rows = [_row(name, number, pools, say) for name, number in numbers.items()]
+    tables = {"mixed": (pools, rows)}
+    if args.data in POINTS_2D:
+        near = [_trials(args.data, "converged", args.trials, 0, args.cache, say)]
+        names = ("own critic's estimate", *list(NUMBERS)[-3:])
+        tables["converged"] = (near, [_row(n, NUMBERS[n], near, say) for n in names])
+    print(_report(args.data, answers, tables))
+    if args.json:
+        args.json.write_text(json.dumps(_as_data(args.data, answers, tables), indent=1))
+    if args.picture:
+        picked = {row.number: row for row in rows}
+        shown = {
+            "the trial's own critic": picked["own critic's estimate"],
+            "the independent critic (w1)": picked[f"independent, {DEFAULT.critic_steps} (default)"],
+        }
+        _draw(args.data, pools, shown, args.picture)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fidelity", description=__doc__)
+    names = ", ".join(get_args(DataConfig.model_fields["dataset"].annotation))
+    parser.add_argument("--data", required=True, help=f"{names}, or images in an .npz by path")
+    parser.add_argument("--trials", type=int, default=24, help="trials in a pool")
+    parser.add_argument("--seeds", type=int, default=3, help="pools")
+    parser.add_argument("--designs", action="store_true", help="other designs of the critic too")
+    parser.add_argument("--json", type=Path, help="write the figures of every trial")
+    parser.add_argument("--picture", type=Path, help="draw the truth against both numbers")
+    parser.add_argument("--cache", type=Path, default=Path(".fidelity"), help="of trained pools")
+    return parser
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def _trials(
+    data_name: str, space: str, num_trials: int, seed: int, cache: Path, say: Callable[[str], None]
+) -> Trials:
+    members = pool(data_name, space, num_trials, seed, cache, say)
+    found, floor = measure(data_name, members, cache, say)
+    data = load_data(data_name, seed)
+    spread = float(np.sqrt(data.train.reshape(len(data.train), -1).var(axis=0).sum()))
+    kept = [
+        k for k, truth in enumerate(found)
+        if space == "mixed" or truth["w1"] < spread / CONVERGED_SHARE
+    ]  # fmt: skip
+    say(f"{data_name} {space} pool {seed}: {len(kept)} trials; real against real {floor}")
+    return Trials(
+        [members[k] for k in kept],
+        {name: np.array([found[k][name] for k in kept]) for name in found[0]},
+        floor,
+        *(torch.from_numpy(part) for part in (data.fit, data.read, data.final)),
+    )
+
+
+def _row(name: str, number: Number, pools: Sequence[Trials], say: Callable[[str], None]) -> Row:
+    started_s = time.process_time()
+    is_default = "default" in name or name.startswith("final")
+    seeds = CRITIC_SEEDS if is_default else CRITIC_SEEDS[:1]
+    by_seed = [
+        [np.array([number(p, member, seed) for member in p.members]) for p in pools]
+        for seed in seeds
+    ]
+    num_trials = sum(len(p.members) for p in pools)
+    seconds = (time.process_time() - started_s) / (num_trials * len(seeds))
+    values = by_seed[0]
+    say(f"{name}: {seconds:.2f} s a trial")
+    training = np.mean([m.training_cpu_seconds for p in pools for m in p.members])
+    picks = [int(np.argmin(v)) for v in values]
+    truths = [p.truth for p in pools]
+    return Row(
+        name,
+        _with_interval(lambda t, v: spearmanr(t, v)[0], truths, values),
+        _with_interval(lambda t, v: kendalltau(t, v)[0], truths, values),
+        _with_interval(_kendall_best_half, truths, values),
+        [float(t[k] / t.min() - 1) for t, k in zip(truths, picks, strict=True)],
+        [int((t < t[k]).sum()) + 1 for t, k in zip(truths, picks, strict=True)],
+        float(
+            np.median(np.concatenate(values) / np.concatenate([p.yardsticks["w1"] for p in pools]))
+        ),
+        _seed_std_over_gap(by_seed, truths) if len(seeds) > 1 else float("nan"),
+        seconds,
+        float(seconds / training),
+        {
+            yardstick: float(
+                np.mean(
+                    [
+                        kendalltau(p.yardsticks[yardstick], v)[0]
+                        for p, v in zip(pools, values, strict=True)
+                    ]
+                )
+            )
+            for yardstick in pools[0].yardsticks
+        },
+        [v.tolist() for v in values],
+    )
+
+
+def _best_half(truth: np.ndarray) -> np.ndarray:
+    return np.argsort(truth, kind="stable")[: len(truth) // 2]
+
+
+def _kendall_best_half(truth: np.ndarray, values: np.ndarray) -> float:
+    half = _best_half(truth)
+    return float(kendalltau(truth[half], values[half])[0])
+
+
+def _with_interval(
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    truths: Sequence[np.ndarray],
+    values: Sequence[np.ndarray],
+) -> tuple[float, float, float]:
+    """The mean over pools, and its interval when each pool's trials are drawn again."""
+    rng = np.random.default_rng(0)
+    pairs = list(zip(truths, values, strict=True))
+    resampled = []
+    for _ in range(NUM_RESAMPLES):
+        drawn = [rng.integers(len(t), size=len(t)) for t, _ in pairs]
+        resampled.append(
+            np.mean([statistic(t[k], v[k]) for (t, v), k in zip(pairs, drawn, strict=True)])
+        )
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    return float(np.mean([statistic(t, v) for t, v in pairs])), float(low), float(high)
+
+
+def _seed_std_over_gap(
+    by_seed: Sequence[Sequence[np.ndarray]], truths: Sequence[np.ndarray]
+) -> float:
+    ratios = []
+    for k, truth in enumerate(truths):
+        half = _best_half(truth)
+        values = np.array([pools[k][half] for pools in by_seed])
+        gaps = np.diff(np.sort(values.mean(axis=0)))
+        ratios.append(np.median(values.std(axis=0, ddof=1)) / np.median(gaps))
+    return float(np.mean(ratios))
+
+
+def _report(
+    data_name: str,
+    answers: Sequence[known.Answer],
+    tables: dict[str, tuple[list[Trials], list[Row]]],
+) -> str:
+    lines = []
+    for space, (pools, rows) in tables.items():
+        sizes = " + ".join(str(len(p.members)) for p in pools)
+        floor = ", ".join(f"{k} {v:.3g}" for k, v in pools[0].floor.items())
+        lines += [
+            f"### {data_name}, {space} pools of {sizes} trials",
+            "",
+            f"Truth: {'Fréchet' if 'frechet' in pools[0].floor else 'exact W1'}, from "
+            f"{min(p.truth.min() for p in pools):.3g} to {max(p.truth.max() for p in pools):.3g}; "
+            f"real against real: {floor}. In brackets: 95% bootstrap intervals over trials.",
+            "",
+            "| number | Spearman | Kendall | Kendall, best half | regret (rank) of the pick "
+            "| number / W1 | seed std / gap | CPU s (share of the trial) | Kendall by yardstick |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *map(_line, rows),
+            "",
+        ]
+    lines += [
+        f"### {data_name}: known answers",
+        "",
+        "| generator | true W1 | at a rung | in the final | ratios |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {a.name} | {a.truth:.3f}{'' if a.is_closed_form else ' (by samples)'} | "
+            f"{a.rung:.3f} | {a.final:.3f} | {_ratios(a)} |"
+            for a in answers
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _line(row: Row) -> str:
+    intervals = (
+        f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+        for mean, low, high in (row.spearman, row.kendall, row.kendall_best_half)
+    )
+    picks = ", ".join(
+        f"{100 * regret:.0f}% ({rank})"
+        for regret, rank in zip(row.regret, row.rank_of_pick, strict=True)
+    )
+    spread = "" if np.isnan(row.seed_std_over_gap) else f"{row.seed_std_over_gap:.2f}"
+    by_yardstick = ", ".join(f"{k} {v:.2f}" for k, v in row.kendall_by_yardstick.items())
+    return (
+        f"| {row.number} | {' | '.join(intervals)} | {picks} | {row.tightness:.2f} | {spread} "
+        f"| {row.seconds:.2f} ({row.share:.1%}) | {by_yardstick} |"
+    )
+
+
+def _ratios(answer: known.Answer) -> str:
+    if answer.truth == 0:
+        return ""
+    return f"{answer.rung / answer.truth:.3f}, {answer.final / answer.truth:.3f}"
+
+
+def _as_data(
+    data_name: str,
+    answers: Sequence[known.Answer],
+    tables: dict[str, tuple[list[Trials], list[Row]]],
+) -> dict[str, Any]:
+    return {
+        "data": data_name,
+        "known": [asdict(answer) for answer in answers],
+        "pools": {
+            space: [
+                {"trials": [m.name for m in p.members], "floor": p.floor}
+                | {name: list(values) for name, values in p.yardsticks.items()}
+                for p in pools
+            ]
+            for space, (pools, _) in tables.items()
+        },
+        "rows": {space: [asdict(row) for row in rows] for space, (_, rows) in tables.items()},
+    }
+
+
+def _draw(data_name: str, pools: Sequence[Trials], rows: dict[str, Row], path: Path) -> None:
+    """The truth of every trial against what each number says of it."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    label = "Fréchet distance" if "frechet" in pools[0].yardsticks else "exact W1"
+    for axes, (name, row) in zip(figure.subplots(1, 2), rows.items(), strict=True):
+        values = [np.array(v) for v in row.values]
+        for p, v in zip(pools, values, strict=True):
+            axes.scatter(p.truth, v, s=22, alpha=0.8, color="#0072b2")
+            pick = int(np.argmin(v))
+            axes.scatter(p.truth[pick], v[pick], s=120, facecolors="none", edgecolors="#d55e00")
+        axes.set(title=name, xscale="log", xlabel=f"{label} (truth), {Path(data_name).stem}")
+        axes.set_yscale("log" if all((v > 0).all() for v in values) else "symlog")
+        axes.set_ylabel("what the number says")
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

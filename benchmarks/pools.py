@@ -1,0 +1,193 @@
+"""Pools of real trials for the benchmarks: a mixed space of Wasserstein GANs, trained and cached.
+
+A trial's generator and what its own critic says of it are kept, so that a change of the
+independent critic does not mean training again.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from trainables.config import DataConfig, NetworkConfig, TrainingConfig, TrialConfig
+from trainables.data import Data, load, split
+from trainables.lipschitz import gradient_norms, interpolate
+from trainables.networks import build_generator
+from trainables.training import TrainState, train
+
+POINTS_2D = ("eight_gaussians", "twenty_five_gaussians", "swiss_roll")
+NUM_CRITIC_POINTS = 1024
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained trial. ``generate`` takes latents [batch, latent_dim]."""
+
+    name: str
+    fingerprint: str  # of its data, configuration and length
+    generate: Callable[[torch.Tensor], torch.Tensor]
+    latent_dim: int
+    critic_estimate: float  # its own critic's, read on all its training data
+    critic_lipschitz: float  # its own critic's largest gradient norm
+    critic_gradient_norm: float  # and its mean one
+    training_cpu_seconds: float
+
+
+def load_data(name: str, seed: int) -> Data:
+    """A dataset by name, or the images of an ``.npz`` file (uint8, under ``images``) by path."""
+    if not name.endswith(".npz"):
+        return load(DataConfig.model_validate({"dataset": name, "split_seed": seed}))
+    with np.load(name) as file:
+        images = file["images"]
+    return split(images[:, None].astype(np.float32) / 127.5 - 1, np.random.default_rng(seed))
+
+
+def mixed(rng: np.random.Generator, number: int) -> dict[str, Any]:
+    """One draw of the mixed space; every twelfth is made to collapse, every twelfth to run away."""
+
+    def log_uniform(low: float, high: float) -> float:
+        return float(np.exp(rng.uniform(math.log(low), math.log(high))))
+
+    def one_of(*values: int) -> int:
+        return int(rng.choice(values))
+
+    training: dict[str, Any] = {
+        "n_critic": one_of(1, 2, 5),
+        "critic_lr": log_uniform(5e-5, 5e-3),
+        "generator_lr": log_uniform(5e-5, 5e-3),
+    }
+    if number % 2:
+        training |= {"constraint": "clip", "clip_value": log_uniform(0.01, 0.5)}
+    else:
+        penalty = ("gradient_penalty", "one_sided_penalty")[one_of(0, 1)]
+        training |= {"constraint": penalty, "gp_weight": log_uniform(0.1, 50)}
+    if number % 12 == 4:  # a generator far faster than its critic: it runs from mode to mode
+        training |= {"n_critic": 1, "critic_lr": 1e-4, "generator_lr": 1e-2}
+    if number % 12 == 9:  # a critic of huge slope, which throws the generator about
+        training |= {"clip_value": 3.0, "critic_lr": 1e-2, "generator_lr": 1e-2}
+    return {
+        "training": training,
+        "networks": {
+            "generator_width": one_of(32, 64, 128),
+            "critic_width": one_of(32, 64, 128),
+        },
+        "generator_steps": one_of(250, 500, 1000, 2000),
+    }
+
+
+def converged(rng: np.random.Generator, number: int) -> dict[str, Any]:
+    """One draw of a space in which nearly every trial gets close to the data."""
+    penalty = ("gradient_penalty", "one_sided_penalty")[number % 2]
+    return {
+        "training": {
+            "constraint": penalty,
+            "gp_weight": float(np.exp(rng.uniform(math.log(0.3), math.log(10)))),
+            "n_critic": int(rng.choice([3, 5])),
+            "critic_lr": float(np.exp(rng.uniform(math.log(3e-4), math.log(2e-3)))),
+            "generator_lr": float(np.exp(rng.uniform(math.log(2e-4), math.log(1e-3)))),
+            "beta1": float(rng.choice([0.0, 0.5])),
+        },
+        "networks": {"generator_width": 128, "critic_width": 128, "generator_depth": 3},
+        "generator_steps": int(rng.choice([1000, 2000, 4000])),
+    }
+
+
+SPACES = {"mixed": mixed, "converged": converged}
+
+
+def pool(
+    data_name: str, space: str, num_trials: int, seed: int, cache: Path, say: Callable[[str], None]
+) -> list[Member]:
+    """Train a pool, or take it from ``cache``; a trial that diverges is drawn again."""
+    data = load_data(data_name, seed)
+    members = []
+    for number in range(num_trials):
+        member, attempt = None, 0
+        while member is None:
+            rng = np.random.default_rng([seed, number, attempt])
+            drawn = SPACES[space](rng, number)
+            member = _member(drawn, data_name, data, seed, number, attempt, cache, say)
+            attempt += 1
+        members.append(member)
+    return members
+
+
+def _member(
+    drawn: Mapping[str, Any],
+    data_name: str,
+    data: Data,
+    seed: int,
+    number: int,
+    attempt: int,
+    cache: Path,
+    say: Callable[[str], None],
+) -> Member | None:
+    config = TrialConfig(
+        networks=NetworkConfig.model_validate(drawn["networks"]),
+        training=TrainingConfig.model_validate(drawn["training"]),
+        seed=1000 * seed + number + 100_000 * attempt,
+    )
+    what = [Path(data_name).stem, seed, drawn, config.seed]
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:20]
+    path = cache / f"{Path(data_name).stem}-{digest}.pt"
+    if not path.exists():
+        started_s = time.monotonic()
+        saved = _train(config, data, drawn["generator_steps"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(".tmp")
+        torch.save(saved, scratch)
+        scratch.replace(path)
+        say(
+            f"trained {Path(data_name).stem} pool {seed} trial {number}: "
+            f"{drawn['generator_steps']} steps in {time.monotonic() - started_s:.0f} s"
+        )
+    saved = torch.load(path, weights_only=True)
+    if saved["diverged"]:
+        return None
+    generator = build_generator(config.networks, data.sample_shape)
+    generator.load_state_dict(saved["generator"])
+    return Member(
+        fingerprint=f"{Path(data_name).stem}-{digest}",
+        name=f"{seed}/{number:02d} {config.training.constraint} {drawn['generator_steps']}",
+        generate=_in_chunks(generator.eval()),
+        latent_dim=config.networks.latent_dim,
+        **saved["own"],
+    )
+
+
+def _train(config: TrialConfig, data: Data, generator_steps: int) -> dict[str, Any]:
+    state = TrainState.create(config, data.sample_shape)
+    real = torch.from_numpy(data.train)
+    (measured,) = list(train(state, config.training, real, [generator_steps]))
+    if measured.diverged:
+        return {"diverged": True}
+    with torch.no_grad():
+        num_points = min(NUM_CRITIC_POINTS, len(real))
+        fake = state.sample(len(real))
+        estimate = (state.critic(real).mean() - state.critic(fake).mean()).item()
+    coefficients = torch.rand(num_points, generator=state.rng)
+    points = interpolate(real[:num_points], fake[:num_points], coefficients)
+    norms = gradient_norms(state.critic, points)
+    own = {
+        "critic_estimate": estimate,
+        "critic_lipschitz": norms.max().item(),
+        "critic_gradient_norm": norms.mean().item(),
+        "training_cpu_seconds": measured.training_cpu_seconds,
+    }
+    return {"diverged": False, "generator": state.generator.state_dict(), "own": own}
+
+
+def _in_chunks(generator: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    @torch.no_grad()
+    def generate(latents: torch.Tensor) -> torch.Tensor:
+        return torch.cat([generator(chunk) for chunk in latents.split(8192)])
+
+    return generate
