@@ -33,7 +33,8 @@ class Design:
     skip: bool = True
     width: int = 64
     learning_rate: float = 1e-2
-    steps: int = 150
+    steps: int = RUNG.critic_steps
+    batch_size: int = RUNG.batch_size
     over_largest_norm: bool = False  # instead of taking the penalty's slack off
 
 
@@ -84,8 +85,8 @@ def estimate(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, design.steps)
     real_data = (fit - mean) / scale
     for _ in range(design.steps):
-        real = real_data[torch.randint(len(real_data), (64,), generator=rng)]
-        fake = (draw(64) - mean) / scale
+        real = real_data[torch.randint(len(real_data), (design.batch_size,), generator=rng)]
+        fake = (draw(design.batch_size) - mean) / scale
         loss = critic(fake).mean() - critic(real).mean()
         if design.penalty is not None:
             loss = loss + design.weight * design.penalty(critic, real, fake, rng)
@@ -131,9 +132,9 @@ def _own_random_numbers(trials: Any, member: Any, seed: int) -> float:
 
 
 def _until_it_settles(trials: Any, member: Any, seed: int) -> float:
-    """Budgets twice as long each, until two in turn agree to 3%, or at 600 steps."""
+    """Budgets twice as long each, until two in turn agree to 3%, or at 800 steps."""
     before = math.inf
-    for steps in (75, 150, 300, 600):
+    for steps in (50, 100, 200, 400, 800):
         budget = replace(RUNG, critic_steps=steps, seed=seed)
         now = score(member.generate, member.latent_dim, trials.fit, trials.read, budget).w1
         if abs(now - before) < 0.03 * abs(now):

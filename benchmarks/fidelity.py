@@ -6,6 +6,7 @@ from the data, and prints how well the trial's own critic and the independent cr
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ CRITIC_SEEDS = (0, 1, 2)
 CONVERGED_SHARE = 5
 DEFAULT = ObjectiveConfig()
 
-#: What a number says of a trial: its value, and the CPU seconds that it took.
+#: What a number says of a trial, for a seed of its critic.
 Number = Callable[["Trials", Member, int], float]
 
 
@@ -166,33 +167,24 @@ def _trials(
 
 def _row(name: str, number: Number, pools: Sequence[Trials], say: Callable[[str], None]) -> Row:
     started_s = time.process_time()
-    is_default = "default" in name or name.startswith("final")
-    seeds = CRITIC_SEEDS if is_default else CRITIC_SEEDS[:1]
-    by_seed = [
-        [np.array([number(p, member, seed) for member in p.members]) for p in pools]
-        for seed in seeds
-    ]
-    num_trials = sum(len(p.members) for p in pools)
-    seconds = (time.process_time() - started_s) / (num_trials * len(seeds))
-    values = by_seed[0]
+    values = [np.array([number(p, member, 0) for member in p.members]) for p in pools]
+    seconds = (time.process_time() - started_s) / sum(len(p.members) for p in pools)
     say(f"{name}: {seconds:.2f} s a trial")
-    training = np.mean([m.training_cpu_seconds for p in pools for m in p.members])
-    picks = [int(np.argmin(v)) for v in values]
     truths = [p.truth for p in pools]
+    picks = [int(np.argmin(v)) for v in values]
+    w1 = np.concatenate([p.yardsticks["w1"] for p in pools])
     return Row(
-        name,
-        _with_interval(lambda t, v: spearmanr(t, v)[0], truths, values),
-        _with_interval(lambda t, v: kendalltau(t, v)[0], truths, values),
-        _with_interval(_kendall_best_half, truths, values),
-        [float(t[k] / t.min() - 1) for t, k in zip(truths, picks, strict=True)],
-        [int((t < t[k]).sum()) + 1 for t, k in zip(truths, picks, strict=True)],
-        float(
-            np.median(np.concatenate(values) / np.concatenate([p.yardsticks["w1"] for p in pools]))
-        ),
-        _seed_std_over_gap(by_seed, truths) if len(seeds) > 1 else float("nan"),
-        seconds,
-        float(seconds / training),
-        {
+        number=name,
+        spearman=_with_interval(lambda t, v: spearmanr(t, v)[0], truths, values),
+        kendall=_with_interval(lambda t, v: kendalltau(t, v)[0], truths, values),
+        kendall_best_half=_with_interval(_kendall_best_half, truths, values),
+        regret=[float(t[k] / t.min() - 1) for t, k in zip(truths, picks, strict=True)],
+        rank_of_pick=[int((t < t[k]).sum()) + 1 for t, k in zip(truths, picks, strict=True)],
+        tightness=float(np.median(np.concatenate(values) / w1)),
+        seed_std_over_gap=_seed_std_over_gap(number, pools) if "default" in name else math.nan,
+        seconds=seconds,
+        share=float(seconds / np.mean([m.training_cpu_seconds for p in pools for m in p.members])),
+        kendall_by_yardstick={
             yardstick: float(
                 np.mean(
                     [
@@ -203,8 +195,19 @@ def _row(name: str, number: Number, pools: Sequence[Trials], say: Callable[[str]
             )
             for yardstick in pools[0].yardsticks
         },
-        [v.tolist() for v in values],
+        values=[v.tolist() for v in values],
     )
+
+
+def _seed_std_over_gap(number: Number, pools: Sequence[Trials]) -> float:
+    """Of critics of other seeds, over the median gap of neighbours; in the best halves."""
+    ratios = []
+    for p in pools:
+        half = [p.members[k] for k in _best_half(p.truth)]
+        values = np.array([[number(p, m, seed) for m in half] for seed in CRITIC_SEEDS])
+        gaps = np.diff(np.sort(values.mean(axis=0)))
+        ratios.append(np.median(values.std(axis=0, ddof=1)) / np.median(gaps))
+    return float(np.mean(ratios))
 
 
 def _best_half(truth: np.ndarray) -> np.ndarray:
@@ -232,18 +235,6 @@ def _with_interval(
         )
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return float(np.mean([statistic(t, v) for t, v in pairs])), float(low), float(high)
-
-
-def _seed_std_over_gap(
-    by_seed: Sequence[Sequence[np.ndarray]], truths: Sequence[np.ndarray]
-) -> float:
-    ratios = []
-    for k, truth in enumerate(truths):
-        half = _best_half(truth)
-        values = np.array([pools[k][half] for pools in by_seed])
-        gaps = np.diff(np.sort(values.mean(axis=0)))
-        ratios.append(np.median(values.std(axis=0, ddof=1)) / np.median(gaps))
-    return float(np.mean(ratios))
 
 
 def _report(

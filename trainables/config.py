@@ -222,7 +222,7 @@ class ObjectiveConfig(Frozen):
         "is by independent critics under either. In place of the section, its name will do.",
     )
     critic_steps: Whole = Field(
-        default=150,
+        default=200,
         ge=1,
         le=100_000,
         description="Steps that the independent critics train at each rung.",
@@ -267,7 +267,7 @@ class ObjectiveConfig(Frozen):
     @property
     def rung(self) -> CriticBudget:
         """The budget at every rung."""
-        return CriticBudget(self.critic_steps, self.num_critics, 64, 1e-2, 8192, self.seed)
+        return CriticBudget(self.critic_steps, self.num_critics, 128, 1e-2, 8192, self.seed)
 
     @property
     def final(self) -> CriticBudget:

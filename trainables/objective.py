@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trainables.config import CriticBudget
-from trainables.lipschitz import gradient_norms, interpolate, one_sided_penalty
+from trainables.lipschitz import gradient_norms, interpolate
 
 Generate = Callable[[Tensor], Tensor]
 Draw = Callable[[int], Tensor]
@@ -24,6 +24,7 @@ Draw = Callable[[int], Tensor]
 WIDTH = 64
 PENALTY_WEIGHT = 5.0  # against a W1 of at most 2, in units of _Critics.scale
 NUM_SCALED = 1024  # generated samples that set the critics' scale
+NUM_DRAWN = 4096  # generated samples at a time
 NUM_SLOPES = 512  # points between real and generated samples where the slope is measured
 
 
@@ -119,13 +120,45 @@ class _Critics(nn.Module):
         return (samples - self.mean) / self.scale
 
     def forward(self, standardised: Float[Tensor, "rows dim"]) -> Float[Tensor, " rows"]:
+        return self._layers(self._split(standardised))[0].flatten()
+
+    def values_and_slopes(
+        self,
+        real: Float[Tensor, "rows dim"],
+        fake: Float[Tensor, "rows dim"],
+        between: Float[Tensor, "rows dim"],
+    ) -> tuple[
+        Float[Tensor, "critics batch"],
+        Float[Tensor, "critics batch"],
+        Float[Tensor, "critics batch"],
+    ]:
+        """Values of real and of fake samples, and gradient norms between them, in one pass.
+
+        A ReLU network is linear around a sample: its gradient is the product of the weights of
+        the units that are on. Written out, it costs half of what differentiating twice does.
+        """
+        inputs = torch.cat([self._split(part) for part in (real, fake, between)], 1)
+        values, active = self._layers(inputs)
+        real_values, fake_values, _ = values.chunk(3, 1)
+        gradients = self.weights[-1].mT
+        for weight, on in zip(reversed(self.weights[:-1]), reversed(active), strict=True):
+            gradients = torch.bmm(on.chunk(3, 1)[2] * gradients, weight.mT)
+        gradients = (gradients + self.linear.mT) * math.sqrt(inputs.shape[2])
+        # The root's derivative at zero is infinite.
+        return real_values, fake_values, (gradients.square().sum(2) + 1e-12).sqrt()
+
+    def _split(self, samples: Tensor) -> Tensor:
         # Coordinates of size 1, as the networks' initial weights expect.
-        inputs = standardised * math.sqrt(standardised.shape[1])
-        hidden = inputs = inputs.view(self.num_critics, -1, standardised.shape[1])
+        dim = samples.shape[1]
+        return samples.view(self.num_critics, -1, dim) * math.sqrt(dim)
+
+    def _layers(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        hidden, active = inputs, []
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             hidden = torch.baddbmm(bias, hidden, weight).relu()
+            active.append((hidden > 0).to(hidden.dtype))
         direct = torch.baddbmm(self.biases[-1], inputs, self.linear)
-        return torch.baddbmm(direct, hidden, self.weights[-1]).flatten()
+        return torch.baddbmm(direct, hidden, self.weights[-1]).squeeze(2), active
 
     def read(self, samples: Float[Tensor, "n dim"]) -> Float[Tensor, "critics n"]:
         """Each critic's values of all samples, in the data's units."""
@@ -145,15 +178,26 @@ def _train(
     # Down to zero, as the last steps' noise would else outweigh a small distance.
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.critic_steps)
     num_samples = critics.num_critics * budget.batch_size
-    batches = _batches(critics.standardise(fit), num_samples, rng)
+    reals = _batches(critics.standardise(fit), num_samples, rng)
+    fakes = _generated(draw, num_samples)
     for _ in range(budget.critic_steps):
-        real, fake = next(batches), critics.standardise(draw(num_samples))
-        penalty = one_sided_penalty(critics, real, fake, rng)
-        loss = critics(fake).mean() - critics(real).mean() + PENALTY_WEIGHT * penalty
+        real, fake = next(reals), critics.standardise(next(fakes))
+        coefficients = torch.rand(num_samples, generator=rng, device=rng.device)
+        between = interpolate(real, fake, coefficients)
+        real_values, fake_values, slopes = critics.values_and_slopes(real, fake, between)
+        penalty = (slopes - 1).relu().square().mean(1)
+        losses = fake_values.mean(1) - real_values.mean(1) + PENALTY_WEIGHT * penalty
         optimizer.zero_grad()
-        (critics.num_critics * loss).backward()  # each critic's own loss, summed
+        losses.sum().backward()
         optimizer.step()
         schedule.step()
+
+
+def _generated(draw: Draw, num_samples: int) -> Iterator[Tensor]:
+    """Batches of fresh samples for ever, drawn many at a time: a call costs more than a sample."""
+    num_batches = max(1, NUM_DRAWN // num_samples)
+    while True:
+        yield from draw(num_batches * num_samples).split(num_samples)
 
 
 def _batches(samples: Tensor, num_samples: int, rng: torch.Generator) -> Iterator[Tensor]:

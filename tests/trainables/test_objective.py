@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import CriticBudget, ObjectiveConfig
-from trainables.objective import Score, score
+from trainables.lipschitz import gradient_norms
+from trainables.objective import Score, _Critics, score
 
 BUDGET = ObjectiveConfig().rung
 NUM_MODES = 8
@@ -217,3 +218,14 @@ def test_the_reading_on_the_data_it_was_fitted_to_is_the_better_one():
     fit, read = (normal(60, 64, seed) for seed in (1, 2))
     found = score(lambda latents: latents, 64, fit, read, BUDGET)
     assert found.w1_train > found.w1 + 0.5
+
+
+def test_the_written_out_slopes_are_the_gradient_norms_of_the_critics():
+    """Of three critics at once, with the linear map beside the networks; values too."""
+    real, fake, between = (normal(30, 5, seed) for seed in (1, 2, 3))
+    critics = _Critics(3, real, fake, torch.Generator().manual_seed(0))
+    nn.init.normal_(critics.linear, generator=torch.Generator().manual_seed(1))
+    on_real, on_fake, slopes = critics.values_and_slopes(real, fake, between)
+    torch.testing.assert_close(slopes.flatten(), gradient_norms(critics, between))
+    torch.testing.assert_close(on_real.flatten(), critics(real))
+    torch.testing.assert_close(on_fake.flatten(), critics(fake))
