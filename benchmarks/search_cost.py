@@ -39,14 +39,17 @@ def main() -> None:
     cpu_s = cpu_s_by_name.total()
     training_s = sum(r["training_cpu_seconds"] for r in reports)
     scoring_s = sum(r["scoring_cpu_seconds"] for r in reports)
+    # Wall seconds of one thread each; a worker's start before them is in the rest.
+    final_s = sum(float(row["final_scoring_seconds"] or 0) for row in rows)
     steps = sum(int(row["generator_steps"]) for row in rows)
     print(
         f"\nexit status {search.returncode}; {os.cpu_count()} CPUs, load before {load_before:.1f}"
     )
     print(f"trials: {len(rows)}: {dict(Counter(row['status'] for row in rows))}, {steps:,} steps")
     print(f"wall time: {wall_s:.0f} s; CPU time of all processes: {cpu_s:.0f} s, of which")
-    rest_s = cpu_s - training_s - scoring_s
-    for name, seconds in (("training", training_s), ("scoring", scoring_s), ("the rest", rest_s)):
+    parts = {"training": training_s, "scoring": scoring_s, "the final": final_s}
+    parts["the rest"] = cpu_s - sum(parts.values())
+    for name, seconds in parts.items():
         print(f"  {name:<10}{seconds:6.0f} s {seconds / cpu_s:6.1%}")
     print("by process, training and scoring included:")
     for name, seconds in cpu_s_by_name.most_common(8):

@@ -189,7 +189,7 @@ class CriticBudget:
         num_critics: Critics whose readings are averaged.
         batch_size: Real samples, and generated ones, in a critic's step.
         learning_rate: Adam's first one; it ends at zero.
-        num_generated: Generated samples that they are read on.
+        num_generated: Generated samples that they train on, and as many that they are read on.
         seed: Of their initial weights, batches and latents.
     """
 
@@ -267,13 +267,13 @@ class ObjectiveConfig(Frozen):
     @property
     def rung(self) -> CriticBudget:
         """The budget at every rung."""
-        return CriticBudget(self.critic_steps, self.num_critics, 128, 1e-2, 8192, self.seed)
+        return CriticBudget(self.critic_steps, self.num_critics, 64, 1e-2, 8192, self.seed)
 
     @property
     def final(self) -> CriticBudget:
         """The budget of the final."""
         return CriticBudget(
-            self.final_critic_steps, self.final_num_critics, 128, 5e-3, 32768, self.seed
+            self.final_critic_steps, self.final_num_critics, 128, 5e-3, 16384, self.seed
         )
 
 

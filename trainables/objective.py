@@ -19,12 +19,10 @@ from trainables.config import CriticBudget
 from trainables.lipschitz import gradient_norms, interpolate
 
 Generate = Callable[[Tensor], Tensor]
-Draw = Callable[[int], Tensor]
 
 WIDTH = 64
 PENALTY_WEIGHT = 5.0  # against a W1 of at most 2, in units of _Critics.scale
-NUM_SCALED = 1024  # generated samples that set the critics' scale
-NUM_DRAWN = 4096  # generated samples at a time
+NUM_AT_ONCE = 1024  # samples that are generated or read in one pass
 NUM_SLOPES = 512  # points between real and generated samples where the slope is measured
 
 
@@ -80,12 +78,14 @@ def score(
     @torch.no_grad()
     def draw(num_samples: int) -> Float[Tensor, "num_samples dim"]:
         latents = torch.randn(num_samples, latent_dim, generator=latent_rng, device=fit.device)
-        return generate(latents).flatten(1)
+        # A convolutional generator's layers for all of them at once would take gigabytes.
+        return torch.cat([generate(chunk).flatten(1) for chunk in latents.split(NUM_AT_ONCE)])
 
     fit, read = fit.flatten(1), read.flatten(1)
     with _evaluating(generate), torch.enable_grad():
-        critics = _Critics(budget.num_critics, fit, draw(NUM_SCALED), rng)
-        _train(critics, fit, draw, budget, rng)
+        generated = draw(budget.num_generated)
+        critics = _Critics(budget.num_critics, fit, generated, rng)
+        _train(critics, fit, generated, budget, rng)
         return _read(critics, fit, read, draw(budget.num_generated), rng)
 
 
@@ -162,14 +162,14 @@ class _Critics(nn.Module):
 
     def read(self, samples: Float[Tensor, "n dim"]) -> Float[Tensor, "critics n"]:
         """Each critic's values of all samples, in the data's units."""
-        chunks = self.standardise(samples).split(1024)  # a copy for every critic must fit
+        chunks = self.standardise(samples).split(NUM_AT_ONCE)  # a copy for every critic must fit
         values = [self(chunk.repeat(self.num_critics, 1)) for chunk in chunks]
         values = [value.view(self.num_critics, -1) for value in values]
         return (torch.cat(values, 1) * self.scale).double()
 
 
 def _train(
-    critics: _Critics, fit: Tensor, draw: Draw, budget: CriticBudget, rng: torch.Generator
+    critics: _Critics, fit: Tensor, generated: Tensor, budget: CriticBudget, rng: torch.Generator
 ) -> None:
     """Train h; its loss is in units of the scale, so one penalty weight serves all data."""
     optimizer = torch.optim.Adam(
@@ -178,10 +178,12 @@ def _train(
     # Down to zero, as the last steps' noise would else outweigh a small distance.
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.critic_steps)
     num_samples = critics.num_critics * budget.batch_size
-    reals = _batches(critics.standardise(fit), num_samples, rng)
-    fakes = _generated(draw, num_samples)
+    # Not fresh samples for every step: a large generator would take longer than the critics.
+    reals, fakes = (
+        _batches(critics.standardise(samples), num_samples, rng) for samples in (fit, generated)
+    )
     for _ in range(budget.critic_steps):
-        real, fake = next(reals), critics.standardise(next(fakes))
+        real, fake = next(reals), next(fakes)
         coefficients = torch.rand(num_samples, generator=rng, device=rng.device)
         between = interpolate(real, fake, coefficients)
         real_values, fake_values, slopes = critics.values_and_slopes(real, fake, between)
@@ -191,13 +193,6 @@ def _train(
         losses.sum().backward()
         optimizer.step()
         schedule.step()
-
-
-def _generated(draw: Draw, num_samples: int) -> Iterator[Tensor]:
-    """Batches of fresh samples for ever, drawn many at a time: a call costs more than a sample."""
-    num_batches = max(1, NUM_DRAWN // num_samples)
-    while True:
-        yield from draw(num_batches * num_samples).split(num_samples)
 
 
 def _batches(samples: Tensor, num_samples: int, rng: torch.Generator) -> Iterator[Tensor]:

@@ -25,6 +25,7 @@ COLUMNS = (
     "critic_estimate",
     "training_seconds",
     "scoring_seconds",
+    "final_scoring_seconds",
 )
 HYPERPARAMETERS = (*TrainingConfig.model_fields, *NetworkConfig.model_fields)
 
