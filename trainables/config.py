@@ -238,7 +238,7 @@ class ObjectiveConfig(Frozen):
         "data that no rung has read; the best of them wins. 0: none.",
     )
     final_critic_steps: Whole = Field(
-        default=1000, ge=1, le=1_000_000, description="Steps that the final's critics train."
+        default=600, ge=1, le=1_000_000, description="Steps that the final's critics train."
     )
     final_num_critics: Whole = Field(
         default=4, ge=1, le=64, description="Independent critics averaged at the final."
