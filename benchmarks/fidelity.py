@@ -279,7 +279,7 @@ def _line(row: Row) -> str:
         for mean, low, high in (row.spearman, row.kendall, row.kendall_best_half)
     )
     picks = ", ".join(
-        f"{100 * regret:.0f}% ({rank})"
+        f"{f'{regret:.0%}' if regret < 10 else f'{regret:,.0f} times'} ({rank})"
         for regret, rank in zip(row.regret, row.rank_of_pick, strict=True)
     )
     spread = "" if np.isnan(row.seed_std_over_gap) else f"{row.seed_std_over_gap:.2f}"

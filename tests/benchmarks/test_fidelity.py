@@ -12,6 +12,11 @@ from benchmarks.fidelity import Trials, _row
 from trainables.lipschitz import gradient_penalty
 
 
+@pytest.fixture(autouse=True)
+def _fewer_resamples(monkeypatch) -> None:
+    monkeypatch.setattr("benchmarks.fidelity.NUM_RESAMPLES", 100)
+
+
 def trials(num_trials: int = 20) -> Trials:
     """Trials whose truth is their number plus one; nothing is trained."""
     members = [
