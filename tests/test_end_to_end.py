@@ -31,7 +31,7 @@ asha: {grace_generator_steps: 20, max_generator_steps: 80, reduction_factor: 2}
 reporting: {report_every_generator_steps: 10, checkpoint_every_generator_steps: 15}
 """
 #: Columns that hold wall time, the only ones that may differ between two equal searches.
-TIMES = {"training_seconds", "scoring_seconds"}
+TIMES = {"training_seconds", "scoring_seconds", "final_scoring_seconds"}
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def test_the_table_has_a_row_a_trial_and_its_columns_in_their_order(tmp_path: Pa
         heading, *rows = list(csv.reader(file))
     assert heading == [
         "trial_id", "status", "generator_steps", "w1", "w1_stderr", "w1_final", "w1_final_stderr",
-        "critic_estimate", "training_seconds", "scoring_seconds",
+        "critic_estimate", "training_seconds", "scoring_seconds", "final_scoring_seconds",
         "loss", "constraint", "gp_weight", "clip_value", "instance_noise",
         "n_critic", "batch_size", "optimizer",
         "critic_lr", "generator_lr", "beta1", "beta2",

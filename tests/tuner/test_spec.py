@@ -34,12 +34,12 @@ def test_a_section_whose_keys_are_all_commented_out_is_its_defaults(make_spec: M
 @pytest.mark.parametrize(
     ("written", "overrides", "name", "critic_steps"),
     [
-        ("critic_estimate", [], "critic_estimate", 150),
-        ("{name: critic_estimate}", [], "critic_estimate", 150),
+        ("critic_estimate", [], "critic_estimate", 200),
+        ("{name: critic_estimate}", [], "critic_estimate", 200),
         ("critic_estimate", ["objective.critic_steps=9"], "critic_estimate", 9),
-        ("critic_estimate", ["objective.name=independent_critic"], "independent_critic", 150),
+        ("critic_estimate", ["objective.name=independent_critic"], "independent_critic", 200),
         ("{critic_steps: 9}", ["objective.name=critic_estimate"], "critic_estimate", 9),
-        ("{critic_steps: 9}", ["objective=critic_estimate"], "critic_estimate", 150),
+        ("{critic_steps: 9}", ["objective=critic_estimate"], "critic_estimate", 200),
     ],
 )
 def test_an_objective_may_be_its_name_alone(
