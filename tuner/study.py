@@ -114,21 +114,24 @@ class Study:
 
     def ask(self) -> Trial | None:
         """Propose the next trial, or ``None`` where the search has asked for its last one."""
-        asked = sum(1 for t in self._frozen() if "config" in t.user_attrs)
-        if self._num_trials is not None and asked >= self._num_trials:
+        frozen = self._frozen()
+        number = len(frozen)
+        if self._num_trials is not None and number >= self._num_trials:
             return None
-        spec, number = self._spec, len(self._frozen())
-        # A crash may have left this very point waiting.
-        if self._grid is not None and not self._study.get_trials(states=[TrialState.WAITING]):
-            self._study.enqueue_trial(self._grid[asked])
-        self._study.sampler = _sampler(spec, number)
-        trial = self._study.ask()
+        spec = self._spec
+        # Drawn beside the journal and written in one line: a kill within a draw of many values
+        # would else use up a trial's number, and with it the seed of every trial from there on.
+        drawn = optuna.create_study(sampler=_sampler(spec, number), direction="minimize")
+        drawn.add_trials(frozen)
+        if self._grid is not None:
+            drawn.enqueue_trial(self._grid[number])
+        trial = drawn.ask()
         chosen = spec.choose(lambda key, domain: _pick(trial, key, domain))
-        seed = int(np.random.SeedSequence([spec.search.seed, trial.number]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([spec.search.seed, number]).generate_state(1)[0])
         config = spec.trial_config(chosen, seed)
-        # Last, and in one line: a trial without it was cut short before it was proposed.
         trial.set_user_attr("config", config.model_dump(mode="json"))
-        return Trial(trial.number, config, trial.params, {})
+        self._study.add_trial(drawn.get_trials(deepcopy=False)[number])
+        return Trial(number, config, trial.params, {})
 
     def score(self, number: int, generator_steps: int, score: float) -> None:
         """Record that a trial passed a rung with this score; again is the same as once."""
@@ -163,7 +166,7 @@ class Study:
 
     def trials(self) -> list[Trial]:
         """Every trial that was proposed, by number."""
-        return [self._trial(t) for t in self._frozen() if "config" in t.user_attrs]
+        return [self._trial(t) for t in self._frozen()]
 
     def trial(self, number: int) -> Trial:
         """What is known of one trial."""
@@ -238,11 +241,8 @@ class Study:
 
     def _finish_interrupted_endings(self) -> None:
         for trial in self._frozen():
-            if trial.state == TrialState.RUNNING:
-                if "config" not in trial.user_attrs:
-                    self._study.tell(trial.number, state=TrialState.FAIL)
-                elif "ending" in trial.user_attrs:
-                    self._tell(trial.number, trial.user_attrs["ending"])
+            if trial.state == TrialState.RUNNING and "ending" in trial.user_attrs:
+                self._tell(trial.number, trial.user_attrs["ending"])
 
 
 def _pick(trial: optuna.Trial, key: str, domain: Domain) -> Any:
