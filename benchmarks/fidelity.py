@@ -6,68 +6,27 @@ from the data, and prints how well the trial's own critic and the independent cr
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
-from scipy.stats import kendalltau, spearmanr
 
 from benchmarks import known
 from benchmarks.designs import DESIGNS
 from benchmarks.pools import POINTS_2D, Member, load_data, pool
+from benchmarks.ranking import Number, Row, Trials, rank
 from benchmarks.truth import measure
 from trainables.config import CriticBudget, DataConfig, ObjectiveConfig
 from trainables.objective import score
 
-NUM_RESAMPLES = 500
-CRITIC_SEEDS = (0, 1, 2)
 #: Trials this near count as converged: W1 below a fifth of the data's spread.
 CONVERGED_SHARE = 5
 DEFAULT = ObjectiveConfig()
-
-#: What a number says of a trial, for a seed of its critic.
-Number = Callable[["Trials", Member, int], float]
-
-
-@dataclass(frozen=True)
-class Trials:
-    """A pool with its truth; ``yardsticks`` hold a value a trial."""
-
-    members: list[Member]
-    yardsticks: dict[str, np.ndarray]
-    floor: dict[str, float]  # what the yardsticks say of real against real
-    fit: torch.Tensor
-    read: torch.Tensor
-    final: torch.Tensor
-
-    @property
-    def truth(self) -> np.ndarray:
-        """Exact W1 in the plane, the Fréchet distance on images."""
-        return self.yardsticks["frechet" if "frechet" in self.yardsticks else "w1"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """How one number ranks the pools; intervals are [2.5%, 97.5%] of a bootstrap over trials."""
-
-    number: str
-    spearman: tuple[float, float, float]
-    kendall: tuple[float, float, float]
-    kendall_best_half: tuple[float, float, float]
-    regret: list[float]  # truth of the trial that it picks over the best one's, less one; a pool
-    rank_of_pick: list[int]  # 1: the best
-    tightness: float  # median of number / exact W1
-    seed_std_over_gap: float  # of critics, over the median gap of neighbours in the best half
-    seconds: float  # of CPU time, for one trial
-    share: float  # of the trial's training time, on average
-    kendall_by_yardstick: dict[str, float]
-    values: list[list[float]]  # of every trial, by pool
 
 
 def independent(budget: Callable[[int], CriticBudget], *, final: bool = False) -> Number:
@@ -103,19 +62,17 @@ def main() -> None:
     """Print the tables."""
     args = _parser().parse_args()
     torch.set_num_threads(1)  # as a trial that has one CPU
-    say = _say
-    answers = known.table(args.data, say)
+    answers = known.table(args.data, _say)
     pools = [
-        _trials(args.data, "mixed", args.trials, seed, args.cache, say)
-        for seed in range(args.seeds)
+        _trials(args.data, "mixed", args.trials, seed, args.cache) for seed in range(args.seeds)
     ]
     numbers = NUMBERS | (DESIGNS if args.designs else {})
-    rows = [_row(name, number, pools, say) for name, number in numbers.items()]
+    rows = [rank(name, number, pools, _say) for name, number in numbers.items()]
     tables = {"mixed": (pools, rows)}
     if args.data in POINTS_2D:
-        near = [_trials(args.data, "converged", args.trials, 0, args.cache, say)]
+        near = [_trials(args.data, "converged", args.trials, 0, args.cache)]
         names = ("own critic's estimate", *list(NUMBERS)[-3:])
-        tables["converged"] = (near, [_row(n, NUMBERS[n], near, say) for n in names])
+        tables["converged"] = (near, [rank(n, NUMBERS[n], near, _say) for n in names])
     print(_report(args.data, answers, tables))
     if args.json:
         args.json.write_text(json.dumps(_as_data(args.data, answers, tables), indent=1))
@@ -145,96 +102,22 @@ def _say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def _trials(
-    data_name: str, space: str, num_trials: int, seed: int, cache: Path, say: Callable[[str], None]
-) -> Trials:
-    members = pool(data_name, space, num_trials, seed, cache, say)
-    found, floor = measure(data_name, members, cache, say)
+def _trials(data_name: str, space: str, num_trials: int, seed: int, cache: Path) -> Trials:
+    members = pool(data_name, space, num_trials, seed, cache, _say)
+    found, floor = measure(data_name, members, cache, _say)
     data = load_data(data_name, seed)
     spread = float(np.sqrt(data.train.reshape(len(data.train), -1).var(axis=0).sum()))
     kept = [
         k for k, truth in enumerate(found)
         if space == "mixed" or truth["w1"] < spread / CONVERGED_SHARE
     ]  # fmt: skip
-    say(f"{data_name} {space} pool {seed}: {len(kept)} trials; real against real {floor}")
+    _say(f"{data_name} {space} pool {seed}: {len(kept)} trials; real against real {floor}")
     return Trials(
         [members[k] for k in kept],
         {name: np.array([found[k][name] for k in kept]) for name in found[0]},
         floor,
         *(torch.from_numpy(part) for part in (data.fit, data.read, data.final)),
     )
-
-
-def _row(name: str, number: Number, pools: Sequence[Trials], say: Callable[[str], None]) -> Row:
-    started_s = time.process_time()
-    values = [np.array([number(p, member, 0) for member in p.members]) for p in pools]
-    seconds = (time.process_time() - started_s) / sum(len(p.members) for p in pools)
-    say(f"{name}: {seconds:.2f} s a trial")
-    truths = [p.truth for p in pools]
-    picks = [int(np.argmin(v)) for v in values]
-    w1 = np.concatenate([p.yardsticks["w1"] for p in pools])
-    return Row(
-        number=name,
-        spearman=_with_interval(lambda t, v: spearmanr(t, v)[0], truths, values),
-        kendall=_with_interval(lambda t, v: kendalltau(t, v)[0], truths, values),
-        kendall_best_half=_with_interval(_kendall_best_half, truths, values),
-        regret=[float(t[k] / t.min() - 1) for t, k in zip(truths, picks, strict=True)],
-        rank_of_pick=[int((t < t[k]).sum()) + 1 for t, k in zip(truths, picks, strict=True)],
-        tightness=float(np.median(np.concatenate(values) / w1)),
-        seed_std_over_gap=_seed_std_over_gap(number, pools) if "default" in name else math.nan,
-        seconds=seconds,
-        share=float(seconds / np.mean([m.training_cpu_seconds for p in pools for m in p.members])),
-        kendall_by_yardstick={
-            yardstick: float(
-                np.mean(
-                    [
-                        kendalltau(p.yardsticks[yardstick], v)[0]
-                        for p, v in zip(pools, values, strict=True)
-                    ]
-                )
-            )
-            for yardstick in pools[0].yardsticks
-        },
-        values=[v.tolist() for v in values],
-    )
-
-
-def _seed_std_over_gap(number: Number, pools: Sequence[Trials]) -> float:
-    """Of critics of other seeds, over the median gap of neighbours; in the best halves."""
-    ratios = []
-    for p in pools:
-        half = [p.members[k] for k in _best_half(p.truth)]
-        values = np.array([[number(p, m, seed) for m in half] for seed in CRITIC_SEEDS])
-        gaps = np.diff(np.sort(values.mean(axis=0)))
-        ratios.append(np.median(values.std(axis=0, ddof=1)) / np.median(gaps))
-    return float(np.mean(ratios))
-
-
-def _best_half(truth: np.ndarray) -> np.ndarray:
-    return np.argsort(truth, kind="stable")[: len(truth) // 2]
-
-
-def _kendall_best_half(truth: np.ndarray, values: np.ndarray) -> float:
-    half = _best_half(truth)
-    return float(kendalltau(truth[half], values[half])[0])
-
-
-def _with_interval(
-    statistic: Callable[[np.ndarray, np.ndarray], float],
-    truths: Sequence[np.ndarray],
-    values: Sequence[np.ndarray],
-) -> tuple[float, float, float]:
-    """The mean over pools, and its interval when each pool's trials are drawn again."""
-    rng = np.random.default_rng(0)
-    pairs = list(zip(truths, values, strict=True))
-    resampled = []
-    for _ in range(NUM_RESAMPLES):
-        drawn = [rng.integers(len(t), size=len(t)) for t, _ in pairs]
-        resampled.append(
-            np.mean([statistic(t[k], v[k]) for (t, v), k in zip(pairs, drawn, strict=True)])
-        )
-    low, high = np.nanpercentile(resampled, [2.5, 97.5])
-    return float(np.mean([statistic(t, v) for t, v in pairs])), float(low), float(high)
 
 
 def _report(
