@@ -5,9 +5,23 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from trainables.config import TrainingConfig
-from trainables.methods import APPLIES_WHEN, PUBLISHED, Constraint, Loss, why_no_effect
+from trainables.config import DataConfig, NetworkConfig, TrainingConfig, TrialConfig
+from trainables.methods import (
+    APPLIES_WHEN,
+    ARCHITECTURES,
+    DATASETS,
+    PUBLISHED,
+    Architecture,
+    Constraint,
+    Loss,
+    applies,
+    may_be_absent,
+    refused_together,
+    why_no_effect,
+)
 
+#: No paper's: off unless asked for.
+OFF = {"lr_decay": "constant", "ema_decay": 0.0, "precision": "float32", "compile": False}
 METHODS = [
     *({"constraint": constraint} for constraint in get_args(Constraint)),
     *({"loss": loss} for loss in get_args(Loss) if loss != "wasserstein"),
@@ -19,10 +33,13 @@ def test_a_method_is_published_for_every_constraint_and_every_other_loss() -> No
 
 
 def test_no_hyperparameter_stands_before_the_one_that_it_hangs_on() -> None:
-    for keys in (list(TrainingConfig.model_fields), *map(list, PUBLISHED.values())):
-        for key, (parent, _) in APPLIES_WHEN.items():
-            if key in keys and parent in keys:
-                assert keys.index(parent) < keys.index(key)
+    choosing = [*TrainingConfig.model_fields, *NetworkConfig.model_fields]
+    published = [*PUBLISHED.values(), *ARCHITECTURES.values()]
+    for keys in (choosing, list(DataConfig.model_fields), *map(list, published)):
+        for key, alternatives in APPLIES_WHEN.items():
+            for parent in (parent for needs in alternatives for parent in needs):
+                if key in keys and parent in keys:
+                    assert keys.index(parent) < keys.index(key)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: next(iter(method.values())))
@@ -30,7 +47,8 @@ def test_a_method_alone_gets_all_that_its_paper_publishes_and_nothing_else(metho
     (name,) = method.values()
     training = TrainingConfig.model_validate(method)
     has = {key: value for key, value in training.model_dump().items() if value is not None}
-    expected = dict(PUBLISHED[name]) | {"loss": "wasserstein", "batch_size": 64} | method
+    expected = dict(PUBLISHED[name]) | {"loss": "wasserstein", "batch_size": 64} | OFF | method
+    del expected["weight_decay"]  # no paper's optimiser is AdamW
     if expected["optimizer"] != "adam":
         del expected["beta1"], expected["beta2"]
     assert has == expected
@@ -77,7 +95,8 @@ REFUSED = [
     ),
     (
         {"loss": "non_saturating", "optimizer": "rmsprop", "beta1": 0.5},
-        "beta1 has no effect when optimizer is rmsprop: leave beta1 out, or set optimizer to adam",
+        "beta1 has no effect when optimizer is rmsprop: leave beta1 out, or set optimizer to adam "
+        "or adamw",
     ),
 ]
 
@@ -123,3 +142,138 @@ def test_one_possible_value_that_it_applies_under_is_enough() -> None:
         "has no effect when constraint is clip: leave gp_weight out, or set constraint to "
         "gradient_penalty or one_sided_penalty"
     )
+
+
+# --- Networks ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", get_args(Architecture))
+def test_an_architecture_alone_gets_its_own_values_and_nothing_else(architecture: str) -> None:
+    networks = NetworkConfig.model_validate({"architecture": architecture})
+    has = networks.model_dump(exclude_none=True)
+    assert has == {"architecture": architecture, **ARCHITECTURES[architecture]}
+
+
+def test_a_generator_of_ones_own_leaves_the_critic_its_architecture() -> None:
+    networks = NetworkConfig(generator="mine:Net", generator_args={"width": 3})
+    assert networks.generator_width is networks.generator_activation is None
+    assert (networks.architecture, networks.critic_width) == ("mlp", 128)
+
+
+def test_two_networks_of_ones_own_have_no_architecture() -> None:
+    networks = NetworkConfig(generator="mine:G", critic="mine:C")
+    has = networks.model_dump(exclude_none=True)
+    assert has == {"generator": "mine:G", "critic": "mine:C", "latent_dim": 32}
+    with pytest.raises(
+        ValidationError,
+        match="architecture has no effect when generator is mine:G: leave architecture out, or "
+        "leave generator out",
+    ):
+        NetworkConfig(generator="mine:G", critic="mine:C", architecture="mlp")
+
+
+REFUSED_NETWORKS = [
+    ({"generator": "mine"}, "must read package.module:Name, got 'mine'"),
+    ({"generator": "my net:G"}, "must read package.module:Name, got 'my net:G'"),
+    (
+        {"generator": "mine:G", "generator_width": 8},
+        "generator_width has no effect when generator is mine:G: leave generator_width out, or "
+        "leave generator out",
+    ),
+    (
+        {"generator_args": {"width": 8}},
+        "generator_args has no effect when generator is not given: leave generator_args out, or "
+        "give generator",
+    ),
+    (
+        {"critic_norm": "layer"},
+        "critic_norm has no effect when architecture is mlp: leave critic_norm out, or set "
+        "architecture to dcgan or resnet",
+    ),
+    ({"generator": "a:b", "generator_args": {"f": object()}}, "must be a number, text, true or"),
+]
+
+
+@pytest.mark.parametrize(("given", "why"), REFUSED_NETWORKS)
+def test_a_network_that_cannot_be_is_refused(given: dict, why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        NetworkConfig.model_validate(given)
+
+
+def test_an_orthogonal_critic_has_no_activation_but_groupsort() -> None:
+    possible = {"loss": ("wasserstein",), "constraint": ("orthogonal",), "critic": (None,)}
+    assert why_no_effect("critic_activation", possible) == (
+        "has no effect when constraint is orthogonal: leave critic_activation out, or set "
+        "constraint to gradient_penalty or one_sided_penalty or clip or spectral_norm"
+    )
+    trial = TrialConfig(training=TrainingConfig(constraint="orthogonal"))
+    assert "critic_activation" not in trial.applied()["networks"]
+    assert TrialConfig().applied()["networks"]["critic_activation"] == "relu"
+
+
+def test_under_a_gan_loss_there_is_no_constraint_to_take_the_activation_away() -> None:
+    """Some trials are GANs: they have the activation, and no constraint."""
+    possible = {"loss": ("wasserstein", "minimax"), "constraint": ("orthogonal",)}
+    assert may_be_absent("constraint", possible)
+    both = possible | {"constraint": ("orthogonal", None)}
+    assert why_no_effect("critic_activation", both) is None
+    assert applies("critic_activation", {"loss": "minimax"})
+
+
+# --- Combinations ------------------------------------------------------------------------------
+
+WRONG = [
+    ("dcgan", {"critic_norm": "batch"}, "gradient_penalty", "depend on the whole batch"),
+    ("resnet", {"critic_norm": "batch"}, "one_sided_penalty", "depend on the whole batch"),
+    ("dcgan", {"critic_norm": "layer"}, "spectral_norm", "undoes the bound on the layers"),
+    ("dcgan", {"critic_norm": "instance"}, "orthogonal", "undoes the bound on the layers"),
+    ("resnet", {}, "orthogonal", "its slope may be 2 whatever its weights are"),
+]
+
+
+@pytest.mark.parametrize(("architecture", "networks", "constraint", "why"), WRONG)
+def test_a_wrong_combination_is_refused_with_its_reason(
+    architecture: str, networks: dict, constraint: str, why: str
+) -> None:
+    given = {
+        "networks": {"architecture": architecture, **networks},
+        "training": {"constraint": constraint},
+    }
+    with pytest.raises(ValidationError, match=why):
+        TrialConfig.model_validate(given)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "instance"])
+def test_clipping_goes_with_every_normalisation(norm: str) -> None:
+    networks = NetworkConfig.model_validate({"architecture": "dcgan", "critic_norm": norm})
+    trial = TrialConfig(networks=networks, training=TrainingConfig(constraint="clip"))
+    assert trial.networks.critic_norm == norm
+
+
+def test_what_can_never_meet_is_not_refused() -> None:
+    apart = {"critic_norm": ("none", "layer"), "constraint": ("gradient_penalty", "clip")}
+    assert list(refused_together(apart)) == []
+    assert [key for key, _ in refused_together(apart | {"critic_norm": ("batch",)})] == [
+        "critic_norm"
+    ]
+
+
+# --- Data --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_dataset_gets_its_own_values_and_nothing_else(dataset: str) -> None:
+    given = {"dataset": dataset} | ({"path": "x"} if dataset == "image_folder" else {})
+    has = DataConfig.model_validate(given).model_dump(exclude_none=True)
+    assert has == {"split_seed": 0, **DATASETS[dataset], **given}
+
+
+@pytest.mark.parametrize("dataset", ["image_folder", "array"])
+def test_data_of_ones_own_needs_its_path(dataset: str) -> None:
+    with pytest.raises(ValidationError, match=f"path is required for {dataset}"):
+        DataConfig.model_validate({"dataset": dataset})
+
+
+def test_what_a_dataset_does_not_have_is_refused() -> None:
+    with pytest.raises(ValidationError, match="path has no effect when dataset is digits"):
+        DataConfig(dataset="digits", path="x")
