@@ -3,21 +3,35 @@
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast, final
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainables.config import TrainingConfig, TrialConfig
+from trainables.lipschitz import prepare_
 from trainables.networks import build_critic, build_generator
+
+Forward = Callable[[nn.Module, Tensor], Tensor]
 
 
 @final
 @dataclass(eq=False)
 class TrainState:
-    """The players, their optimisers, the RNG that feeds them, and how far they have come."""
+    """The players, their optimisers, the RNG that feeds them, and how far they have come.
+
+    Attributes:
+        latent_dim: Length of a latent vector.
+        forward: How a player is called in training: in which precision, and whether compiled.
+        averaged: The moving average of the generator, if there is one.
+        lr_ends_at_generator_steps: Where a linear decay of the learning rates reaches zero;
+            ``None`` without one.
+    """
 
     generator: nn.Module
     critic: nn.Module
@@ -25,6 +39,9 @@ class TrainState:
     critic_optimizer: torch.optim.Optimizer
     rng: torch.Generator
     latent_dim: int
+    forward: Forward = nn.Module.__call__
+    averaged: AveragedModel | None = None
+    lr_ends_at_generator_steps: int | None = None
     generator_steps: int = 0
     training_seconds: float = 0.0
     training_cpu_seconds: float = 0.0
@@ -38,29 +55,62 @@ class TrainState:
         """Start a trial from ``config.seed`` alone: the global RNG is neither read nor moved.
 
         Each network has a seed of its own, so that the generator starts alike beside any critic.
+
+        Raises:
+            ValueError: what building the networks raises, or ``prepare_`` for a critic that the
+                constraint cannot bound.
         """
         seeds = np.random.SeedSequence(config.seed).generate_state(3, np.uint64).tolist()
         networks, training = config.networks, config.training
+
+        def critic() -> nn.Module:
+            built = build_critic(networks, sample_shape, training.constraint)
+            prepare_(built, training.constraint)
+            return built
+
         generator = _seeded(seeds[0], lambda: build_generator(networks, sample_shape)).to(device)
-        critic = _seeded(seeds[1], lambda: build_critic(networks, sample_shape)).to(device)
+        prepared = _seeded(seeds[1], critic).to(device)
         return cls(
             generator,
-            critic,
+            prepared,
             _optimizer(training, generator, training.generator_lr),
-            _optimizer(training, critic, training.critic_lr),
+            _optimizer(training, prepared, training.critic_lr),
             torch.Generator(device).manual_seed(seeds[2]),
-            networks.latent_dim,
+            cast(int, networks.latent_dim),
+            _forward(training, torch.device(device)),
+            _averaged(generator, training.ema_decay) if training.ema_decay else None,
+            config.max_generator_steps if training.lr_decay == "linear" else None,
         )
 
+    @property
+    def scored(self) -> nn.Module:
+        """The generator to score and to save: the average of its weights where there is one."""
+        return self.generator if self.averaged is None else self.averaged.module
+
+    @cached_property
+    def generator_sees_batch(self) -> bool:
+        """Whether a generated sample depends on its batch, through batch normalisation."""
+        return _sees_batch(self.generator)
+
+    @cached_property
+    def critic_sees_batch(self) -> bool:
+        """Whether a score depends on its batch, through batch normalisation."""
+        return _sees_batch(self.critic)
+
     def sample(self, num_samples: int) -> Float[Tensor, "{num_samples} *sample"]:
-        """Generate from fresh latents z ~ N(0, 1), drawn from the state's own RNG."""
+        """Generate from fresh latents z ~ N(0, 1), drawn from the state's own RNG; float32."""
         shape = (num_samples, self.latent_dim)
-        return self.generator(torch.randn(shape, generator=self.rng, device=self.rng.device))
+        latents = torch.randn(shape, generator=self.rng, device=self.rng.device)
+        return self.forward(self.generator, latents)
+
+    def scores(self, samples: Float[Tensor, "batch *sample"]) -> Float[Tensor, " batch"]:
+        """Score samples by the trial's own critic; float32."""
+        return self.forward(self.critic, samples)
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot in tensors and primitives, for ``torch.load(..., weights_only=True)``."""
         return deepcopy(
-            {name: getattr(self, name).state_dict() for name in _PARTS}
+            {name: part.state_dict() for name, part in self._parts().items()}
             | {name: getattr(self, name) for name in _COUNTERS}
             | {"rng": self.rng.get_state()}
         )
@@ -69,17 +119,22 @@ class TrainState:
         """Become the saved state, whose tensors may be on any device; learning rates included.
 
         The state must have been created from the same configuration. Raises what PyTorch raises
-        where it was not: RuntimeError for other shapes, ValueError for other optimisers.
+        where it was not: RuntimeError for other shapes, ValueError for other optimisers; and
+        KeyError for a moving average that was not saved.
         """
-        for name in _PARTS:
+        for name, part in self._parts().items():
             # An optimiser keeps the tensors it is given: two states must not share them.
-            getattr(self, name).load_state_dict(deepcopy(saved[name]))
+            part.load_state_dict(deepcopy(saved[name]))
         for name in _COUNTERS:
             setattr(self, name, saved[name])
         self.rng.set_state(saved["rng"].cpu())
 
+    def _parts(self) -> dict[str, Any]:
+        parts = {name: getattr(self, name) for name in _PARTS}
+        return {name: part for name, part in parts.items() if part is not None}
 
-_PARTS = ("generator", "critic", "generator_optimizer", "critic_optimizer")
+
+_PARTS = ("generator", "critic", "generator_optimizer", "critic_optimizer", "averaged")
 _COUNTERS = (
     "generator_steps",
     "training_seconds",
@@ -92,10 +147,46 @@ _COUNTERS = (
 def _optimizer(
     config: TrainingConfig, network: nn.Module, learning_rate: float
 ) -> torch.optim.Optimizer:
-    if config.optimizer == "adam":
-        betas = cast("tuple[float, float]", (config.beta1, config.beta2))
-        return torch.optim.Adam(network.parameters(), learning_rate, betas, fused=True)
-    return torch.optim.RMSprop(network.parameters(), learning_rate)
+    parameters = network.parameters()
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, learning_rate)
+    betas = cast("tuple[float, float]", (config.beta1, config.beta2))
+    if config.weight_decay is None:
+        return torch.optim.Adam(parameters, learning_rate, betas, fused=True)
+    return torch.optim.AdamW(
+        parameters, learning_rate, betas, weight_decay=config.weight_decay, fused=True
+    )
+
+
+def _averaged(generator: nn.Module, decay: float) -> AveragedModel:
+    # Its first update copies the weights: the initial ones have no part in the average.
+    return AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+def _forward(config: TrainingConfig, device: torch.device) -> Forward:
+    call = _compiled() if config.compile else nn.Module.__call__
+    if config.precision == "float32":
+        return call
+
+    def in_bfloat16(network: nn.Module, inputs: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            outputs = call(network, inputs)
+        return outputs.float()
+
+    return in_bfloat16
+
+
+def _compiled() -> Forward:
+    # A function of our own, for torch.compile passes over ``nn.Module.__call__`` without a word.
+    # Each player's batches have one size each, which dynamic shapes would only slow down; and
+    # the trials that share a process must not use up each other's share of recompilations.
+    return torch.compile(  # type: ignore[call-overload]  # whose overloads lack the last one
+        lambda network, inputs: network(inputs), dynamic=False, isolate_recompiles=True
+    )
+
+
+def _sees_batch(network: nn.Module) -> bool:
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
 def _seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:

@@ -6,34 +6,23 @@ constraint differ.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from trainables.config import TrainingConfig
-from trainables.lipschitz import (
-    clip_weights_,
-    gradient_norms,
-    gradient_penalty,
-    interpolate,
-    one_sided_penalty,
-)
+from trainables.data import as_floats
+from trainables.lipschitz import PENALTIES, gradient_norms, interpolate, project_
 from trainables.losses import critic_loss, divergence, generator_loss
-from trainables.methods import Constraint
 from trainables.state import TrainState
 
 #: A generated value beyond it counts as an explosion. Data lie in [-1, 1]; a trial that is merely
 #: bad, at a W1 of 100, stays far below.
 EXPLODED_SAMPLE = 1e4
-
-_PENALTIES: Mapping[Constraint | None, Callable[..., Tensor]] = {
-    "gradient_penalty": gradient_penalty,
-    "one_sided_penalty": one_sided_penalty,
-}
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,7 @@ class Measurement:
 def train(
     state: TrainState,
     config: TrainingConfig,
-    real: Float[Tensor, "n *sample"],
+    real: Num[Tensor, "n *sample"],
     report_at: Iterable[int],
 ) -> Iterator[Measurement]:
     """Train on, and yield a measurement at each generator step of ``report_at`` still to come.
@@ -79,7 +68,8 @@ def train(
     yield ``state`` holds all there is, so it may be saved there. Where the reports are changes
     nothing in the training, and the time spent at a yield is not counted.
 
-    ``real`` is on the state's device, scaled to [-1, 1]; ``report_at`` is finite, in any order.
+    ``real`` is on the state's device, float32 scaled to [-1, 1] or the uint8 of images, which a
+    batch at a time becomes that; ``report_at`` is finite, in any order.
     """
     for generator_step in sorted(set(report_at)):
         if generator_step > state.generator_steps:
@@ -100,14 +90,20 @@ def critic_step(
     Returns the estimate and the loss, both as they were before the step.
     """
     samples = _with_noise(state, config, torch.cat([real, fake]))
-    loss = critic_loss(config.loss, *state.critic(samples).chunk(2))
+    if state.critic_sees_batch:
+        # In one batch the two would share their statistics, and a score tell of the other half.
+        scores = [state.scores(half) for half in samples.chunk(2)]
+    else:
+        scores = state.scores(samples).chunk(2)
+    loss = critic_loss(config.loss, *scores)
     estimate = divergence(config.loss, loss.detach())
     if config.gp_weight is not None:
-        penalty = _PENALTIES[config.constraint](state.critic, real, fake, state.rng)
+        # By the critic itself, not ``state.scores``: code that was compiled cannot be
+        # differentiated twice, and a gradient's norm needs more digits than bfloat16 has.
+        penalty = PENALTIES[config.constraint](state.critic, real, fake, state.rng)
         loss = loss + config.gp_weight * penalty
     _descend(loss, state.critic_optimizer)
-    if config.clip_value is not None:
-        clip_weights_(state.critic, config.clip_value)
+    project_(state.critic, config)
     return estimate, loss.detach()
 
 
@@ -116,8 +112,10 @@ def generator_step(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "{config.batch_size} *sample"]]:
     """Take one step of the generator's optimiser; returns the loss and the samples before it."""
     fake = state.sample(config.batch_size)
-    loss = generator_loss(config.loss, state.critic(_with_noise(state, config, fake)))
+    loss = generator_loss(config.loss, state.scores(_with_noise(state, config, fake)))
     _descend(loss, state.generator_optimizer)
+    if state.averaged is not None:
+        state.averaged.update_parameters(state.generator)
     state.generator_steps += 1
     return loss.detach(), fake.detach()
 
@@ -161,16 +159,38 @@ def _train_until(
 def _iteration(
     state: TrainState, config: TrainingConfig, real: Tensor
 ) -> tuple[Float[Tensor, "3"], Tensor, Tensor]:
+    _set_learning_rates(state, config)
     # The papers' Algorithm 1. The generator stands still while the critic trains, so all critic
     # batches of an iteration are drawn in one go: a tenth fewer kernels.
     shape = (config.n_critic, config.batch_size)
-    reals = real[torch.randint(len(real), shape, generator=state.rng, device=real.device)]
-    with torch.no_grad():
-        fakes = state.sample(math.prod(shape)).unflatten(0, shape)
+    drawn = torch.randint(len(real), shape, generator=state.rng, device=real.device)
+    reals, fakes = as_floats(real[drawn]), _fakes(state, *shape)
     batches = zip(reals, fakes, strict=True)
     estimate, of_critic = [critic_step(state, config, *batch) for batch in batches][-1]
     of_generator, fake = generator_step(state, config)
     return torch.stack([estimate, of_critic, of_generator]), reals[-1], fake
+
+
+@torch.no_grad()
+def _fakes(
+    state: TrainState, num_batches: int, batch_size: int
+) -> Float[Tensor, "{num_batches} {batch_size} *sample"]:
+    if state.generator_sees_batch:  # its statistics must be those of one batch
+        return torch.stack([state.sample(batch_size) for _ in range(num_batches)])
+    return state.sample(num_batches * batch_size).unflatten(0, (num_batches, batch_size))
+
+
+def _set_learning_rates(state: TrainState, config: TrainingConfig) -> None:
+    # From the number of steps alone, so that a resumed trial needs no scheduler's state.
+    if state.lr_ends_at_generator_steps is None:
+        return
+    left = max(0.0, 1 - state.generator_steps / state.lr_ends_at_generator_steps)
+    for optimizer, learning_rate in (
+        (state.generator_optimizer, config.generator_lr),
+        (state.critic_optimizer, config.critic_lr),
+    ):
+        for group in optimizer.param_groups:
+            group["lr"] = left * learning_rate
 
 
 def _is_sound(state: TrainState, fake: Tensor) -> bool:

@@ -12,6 +12,8 @@ from trainables.lipschitz import (
     gradient_penalty,
     interpolate,
     one_sided_penalty,
+    orthonormalise_,
+    prepare_,
 )
 
 PENALTIES = [gradient_penalty, one_sided_penalty]
@@ -161,3 +163,174 @@ def test_clipping_moves_each_parameter_to_the_nearest_point_of_the_box(clip_valu
         expected = torch.as_tensor(old).clamp(-clip_value, clip_value)
         assert torch.equal(parameter, expected)
         assert parameter.requires_grad
+
+
+# --- constraints on the layers
+
+
+LAYERS = {
+    "wide": lambda: nn.Linear(9, 5),
+    "tall": lambda: nn.Linear(5, 9),
+    "square": lambda: nn.Linear(32, 32),
+    "row": lambda: nn.Linear(7, 1),
+    "conv": lambda: nn.Conv2d(2, 3, 3),
+    "wide conv": lambda: nn.Conv2d(1, 12, 2, stride=2),
+    "transposed conv": lambda: nn.ConvTranspose2d(3, 2, 4, stride=2),
+}
+
+
+def made(build) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build()
+
+
+def singular_values(layer: nn.Module) -> Tensor:
+    return torch.linalg.svdvals(layer.weight.detach().flatten(1))
+
+
+def patches(layer: nn.Module) -> int:
+    """Of the square kernels above, whose stride divides them or is 1."""
+    return 1 if isinstance(layer, nn.Linear) else (layer.kernel_size[0] // layer.stride[0]) ** 2
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@given(size=st.floats(-8, 30))
+@settings(max_examples=20, deadline=None)
+def test_orthonormal_weights_are_so_after_a_step_of_any_size(kind, size) -> None:
+    """Of 10^size in each weight; a convolution's singular values are 1 over its patches' root."""
+    layer = made(LAYERS[kind])
+    orthonormalise_(layer)
+    with torch.no_grad():
+        layer.weight += 10**size * torch.randn(layer.weight.shape, generator=seeded())
+    orthonormalise_(layer)
+    values = singular_values(layer) * patches(layer) ** 0.5
+    assert (values - 1).abs().max().item() <= 1e-3
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_new_layers_weight_becomes_the_nearest_orthonormal_one(kind) -> None:
+    """U V^T of its U S V^T (Fan & Hoffman 1955); one that is there already stays."""
+    layer = made(LAYERS[kind])
+    u, _, vh = torch.linalg.svd(layer.weight.detach().flatten(1), full_matrices=False)
+    orthonormalise_(layer)
+    nearest = layer.weight.detach().flatten(1) * patches(layer) ** 0.5
+    torch.testing.assert_close(nearest, u @ vh, atol=1e-3, rtol=0)
+    once = layer.weight.detach().clone()
+    orthonormalise_(layer)
+    torch.testing.assert_close(layer.weight.detach(), once, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("weight", [torch.zeros(4, 6), torch.ones(4, 6), 1e-20 * torch.ones(4, 6)])
+def test_a_weight_without_a_nearest_one_becomes_orthonormal_too(weight) -> None:
+    layer = nn.Linear(6, 4)
+    layer.load_state_dict({"weight": weight, "bias": torch.ones(4)})
+    orthonormalise_(layer)
+    torch.testing.assert_close(singular_values(layer), torch.ones(4), atol=1e-3, rtol=0)
+    assert torch.equal(layer.bias.detach(), torch.ones(4))
+
+
+@pytest.mark.parametrize("lost", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_stay_so_for_the_trial_to_be_found_diverged(lost) -> None:
+    layer = made(LAYERS["wide"])
+    with torch.no_grad():
+        layer.weight[0, 0] = lost
+    orthonormalise_(layer)
+    assert not layer.weight.isfinite().all()
+
+
+def operator_norm(layer: nn.Module, shape: tuple[int, ...]) -> float:
+    """Of the whole linear map from images to images, written out as a matrix."""
+    nn.init.zeros_(layer.bias)
+    basis = torch.eye(torch.Size(shape).numel()).view(-1, *shape)
+    with torch.no_grad():
+        return torch.linalg.matrix_norm(layer(basis).flatten(1), 2).item()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@given(
+    kernel=st.integers(1, 4),
+    stride=st.integers(1, 3),
+    dilation=st.integers(1, 3),
+    padding=st.integers(0, 2),
+    groups=st.sampled_from([1, 2]),
+)
+@settings(max_examples=40, deadline=None)
+def test_an_orthogonal_convolution_is_1_lipschitz_as_an_operator(
+    transposed, kernel, stride, dilation, padding, groups
+) -> None:
+    build = nn.ConvTranspose2d if transposed else nn.Conv2d
+    padding = min(padding, dilation * (kernel - 1) // 2)
+    layer = made(lambda: build(2, 4, kernel, stride, padding, dilation=dilation, groups=groups))
+    orthonormalise_(layer)
+    assert operator_norm(layer, (2, 10, 10)) <= 1.001
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 4])
+def test_patches_that_do_not_overlap_lose_no_slope(kernel) -> None:
+    layer = made(lambda: nn.Conv2d(2, 3, kernel, stride=kernel))
+    orthonormalise_(layer)
+    assert operator_norm(layer, (2, 8, 8)) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_spectral_norm_comes_to_1_in_training_and_stands_still_in_evaluation(kind) -> None:
+    """Each training forward is one power iteration; the weight itself is as it was."""
+    layer = made(LAYERS[kind])
+    before = layer.weight.detach().clone()
+    is_linear = isinstance(layer, nn.Linear)
+    shape = (layer.in_features,) if is_linear else (layer.in_channels, 8, 8)
+    inputs = torch.ones(2, *shape)
+    made(lambda: prepare_(layer, "spectral_norm"))
+    for _ in range(200):
+        layer(inputs)
+    rows = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+    matrix = layer.weight.detach().movedim(rows, 0).flatten(1)
+    assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1, abs=1e-3)
+    assert torch.equal(layer.parametrizations.weight.original.detach(), before)
+    buffers = [buffer.clone() for buffer in layer.buffers()]
+    layer.eval()(inputs)
+    assert all(map(torch.equal, buffers, layer.buffers()))
+
+
+def test_the_power_iterations_start_is_saved_and_follows_from_the_seed() -> None:
+    one, same = (made(lambda: _prepared("spectral_norm")) for _ in range(2))
+    assert "0.parametrizations.weight.0._u" in one.state_dict()
+    assert all(map(torch.equal, one.state_dict().values(), same.state_dict().values()))
+
+
+def _prepared(constraint) -> nn.Module:
+    critic = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 1))
+    prepare_(critic, constraint)
+    return critic
+
+
+@pytest.mark.parametrize("constraint", [None, "clip", "gradient_penalty", "one_sided_penalty"])
+def test_only_constraints_on_the_layers_change_a_new_critic(constraint) -> None:
+    plain, prepared = made(lambda: _prepared(None)), made(lambda: _prepared(constraint))
+    assert list(prepared.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert all(map(torch.equal, plain.state_dict().values(), prepared.state_dict().values()))
+
+
+@pytest.mark.parametrize("constraint", ["spectral_norm", "orthogonal"])
+@pytest.mark.parametrize(
+    ("critic", "message"),
+    [
+        (LinearCritic(1.0), "have Linear or Conv layers to act on, got LinearCritic without"),
+        (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), "padding_mode reflect, which"),
+        (nn.utils.parametrizations.weight_norm(nn.Linear(2, 1)), "got a .*Linear whose weight is"),
+    ],
+)
+def test_a_critic_that_cannot_be_bounded_is_refused(constraint, critic, message) -> None:
+    with pytest.raises(ValueError, match=rf"^constraint {constraint} must .*{message}"):
+        prepare_(critic, constraint)
+
+
+def test_gradient_norms_are_measured_in_evaluation_mode_and_every_part_put_back() -> None:
+    """In training mode this critic's scores depend on their batch, and their sum on nothing."""
+    critic = nn.Sequential(nn.BatchNorm1d(1, affine=False, eps=0), nn.Flatten(0), nn.Dropout(0.5))
+    critic[2].eval()
+    norms = gradient_norms(critic, torch.tensor([[-1.0], [1.0], [3.0]]))
+    torch.testing.assert_close(norms, torch.ones(3))
+    assert [critic.training, critic[0].training, critic[2].training] == [True, True, False]
+    assert torch.equal(critic[0].running_mean, torch.zeros(1))

@@ -23,18 +23,38 @@ from trainables.state import TrainState
 from trainables.training import train
 
 
-def test_adam_gets_the_configured_betas_and_clipping_rmsprop() -> None:
-    for optimizer in (
-        (state := create(trial(beta1=0.3, beta2=0.7))).critic_optimizer,
-        state.generator_optimizer,
-    ):
-        assert isinstance(optimizer, torch.optim.Adam)
-        assert optimizer.defaults["betas"] == (0.3, 0.7)
-    assert isinstance(create(trial("clip")).critic_optimizer, torch.optim.RMSprop)
+@pytest.mark.parametrize(
+    ("training", "kind", "settings"),
+    [
+        ({"beta1": 0.3, "beta2": 0.7}, torch.optim.Adam, {"betas": (0.3, 0.7)}),
+        ({"constraint": "clip"}, torch.optim.RMSprop, {"alpha": 0.99}),
+        (
+            {"optimizer": "adamw", "beta1": 0.3, "beta2": 0.7, "weight_decay": 0.2},
+            torch.optim.AdamW,
+            {"betas": (0.3, 0.7), "weight_decay": 0.2},
+        ),
+    ],
+)
+def test_each_optimiser_gets_its_own_settings(training, kind, settings) -> None:
+    state = create(TrialConfig(networks=SMALL, training=training))
+    for optimizer in (state.critic_optimizer, state.generator_optimizer):
+        assert type(optimizer) is kind
+        assert settings.items() <= optimizer.defaults.items()
+
+
+def test_weight_decay_shrinks_each_weight_by_its_share() -> None:
+    """AdamW: w (1 - lr * decay) (Loshchilov & Hutter 2019), where there is no gradient."""
+    config = trial(optimizer="adamw", weight_decay=0.5, critic_lr=0.1)
+    state = create(config)
+    before = weights_of(state.critic)
+    for parameter in state.critic.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    state.critic_optimizer.step()
+    torch.testing.assert_close(weights_of(state.critic), before * (1 - 0.1 * 0.5))
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "adamw"])
 def test_a_resumed_trial_equals_an_unbroken_one_bit_for_bit(method, optimizer, tmp_path) -> None:
     noise = {"instance_noise": 0.1} if method in GANS else {}  # it draws from the RNG too
     config = trial(method, optimizer=optimizer, **noise)
@@ -91,6 +111,47 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(method) ->
     assert [numbers(m) for m in first] == [numbers(m) for m in again]
     for mine, others in zip(first, other, strict=True):
         assert mine.critic_estimate != others.critic_estimate
+
+
+OPTIONS = [
+    {"lr_decay": "linear"},
+    {"ema_decay": 0.9},
+    {"precision": "bfloat16"},
+    {"lr_decay": "linear", "ema_decay": 0.5, "optimizer": "adamw", "precision": "bfloat16"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("method", ["clip", "gradient_penalty", "spectral_norm"])
+def test_a_resumed_trial_with_options_equals_an_unbroken_one(method, options, tmp_path) -> None:
+    """The learning rates too: they follow from how far the trial has come."""
+    config = trial(method, **options).model_copy(update={"max_generator_steps": 8})
+    unbroken, stopped = create(config), create(config)
+    run(config, [8], unbroken)
+    run(config, [3], stopped)
+    resumed = round_trip(stopped, config, tmp_path / "checkpoint.pt")
+    run(config, [8], resumed)
+    assert identical(resumed, unbroken)
+
+
+def test_an_averaged_generators_buffers_are_copies_of_its_own() -> None:
+    """Running statistics are not averaged twice."""
+    networks = {"architecture": "dcgan", "generator_width": 4, "critic_width": 4, "latent_dim": 3}
+    config = TrialConfig(
+        networks=networks, training={"ema_decay": 0.9, "n_critic": 2, "batch_size": 4}
+    )
+    state = TrainState.create(config, (1, 8, 8))
+    real = torch.linspace(-1, 1, 20 * 64).view(20, 1, 8, 8)
+    list(train(state, config.training, real, [3]))
+    own, averaged = (dict(net.named_buffers()) for net in (state.generator, state.scored))
+    assert own.keys() == averaged.keys()
+    assert len(own) > 0
+    assert all(torch.equal(own[name], averaged[name]) for name in own)
+
+
+def test_loading_an_average_that_was_not_saved_is_refused() -> None:
+    with pytest.raises(KeyError, match="averaged"):
+        create(trial(ema_decay=0.9)).load_state_dict(create(trial()).state_dict())
 
 
 def test_the_generator_starts_alike_beside_any_critic() -> None:

@@ -1,0 +1,175 @@
+"""Every constraint passes the same suite: what it promises of a critic's slope, it keeps."""
+
+import math
+
+import pytest
+import torch
+from small_trials import CONSTRAINTS, identical
+from torch import Tensor, nn
+
+from trainables.config import TrialConfig
+from trainables.lipschitz import gradient_norms, interpolate
+from trainables.networks.layers import GroupSort
+from trainables.state import TrainState
+from trainables.training import critic_step, train
+
+OPTIMIZERS = ["adam", "rmsprop", "adamw"]
+#: Where the largest gradient norm may end, and the mean reading of a W1 of 1. A penalty of weight
+#: lambda = 10 is least at a slope of 1 + W1 / (2 lambda) = 1.05, about which the slope swings.
+SLOPE = {
+    "gradient_penalty": (0.8, 1.4),
+    "one_sided_penalty": (0.8, 1.4),
+    "spectral_norm": (0.9, 1.01),
+    "orthogonal": (0.9, 1.002),
+}
+ESTIMATE = {
+    "gradient_penalty": (1.03, 1.06),
+    "one_sided_penalty": (1.03, 1.06),
+    "orthogonal": (0.95, 1.002),
+}
+
+
+class OwnCritic(nn.Module):
+    """A user's: its layers lie in a part of it, and a plain parameter beside them."""
+
+    def __init__(self, sample_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.body = nn.ModuleDict(
+            {"first": nn.Linear(math.prod(sample_shape), 16), "second": nn.Linear(16, 16)}
+        )
+        self.last = nn.Linear(16, 1)
+        self.shift = nn.Parameter(torch.zeros(()))
+        self.sort = GroupSort()
+
+    def forward(self, samples: Tensor) -> Tensor:
+        hidden = self.sort(self.body["first"](samples.flatten(1)))
+        return self.last(self.sort(self.body["second"](hidden))).squeeze(1) + self.shift
+
+
+NETWORKS = {
+    "mlp": {"critic_width": 32},
+    "own": {"critic": "test_constraints:OwnCritic"},
+    "dcgan": {"architecture": "dcgan", "critic_width": 4, "generator_width": 4},
+}
+
+
+def trial(constraint: str, networks: str = "mlp", seed: int = 0, **training) -> TrialConfig:
+    clip = {"clip_value": 0.1} if constraint == "clip" else {}
+    fixed = {"constraint": constraint, "critic_lr": 3e-3, "n_critic": 2, "batch_size": 64}
+    return TrialConfig(networks=NETWORKS[networks], training=fixed | clip | training, seed=seed)
+
+
+def clouds(rng: torch.Generator, shape: tuple[int, ...] = (2,)) -> tuple[Tensor, Tensor]:
+    """One cloud of 64 points, and itself moved by 1: their W1 is 1, whatever the cloud."""
+    direction = torch.ones(shape) / math.prod(shape) ** 0.5
+    cloud = 0.3 * torch.randn((64, *shape), generator=rng)
+    return cloud, cloud + direction
+
+
+def trained(
+    config: TrialConfig, num_steps: int = 200, shape: tuple[int, ...] = (2,)
+) -> tuple[TrainState, list[float], float]:
+    """A critic after its steps, its estimates at each, and its largest slope at the end."""
+    state = TrainState.create(config, shape)
+    rng = torch.Generator().manual_seed(1)
+    batches = [clouds(rng, shape) for _ in range(num_steps)]
+    estimates = [critic_step(state, config.training, *pair)[0].item() for pair in batches]
+    points = torch.cat([interpolate(*pair, torch.linspace(0, 1, 64)) for pair in batches[-5:]])
+    return state, estimates, gradient_norms(state.critic, points).max().item()
+
+
+def matrix_norms(critic: nn.Module) -> list[float]:
+    layers = [module for module in critic.modules() if isinstance(module, nn.Linear)]
+    return [torch.linalg.matrix_norm(layer.weight, 2).item() for layer in layers]
+
+
+@pytest.mark.parametrize("networks", ["mlp", "own"])
+@pytest.mark.parametrize("constraint", CONSTRAINTS)
+def test_a_critic_tells_clouds_apart_by_no_more_slope_than_it_may_have(
+    constraint, networks
+) -> None:
+    state, estimates, slope = trained(trial(constraint, networks))
+    if constraint == "clip":
+        low, high = 0.1, math.prod(matrix_norms(state.critic))
+    else:
+        low, high = SLOPE[constraint]
+    assert low <= slope <= high
+    low, high = ESTIMATE.get(constraint, (0.1, math.inf))
+    assert low <= sum(estimates[-20:]) / 20 <= high
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("constraint", CONSTRAINTS)
+def test_every_optimiser_trains_under_every_constraint(constraint, optimizer) -> None:
+    _, estimates, slope = trained(trial(constraint, optimizer=optimizer), num_steps=100)
+    assert estimates[-1] > max(0.3, estimates[0])
+    assert slope <= (SLOPE | {"clip": (0, math.inf)})[constraint][1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("networks", ["mlp", "own", "dcgan"])
+def test_an_orthogonal_critics_estimate_is_a_lower_bound_of_w1_at_every_step(
+    networks, seed
+) -> None:
+    """Also from the first one, which is by the weights as they were drawn."""
+    shape = (1, 8, 8) if networks == "dcgan" else (2,)
+    config = trial("orthogonal", networks, seed, critic_lr=1e-2)
+    _, estimates, slope = trained(config, 100, shape)
+    assert max(*estimates, slope) <= 1.002
+    # A convolution's bound is not met by most images.
+    assert estimates[-1] > (0.5 if networks == "dcgan" else 0.95)
+
+
+def test_relu_under_a_spectral_norm_uses_less_slope_than_group_sort() -> None:
+    """Points at -1 and 1 against 0: W1 is 1 by f(x) = |x|, of full slope on both sides.
+
+    Anil 2019: a ReLU network of norm 1 and full slope is linear, and reads 0 here. Half is what
+    training finds; the orthogonal critic reads more, though not all.
+    """
+    real = torch.tensor([[-1.0], [1.0]]).repeat(32, 1)
+
+    def mean_estimate(constraint: str) -> float:
+        last = []
+        for seed in range(2):
+            config = trial(constraint, seed=seed, critic_lr=3e-2)
+            state = TrainState.create(config, (1,))
+            for _ in range(200):
+                estimate, _ = critic_step(state, config.training, real, torch.zeros_like(real))
+            last.append(estimate.item())
+        return sum(last) / len(last)
+
+    assert 0.4 < mean_estimate("spectral_norm") < 0.6 < mean_estimate("orthogonal") <= 1.002
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINTS)
+def test_the_generator_gets_a_finite_gradient_through_the_critic(constraint) -> None:
+    state, _, _ = trained(trial(constraint), num_steps=3)
+    weights = list(state.generator.parameters())
+    for gradient in torch.autograd.grad(state.scores(state.sample(8)).sum(), weights):
+        assert gradient.isfinite().all()
+        assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("networks", ["own", "dcgan"])
+@pytest.mark.parametrize("constraint", CONSTRAINTS)
+def test_a_seed_gives_the_same_bits_and_so_does_a_resumed_trial(
+    constraint, networks, tmp_path
+) -> None:
+    """The fully connected critic is the state's own tests'."""
+    shape = (1, 8, 8) if networks == "dcgan" else (2,)
+    config = trial(constraint, networks, batch_size=4)
+    real = torch.linspace(-1, 1, 20 * math.prod(shape)).view(20, *shape)
+
+    def train_to(generator_steps: int, state: TrainState) -> None:
+        list(train(state, config.training, real, [generator_steps]))
+
+    unbroken, twin, stopped, resumed = (TrainState.create(config, shape) for _ in range(4))
+    for state in (unbroken, twin):
+        train_to(4, state)
+    assert identical(unbroken, twin)
+    train_to(2, stopped)
+    torch.save(stopped.state_dict(), tmp_path / "state.pt")
+    train_to(3, resumed)
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    train_to(4, resumed)
+    assert identical(unbroken, resumed)
