@@ -1,0 +1,86 @@
+from math import log
+
+import pytest
+import torch
+
+from trainables.networks.layers import (
+    Design,
+    GroupSort,
+    ShiftedSoftplus,
+    activation,
+    halved_sides,
+    norm,
+)
+
+
+def maps_under(kind: str) -> torch.Tensor:
+    torch.manual_seed(0)
+    maps = 5 + 3 * torch.randn(6, 4, 8, 8) * torch.arange(1, 5).view(1, 4, 1, 1)
+    return norm(Design(4, 1, "relu", kind), 4)(maps)
+
+
+def test_softplus_is_gulrajanis() -> None:
+    """-1 far below, ln(2)/2 - 1 at -1, and x far above: (2x + 2) / 2 - 1."""
+    inputs = torch.tensor([-50.0, -1.0, 50.0])
+    torch.testing.assert_close(ShiftedSoftplus()(inputs), torch.tensor([-1.0, log(2) / 2 - 1, 50]))
+
+
+def test_leaky_relu_has_radfords_slope() -> None:
+    leaky = activation(Design(1, 1, "leaky_relu"))
+    assert torch.equal(leaky(torch.tensor([-1.0, 2.0])), torch.tensor([-0.2, 2.0]))
+
+
+def test_group_sort_orders_pairs_and_leaves_an_odd_channel() -> None:
+    sort = GroupSort()
+    assert sort(torch.tensor([[3.0, 1, -2, 5, 7]])).tolist() == [[1, 3, -2, 5, 7]]
+    assert sort(torch.tensor([[4.0]])).tolist() == [[4]]
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (6, 7), (6, 8, 3, 3)], ids=str)
+def test_group_sort_permutes_channels_and_so_keeps_every_norm(shape: tuple[int, ...]) -> None:
+    """Of the values and of a gradient sent back (Anil 2019)."""
+    inputs = torch.randn(shape, requires_grad=True)
+    outputs, cotangent = GroupSort()(inputs), torch.randn(shape)
+    torch.testing.assert_close(outputs.sort(1).values, inputs.sort(1).values)
+    (gradient,) = torch.autograd.grad(outputs, inputs, cotangent)
+    torch.testing.assert_close(gradient.square().sum(1), cotangent.square().sum(1))
+
+
+def test_group_sort_is_done_once() -> None:
+    once = GroupSort()(torch.randn(5, 9))
+    assert torch.equal(GroupSort()(once), once)
+
+
+@pytest.mark.parametrize(
+    ("kind", "over"), [("batch", (0, 2, 3)), ("layer", (1, 2, 3)), ("instance", (2, 3))]
+)
+def test_a_norm_has_mean_0_and_variance_1_over_its_own_dimensions(
+    kind: str, over: tuple[int, ...]
+) -> None:
+    maps = maps_under(kind)
+    variances, means = torch.var_mean(maps, over, correction=0)
+    torch.testing.assert_close(means, torch.zeros_like(means), atol=1e-5, rtol=0)
+    torch.testing.assert_close(variances, torch.ones_like(variances), atol=1e-3, rtol=0)
+
+
+def test_no_norm_changes_nothing_and_only_then_have_convolutions_a_bias() -> None:
+    maps = torch.randn(2, 4, 3, 3)
+    assert torch.equal(norm(Design(4, 1, "relu", "none"), 4)(maps), maps)
+    assert [Design(4, 1, "relu", kind).bias for kind in ("none", "batch", "layer", "instance")] == [
+        True, False, False, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "ends_at", "halvings"),
+    [
+        (8, 8, (4, 4), 1), (16, 16, (4, 4), 2), (28, 28, (7, 7), 2), (32, 32, (4, 4), 3),
+        (64, 64, (4, 4), 4), (128, 128, (4, 4), 5), (12, 8, (6, 4), 1), (64, 16, (16, 4), 2),
+    ],
+)  # fmt: skip
+def test_sides_are_halved_while_both_are_even_and_halves_at_least_4(
+    height: int, width: int, ends_at: tuple[int, int], halvings: int
+) -> None:
+    sides = halved_sides("dcgan", (3, height, width))
+    assert (len(sides), sides[-1]) == (halvings, ends_at)
+    assert sides[0] == (height // 2, width // 2)

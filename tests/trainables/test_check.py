@@ -1,0 +1,274 @@
+"""A network that no trial could train is refused in words, before any trial starts."""
+
+import re
+from math import prod
+from typing import get_args
+
+import pytest
+import torch
+from torch import nn
+
+from trainables.check import check
+from trainables.config import TrialConfig
+from trainables.methods import CONVOLUTIONAL, PUBLISHED, Architecture, Constraint
+from trainables.networks import BadNetwork
+
+SHAPE = (2,)
+IMAGE = (1, 8, 8)
+CONSTRAINTS = get_args(Constraint)
+
+
+class Net(nn.Module):
+    """A linear layer, and whatever ``of`` makes of its outputs."""
+
+    def __init__(self, size_in: int, size_out: int, of) -> None:
+        super().__init__()
+        self.layer = nn.Linear(size_in, size_out)
+        self.of = of
+
+    def forward(self, inputs):
+        return self.of(self.layer(inputs))
+
+
+def generator_of(of):
+    return lambda latent_dim, sample_shape: Net(latent_dim, prod(sample_shape), of)
+
+
+def critic_of(of):
+    return lambda sample_shape: Net(prod(sample_shape), 1, of)
+
+
+def explode(outputs):
+    raise KeyError("no such\nlayer")
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, inputs):
+        ctx.save_for_backward(inputs)
+        return inputs.square()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return 2 * gradient * ctx.saved_tensors[0]
+
+
+class _Broken(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, inputs):
+        return inputs.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise RuntimeError("no backward here")
+
+
+good = generator_of(torch.tanh)
+wide = generator_of(lambda y: y.repeat(1, 2))
+double = generator_of(torch.Tensor.double)
+infinite = generator_of(lambda y: y / 0)
+pair = generator_of(lambda y: (y, y))
+raising = generator_of(explode)
+detached = generator_of(torch.Tensor.detach)
+broken = generator_of(_Broken.apply)
+constant = generator_of(lambda y: torch.zeros_like(y).requires_grad_())
+
+good_critic = critic_of(torch.tanh)
+two_scores = critic_of(lambda y: y.repeat(1, 3))
+one_score = critic_of(torch.mean)
+half = critic_of(torch.Tensor.half)
+nan = critic_of(lambda y: y * torch.nan)
+raising_critic = critic_of(explode)
+detached_critic = critic_of(torch.Tensor.detach)
+dropping = critic_of(nn.Dropout())
+once = critic_of(lambda y: _Once.apply(y).tanh())
+
+
+def blind_critic(sample_shape):
+    """Its scores depend on its weights, but not on the samples."""
+    return Net(prod(sample_shape), 1, lambda y: y.detach() * 0 + BIAS)
+
+
+BIAS = nn.Parameter(torch.ones(1))
+
+
+class Idle(Net):
+    """Five of its parameters are never used."""
+
+    def __init__(self, latent_dim: int, sample_shape) -> None:
+        super().__init__(latent_dim, prod(sample_shape), torch.tanh)
+        self.unused = nn.ParameterList(torch.zeros(1) for _ in range(5))
+
+
+def frozen(latent_dim, sample_shape):
+    net = Net(latent_dim, prod(sample_shape), torch.tanh)
+    net.layer.bias.requires_grad_(False)
+    return net
+
+
+class IdleCritic(nn.Module):
+    """Its scores depend on the samples, but not on its weights."""
+
+    def __init__(self, sample_shape) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+
+    def forward(self, samples):
+        return samples.flatten(1).sum(1)
+
+
+def normalised(kind: str):
+    layers = {
+        "batch": lambda: nn.BatchNorm1d(4),
+        "layer": lambda: nn.LayerNorm(4),
+        "group": lambda: nn.GroupNorm(2, 4),
+        "instance": lambda: nn.Sequential(
+            nn.Unflatten(1, (2, 2)), nn.InstanceNorm1d(2), nn.Flatten()
+        ),
+    }
+
+    def make(sample_shape):
+        return nn.Sequential(nn.Linear(prod(sample_shape), 4), layers[kind](), nn.Linear(4, 1))
+
+    return make
+
+
+batch, layer, group, instance = map(normalised, ("batch", "layer", "group", "instance"))
+
+
+def trial(player: str = "", name: str = "", **training) -> TrialConfig:
+    networks = {player: f"{__name__}:{name}"} if player else {}
+    sizes = {f"{p}_width": 4 for p in ("generator", "critic") if p != player}
+    return TrialConfig.model_validate({"networks": networks | sizes, "training": training})
+
+
+def method(name: str) -> dict[str, str]:
+    return {"constraint" if name in CONSTRAINTS else "loss": name}
+
+
+BUILT_IN = [
+    (architecture, name)
+    for architecture in get_args(Architecture)
+    for name in PUBLISHED
+    if (architecture, name) != ("resnet", "orthogonal")  # refused with the search space
+]
+
+
+@pytest.mark.parametrize(("architecture", "name"), BUILT_IN)
+def test_all_that_is_built_in_can_be_trained(architecture: str, name: str) -> None:
+    networks = {"architecture": architecture, "generator_width": 4, "critic_width": 4}
+    shape = IMAGE if architecture in CONVOLUTIONAL else SHAPE
+    check(TrialConfig.model_validate({"networks": networks, "training": method(name)}), shape)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(("player", "own"), [("generator", "good"), ("critic", "good_critic")])
+def test_a_sound_network_of_ones_own_passes(player: str, own: str, name: str) -> None:
+    check(trial(player, own, **method(name)), SHAPE)
+
+
+def test_the_global_rng_stays_where_it_is() -> None:
+    """Also where a network of the user's own draws from it, and where it is refused."""
+    before = torch.get_rng_state()
+    check(trial("critic", "dropping"), SHAPE)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(BadNetwork, match="no such"):
+        check(trial("generator", "raising"), SHAPE)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+FAULTS = [
+    ("generator", "wide", "the generator must map latents of shape (2, 32) to samples of shape "
+     "(2, 2), got (2, 4)"),
+    ("generator", "double", "the generator must give torch.float32, got torch.float64"),
+    ("generator", "infinite", "the generator must give finite numbers with its initial weights"),
+    ("generator", "pair", "the generator must give one tensor, got tuple"),
+    ("generator", "raising", "the generator must accept inputs of shape (2, 32), but raised "
+     "KeyError: 'no such\\nlayer'"),
+    ("generator", "detached", "the generator's samples must depend on its parameters, but no "
+     "gradient gets there"),
+    ("generator", "constant", "the generator's samples must depend on all its parameters, "
+     "layer.weight, layer.bias too, but no gradient gets there"),
+    ("generator", "Idle", "the generator's samples must depend on all its parameters, unused.0, "
+     "unused.1, unused.2 and 2 more too, but no gradient"),
+    ("generator", "frozen", "must depend on all its parameters, layer.bias too, but no gradient "
+     "gets there: take out what cuts it off (detach, no_grad, a tensor made anew); what is not to "
+     "be trained is a buffer"),
+    ("generator", "broken", "the generator must have gradients, but raised RuntimeError: no "
+     "backward here"),
+    ("critic", "two_scores", "the critic must give one score a sample, of shape [batch] or "
+     "[batch, 1], got 6 numbers for 2 samples"),
+    ("critic", "one_score", "got 1 numbers for 2 samples"),
+    ("critic", "half", "the critic must give torch.float32, got torch.float16"),
+    ("critic", "nan", "the critic must give finite numbers with its initial weights, got nan or "
+     "inf for inputs of shape (2, 2)"),
+    ("critic", "raising_critic", "the critic must accept inputs of shape (2, 2), but raised "
+     "KeyError: "),
+    ("critic", "detached_critic", "the critic's scores must depend on the samples, but no gradient "
+     "gets there"),
+    ("critic", "blind_critic", "the critic's scores must depend on the samples"),
+    ("critic", "IdleCritic", "the critic's scores must depend on all its parameters, "
+     "0.layer.weight, 0.layer.bias too, but no gradient"),
+    ("critic", "once", "the critic must be differentiable twice where constraint is "
+     "gradient_penalty, but raised RuntimeError: trying to differentiate twice"),
+    ("generator", "good_critic", "good_critic must take latent_dim"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("player", "own", "words"), FAULTS)
+def test_what_cannot_be_trained_is_refused(player: str, own: str, words: str) -> None:
+    with pytest.raises(BadNetwork, match=re.escape(words)) as raised:
+        check(trial(player, own), SHAPE)
+    assert raised.value.key == player
+    assert "\n" not in str(raised.value)
+
+
+def test_a_critic_need_not_be_differentiable_twice_without_a_penalty() -> None:
+    check(trial("critic", "once", constraint="clip"), SHAPE)
+
+
+def test_an_architecture_that_does_not_fit_the_samples_is_refused() -> None:
+    config = TrialConfig.model_validate({"networks": {"architecture": "dcgan"}})
+    with pytest.raises(BadNetwork, match=r"dcgan needs images, .* shape \(2,\): take mlp"):
+        check(config, SHAPE)
+
+
+class Layerless(nn.Module):
+    def __init__(self, sample_shape) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.ones(sample_shape))
+
+    def forward(self, samples):
+        return (self.slope * samples).sum(1)
+
+
+@pytest.mark.parametrize("constraint", ["spectral_norm", "orthogonal"])
+def test_a_critic_that_the_constraint_cannot_bound_is_refused(constraint: str) -> None:
+    with pytest.raises(BadNetwork, match=f"{constraint} must have Linear or Conv") as raised:
+        check(trial("critic", "Layerless", constraint=constraint), SHAPE)
+    assert raised.value.key == "critic"
+
+
+NORMS = {"batch": "BatchNorm1d", "layer": "LayerNorm", "group": "GroupNorm", "instance": "Instance"}
+WHY = {
+    "gradient_penalty": "makes a score depend on the whole batch",
+    "one_sided_penalty": "makes a score depend on the whole batch",
+    "spectral_norm": "divides by the samples' own spread, which undoes the bound",
+    "orthogonal": "divides by the samples' own spread, which undoes the bound",
+}
+
+
+@pytest.mark.parametrize("constraint", [*WHY, "clip"])
+@pytest.mark.parametrize("kind", NORMS)
+def test_a_critic_of_ones_own_may_have_the_norms_that_a_built_in_one_may(
+    kind: str, constraint: str
+) -> None:
+    config = trial("critic", kind, constraint=constraint)
+    if constraint == "clip" or (kind != "batch" and "penalty" in constraint):
+        check(config, SHAPE)
+        return
+    words = rf"must not have {NORMS[kind]}.* where constraint is {constraint}: .*{WHY[constraint]}"
+    with pytest.raises(BadNetwork, match=words) as raised:
+        check(config, SHAPE)
+    assert raised.value.key == "critic"

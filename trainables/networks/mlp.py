@@ -1,0 +1,32 @@
+"""Fully connected generators and critics, for vectors and small images."""
+
+from itertools import pairwise
+from math import prod
+
+from torch import nn
+
+from trainables.networks.layers import Design, activation
+
+
+def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) -> nn.Module:
+    """Build G of ``depth`` hidden layers of ``width`` units.
+
+    Images (a 3-d ``sample_shape``) end in tanh, since pixels fill [-1, 1] exactly; vectors stay
+    linear, since their data only lie about there.
+    """
+    layers = _stack(latent_dim, prod(sample_shape), design)
+    if len(sample_shape) == 3:
+        layers.append(nn.Tanh())
+    return nn.Sequential(*layers, nn.Unflatten(1, sample_shape))
+
+
+def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
+    """Build f of ``depth`` hidden layers of ``width`` units."""
+    return nn.Sequential(nn.Flatten(), *_stack(prod(sample_shape), 1, design), nn.Flatten(0))
+
+
+def _stack(num_inputs: int, num_outputs: int, design: Design) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for width_in, width_out in pairwise([num_inputs, *[design.width] * design.depth, num_outputs]):
+        layers += [nn.Linear(width_in, width_out), activation(design)]
+    return layers[:-1]  # the last layer is linear

@@ -1,0 +1,137 @@
+"""The residual networks of Gulrajani 2017 (appendix F, CIFAR-10), for images that can be halved.
+
+``width`` channels everywhere. A block is its shortcut plus norm, activation, 3x3 convolution, and
+these three again; the block next to the image has no norm, and begins with a convolution.
+"""
+
+from dataclasses import replace
+from math import prod, sqrt
+from typing import TypeVar, final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trainables.networks.layers import Design, activation, halved_sides, norm
+
+_Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
+
+
+@final
+class Residual(nn.Module):
+    """The sum of a block's shortcut and its residual."""
+
+    def __init__(self, shortcut: list[nn.Module], residual: list[nn.Module]) -> None:
+        super().__init__()
+        self.shortcut = nn.Sequential(*shortcut)
+        self.residual = nn.Sequential(*residual)
+
+    def forward(
+        self, inputs: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch new_channels new_height new_width"]:
+        """Maps to maps, of another side where the block resamples."""
+        return self.shortcut(inputs) + self.residual(inputs)
+
+
+def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) -> nn.Module:
+    """Build G: a linear layer, ``depth`` blocks for each doubling, a convolution, tanh.
+
+    The first block of a doubling copies each pixel four times; the others keep the side.
+
+    Raises:
+        BadNetwork: where the samples are no images, or cannot be halved once.
+    """
+    sides, width = halved_sides("resnet", sample_shape), design.width
+    blocks: list[nn.Module] = []
+    for _ in sides:
+        blocks += [_up(design), *(_plain(design) for _ in range(design.depth - 1))]
+    return nn.Sequential(
+        _initialised(nn.Linear(latent_dim, width * prod(sides[-1]))),
+        nn.Unflatten(1, (width, *sides[-1])),
+        *blocks,
+        *_before(design),
+        _initialised(nn.Conv2d(width, sample_shape[0], 3, padding=1)),
+        nn.Tanh(),
+    )
+
+
+def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
+    """Build f: blocks that halve the side, ``depth`` that keep it, a mean, a linear layer.
+
+    It halves the side once less than the generator doubles it, but at least once: from 32 to 8,
+    as in the paper.
+
+    Raises:
+        BadNetwork: where the samples are no images, or cannot be halved once.
+    """
+    num_halvings = max(1, len(halved_sides("resnet", sample_shape)) - 1)
+    return nn.Sequential(
+        _first(sample_shape[0], replace(design, norm="none")),
+        *(_down(design) for _ in range(num_halvings - 1)),
+        *(_plain(design) for _ in range(design.depth)),
+        activation(design),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        _initialised(nn.Linear(design.width, 1)),
+        nn.Flatten(0),
+    )
+
+
+# A 1x1 convolution may change places with the mean of pixels, or with copying them: the shortcuts
+# have it where pixels are fewer, at a quarter of the cost.
+
+
+def _up(design: Design) -> Residual:
+    double, width = nn.Upsample(scale_factor=2), design.width
+    return Residual(
+        [_shortcut(width, design), double],
+        [*_before(design), double, _conv(width, design), *_before(design), _conv(width, design)],
+    )
+
+
+def _down(design: Design) -> Residual:
+    halve, width = nn.AvgPool2d(2), design.width
+    return Residual(
+        [halve, _shortcut(width, design)],
+        [*_before(design), _conv(width, design), *_before(design), _conv(width, design), halve],
+    )
+
+
+def _first(channels: int, design: Design) -> Residual:
+    halve, width = nn.AvgPool2d(2), design.width
+    return Residual(
+        [halve, _shortcut(channels, design)],
+        [_conv(channels, design), activation(design), _conv(width, design), halve],
+    )
+
+
+def _plain(design: Design) -> Residual:
+    width = design.width
+    return Residual(
+        [],
+        [*_before(design), _conv(width, design), *_before(design), _conv(width, design)],
+    )
+
+
+def _before(design: Design) -> list[nn.Module]:
+    return [norm(design, design.width), activation(design)]
+
+
+def _conv(channels: int, design: Design) -> nn.Conv2d:
+    # For the activation, which halves the variance (He 2015, eq. 10).
+    layer = nn.Conv2d(channels, design.width, 3, padding=1, bias=design.bias)
+    return _initialised(layer, gain=sqrt(2))
+
+
+def _shortcut(channels: int, design: Design) -> nn.Conv2d:
+    return _initialised(nn.Conv2d(channels, design.width, 1, bias=design.bias))
+
+
+def _initialised(layer: _Layer, gain: float = 1.0) -> _Layer:
+    """Draw weights of variance 2 gain^2 / (fan in + fan out), uniformly, as the authors' code does.
+
+    That is Glorot 2010's, eq. 16, and with ``gain`` sqrt(2) He 2015's, of the mean of both fans.
+    """
+    nn.init.xavier_uniform_(layer.weight, gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
