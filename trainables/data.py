@@ -1,12 +1,26 @@
-"""Datasets and their splits, as NumPy arrays scaled to [-1, 1]."""
+"""A dataset in four parts: loaded once, split, and kept as small as it came until it is used."""
 
-from collections.abc import Callable, Mapping
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Num
+from jaxtyping import Float32, Num, UInt8
 
 from trainables.config import DataConfig
+from trainables.datasets.arrays import array
+from trainables.datasets.digits import digits
+from trainables.datasets.downloaded import downloaded
+from trainables.datasets.errors import BadData, Note, Progress
+from trainables.datasets.folder import image_folder
+from trainables.datasets.synthetic import DRAW
+from trainables.methods import DOWNLOADED
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["BadData", "Data", "as_floats", "as_tensor", "load", "split"]
 
 #: Shares of a dataset that is given: for the trials, and for each use of the independent critic.
 SHARES = {"train": 0.6, "fit": 0.2, "read": 0.1, "final": 0.1}
@@ -15,102 +29,117 @@ DRAWN = {"train": 8192, "fit": 8192, "read": 4096, "final": 8192}
 #: A mean over fewer samples says too little of a distribution to rank trials by.
 MIN_SAMPLES_PER_PART = 50
 
+Part = Float32[np.ndarray, "_ *sample"] | UInt8[np.ndarray, "_ *sample"]
+
 
 @dataclass(frozen=True)
 class Data:
-    """Four disjoint parts of one dataset, float32 of shape [n, *sample_shape].
+    """Four disjoint parts of one dataset, [n, *sample_shape]: floats in [-1, 1], or bytes.
 
     Trials train on ``train``. At the rungs the independent critic is fitted on ``fit`` and read
-    on ``read``; ``final`` is read once, when the trials are done. Images are [n, C, H, W].
+    on ``read``; ``final`` is read once, when the trials are done. Images are [n, C, H, W];
+    :func:`as_floats` scales bytes, which are always images, to [-1, 1].
     """
 
-    train: Float32[np.ndarray, "n_train *sample"]
-    fit: Float32[np.ndarray, "n_fit *sample"]
-    read: Float32[np.ndarray, "n_read *sample"]
-    final: Float32[np.ndarray, "n_final *sample"]
+    train: Part
+    fit: Part
+    read: Part
+    final: Part
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one sample: (C, H, W) for images, (length,) for vectors."""
         return self.train.shape[1:]
 
+    def fingerprint(self) -> str:
+        """A name for the data and their split: the same bits have the same, others another."""
+        parts = (self.train, self.fit, self.read, self.final)
+        digest = hashlib.blake2b(digest_size=16)
+        for part in parts:
+            digest.update(f"{part.dtype.str} {part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
 
-def load(config: DataConfig) -> Data:
-    """Load the configured dataset, split by ``config.split_seed`` and by nothing else."""
-    return _DATASETS[config.dataset](np.random.default_rng(config.split_seed))
 
+def load(
+    config: DataConfig,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> Data:
+    """Load the configured dataset, split by ``config.split_seed`` and by nothing else.
 
-def split(samples: Num[np.ndarray, "n *sample"], rng: np.random.Generator) -> Data:
-    """Deal all samples out to the four parts at random, by ``SHARES``.
+    Args:
+        config: Which dataset.
+        cache_dir: Where decoded images are kept for the next time; ``None`` keeps none.
+        progress: Told how many image files of how many are decoded.
+        note: Told in one line each what was done to the data, or left out.
 
     Raises:
-        ValueError: where there are so few that a part would have less than
+        BadData: where the data are not there, or cannot be used.
+    """
+    rng = np.random.default_rng(config.split_seed)
+    if config.dataset in DRAW:
+        return _deal_drawn(DRAW[config.dataset](sum(DRAWN.values()), rng))
+    if config.dataset == "digits":
+        return split(digits(), rng)
+    progress, note = progress or (lambda done, total: None), note or (lambda text: None)
+    if config.dataset in DOWNLOADED:
+        return split(downloaded(config, cache_dir, progress, note), rng, "path")
+    if config.dataset == "image_folder":
+        return split(image_folder(config, cache_dir, progress, note), rng, "path")
+    return split(array(config, note), rng, "path")
+
+
+def split(
+    samples: Num[np.ndarray, "n *sample"], rng: np.random.Generator, key: str = "dataset"
+) -> Data:
+    """Deal all samples out to the four parts at random, by ``SHARES``.
+
+    A held-out part has no more than ``DRAWN``, which is enough for the critics: what it would
+    have beyond is trained on. ``uint8`` stays, all else becomes ``float32``.
+
+    Raises:
+        BadData: about ``key``, where there are so few that a part would have less than
             ``MIN_SAMPLES_PER_PART``.
     """
-    ends = np.rint(np.cumsum([*SHARES.values()]) * len(samples)).astype(int)[:-1]
-    parts = np.split(rng.permutation(len(samples)), ends)
-    if min(map(len, parts)) < MIN_SAMPLES_PER_PART:
+    ends = np.rint(np.cumsum([*SHARES.values()]) * len(samples)).astype(int)
+    sizes = np.diff(ends, prepend=0)
+    if sizes.min() < MIN_SAMPLES_PER_PART:
         shares = ", ".join(f"{share:.0%} {part}" for part, share in SHARES.items())
         least = round(MIN_SAMPLES_PER_PART / min(SHARES.values()))
-        raise ValueError(
+        raise BadData(
+            key,
             f"must have at least {least} samples, or a held-out part ({shares}) has fewer than "
             f"{MIN_SAMPLES_PER_PART} and its mean says too little to rank trials by, got "
-            f"{len(samples)}: add samples"
+            f"{len(samples)}: add samples",
         )
-    return Data(*(samples[part].astype(np.float32) for part in parts))
+    held_out = np.minimum(sizes[1:], [*DRAWN.values()][1:])
+    num_train = len(samples) - held_out.sum()
+    order = rng.permutation(len(samples))
+    parts = np.split(order, np.cumsum([num_train, *held_out[:-1]]))
+    dtype = np.uint8 if samples.dtype == np.uint8 else np.float32
+    # In the order of their axes: other memory could not be shared between processes uncopied.
+    return Data(*(np.ascontiguousarray(samples[part], dtype) for part in parts))
 
 
-def digits(rng: np.random.Generator) -> Data:
-    """Split scikit-learn's 1,797 handwritten digits, [1, 8, 8]."""
-    from sklearn.datasets import load_digits  # takes a second that vector data need not wait
-
-    pixels = np.asarray(load_digits(return_X_y=True)[0])  # whole numbers from 0 to 16
-    return split(pixels.reshape(-1, 1, 8, 8) / 8 - 1, rng)
+def as_floats(samples: "torch.Tensor") -> "torch.Tensor":
+    """Scale bytes, 0 to 255, to float32 in [-1, 1]; leave floats as they are. Any shape."""
+    return samples if samples.is_floating_point() else samples / 127.5 - 1
 
 
-def eight_gaussians(rng: np.random.Generator) -> Data:
-    """Draw 2-D points from the 8-Gaussians toy of Gulrajani 2017 (section 3.1), halved in scale.
+def as_tensor(part: Part) -> "torch.Tensor":
+    """Look at a part as a tensor on the CPU, without a copy: it must never be written to.
 
-    The usual circle of radius 2 with standard deviation 0.02 becomes radius 1 and 0.01: the means
-    lie in [-1, 1], and single points up to a few hundredths beyond.
+    The parts that Ray hands to trials are read-only, being memory that all of them share.
+    ``torch.from_numpy`` warns of that. Here batches are gathered from a part, which copies them,
+    and nothing changes one in place.
     """
-    angles = rng.integers(8, size=sum(DRAWN.values())) * (np.pi / 4)
-    return _gaussians(np.stack([np.cos(angles), np.sin(angles)], axis=1), 0.01, rng)
+    import torch  # seconds that those who only load data need not wait
 
-
-def twenty_five_gaussians(rng: np.random.Generator) -> Data:
-    """Draw 2-D points from the 25-Gaussians toy of Gulrajani 2017 (section 3.1), in [-1, 1].
-
-    The usual grid of distance 2 with standard deviation 0.05 becomes distance 0.5 and 0.0125.
-    """
-    means = rng.integers(-2, 3, size=(sum(DRAWN.values()), 2)) / 2
-    return _gaussians(means, 0.0125, rng)
-
-
-def swiss_roll(rng: np.random.Generator) -> Data:
-    """Draw 2-D points from the swiss roll toy of Gulrajani 2017 (section 3.1), in [-1, 1].
-
-    The noise of 0.25 on a roll of radius 14 becomes 1/60 on one of radius 0.94.
-    """
-    from sklearn.datasets import make_swiss_roll
-
-    seed = int(rng.integers(2**32))
-    points, _ = make_swiss_roll(sum(DRAWN.values()), noise=0.25, random_state=seed)
-    return _deal_drawn(points[:, [0, 2]] / 15)
-
-
-def _gaussians(means: np.ndarray, std: float, rng: np.random.Generator) -> Data:
-    return _deal_drawn(means + std * rng.standard_normal(means.shape))
+    return torch.from_dlpack(part)
 
 
 def _deal_drawn(points: np.ndarray) -> Data:
     ends = np.cumsum([*DRAWN.values()])[:-1]
-    return Data(*np.split(points.astype(np.float32), ends))
-
-
-_DATASETS: Mapping[str, Callable[[np.random.Generator], Data]] = {
-    "digits": digits,
-    "eight_gaussians": eight_gaussians,
-    "twenty_five_gaussians": twenty_five_gaussians,
-    "swiss_roll": swiss_roll,
-}
+    return Data(*np.split(np.ascontiguousarray(points, np.float32), ends))

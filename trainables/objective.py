@@ -7,22 +7,27 @@ no part, for its scale depends on what a search varies.
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from trainables.config import CriticBudget
-from trainables.lipschitz import gradient_norms, interpolate
+from trainables.data import as_floats
+from trainables.lipschitz import evaluating, gradient_norms, interpolate
 
 Generate = Callable[[Tensor], Tensor]
+#: Samples as they are kept: bytes are scaled to [-1, 1] batch by batch.
+Kept = UInt8[Tensor, "_ *sample"] | Float32[Tensor, "_ *sample"]
 
 WIDTH = 64
 PENALTY_WEIGHT = 5.0  # against a W1 of at most 2, in units of _Critics.scale
-NUM_AT_ONCE = 1024  # samples that are generated or read in one pass
+# In one pass: a convolutional generator's layers for all samples at once would take gigabytes.
+SAMPLES_AT_ONCE, NUMBERS_AT_ONCE = 1024, 2**20
+NUMBERS_IN_A_MOMENT = 2**24  # 64 MiB of floats, where means are taken
+MOST_GENERATED_NUMBERS, LEAST_GENERATED = 2**26, 1024  # 256 MiB of floats
 NUM_SLOPES = 512  # points between real and generated samples where the slope is measured
 
 
@@ -53,8 +58,8 @@ class Score:
 def score(
     generate: Generate,
     latent_dim: int,
-    fit: Float[Tensor, "n_fit *sample"],
-    read: Float[Tensor, "n_read *sample"],
+    fit: Kept,
+    read: Kept,
     budget: CriticBudget,
 ) -> Score:
     """Estimate W1 between a generator and held-out data (Arjovsky 2017, eq. 2; Petzka 2018, eq. 8).
@@ -67,26 +72,36 @@ def score(
         generate: Latents [batch, latent_dim], standard normal, to samples [batch, *sample]. A
             module is called in evaluation mode and left as it was found.
         latent_dim: Length of a latent vector.
-        fit: Real samples that no trial trains on, for the critics to train on.
+        fit: Real samples that no trial trains on, for the critics to train on: bytes, which are
+            scaled to [-1, 1], or floats.
         read: Further real samples, at least two, for the reading.
-        budget: How the critics are trained.
+        budget: How the critics are trained. Of samples so large that its ``num_generated`` would
+            be more than 2**26 numbers, fewer are generated, but at least 1,024.
     """
     rng = torch.Generator(fit.device).manual_seed(budget.seed)
     # A stream of their own: a trial's latent_dim must not move the weights and batches below.
     latent_rng = torch.Generator(fit.device).manual_seed(budget.seed + 1)
 
-    @torch.no_grad()
-    def draw(num_samples: int) -> Float[Tensor, "num_samples dim"]:
-        latents = torch.randn(num_samples, latent_dim, generator=latent_rng, device=fit.device)
-        # A convolutional generator's layers for all of them at once would take gigabytes.
-        return torch.cat([generate(chunk).flatten(1) for chunk in latents.split(NUM_AT_ONCE)])
-
     fit, read = fit.flatten(1), read.flatten(1)
-    with _evaluating(generate), torch.enable_grad():
-        generated = draw(budget.num_generated)
+    dim = fit.shape[1]
+    num_generated = min(budget.num_generated, max(LEAST_GENERATED, MOST_GENERATED_NUMBERS // dim))
+
+    @torch.no_grad()
+    def draw() -> Float[Tensor, "num_generated dim"]:
+        latents = torch.randn(num_generated, latent_dim, generator=latent_rng, device=fit.device)
+        chunks = latents.split(_at_once(dim))
+        # Not cat, which would hold them all twice.
+        samples = torch.empty(num_generated, dim, device=fit.device)
+        for kept, chunk in zip(samples.split(_at_once(dim)), chunks, strict=True):
+            kept.copy_(generate(chunk).flatten(1))
+        return samples
+
+    with evaluating(generate), torch.enable_grad():
+        generated = draw()
         critics = _Critics(budget.num_critics, fit, generated, rng)
         _train(critics, fit, generated, budget, rng)
-        return _read(critics, fit, read, draw(budget.num_generated), rng)
+        del generated
+        return _read(critics, fit, read, draw(), rng)
 
 
 class _Critics(nn.Module):
@@ -103,8 +118,10 @@ class _Critics(nn.Module):
     ) -> None:
         super().__init__()
         self.num_critics = num_critics
-        self.mean = (real.mean(0) + generated.mean(0)) / 2
-        squares = [(part - self.mean).square().sum(1).mean() for part in (real, generated)]
+        parts = (real, generated)
+        real_mean, generated_mean = (_mean(part, lambda x: x) for part in parts)
+        self.mean = (real_mean + generated_mean) / 2
+        squares = [_mean(part, lambda x: (x - self.mean).square().sum(1)) for part in parts]
         self.scale = torch.stack(squares).mean().sqrt()
         dim = real.shape[1]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
@@ -116,8 +133,8 @@ class _Critics(nn.Module):
         # A shift is a linear critic: at hand from the first step, and exact at any distance.
         self.linear = nn.Parameter(torch.zeros(num_critics, dim, 1, device=rng.device))
 
-    def standardise(self, samples: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
-        return (samples - self.mean) / self.scale
+    def standardise(self, samples: Kept) -> Float[Tensor, "batch *sample"]:
+        return (as_floats(samples) - self.mean) / self.scale
 
     def forward(self, standardised: Float[Tensor, "rows dim"]) -> Float[Tensor, " rows"]:
         return self._layers(self._split(standardised))[0].flatten()
@@ -160,9 +177,9 @@ class _Critics(nn.Module):
         direct = torch.baddbmm(self.biases[-1], inputs, self.linear)
         return torch.baddbmm(direct, hidden, self.weights[-1]).squeeze(2), active
 
-    def read(self, samples: Float[Tensor, "n dim"]) -> Float[Tensor, "critics n"]:
+    def read(self, samples: Kept) -> Float[Tensor, "critics n"]:
         """Each critic's values of all samples, in the data's units."""
-        chunks = self.standardise(samples).split(NUM_AT_ONCE)  # a copy for every critic must fit
+        chunks = map(self.standardise, samples.split(_at_once(samples.shape[1])))
         values = [self(chunk.repeat(self.num_critics, 1)) for chunk in chunks]
         values = [value.view(self.num_critics, -1) for value in values]
         return (torch.cat(values, 1) * self.scale).double()
@@ -179,11 +196,9 @@ def _train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.critic_steps)
     num_samples = critics.num_critics * budget.batch_size
     # Not fresh samples for every step: a large generator would take longer than the critics.
-    reals, fakes = (
-        _batches(critics.standardise(samples), num_samples, rng) for samples in (fit, generated)
-    )
+    reals, fakes = (_batches(samples, num_samples, rng) for samples in (fit, generated))
     for _ in range(budget.critic_steps):
-        real, fake = next(reals), next(fakes)
+        real, fake = critics.standardise(next(reals)), critics.standardise(next(fakes))
         coefficients = torch.rand(num_samples, generator=rng, device=rng.device)
         between = interpolate(real, fake, coefficients)
         real_values, fake_values, slopes = critics.values_and_slopes(real, fake, between)
@@ -231,7 +246,7 @@ def _largest_slope(
 ) -> float:
     num_points = min(NUM_SLOPES, len(real), len(generated))
     coefficients = torch.rand(num_points, generator=rng, device=rng.device)
-    points = interpolate(real[:num_points], generated[:num_points], coefficients)
+    points = interpolate(as_floats(real[:num_points]), generated[:num_points], coefficients)
     points = critics.standardise(points).repeat(critics.num_critics, 1)
     return gradient_norms(critics, points).max().item()
 
@@ -249,15 +264,12 @@ def _without_slack(reading: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     return reading * 2 / (1 + root), 1 / root
 
 
-@contextmanager
-def _evaluating(generate: Generate) -> Iterator[None]:
-    """Evaluation mode for a module, so that no sample depends on its batch."""
-    modules = list(generate.modules()) if isinstance(generate, nn.Module) else []
-    training = [module.training for module in modules]
-    try:
-        for module in modules:
-            module.training = False
-        yield
-    finally:
-        for module, mode in zip(modules, training, strict=True):
-            module.training = mode
+def _at_once(dim: int) -> int:
+    return max(1, min(SAMPLES_AT_ONCE, NUMBERS_AT_ONCE // dim))
+
+
+def _mean(samples: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """The mean of a function of each sample, in as few steps as memory allows."""
+    chunks = samples.split(max(1, NUMBERS_IN_A_MOMENT // samples.shape[1]))
+    means = [function(as_floats(chunk)).mean(0) * (len(chunk) / len(samples)) for chunk in chunks]
+    return torch.stack(means).sum(0)

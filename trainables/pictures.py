@@ -3,33 +3,49 @@
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-#: Samples of each kind in a picture of images, and in a scatter plot of points.
-NUM_IMAGES, NUM_POINTS = 64, 1024
+from trainables.data import as_floats
+
+#: Images of each kind in a row, and pixels that a row may be wide.
+MOST_COLUMNS, MOST_PIXELS = 8, 1024
+#: Points of each kind in a scatter plot.
+NUM_POINTS = 1024
+
+
+def num_drawn(sample_shape: tuple[int, ...]) -> int:
+    """How many samples of each kind a picture shows: more would not fit, or not be seen."""
+    return _columns(sample_shape[2]) ** 2 if len(sample_shape) == 3 else NUM_POINTS
 
 
 def save_samples(
-    real: Float[Tensor, "n *sample"], generated: Float[Tensor, "n *sample"], path: Path
+    real: Float32[Tensor, "_ *sample"] | UInt8[Tensor, "_ *sample"],
+    generated: Float[Tensor, "_ *sample"],
+    path: Path,
 ) -> None:
     """Draw real samples on the left and generated ones on the right, as a PNG.
 
     Args:
-        real: Data in [-1, 1]; images ``[n, 1 or 3, height, width]``, or vectors, of which the
-            first two coordinates are drawn.
+        real: Data in [-1, 1], or bytes; images ``[n, 1 or 3, height, width]``, or vectors, of
+            which the first two coordinates are drawn, or the one. :func:`num_drawn` are enough.
         generated: As many samples of a generator.
         path: Where to write; its folder exists.
     """
     draw = _draw_images if real.ndim == 4 else _draw_points
-    draw(real.detach().cpu(), generated.detach().cpu(), path)
+    num = num_drawn(tuple(real.shape[1:]))
+    draw(as_floats(real[:num]).cpu(), generated[:num].detach().float().cpu(), path)
+
+
+def _columns(width: int) -> int:
+    return max(1, min(MOST_COLUMNS, MOST_PIXELS // width))
 
 
 def _draw_images(real: Tensor, generated: Tensor, path: Path) -> None:
     # Not torchvision's make_grid: importing it would cost every worker three seconds.
     from PIL import Image
 
-    halves = [_grid(images[:NUM_IMAGES]) for images in (real, generated)]
+    halves = [_grid(images) for images in (real, generated)]
     gap = torch.full((halves[0].shape[0], 4, halves[0].shape[2]), 255, dtype=torch.uint8)
     both = torch.cat([halves[0], gap, halves[1]], dim=1)
     scale = max(1, 256 // both.shape[0])  # an 8x8 digit of 8 pixels is too small to judge
@@ -39,7 +55,7 @@ def _draw_images(real: Tensor, generated: Tensor, path: Path) -> None:
 
 def _grid(images: Float[Tensor, "n channel height width"]) -> Tensor:
     """Images in [-1, 1] as one of bytes, [rows * (height + 1), columns * (width + 1), channel]."""
-    columns = min(len(images), int(NUM_IMAGES**0.5))
+    columns = min(len(images), _columns(images.shape[3]))
     images = images[: len(images) // columns * columns]
     pixels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     padded = torch.nn.functional.pad(pixels, (0, 1, 0, 1))
@@ -59,6 +75,7 @@ def _draw_points(real: Tensor, generated: Tensor, path: Path) -> None:
         ("real", "generated"),
         strict=True,
     ):
-        axes.scatter(points[:NUM_POINTS, 0], points[:NUM_POINTS, 1], s=3, linewidths=0)
+        points = torch.nn.functional.pad(points, (0, max(0, 2 - points.shape[1])))  # a line: y = 0
+        axes.scatter(points[:, 0], points[:, 1], s=3, linewidths=0)
         axes.set(title=title, aspect="equal", xlim=(-1.5, 1.5), ylim=(-1.5, 1.5))
     figure.savefig(path, dpi=100)

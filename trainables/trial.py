@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from trainables.config import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole
-from trainables.data import Data
+from trainables.data import Data, as_floats, as_tensor
+from trainables.lipschitz import evaluating
 from trainables.networks import build_generator
 from trainables.objective import Score, score
-from trainables.pictures import NUM_POINTS, save_samples
+from trainables.pictures import num_drawn, save_samples
 from trainables.state import TrainState
 from trainables.training import train
 
@@ -76,15 +77,14 @@ def run(
 
     Args:
         config: The trial.
-        data: The trial trains on ``data.train``; the other parts are the objective's alone.
+        data: The trial trains on ``data.train``; the other parts are the objective's alone. Parts
+            of bytes go to the device as bytes.
         schedule: When to score, report and save.
         device: Where to train.
         checkpoint: A folder that an earlier report's ``save`` wrote: go on from there. A trial
             saved at a rung says that rung's report again, in case nobody heard it.
     """
-    real, fit, read = (
-        torch.from_numpy(part).to(device) for part in (data.train, data.fit, data.read)
-    )
+    real, fit, read = (as_tensor(part).to(device) for part in (data.train, data.fit, data.read))
     state = TrainState.create(config, data.sample_shape, device)
     last_metrics: dict[str, float] = {}
     if checkpoint is not None:
@@ -97,7 +97,7 @@ def run(
         metrics = measurement.as_floats()
         steps = measurement.generator_steps
         if not measurement.diverged and steps in schedule.rungs:
-            metrics |= _score(state, config, fit, read)
+            metrics |= _score(state, config.objective, fit, read)
         metrics["scoring_seconds"] = state.scoring_seconds
         metrics["scoring_cpu_seconds"] = state.scoring_cpu_seconds
         diverged = measurement.diverged or not math.isfinite(metrics.get("w1", 0.0))
@@ -111,26 +111,11 @@ def run(
         )
 
 
-def check(config: TrialConfig, data: Data) -> None:
-    """Build a trial's networks and pass one batch through both, on the CPU.
-
-    Raises:
-        ValueError: where a network does not give what training needs.
-    """
-    state = TrainState.create(config, data.sample_shape, torch.device("cpu"))
-    with torch.no_grad():
-        samples = state.generator(torch.randn(2, config.networks.latent_dim))
-        values = state.critic(samples)
-    if tuple(samples.shape) != (2, *data.sample_shape) or tuple(values.shape) != (2,):
-        raise ValueError(
-            f"generator must give [batch, {data.sample_shape}] and critic [batch], "
-            f"got {tuple(samples.shape)} and {tuple(values.shape)}"
-        )
-
-
-def _score(state: TrainState, config: TrialConfig, fit: Tensor, read: Tensor) -> dict[str, float]:
+def _score(
+    state: TrainState, objective: ObjectiveConfig, fit: Tensor, read: Tensor
+) -> dict[str, float]:
     started_s, started_cpu_s = time.perf_counter(), time.thread_time()
-    estimate = score(state.generator, config.networks.latent_dim, fit, read, config.objective.rung)
+    estimate = score(state.scored, state.latent_dim, fit, read, objective.rung)
     seconds = time.perf_counter() - started_s
     state.scoring_seconds += seconds
     state.scoring_cpu_seconds += time.thread_time() - started_cpu_s
@@ -149,11 +134,11 @@ def floor(data: Data, objective: ObjectiveConfig) -> Score:
     They are the trials' own, ``data.train``, drawn with replacement: a generator that had learned
     them by heart would score this. What is not clearly above it cannot be told from it.
     """
-    train, fit, read = map(torch.from_numpy, (data.train, data.fit, data.read))
+    train, fit, read = map(as_tensor, (data.train, data.fit, data.read))
 
     def draw(latents: Tensor) -> Tensor:
         uniform = torch.special.ndtr(latents.squeeze(1))  # of a standard normal
-        return train[(uniform * len(train)).long().clamp_max(len(train) - 1)]
+        return as_floats(train[(uniform * len(train)).long().clamp_max(len(train) - 1)])
 
     return score(draw, 1, fit, read, objective.rung)
 
@@ -168,9 +153,7 @@ def final_score(
     among them, has no bearing on it.
     """
     generator, latent_dim = load_generator(generator_path, device)
-    fit, read, final = (
-        torch.from_numpy(part).to(device) for part in (data.fit, data.read, data.final)
-    )
+    fit, read, final = (as_tensor(part).to(device) for part in (data.fit, data.read, data.final))
     return score(generator, latent_dim, torch.cat([fit, read]), final, objective.final)
 
 
@@ -183,20 +166,18 @@ def _saver(
             torch.save(
                 generator_file(state, config, tuple(read.shape[1:])), folder / "generator.pt"
             )
-            save_samples(
-                read[:NUM_POINTS], _samples(state, config, len(read)), folder / "samples.png"
-            )
+            num = min(len(read), num_drawn(tuple(read.shape[1:])))
+            save_samples(read[:num], _samples(state, num), folder / "samples.png")
 
     return save
 
 
-def _samples(state: TrainState, config: TrialConfig, most: int) -> Tensor:
+def _samples(state: TrainState, num_samples: int) -> Tensor:
     """The same latents at every rung, so that a person sees one sample change."""
-    device = next(state.generator.parameters()).device
     rng = torch.Generator().manual_seed(0)
-    latents = torch.randn(min(most, NUM_POINTS), config.networks.latent_dim, generator=rng)
-    with torch.no_grad():
-        return state.generator(latents.to(device))
+    latents = torch.randn(num_samples, state.latent_dim, generator=rng)
+    with evaluating(state.scored), torch.no_grad():
+        return state.scored(latents.to(state.rng.device))
 
 
 def generator_file(
@@ -204,19 +185,19 @@ def generator_file(
 ) -> dict[str, Any]:
     """Weights and what is needed to rebuild the network; loads with ``weights_only=True``."""
     return {
-        "state_dict": {k: v.cpu() for k, v in state.generator.state_dict().items()},
-        "networks": config.networks.model_dump(mode="json"),
+        "state_dict": {k: v.cpu() for k, v in state.scored.state_dict().items()},
+        "networks": config.networks.model_dump(mode="json", exclude_none=True),
         "sample_shape": list(sample_shape),
     }
 
 
 def load_generator(path: Path, device: torch.device) -> tuple[nn.Module, int]:
-    """The generator of a file that :func:`generator_file` made, and its latent dimension."""
+    """A generator from :func:`generator_file`'s file, ready for use, and its latent dimension."""
     saved = torch.load(path, map_location=device, weights_only=True)
     networks = NetworkConfig.model_validate(saved["networks"])
     generator = build_generator(networks, tuple(saved["sample_shape"])).to(device)
     generator.load_state_dict(saved["state_dict"])
-    return generator, networks.latent_dim
+    return generator.eval(), cast("int", networks.latent_dim)  # every architecture has one
 
 
 def start_worker(threads: int) -> torch.device:

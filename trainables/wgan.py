@@ -5,10 +5,11 @@ in the process: :func:`train_wgan` builds all it needs from its configuration.
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import ray
 import torch
 from ray import tune
 
@@ -17,7 +18,7 @@ from trainables.data import Data
 from trainables.trial import Schedule, run, start_worker
 
 
-def train_wgan(config: Mapping[str, Any], data: Data) -> None:
+def train_wgan(config: Mapping[str, Any], data: Data | Sequence[ray.ObjectRef]) -> None:
     """Run one trial under Ray Tune.
 
     Args:
@@ -25,7 +26,8 @@ def train_wgan(config: Mapping[str, Any], data: Data) -> None:
             :class:`Schedule` as plain data), ``threads``, and ``checkpoint``: the folder from
             which a resumed search goes on, or ``None``. A checkpoint of Ray's own, made since,
             goes before it.
-        data: Handed over by Ray's object store.
+        data: The data, or a reference to them in Ray's object store, alone in a list: a bare
+            reference Ray would replace. All trials on a machine look at the one copy in the store.
     """
     device = start_worker(config["threads"])
     checkpoint = tune.get_checkpoint()
@@ -33,6 +35,8 @@ def train_wgan(config: Mapping[str, Any], data: Data) -> None:
         checkpoint = tune.Checkpoint(config["checkpoint"])
     trial = TrialConfig.model_validate(config["trial"])
     schedule = Schedule.model_validate(config["schedule"])
+    if not isinstance(data, Data):
+        data = cast("Data", ray.get(data[0]))
     if checkpoint is None:
         _report_all(trial, data, schedule, device, None)
     else:

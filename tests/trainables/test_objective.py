@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainables import objective
 from trainables.config import CriticBudget, ObjectiveConfig
+from trainables.data import as_floats
 from trainables.lipschitz import gradient_norms
 from trainables.objective import Score, _Critics, score
 
@@ -229,3 +231,47 @@ def test_the_written_out_slopes_are_the_gradient_norms_of_the_critics():
     torch.testing.assert_close(slopes.flatten(), gradient_norms(critics, between))
     torch.testing.assert_close(on_real.flatten(), critics(real))
     torch.testing.assert_close(on_fake.flatten(), critics(fake))
+
+
+def test_bytes_score_as_the_floats_that_they_stand_for():
+    """To the bit, and without a copy of a whole part in floats."""
+    rng = torch.Generator().manual_seed(0)
+    fit, read = (
+        torch.randint(256, (n, 1, 8, 8), dtype=torch.uint8, generator=rng) for n in (300, 200)
+    )
+    budget = ObjectiveConfig(critic_steps=20).rung
+
+    def generate(latents: Tensor) -> Tensor:
+        return latents.view(-1, 1, 8, 8).tanh()
+
+    of_floats = score(generate, 64, as_floats(fit), as_floats(read), budget)
+    assert score(generate, 64, fit, read, budget) == of_floats
+
+
+def test_large_samples_are_scored_in_parts_as_they_would_be_at_once(monkeypatch):
+    """The means over chunks of unequal length are the means over all, up to rounding."""
+    fit, read = (modes(normal(1000, 3, seed)) for seed in (1, 2))
+    at_once = score(shifted(0.3), 3, fit, read, BUDGET)
+    monkeypatch.setattr(objective, "NUMBERS_IN_A_MOMENT", 600)
+    monkeypatch.setattr(objective, "NUMBERS_AT_ONCE", 2 * 77)
+    in_parts = score(shifted(0.3), 3, fit, read, BUDGET)
+    assert in_parts.w1 == pytest.approx(at_once.w1, rel=1e-3)
+    assert in_parts.w1_stderr == pytest.approx(at_once.w1_stderr, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("dim", "expected"),
+    [(2, 8192), (3 * 32 * 32, 8192), (3 * 64 * 64, 2**26 // (3 * 64 * 64)), (2**17, 1024)],
+)
+def test_as_many_samples_are_generated_as_fit_256_mib_but_at_least_1024(dim, expected):
+    drawn = []
+
+    def generate(latents: Tensor) -> Tensor:
+        drawn.append(len(latents))
+        return torch.zeros(len(latents), dim)
+
+    real = torch.randint(256, (4, dim), dtype=torch.uint8)
+    score(generate, 1, real, real, CriticBudget(1, 1, 2, 1e-2, 8192, 0))
+    assert sum(drawn) == 2 * expected  # one lot to train on, another to read
+    assert max(drawn) * dim <= max(2**20, dim)
+    assert max(drawn) <= 1024

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from trainables.pictures import save_samples
+from trainables.data import as_floats
+from trainables.pictures import num_drawn, save_samples
 
 
 def test_images_keep_their_place_and_their_pixels(tmp_path: Path) -> None:
@@ -39,3 +40,29 @@ def test_points_are_drawn_as_two_scatter_plots(tmp_path: Path) -> None:
         ink.append([int((half < 250).sum()) for half in np.array_split(grey, 2, axis=1)])
     assert ink[0][0] > ink[1][0] + 500
     assert ink[1][1] > ink[0][1] + 500
+
+
+def test_bytes_are_drawn_as_they_are(tmp_path: Path) -> None:
+    """Every level comes back from its float: the first image shows the bytes themselves."""
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    save_samples(levels, as_floats(levels), tmp_path / "samples.png")
+    pixels = np.asarray(Image.open(tmp_path / "samples.png"))
+    scale = pixels.shape[0] // 17
+    for left in (0, 17 + 4):
+        shown = pixels[::scale, ::scale][:16, left : left + 16]
+        assert np.array_equal(shown, levels[0, 0])
+
+
+def test_pictures_of_large_images_are_about_a_thousand_pixels_high(tmp_path: Path) -> None:
+    """64 images of 128 pixels, 16 of 256: each in its place, however many are given."""
+    assert [num_drawn((3, side, side)) for side in (8, 32, 128, 256)] == [64, 64, 64, 16]
+    images = torch.zeros(70, 1, 256, 256)
+    save_samples(images, images, tmp_path / "samples.png")
+    with Image.open(tmp_path / "samples.png") as picture:
+        assert picture.size == (4 * 257 * 2 + 4, 4 * 257)
+
+
+def test_vectors_of_one_number_are_drawn_along_a_line(tmp_path: Path) -> None:
+    save_samples(torch.rand(50, 1), torch.rand(50, 1), tmp_path / "samples.png")
+    grey = np.asarray(Image.open(tmp_path / "samples.png").convert("L"))
+    assert (grey < 250).any()

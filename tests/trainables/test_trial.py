@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.config import DataConfig, NetworkConfig, ObjectiveConfig, TrialConfig
-from trainables.data import Data, load
+from trainables.data import Data, as_floats, as_tensor, load
 from trainables.networks import build_generator
-from trainables.trial import Report, Schedule, check, final_score, floor, run
+from trainables.objective import score
+from trainables.trial import Report, Schedule, final_score, floor, load_generator, run
 
 CPU = torch.device("cpu")
 SCHEDULE = Schedule(
@@ -245,14 +246,46 @@ def test_the_generator_file_rebuilds_the_generator(data: Data, tmp_path: Path) -
     assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_check_passes_what_fits(data: Data) -> None:
-    check(_config(), data)
+def test_what_is_scored_and_saved_is_the_average_where_there_is_one(
+    data: Data, tmp_path: Path
+) -> None:
+    """The file holds other weights than the generator that trains, and is what the rung scored."""
+    config = _config(ema_decay=0.9)
+    *_, last = run(config, data, SCHEDULE, CPU)
+    assert last.save is not None
+    last.save(tmp_path)
+    generator, latent_dim = load_generator(tmp_path / "generator.pt", CPU)
+    trained = torch.load(tmp_path / "state.pt", weights_only=True)["state"]["generator"]
+    weights = generator.state_dict()
+    assert not all(torch.equal(weights[name], weight) for name, weight in trained.items())
+    fit, read = as_tensor(data.fit), as_tensor(data.read)
+    found = score(generator, latent_dim, fit, read, config.objective.rung)
+    assert found.w1 == last.metrics["w1"]
 
 
-def test_check_says_which_shape_is_wrong(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.state.build_generator", lambda *_: torch.nn.Linear(32, 5))
-    monkeypatch.setattr(
-        "trainables.state.build_critic", lambda *_: torch.nn.Sequential(torch.nn.Linear(5, 1))
-    )
-    with pytest.raises(ValueError, match=r"must give \[batch, \(1, 8, 8\)\] .* got \(2, 5\)"):
-        check(_config(), data)
+# --- Data that are kept as bytes ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def of_bytes() -> tuple[Data, Data]:
+    """The same images twice: as bytes, and as the floats that the bytes stand for; read-only."""
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(0, 256, (num, 3, 8, 8), np.uint8) for num in (300, 100, 60, 60)]
+    for part in parts:
+        part.flags.writeable = False
+    return Data(*parts), Data(*(as_floats(as_tensor(part)).numpy() for part in parts))
+
+
+def test_bytes_train_and_score_as_the_floats_that_they_stand_for(
+    of_bytes: tuple[Data, Data], tmp_path: Path
+) -> None:
+    """To the bit: in training, at the rungs, in the floor, in the final and in the picture."""
+    found = []
+    for data in of_bytes:
+        reports = list(run(_config(), data, SCHEDULE, CPU))
+        assert reports[-1].save is not None
+        reports[-1].save(tmp_path)
+        final = final_score(tmp_path / "generator.pt", data, FINAL, CPU)
+        picture = (tmp_path / "samples.png").read_bytes()
+        found.append((_numbers(reports), floor(data, FINAL), final, picture))
+    assert found[0] == found[1]

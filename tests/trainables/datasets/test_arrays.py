@@ -1,0 +1,140 @@
+"""Arrays of one's own: what is read, how it is scaled, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainables.config import DataConfig
+from trainables.datasets.arrays import array
+from trainables.datasets.errors import BadData
+
+BYTES = np.random.default_rng(0).integers(0, 256, (20, 6, 5), np.uint8)
+
+
+def read(path: Path, notes: list[str] | None = None, name: str | None = None) -> np.ndarray:
+    config = DataConfig(dataset="array", path=str(path), array_name=name)
+    return array(config, (notes if notes is not None else []).append)
+
+
+def saved(folder: Path, samples: np.ndarray) -> Path:
+    np.save(folder / "samples.npy", samples)
+    return folder / "samples.npy"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("last", [True, False])
+def test_channels_come_first_wherever_they_were(tmp_path: Path, channels: int, last: bool) -> None:
+    images = np.stack([BYTES + 50 * c for c in range(channels)], axis=1)
+    found = read(saved(tmp_path, np.moveaxis(images, 1, 3) if last else images))
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, images)
+
+
+def test_grey_images_without_a_channel_axis_get_one(tmp_path: Path) -> None:
+    assert np.array_equal(read(saved(tmp_path, BYTES)), BYTES[:, None])
+
+
+def test_floats_in_the_range_with_some_below_zero_stay_as_they_are(tmp_path: Path) -> None:
+    notes: list[str] = []
+    samples = np.random.default_rng(0).uniform(-0.9, 0.8, (20, 4))
+    found = read(saved(tmp_path, samples), notes)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, samples.astype(np.float32))
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.linspace(0, 1, 3000).reshape(1500, 2),
+        np.linspace(-3, 0.5, 90).reshape(10, 3, 3),
+        np.arange(80).reshape(20, 4),
+        np.arange(80, dtype=np.uint8).reshape(20, 4),
+        np.linspace(-1, 1, 80).reshape(20, 4) * 1.7e308,
+    ],
+    ids=["unit", "wide", "integers", "byte-vectors", "huge"],
+)
+def test_all_else_is_mapped_by_one_line_onto_the_range(tmp_path: Path, samples: np.ndarray) -> None:
+    """Evenly spaced numbers stay so, from -1 to 1; and a note says what was done."""
+    notes: list[str] = []
+    found = read(saved(tmp_path, samples), notes)
+    assert found.dtype == np.float32
+    expected = np.linspace(-1, 1, samples.size)
+    np.testing.assert_allclose(found.ravel(), expected, atol=1e-6)
+    assert (found.min(), found.max()) == (-1, 1)
+    assert "mapped linearly" in notes[0]
+
+
+def test_of_several_arrays_the_only_one_that_can_be_samples_is_taken(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", images=BYTES, labels=np.arange(20))
+    notes: list[str] = []
+    assert np.array_equal(read(tmp_path / "a.npz", notes), BYTES[:, None])
+    assert "only images can be samples" in notes[0]
+    assert np.array_equal(read(tmp_path / "a.npz", name="images"), BYTES[:, None])
+
+
+def test_several_possible_arrays_need_a_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", train=BYTES, test=BYTES[:3])
+    with pytest.raises(BadData, match=r"is required.*train \[20, 6, 5\], test \[3, 6, 5\]") as one:
+        read(tmp_path / "a.npz")
+    with pytest.raises(BadData, match=r"got trian: did you mean train\?") as other:
+        read(tmp_path / "a.npz", name="trian")
+    assert one.value.key == other.value.key == "array_name"
+
+
+def test_a_name_is_refused_where_there_are_none(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="leave array_name out") as caught:
+        read(saved(tmp_path, BYTES), name="images")
+    assert caught.value.key == "array_name"
+
+
+def test_bytes_that_are_all_0_or_1_are_noted(tmp_path: Path) -> None:
+    notes: list[str] = []
+    read(saved(tmp_path, BYTES % 2), notes)
+    assert "nearly black" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("samples", "match"),
+    [
+        (np.array([[0.0, np.nan], [1, 2]]), "must hold finite numbers"),
+        (np.array([[0.0, np.inf], [1, 2]]), "must hold finite numbers"),
+        (np.full((9, 2), 7), "must hold samples that differ, got .* of 7"),
+        (np.arange(9), r"of shape \(9,\): reshape"),
+        (np.zeros((2, 2, 2, 2, 2)), r"of shape \(2, 2, 2, 2, 2\): reshape"),
+        (np.zeros((9, 4, 4, 2)), r"of shape \(9, 4, 4, 2\): reshape"),
+        (np.zeros((9, 2), complex), "of complex128: convert"),
+        (np.full((9, 2), "a"), "of <U1: convert"),
+        (np.zeros((0, 2)), r"must hold samples, got .* of shape \(0, 2\)"),
+        (np.zeros((5, 0)), r"must hold samples, got .* of shape \(5, 0\)"),
+        (np.full((9, 2), None), r"must be a whole .npy or .npz file of numbers"),
+    ],
+)
+def test_what_are_no_samples_is_refused(tmp_path: Path, samples: np.ndarray, match: str) -> None:
+    with pytest.raises(BadData, match=match) as caught:
+        read(saved(tmp_path, samples))
+    assert caught.value.key == "path"
+
+
+@pytest.mark.parametrize("content", ["empty", "text", "cut.npy", "cut.npz", "flipped.npz"])
+def test_a_file_that_is_not_whole_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.npy"
+    np.savez_compressed(tmp_path / "a.npz", images=BYTES)
+    whole = {"npy": saved(tmp_path, BYTES), "npz": tmp_path / "a.npz"}
+    written = {"empty": b"", "text": b"not an array"}
+    for suffix, file in whole.items():
+        written[f"cut.{suffix}"] = file.read_bytes()[:-100]
+    flipped = bytearray(whole["npz"].read_bytes())
+    flipped[len(flipped) // 2] ^= 255
+    path.write_bytes(written.get(content, bytes(flipped)))
+    with pytest.raises(BadData, match=r"must be a whole .npy or .npz file") as caught:
+        read(path)
+    assert caught.value.key == "path"
+
+
+def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="which is a folder"):
+        read(tmp_path)
+    with pytest.raises(BadData, match="which is not there"):
+        read(tmp_path / "none.npy")

@@ -1,0 +1,116 @@
+"""torchvision's datasets from files made here; what is missing, damaged or cannot be fetched."""
+
+import sys
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+from made_datasets import IDX, make, pixels, write_idx
+from torchvision import datasets
+
+from trainables.config import DataConfig
+from trainables.datasets.downloaded import downloaded
+from trainables.datasets.errors import BadData
+from trainables.methods import DOWNLOADED
+
+
+def read(config: DataConfig, notes: list[str] | None = None) -> np.ndarray:
+    notes = notes if notes is not None else []
+    return downloaded(config, None, lambda done, total: None, notes.append)
+
+
+def files_below(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("dataset", IDX)
+def test_grey_images_are_the_training_set_pixel_for_pixel(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = read(make(dataset, tmp_path, monkeypatch))
+    assert np.array_equal(found, pixels(700, 28, 28)[:, None])
+
+
+def test_cifar10_has_its_colours_and_rows_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = read(make("cifar10", tmp_path, monkeypatch))
+    assert np.array_equal(found, pixels(700, 3, 32, 32))
+
+
+@pytest.mark.parametrize("dataset", DOWNLOADED)
+def test_missing_files_are_named_and_the_way_out(dataset: str, tmp_path: Path) -> None:
+    name = {"cifar10": "data_batch_1", "celeba": "img_align_celeba"}.get(dataset, "train-images")
+    match = f"{name}.* are not in {tmp_path}: set data.download: true, or put {dataset}'s files"
+    with pytest.raises(BadData, match=match) as caught:
+        read(DataConfig(dataset=dataset, path=str(tmp_path)))
+    assert caught.value.key == "download"
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
+def test_without_a_network_one_line_says_so_and_nothing_is_left_behind(
+    dataset: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def unreachable(url: str, *_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", unreachable)
+    monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", lambda url, **_: url)
+    notes: list[str] = []
+    with pytest.raises(BadData, match=r"could not be fetched into .*no route to host") as caught:
+        read(DataConfig(dataset=dataset, path=str(tmp_path / "data"), download=True), notes)
+    assert caught.value.key == "download"
+    assert "\n" not in str(caught.value)
+    assert notes == [f"fetching {dataset} into {tmp_path / 'data'}"]
+    assert files_below(tmp_path) == set()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_fetched_is_moved_into_place_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also beside files that are there already; and torchvision's progress is not shown."""
+
+    def fetch(self: datasets.MNIST) -> None:
+        sys.stderr.write("a progress bar")
+        write_idx(Path(self.raw_folder), pixels(5, 28, 28))
+
+    monkeypatch.setattr(datasets.MNIST, "download", fetch)
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    (tmp_path / "MNIST" / "raw" / "mine.txt").write_text("kept")
+    found = read(DataConfig(dataset="mnist", path=str(tmp_path), download=True))
+    assert np.array_equal(found, pixels(5, 28, 28)[:, None])
+    assert "MNIST/raw/mine.txt" in files_below(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"MNIST"}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_download_that_breaks_off_leaves_no_file_to_be_taken_for_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_off(self: datasets.MNIST) -> None:
+        write_idx(Path(self.raw_folder), pixels(5, 28, 28))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets.MNIST, "download", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        read(DataConfig(dataset="mnist", path=str(tmp_path), download=True))
+    assert files_below(tmp_path) == set()
+
+
+@pytest.mark.parametrize("dataset", DOWNLOADED)
+def test_damaged_files_are_refused(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make(dataset, tmp_path, monkeypatch)
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and ("train" in path.name or "batch" in path.name or "jpg" in path.name):
+            path.write_bytes(path.read_bytes()[:-500])
+    match = f"must hold {dataset}'s files as they were published.*: delete them"
+    with pytest.raises(BadData, match=match) as caught:
+        read(config)
+    assert caught.value.key == "path"

@@ -1,0 +1,133 @@
+"""Samples in a NumPy file of one's own: images or vectors."""
+
+import difflib
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Num, UInt8
+
+from trainables.config import DataConfig
+from trainables.datasets.errors import BadData, Note
+
+#: Samples that are converted in one go, so that no second array of float64 is made of all.
+_ROWS_AT_ONCE = 1024
+#: Axes that an array of samples may have: [n, d] to [n, height, width, channels].
+_AXES = (2, 3, 4)
+_SHAPES = "[n, height, width], [n, height, width, 1 or 3], [n, 1 or 3, height, width] or [n, d]"
+
+
+def array(
+    config: DataConfig, note: Note
+) -> UInt8[np.ndarray, "n channels height width"] | Float32[np.ndarray, "n *sample"]:
+    """Read the array at ``config.path``: images [n, C, H, W], or vectors [n, d].
+
+    Images of bytes stay bytes. Floats in [-1, 1], some of them below 0, stay; all else is mapped
+    by one line that takes the array's smallest number to -1 and its largest to 1.
+
+    Raises:
+        BadData: about ``path`` or ``array_name``, where there are no such samples.
+    """
+    path = Path(config.path or "")
+    samples = _with_channels(_read(path, config.array_name, note), path)
+    if 0 in samples.shape:
+        raise BadData("path", f"must hold samples, got {path} of shape {samples.shape}: fill it")
+    low, high = samples.min(), samples.max()
+    # A NaN is both the smallest and the largest of its array.
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise BadData("path", f"must hold finite numbers, got {path} with NaN or inf: remove them")
+    if low == high:
+        raise BadData("path", f"must hold samples that differ, got {path} of {low} throughout")
+    if samples.dtype == np.uint8 and samples.ndim == 4:
+        if high == 1:
+            note(f"{path}: bytes are taken as 0 to 255, and these are all 0 or 1: nearly black")
+        return samples
+    if samples.dtype.kind == "f" and -1 <= low < 0 and high <= 1:
+        return samples.astype(np.float32, copy=False)
+    note(f"{path}: mapped linearly, {low:g} to -1 and {high:g} to 1")
+    return _mapped(samples, float(low), float(high))
+
+
+def _read(path: Path, name: str | None, note: Note) -> np.ndarray:
+    """Find the one array that is meant, mapped from the file where that can be done."""
+    if not path.is_file():
+        is_what = "a folder" if path.is_dir() else "not there"
+        raise BadData("path", f"must be an .npy or .npz file, got {path}, which is {is_what}")
+    try:
+        with path.open("rb") as file:  # NumPy itself leaves it open where it is cut off
+            if file.read(2) == b"PK":  # as every zip file begins
+                chosen = _chosen(path, name, note)
+                file.seek(0)
+                with np.load(file, allow_pickle=False) as arrays:
+                    return arrays[chosen]
+        if name is not None:
+            what = f"is of .npz files, and {path} holds one array without a name"
+            raise BadData("array_name", f"{what}: leave array_name out")
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except BadData:
+        raise
+    # What NumPy raises for a file that is cut off, is none of its own, or holds objects.
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        what = f"must be a whole .npy or .npz file of numbers, got {path} ({reason})"
+        raise BadData("path", f"{what}: save the samples with numpy.save") from error
+
+
+def _chosen(path: Path, name: str | None, note: Note) -> str:
+    shapes = _shapes(path)
+    listed = ", ".join(f"{key} {list(shape)}" for key, shape in shapes.items()) or "none"
+    if name is not None:
+        if name in shapes:
+            return name
+        close = difflib.get_close_matches(name, shapes, 1)
+        hint = f": did you mean {close[0]}?" if close else ": name one of them"
+        raise BadData("array_name", f"must be an array of {path} ({listed}), got {name}{hint}")
+    possible = [key for key, shape in shapes.items() if len(shape) in _AXES]
+    if len(possible) == 1:
+        if len(shapes) > 1:
+            note(f"{path}: of its arrays only {possible[0]} can be samples, and is taken")
+        return possible[0]
+    if not possible:
+        raise BadData("path", f"must hold an array {_SHAPES}, got {path} ({listed}): reshape one")
+    what = f"is required, as {path} has several arrays ({listed}): name one of them"
+    raise BadData("array_name", what)
+
+
+def _shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
+    """Shapes by name, from the arrays' headers alone: the file may be large, and is compressed."""
+    shapes = {}
+    with zipfile.ZipFile(path) as file:
+        for member in file.namelist():
+            with file.open(member) as content:
+                if np.lib.format.read_magic(content) == (1, 0):
+                    shape, *_ = np.lib.format.read_array_header_1_0(content)
+                else:
+                    shape, *_ = np.lib.format.read_array_header_2_0(content)
+            shapes[member.removesuffix(".npy")] = shape
+    return shapes
+
+
+def _with_channels(samples: np.ndarray, path: Path) -> Num[np.ndarray, "n *sample"]:
+    if samples.dtype.kind not in "buif":
+        what = f"must hold integers or real numbers, got {path} of {samples.dtype}"
+        raise BadData("path", f"{what}: convert them")
+    if samples.ndim == 2:
+        return samples
+    if samples.ndim == 3:
+        return samples[:, None]
+    if samples.ndim == 4 and samples.shape[3] in (1, 3):
+        return np.moveaxis(samples, 3, 1)
+    if samples.ndim == 4 and samples.shape[1] in (1, 3):
+        return samples
+    raise BadData("path", f"must be {_SHAPES}, got {path} of shape {samples.shape}: reshape it")
+
+
+def _mapped(samples: np.ndarray, low: float, high: float) -> Float32[np.ndarray, "n *sample"]:
+    mapped = np.empty(samples.shape, np.float32)
+    centre, half = low / 2 + high / 2, high / 2 - low / 2  # high - low could overflow
+    for start in range(0, len(samples), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        mapped[rows] = (samples[rows].astype(np.float64) - centre) / half
+    return mapped
