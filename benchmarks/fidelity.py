@@ -162,7 +162,7 @@ def _line(row: Row) -> str:
         for mean, low, high in (row.spearman, row.kendall, row.kendall_best_half)
     )
     picks = ", ".join(
-        f"{f'{regret:.0%}' if regret < 10 else f'{regret:,.0f} times'} ({rank})"
+        f"{f'{regret:.0%}' if regret < 10 else f'{regret + 1:,.0f} times as far'} ({rank})"
         for regret, rank in zip(row.regret, row.rank_of_pick, strict=True)
     )
     spread = "" if np.isnan(row.seed_std_over_gap) else f"{row.seed_std_over_gap:.2f}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainables.config import GENERATOR_ALONE
-from tuner.domains import Choice, Range, grid
+from tuner.domains import Choice, Range, flat, grid
 from tuner.errors import Fault
 
 #: More points than this and a grid is not something to be run to its end.
@@ -27,10 +27,11 @@ def _objective_faults(sections: Mapping[str, Any]) -> list[Fault]:
     searched = [
         f"{section}.{field}"
         for section in ("networks", "training")
-        for field, value in sections.get(section, ())
+        for field, value in flat(sections.get(section, ()))
         if isinstance(value, Range | Choice)
     ]
-    if not (at_fault := [key for key in searched if key not in GENERATOR_ALONE]):
+    at_fault = [key for key in searched if ".".join(key.split(".")[:2]) not in GENERATOR_ALONE]
+    if not at_fault:
         return []
     what = f"critic_estimate must not rank trials while {', '.join(at_fault)}"
     why = "searched: its scale follows from the critic, so that trials differ in it by more than"
@@ -55,7 +56,7 @@ def _end_faults(sections: Mapping[str, Any]) -> list[Fault]:
 def _grid_faults(sections: Mapping[str, Any]) -> list[Fault]:
     points, faults = 1, []
     for section in ("networks", "training"):
-        for field, value in sections.get(section, ()):
+        for field, value in flat(sections.get(section, ())):
             if not isinstance(value, Range | Choice):
                 continue
             if (axis := grid(value)) is None:

@@ -11,8 +11,10 @@ from tuner import yaml_file
 from tuner.errors import Fault
 from tuner.spec import ResourceConfig, SearchSpec
 
-#: What else stands in the folder of all searches.
-RESERVED_NAMES = ("mlflow.db", "mlflow.db.lock", "mlflow-artifacts")
+#: The folder of decoded images, in the folder of all searches.
+DATA_CACHE = "data-cache"
+#: What else stands there.
+RESERVED_NAMES = ("mlflow.db", "mlflow.db.lock", "mlflow-artifacts", DATA_CACHE)
 
 
 def num_cpus() -> int:

@@ -58,8 +58,15 @@ from tuner.scheduler import Asha  # noqa: E402
 
 
 @contextmanager
-def connected(address: str | None, resources: ResourceConfig, num_cpus: int) -> Iterator[str]:
+def connected(
+    address: str | None,
+    resources: ResourceConfig,
+    num_cpus: int,
+    own_code: Sequence[Path] = (),
+) -> Iterator[str]:
     """Start a local Ray of ``num_cpus``, or join the one at ``address``; yields its dashboard.
+
+    ``own_code`` are files and packages of the user's that a cluster's nodes need beside ours.
 
     Raises:
         BadInput: where there is no cluster at the address, or no node that fits a trial; Ray
@@ -71,8 +78,9 @@ def connected(address: str | None, resources: ResourceConfig, num_cpus: int) -> 
     if address is None:
         options |= {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
     else:
-        packages = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "trainables")]
-        runtime_env = {"py_modules": packages, "env_vars": _ENVIRONMENT}
+        ours = [Path(__file__).parent, Path(__file__).parent.parent / "trainables"]
+        code = [str(path) for path in (*ours, *own_code)]
+        runtime_env = {"py_modules": code, "env_vars": _ENVIRONMENT}
         options |= {"address": address, "runtime_env": runtime_env}
     if address is not None:
         _check_answers(address)
@@ -119,14 +127,19 @@ def num_slots(resources: ResourceConfig) -> int:
     return min(int(there.get(name, 0) / need) for name, need in needs.items() if need)
 
 
+def share(data: "Data") -> ray.ObjectRef:
+    """Put the data into Ray's object store: one copy a machine, whoever looks at it."""
+    return ray.put(data)
+
+
 def run(
-    record: "Record", data: "Data", session: str, interrupted: Event, num_slots: int | None
+    record: "Record", data: ray.ObjectRef, session: str, interrupted: Event, num_slots: int | None
 ) -> None:
     """Run trials until the search has no more, its budget is used up, or it is interrupted.
 
     Args:
         record: Gives the trials, and is told of all that happens to them.
-        data: Put into Ray's object store once, and shared by all trials.
+        data: What :func:`share` gave.
         session: Names the folder of this sitting's checkpoints.
         interrupted: Once set, trials end where they are, to be resumed.
         num_slots: Trials that fit a cluster that does not grow; ``None`` if it may. Ray proposes
@@ -138,7 +151,7 @@ def run(
         return
     spec = record.spec
     resources = {"cpu": spec.resources.cpus_per_trial, "gpu": spec.resources.gpus_per_trial}
-    trainable = tune.with_resources(tune.with_parameters(train_wgan, data=data), resources)
+    trainable = tune.with_resources(tune.with_parameters(train_wgan, data=[data]), resources)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -163,7 +176,7 @@ def run(
     tuner.fit()
 
 
-def run_final(record: "Record", data: "Data", interrupted: Event) -> None:
+def run_final(record: "Record", data: ray.ObjectRef, interrupted: Event) -> None:
     """Score the best trials again, as many at a time as trials run, until done or interrupted.
 
     A task whose worker dies is run again as often as a trial would be. Whatever goes wrong with
@@ -172,13 +185,13 @@ def run_final(record: "Record", data: "Data", interrupted: Event) -> None:
     if interrupted.is_set() or not (finalists := record.start_final()):
         return
     spec, resources = record.spec, record.spec.resources
-    shared, score_again = ray.put(data), _scoring_task(spec.objective, resources)
+    score_again = _scoring_task(spec.objective, resources)
     waiting, running = deque(finalists), {}
     most = spec.search.max_concurrent_trials or len(finalists)
     while (waiting or running) and not interrupted.is_set():
         while waiting and len(running) < most:
             trial = waiting.popleft()
-            running[score_again.remote(trial.checkpoint, shared)] = trial
+            running[score_again.remote(trial.checkpoint, data)] = trial
         record.on_report()  # a long final must not look dead
         for task in ray.wait([*running], timeout=_POLL_S)[0]:
             number = running.pop(task).number

@@ -1,12 +1,13 @@
 """A search as it runs: one screen on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -30,6 +31,25 @@ def clock(seconds: float) -> str:
     """Seconds as h:mm:ss."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+@contextmanager
+def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Show how many image files of how many are read; nothing where it takes but a moment."""
+    started = shown = time.monotonic()
+    hidden = not console.is_terminal
+    with Progress(console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("decoding images", total=None, visible=False)
+
+        def progress(done: int, total: int) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            bar.update(task, completed=done, total=total, visible=now - started > 1)
+            if hidden and now - shown > _LINE_EVERY_S:
+                shown = now
+                console.print(f"decoded {done:,} of {total:,} images")
+
+        yield progress
 
 
 class Display:

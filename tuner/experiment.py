@@ -1,6 +1,7 @@
 """One sitting of a search: opens its folder, wires the parts together, leaves the results."""
 
 import fcntl
+import importlib.util
 import os
 import shutil
 import signal
@@ -67,11 +68,12 @@ def run(
         interrupted = stack.enter_context(_interruptible())
         console.print("starting Ray ..." if address is None else f"joining Ray at {address} ...")
         # Before anything is written: a cluster may turn out not to be there, or too small.
-        connection = cluster.connected(address, spec.resources, num_cpus)
+        connection = cluster.connected(address, spec.resources, num_cpus, _own_code(spec))
         dashboard = stack.enter_context(connection)
         if not (run_dir / "spec.yaml").exists():
             results.write_atomically(run_dir / "spec.yaml", spec.to_yaml())
         study = Study(run_dir / "study.log", spec)
+        _check_data(study, data)
         console.print(_floor_text(study, data, spec))
         tracker = _tracker(spec, runs_dir, study.search_id, lambda text: console.print(text))
         record = Record(run_dir, spec, study, tracker)
@@ -79,11 +81,12 @@ def run(
         try:
             addresses = {"dashboard": dashboard, "MLflow": tracker.ui_command}
             with Display(console, addresses).showing(record):
+                shared = cluster.share(data)
                 slots = cluster.num_slots(spec.resources) if address is None else None
-                cluster.run(record, data, time.strftime("%Y%m%d-%H%M%S"), interrupted, slots)
+                cluster.run(record, shared, time.strftime("%Y%m%d-%H%M%S"), interrupted, slots)
                 if not interrupted.is_set():
                     record.end_waiting()
-                    cluster.run_final(record, data, interrupted)
+                    cluster.run_final(record, shared, interrupted)
             ended = "interrupted" if interrupted.is_set() else "finished"
         finally:
             missing = _leave(record, tracker, ended)
@@ -103,6 +106,14 @@ def _leave(record: Record, tracker: Tracker, ended: Ended) -> str | None:
     if record.best_so_far is not None:
         results.write_best(record.run_dir, record.best_so_far, record.trials.values())
     return tracker.close(ended, [path for path in _kept(record.run_dir) if path.exists()])
+
+
+def _own_code(spec: SearchSpec) -> list[Path]:
+    """The user's own modules, but for those that are installed: as the nodes' own must be."""
+    found = [importlib.util.find_spec(name) for name in sorted(spec.own_modules)]
+    files = [Path(module.origin) for module in found if module is not None and module.origin]
+    code = [file.parent if file.name == "__init__.py" else file for file in files]
+    return [path for path in code if "site-packages" not in path.parts]
 
 
 @contextmanager
@@ -138,6 +149,16 @@ def _interruptible() -> Iterator[Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _check_data(study: Study, data: Data) -> None:
+    """Trials of other data, or of another split, would not compare with those that there are."""
+    fingerprint = data.fingerprint()
+    if study.data is None:
+        study.set_data(fingerprint)
+    elif study.data != fingerprint:
+        what = "are not those that this search began with: put them back as they were to resume"
+        raise BadInput("--resume", [Fault("data", f"{what}, or start another search by --name")])
 
 
 def _floor_text(study: Study, data: Data, spec: SearchSpec) -> str:

@@ -9,6 +9,8 @@ from tuner.errors import Fault
 
 #: Dotted keys that may be searched have a union's tag in pydantic's location, after the field.
 _SEARCHABLE = ("networks", "training")
+#: Mappings of keyword arguments, each of which may be searched.
+_ARGUMENTS = ("generator_args", "critic_args")
 
 _BOUNDS = {
     "greater_than": ("gt", "above"),
@@ -46,8 +48,9 @@ def describe(
         known: The fields of every section.
     """
     path = [str(part) for part in location]
-    if path[0] in _SEARCHABLE and len(path) > 2:
-        del path[2]
+    depth = 3 if len(path) > 1 and path[1] in _ARGUMENTS else 2
+    if path[0] in _SEARCHABLE and len(path) > depth:
+        del path[depth]
     where, value, kind = ".".join(path), error["input"], error["type"]
     context = error.get("ctx", {})
     if kind == "extra_forbidden":
@@ -58,7 +61,9 @@ def describe(
         return Fault(where, _one_of(error, value))
     if kind in _BOUNDS:
         name, word = _BOUNDS[kind]
-        return Fault(where, f"must be {word} {context[name]}, got {value!r}")
+        bound = context[name]
+        bound = int(bound) if bound == int(bound) else bound
+        return Fault(where, f"must be {word} {bound}, got {value!r}")
     if kind in _TYPES:
         return Fault(where, f"{_TYPES[kind]}, got {_shown(value)}")
     if kind == "string_pattern_mismatch":
@@ -71,7 +76,9 @@ def unknown_key(path: Sequence[str], known: Mapping[str, Sequence[str]]) -> str:
     """Say that there is no such key, and which one was probably meant."""
     key, section = path[-1], path[0]
     siblings = list(known) if len(path) == 1 else list(known.get(section, ()))
-    if len(path) > 2:
+    if section == "initial_points":
+        siblings = list(_SEARCHABLE)
+    elif len(path) > 2:
         siblings = ["low", "high", "log", "choice"]
         if key in siblings:
             return "cannot stand beside choice: give either a range or a choice"

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from trainables.config import NetworkConfig, TrainingConfig
+from tuner.domains import flat
 from tuner.study import Trial
 
 COLUMNS = (
@@ -27,7 +28,11 @@ COLUMNS = (
     "scoring_seconds",
     "final_scoring_seconds",
 )
-HYPERPARAMETERS = (*TrainingConfig.model_fields, *NetworkConfig.model_fields)
+HYPERPARAMETERS = tuple(
+    field
+    for field in (*TrainingConfig.model_fields, *NetworkConfig.model_fields)
+    if not field.endswith("_args")  # a column for each of them
+)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -42,22 +47,31 @@ def write_atomically(path: Path, text: str) -> None:
 
 def hyperparameters(trial: Trial) -> dict[str, Any]:
     """The values that apply to a trial, by the names that a search space gives them."""
-    values = trial.config.training.model_dump() | trial.config.networks.model_dump()
-    return {k: v for k, v in values.items() if v is not None} | {"seed": trial.config.seed}
+    applied = trial.config.applied()
+    both = {**applied["training"], **applied["networks"]}
+    return {**dict(flat(both.items())), "seed": trial.config.seed}
 
 
 def write_trials(path: Path, trials: Sequence[Trial]) -> None:
-    """Write one row a trial, by number; a trial that has not ended is ``running``."""
+    """Write one row a trial, by number; a trial that has not ended is ``running``.
+
+    A hyperparameter has a column where it applies to any of the trials.
+    """
     out = io.StringIO()
-    names = (*COLUMNS, *HYPERPARAMETERS, "seed", "message")
+    given = [hyperparameters(trial) for trial in trials]
+    there = {name for values in given for name in values}
+    known = [name for name in HYPERPARAMETERS if name in there]
+    # Of a network of one's own, which takes what its author likes.
+    arguments = sorted(name for name in there if "." in name)
+    names = (*COLUMNS, *known, *arguments, "seed", "message")
     writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
     writer.writeheader()
-    for trial in trials:
-        known = {**trial.metrics, **(trial.final or {})}
-        row = {name: known.get(name, "") for name in COLUMNS}
+    for trial, values in zip(trials, given, strict=True):
+        reported = {**trial.metrics, **(trial.final or {})}
+        row = {name: reported.get(name, "") for name in COLUMNS}
         row |= {"trial_id": trial.trial_id, "status": trial.status or "running"}
         row |= {"generator_steps": trial.generator_steps, "message": trial.message or ""}
-        writer.writerow(row | hyperparameters(trial))
+        writer.writerow(row | values)
     write_atomically(path, out.getvalue())
 
 
@@ -128,7 +142,7 @@ def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> Non
     Raises:
         FileNotFoundError: where the checkpoint is gone, and ``best/`` is not this trial's.
     """
-    text = yaml.safe_dump(trial.config.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    text = yaml.safe_dump(trial.config.applied(), sort_keys=False)
     title = f"# trial {trial.trial_id}: {score_text(trial)}, generator step {trial.generator_steps}"
     if (ties := ties_text(trial, trials)) is not None:
         title += f"\n# {ties}"

@@ -41,9 +41,10 @@ class Asha(AsyncHyperBandScheduler):
             mode="min",
             max_t=config.max_generator_steps,
             grace_period=config.grace_generator_steps,
-            reduction_factor=config.reduction_factor,
+            reduction_factor=max(2, config.reduction_factor),  # Ray knows no 1
             brackets=config.brackets,
         )
+        self._stops_early = config.reduction_factor > 1
         self._seed = seed
         self._objective = objective
         for trial in trials:
@@ -69,6 +70,8 @@ class Asha(AsyncHyperBandScheduler):
         """Decide at a rung whether the trial goes on."""
         score = self._objective.score_of(result)
         if score is None:
+            return TrialScheduler.CONTINUE
+        if not self._stops_early and result["generator_steps"] < self._max_t:
             return TrialScheduler.CONTINUE
         report = {"generator_steps": result["generator_steps"], "score": score}
         return super().on_trial_result(tune_controller, _by_number(trial), report)

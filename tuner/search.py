@@ -6,11 +6,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from tuner import checks
+from tuner import checks, warm_start
+from tuner.checks import DATA_CACHE
 from tuner.errors import BadInput, Fault
 from tuner.spec import SearchSpec, check_sections, largest_budget_generator_steps
 from tuner.yaml_file import load
@@ -28,7 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
         spec, runs_dir = _read(args)
-        data = _load_data(spec, args.space)
+        _make_importable(args.space.absolute().parent, spec)
+        cache_dir = None if args.dry_run else runs_dir / DATA_CACHE
+        data = _load_data(spec, cache_dir, args.space, console)
+        _check_networks(spec, data, args.space)
         if args.dry_run:
             _dry_run(spec, data, args.address, console)
             return DONE
@@ -52,6 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs-dir", metavar="D", help="the folder of all searches")
     parser.add_argument("--name", metavar="N", help="the search's name and folder in it")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted search")
+    parser.add_argument(
+        "--warm-start",
+        metavar="RUN",
+        help="the folder or name of an earlier search, whose best trials are run first",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check everything, train nothing")
     parser.add_argument(
         "--address",
@@ -78,6 +87,8 @@ def _read(args: argparse.Namespace) -> tuple[SearchSpec, Path]:
         results = document.get("results")
         if results is None or isinstance(results, dict):  # anything else is a fault to report
             document["results"] = {**(results or {}), "runs_dir": args.runs_dir}
+    if args.warm_start is not None:
+        document["initial_points"] = _warm_start(args, document)
     sections, more = check_sections(document)
     faults += more
     if "resources" in sections and args.address is None:
@@ -94,23 +105,60 @@ def _read(args: argparse.Namespace) -> tuple[SearchSpec, Path]:
     raise BadInput(str(args.space), faults)
 
 
-def _load_data(spec: SearchSpec, space: Path) -> "Data":
+def _warm_start(args: argparse.Namespace, document: dict[str, Any]) -> Any:
+    """An earlier search's best trials before the initial points; a resumed search keeps its own."""
+    given = document.get("initial_points") or []
+    sections, _ = check_sections(document)
+    if "results" not in sections or "name" not in sections:
+        return given  # it is refused for that
+    runs_dir = Path(sections["results"].runs_dir)
+    saved = runs_dir / sections["name"] / "spec.yaml"
+    if args.resume and saved.exists():
+        return load(saved)[0].get("initial_points", [])
+    earlier = Path(args.warm_start)
+    if not earlier.is_dir() and (runs_dir / args.warm_start).is_dir():
+        earlier = runs_dir / args.warm_start
+    return [*warm_start.points(earlier, sections), *given]
+
+
+def _make_importable(folder: Path, spec: SearchSpec) -> None:
+    """Let networks of the user's own be found beside the search space, also by Ray's workers."""
+    if spec.own_modules and str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([*([before] if before else []), str(folder)])
+
+
+def _load_data(spec: SearchSpec, cache_dir: Path | None, space: Path, console: Console) -> "Data":
     """The data, before anything is written or Ray started: it may be unfit for a search."""
+    from trainables.data import BadData
     from trainables.data import load as load_data
+    from tuner.display import decoding
 
     try:
-        return load_data(spec.data)
-    except ValueError as error:
-        raise BadInput(str(space), [Fault("data", str(error))]) from error
+        with decoding(console) as progress:
+            return load_data(spec.data, cache_dir, progress, console.print)
+    except BadData as error:
+        raise BadInput(str(space), [Fault(f"data.{error.key}", str(error))]) from error
+
+
+def _check_networks(spec: SearchSpec, data: "Data", space: Path) -> None:
+    """Build what the search may build, and pass a batch through it, before anything starts."""
+    from trainables.check import check
+    from trainables.networks import BadNetwork
+
+    faults = []
+    for config in spec.corners():
+        try:
+            check(config, data.sample_shape)
+        except BadNetwork as error:
+            faults.append(Fault(f"networks.{error.key}", str(error)))
+    if faults:
+        raise BadInput(str(space), list(dict.fromkeys(faults)))
 
 
 def _dry_run(spec: SearchSpec, data: "Data", address: str | None, console: Console) -> None:
     """Check all that can be checked without training, and say what would be run."""
-    from trainables.trial import check
-    from tuner.domains import Range
-
-    first = spec.choose(lambda _, d: d.low if isinstance(d, Range) else d.choice[0])
-    check(spec.trial_config(first, seed=0), data)
     if address is not None:
         from tuner import cluster
 

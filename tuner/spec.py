@@ -6,6 +6,7 @@ fault at once.
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -32,17 +33,21 @@ from trainables.config import (
     TrialConfig,
     Whole,
 )
-from trainables.methods import APPLIES_WHEN
+from trainables.methods import applies
 from tuner import yaml_file
 from tuner.agreement import disagreements
-from tuner.defaults import resolve_training
-from tuner.domains import Choice, Domain, Range, grid, searchable
+from tuner.defaults import resolve
+from tuner.domains import Choice, Domain, Range, flat, grid, searchable
 from tuner.errors import BadInput, Fault
 from tuner.faults import describe, unknown_key
+from tuner.points import InitialPoint, resolve_points
 
 Name = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Text = Annotated[str, StringConstraints(strict=True, min_length=1)]
 Steps = Annotated[Whole, Field(ge=1, le=1_000_000_000)]
+
+#: Sections whose values may be searched; what decides whether others apply comes first.
+_SEARCHED = ("training", "networks")
 
 SearchableNetworks = searchable(NetworkConfig, "The networks; every value may be searched.")
 SearchableTraining = searchable(TrainingConfig, "The training; every value may be searched.")
@@ -78,7 +83,11 @@ class AshaConfig(Frozen):
         default=4000, description="The last rung: the trial is complete."
     )
     reduction_factor: Whole = Field(
-        default=4, ge=2, le=1000, description="A rung lets the best 1/reduction_factor pass."
+        default=4,
+        ge=1,
+        le=1000,
+        description="A rung lets the best 1/reduction_factor pass. 1: none is stopped, and there "
+        "are the first rung and the last.",
     )
     brackets: Whole = Field(
         default=1, ge=1, le=20, description="Ladders; each one's first rung is the next rung up."
@@ -103,6 +112,8 @@ class AshaConfig(Frozen):
     def rungs(self) -> tuple[int, ...]:
         """Generator steps at which every trial is scored; the last one completes it."""
         rungs = [self.grace_generator_steps]
+        if self.reduction_factor == 1:
+            return (*rungs, self.max_generator_steps)
         while (above := rungs[-1] * self.reduction_factor) < self.max_generator_steps:
             rungs.append(above)
         return (*rungs, self.max_generator_steps)
@@ -185,6 +196,10 @@ class SearchSpec(Frozen):
     reporting: ReportingConfig = ReportingConfig()
     results: ResultsConfig = ResultsConfig()
     mlflow: MlflowConfig = MlflowConfig()
+    initial_points: tuple[InitialPoint, ...] = Field(
+        default=(),
+        description="What the first trials have, a mapping each of searched values by section.",
+    )
 
     @cached_property  # a large grid takes seconds to count
     def num_trials(self) -> int | None:
@@ -199,11 +214,22 @@ class SearchSpec(Frozen):
         """The searched values by dotted key, parents before what depends on them."""
         return {key: v for key, v in self._searchable() if isinstance(v, Range | Choice)}
 
+    @property
+    def first_points(self) -> list[dict[str, Any]]:
+        """The initial points, each by dotted key."""
+        return [
+            {
+                f"{name}.{field}": v
+                for name in _SEARCHED
+                for field, v in flat(dict(point)[name].items())
+            }
+            for point in self.initial_points
+        ]
+
     def _searchable(self) -> Iterator[tuple[str, Any]]:
-        for section in ("networks", "training"):
-            model = getattr(self, section)
-            for field in type(model).model_fields:
-                yield f"{section}.{field}", getattr(model, field)
+        for section in _SEARCHED:
+            for field, value in flat(getattr(self, section)):
+                yield f"{section}.{field}", value
 
     def choose(self, pick: Callable[[str, Domain], Any]) -> dict[str, dict[str, Any]]:
         """Fix every value, asking ``pick(key, domain)`` for those that are searched and apply.
@@ -211,29 +237,65 @@ class SearchSpec(Frozen):
         Define-by-run: what ``loss`` was picked decides whether ``constraint`` is asked for, and
         what that was whether ``gp_weight`` is.
         """
-        chosen: dict[str, dict[str, Any]] = {"networks": {}, "training": {}}
+        chosen: dict[str, dict[str, Any]] = {section: {} for section in _SEARCHED}
+        known: dict[str, Any] = {}
         for key, value in self._searchable():
-            section, field = key.split(".")
-            parent, values = APPLIES_WHEN.get(field, (None, ()))
-            if value is None or (parent and chosen[section].get(parent) not in values):
+            section, field, *argument = key.split(".", 2)
+            if value is None or not applies(field, known):
                 continue
-            chosen[section][field] = (
-                pick(key, value) if isinstance(value, Range | Choice) else value
-            )
+            fixed = pick(key, value) if isinstance(value, Range | Choice) else value
+            known[field] = fixed
+            if argument:
+                chosen[section].setdefault(field, {})[argument[0]] = fixed
+            else:
+                chosen[section][field] = fixed
         return chosen
 
     def trial_config(self, chosen: Mapping[str, Any], seed: int) -> TrialConfig:
         """The full configuration of a trial with the values of :meth:`choose`."""
-        fixed = {"data": self.data, "objective": self.objective, "seed": seed}
+        fixed = {
+            "data": self.data,
+            "objective": self.objective,
+            "max_generator_steps": self.asha.max_generator_steps,
+            "seed": seed,
+        }
         return TrialConfig.model_validate({**fixed, **chosen})
+
+    def corners(self) -> list[TrialConfig]:
+        """Trials with, between them, every choice and end of range on which it hangs what is built.
+
+        Our own networks can be built at any width and depth: the smallest will do.
+        """
+        kinds = ("networks.architecture", "training.loss", "training.constraint")
+        own = ("networks.",) if self.own_modules else ()
+        deciding = {
+            key: domain.choice if isinstance(domain, Choice) else (domain.low, domain.high)
+            for key, domain in self.domains.items()
+            if key.startswith((*kinds, *own))
+        }
+        first = {
+            key: domain.choice[0] if isinstance(domain, Choice) else domain.low
+            for key, domain in self.domains.items()
+        }
+        points = [first, *(first | {k: v} for k, ends in deciding.items() for v in ends)]
+        chosen = [self.choose(lambda key, _, point=point: point[key]) for point in points]
+        distinct = [c for i, c in enumerate(chosen) if c not in chosen[:i]]
+        return [self.trial_config(each, seed=0) for each in distinct]
+
+    @property
+    def own_modules(self) -> set[str]:
+        """Top-level names of the modules that hold the user's own networks."""
+        given = [getattr(self.networks, player) for player in ("generator", "critic")]
+        paths = [p for g in given if g for p in (g.choice if isinstance(g, Choice) else (g,))]
+        return {re.split(r"[.:]", path)[0] for path in paths}
 
     def grid_points(self) -> Iterator[dict[str, Any]]:
         """Every distinct point of a finite space: searched values by dotted key, that apply."""
         domains = self.domains
         axes = [grid(domain) or () for domain in domains.values()]
         seen = set()
-        for values in itertools.product(*axes):
-            point = dict(zip(domains, values, strict=True))
+        for drawn in itertools.product(*axes):
+            point = dict(zip(domains, drawn, strict=True))
             asked: dict[str, Any] = {}
 
             def pick(key: str, _: Domain, point: Any = point, asked: Any = asked) -> Any:
@@ -255,7 +317,11 @@ class SearchSpec(Frozen):
 
     def to_yaml(self) -> str:
         """The resolved search as a search space file."""
-        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
+        if yaml.safe_load(text) == self.resolved():
+            return text
+        # PyYAML writes some line breaks of Unicode's so that they read back as spaces.
+        return yaml.safe_dump(self.resolved(), sort_keys=False)
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
@@ -297,6 +363,8 @@ def check(document: Mapping[str, Any]) -> tuple[SearchSpec | None, list[Fault]]:
 def check_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     """The sections that are right, each by itself, and the faults of all the others."""
     sections: dict[str, Any] = {}
+    partly: dict[str, Any] = {}
+    broken: set[str] = set()
     faults = [
         Fault(str(key), unknown_key([str(key)], KNOWN)) for key in document if key not in KNOWN
     ]
@@ -312,12 +380,19 @@ def check_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fa
         except ValidationError as error:
             errors = error.errors(include_url=False)
             faults += [describe(e, (key, *e["loc"]), KNOWN) for e in errors]
-            if key == "training" and isinstance(given, Mapping):
-                broken = {str(e["loc"][0]) for e in errors if e["loc"]}
-                rest = {k: v for k, v in given.items() if isinstance(k, str) and k not in broken}
-                faults += resolve_training(SearchableTraining.model_validate(rest), broken)[1]
-    if "training" in sections:
-        sections["training"], more = resolve_training(sections["training"])
+            if key in _SEARCHED and isinstance(given, Mapping):
+                wrong = {str(e["loc"][0]) for e in errors if e["loc"]}
+                rest = {k: v for k, v in given.items() if isinstance(k, str) and k not in wrong}
+                partly[key] = type(SearchSpec.model_fields[key].default).model_validate(rest)
+                broken |= wrong
+    networks, training = (sections.get(key, partly.get(key)) for key in ("networks", "training"))
+    if networks is not None and training is not None:
+        networks, training, more = resolve(networks, training, broken)
+        faults += more
+        resolved = {"networks": networks, "training": training}
+        sections |= {key: section for key, section in resolved.items() if key in sections}
+    if "initial_points" in sections:
+        sections["initial_points"], more = resolve_points(sections)
         faults += more
     return sections, faults + disagreements(sections)
 

@@ -106,7 +106,8 @@ class Study:
             storage=self._storage, study_name=spec.name, direction="minimize", load_if_exists=True
         )
         self._spec = spec
-        self._grid = list(spec.grid_points()) if spec.search.sampler == "grid" else None
+        is_grid = spec.search.sampler == "grid"
+        self._points = list(spec.grid_points()) if is_grid else spec.first_points
         self._num_trials = spec.num_trials
         self._ids: dict[int, int] = {}
         self._finals = dict(self._study.user_attrs.get("finals", {}))
@@ -123,8 +124,8 @@ class Study:
         # would else use up a trial's number, and with it the seed of every trial from there on.
         drawn = optuna.create_study(sampler=_sampler(spec, number), direction="minimize")
         drawn.add_trials(frozen)
-        if self._grid is not None:
-            drawn.enqueue_trial(self._grid[number])
+        if number < len(self._points):
+            drawn.enqueue_trial(self._points[number])
         trial = drawn.ask()
         chosen = spec.choose(lambda key, domain: _pick(trial, key, domain))
         seed = int(np.random.SeedSequence([spec.search.seed, number]).generate_state(1)[0])
@@ -196,6 +197,15 @@ class Study:
     def set_floor(self, floor: Mapping[str, float]) -> None:
         """Record what real samples score."""
         self._study.set_user_attr("floor", dict(floor))
+
+    @property
+    def data(self) -> str | None:
+        """The fingerprint of the data that the search began with."""
+        return self._study.user_attrs.get("data")
+
+    def set_data(self, fingerprint: str) -> None:
+        """Record which data the search is of."""
+        self._study.set_user_attr("data", fingerprint)
 
     def _frozen(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)

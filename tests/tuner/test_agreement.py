@@ -32,13 +32,15 @@ def test_a_trials_own_critic_may_rank_where_the_generator_alone_is_searched(
 @pytest.mark.parametrize(
     "key",
     [
-        *(f"training.{field}" for field in TrainingConfig.model_fields if field != "generator_lr"),
+        *(f"training.{field}" for field in TrainingConfig.model_fields
+          if field not in ("generator_lr", "ema_decay")),
         "networks.architecture", "networks.critic_width", "networks.critic_depth",
+        "networks.critic", "networks.critic_args.width", "networks.critic_activation",
+        "networks.critic_norm",
     ],
 )  # fmt: skip
 def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, key: str):
     """All keys there are: one that is added counts as the critic's until it is said not to be."""
-    section, field = key.split(".")
     values = {
         "constraint": ["gradient_penalty", "one_sided_penalty"],
         "loss": ["minimax", "non_saturating"],
@@ -46,13 +48,25 @@ def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, 
         "architecture": ["mlp"],
         "beta1": [0.0, 0.5],
         "beta2": [0.9, 0.99],
+        "lr_decay": ["constant", "linear"],
+        "precision": ["float32", "bfloat16"],
+        "compile": [False, True],
+        "critic": ["mine:A", "mine:B"],
+        "critic_activation": ["relu", "tanh"],
+        "critic_norm": ["none", "layer"],
     }
-    needs = {"clip_value": {"constraint": "clip"}, "instance_noise": {"loss": "minimax"}}
-    sections = {
-        "networks": dict(GENERATORS["networks"]),
-        "training": {**GENERATORS["training"], **needs.get(field, {})},
+    needs = {
+        "weight_decay": {"training": {"optimizer": "adamw"}},
+        "clip_value": {"training": {"constraint": "clip"}},
+        "instance_noise": {"training": {"loss": "minimax"}},
+        "critic_args": {"networks": {"critic": "mine:A"}},
+        "critic_norm": {"networks": {"architecture": "dcgan"}},
     }
-    sections[section][field] = {"choice": values.get(field, [2, 4])}
+    section, field, *argument = key.split(".")
+    needed = needs.get(field, {})
+    sections = {name: {**GENERATORS[name], **needed.get(name, {})} for name in GENERATORS}
+    choice = {"choice": values.get(field, [2, 4])}
+    sections[section][field] = {argument[0]: choice} if argument else choice
     (fault,) = faults_of(objective="critic_estimate", **sections)
     assert fault == Fault(
         "objective.name",

@@ -124,9 +124,25 @@ def test_hyperparameters_are_those_that_apply():
         "optimizer": "rmsprop",
         "critic_lr": 5e-5,
         "generator_lr": 5e-5,
-        **NetworkConfig().model_dump(),
+        "lr_decay": "constant",
+        "ema_decay": 0.0,
+        "precision": "float32",
+        "compile": False,
+        **NetworkConfig().model_dump(exclude_none=True),
         "seed": 9,
     }
+
+
+def test_the_arguments_of_a_network_of_ones_own_are_hyperparameters(tmp_path: Path):
+    networks = NetworkConfig(generator="mine:G", generator_args={"width": 8, "deep": True})
+    own = trial(0, config=TrialConfig(networks=networks))
+    values = results.hyperparameters(own)
+    assert (values["generator_args.width"], values["generator_args.deep"]) == (8, True)
+    results.write_trials(tmp_path / "trials.csv", [own, trial(1)])
+    with (tmp_path / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["generator_args.width"] for row in rows] == ["8", ""]
+    assert [row["generator"] for row in rows] == ["mine:G", ""]
 
 
 def test_the_table_has_a_row_a_trial_and_its_columns_in_their_order(tmp_path: Path):
@@ -157,11 +173,11 @@ def test_the_table_has_a_row_a_trial_and_its_columns_in_their_order(tmp_path: Pa
     assert heading == [
         "trial_id", "status", "generator_steps", "w1", "w1_stderr", "w1_final", "w1_final_stderr",
         "critic_estimate", "training_seconds", "scoring_seconds", "final_scoring_seconds",
-        "loss", "constraint", "gp_weight", "clip_value", "instance_noise",
-        "n_critic", "batch_size", "optimizer",
-        "critic_lr", "generator_lr", "beta1", "beta2",
-        "architecture", "latent_dim", "generator_width", "generator_depth", "critic_width",
-        "critic_depth",
+        "loss", "constraint", "gp_weight", "clip_value", "n_critic", "batch_size", "optimizer",
+        "critic_lr", "generator_lr", "beta1", "beta2", "lr_decay", "ema_decay", "precision",
+        "compile",
+        "architecture", "latent_dim", "generator_width", "generator_depth",
+        "generator_activation", "critic_width", "critic_depth", "critic_activation",
         "seed", "message",
     ]  # fmt: skip
     first, second, third = (dict(zip(heading, row, strict=True)) for row in rows)

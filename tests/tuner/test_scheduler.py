@@ -137,6 +137,15 @@ def test_ranked_by_their_own_critics_trials_are_judged_at_the_rungs_alone():
     assert driver.report(4, 250, w1=3.0, critic_estimate=0.5) == GO_ON
 
 
+def test_with_a_reduction_factor_of_one_none_is_stopped_before_the_last_rung():
+    config = asha_config(250, 4000, 1)
+    assert config.rungs == (250, 4000)
+    driver = Driver(make_scheduler(config, seed=0))
+    for number in range(5):
+        assert driver.report(number, 250, w1=float(number)) == GO_ON
+    assert [driver.report(number, 4000, w1=float(number)) for number in range(5)] == [STOP] * 5
+
+
 def test_the_last_rung_ends_a_trial_however_good():
     driver = Driver(make_scheduler(asha_config(), seed=0))
     assert [driver.report(0, rung, w1=0.1) for rung in (250, 1000, 4000)] == [GO_ON, GO_ON, STOP]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import yaml
 
-from trainables import data
 from tuner import checks, search, spec
 from tuner.search import main
 
@@ -80,8 +79,9 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(
         "dat: no such key; did you mean data?",
         "name: must be letters, digits, '.', '_' and '-', and start with a letter or digit, "
         "100 characters at most, got '../x'",
-        "data.dataset: must be digits, eight_gaussians, twenty_five_gaussians or swiss_roll, got "
-        "'digit'; did you mean digits?",
+        "data.dataset: must be digits, eight_gaussians, twenty_five_gaussians, swiss_roll, "
+        "two_moons, parallel_lines, mnist, fashion_mnist, kmnist, cifar10, celeba, image_folder "
+        "or array, got 'digit'; did you mean digits?",
         "networks.latent_dim: must be a whole number, got 1.5",
         "networks.generator_width.choice: must list at least one value, got []",
         "networks.critic_depth: must be a whole number, got True",
@@ -92,8 +92,6 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(
         "training.beta2: must be a finite number, got nan",
         "training.batchsize: no such key; did you mean batch_size?",
         "training.latent_dim: no such key; did you mean networks.latent_dim?",
-        "training.clip_value: has no effect when constraint is gradient_penalty: leave clip_value "
-        "out, or set constraint to clip",
         "objective.critic_steps: must be a whole number, got {'high': 10, 'low': 1}",
         "search.sampler: must be tpe, random, gp, cmaes or grid, got 'tpee'; did you mean tpe?",
         "asha: grace_generator_steps must be below max_generator_steps, or there is no rung to "
@@ -101,6 +99,8 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(
         "reporting.report_every_generator_steps: must be at least 1, got 0",
         "mlflow.tracking_uri: must not hold a password, which would be written into spec.yaml: "
         "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment",
+        "training.clip_value: has no effect when constraint is gradient_penalty: leave clip_value "
+        "out, or set constraint to clip",
         "resources.cpus_per_trial: must be at most 8, all that this machine has, got 64: lower "
         "it, or give --address",
         "resources.gpus_per_trial: must be at most 0, all that this machine has, got 0.5: lower "
@@ -136,17 +136,15 @@ def test_data_that_is_too_little_is_refused_before_anything_is_started_or_writte
     space: Space,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
 ):
-    monkeypatch.setitem(
-        data._DATASETS, "eight_gaussians", lambda rng: data.split(np.zeros((400, 2)), rng)
-    )
+    np.save(tmp_path / "few.npy", np.random.default_rng(0).uniform(-1, 1, (400, 2)))
     path = space(SMALL)
-    (fault,) = refused(capsys, path, *arguments)
-    assert fault.startswith("data: must have at least 500 samples, or a held-out part (60% train, ")
+    array = ("--set", "data={dataset: array, path: few.npy}")
+    (fault,) = refused(capsys, path, *array, *arguments)
+    assert fault.startswith("data.path: must have at least 500 samples, or a held-out part (60% ")
     assert fault.endswith("got 400: add samples")
-    assert list(tmp_path.iterdir()) == [path]
+    assert {file.name for file in tmp_path.iterdir()} == {"few.npy", path.name}
 
 
 def test_a_missing_file_and_a_folder_are_refused(
@@ -256,7 +254,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
     assert said.splitlines() == [
         "data: 8192 samples to train on, 8192 to fit the independent critics, 4096 to read them at "
         "the rungs and 8192 at the final, each of shape (2,)",
-        "searched: networks.generator_width, training.critic_lr",
+        "searched: training.critic_lr, networks.generator_width",
         "rungs: 10, 20, 40 generator steps",
         "trials: 5",
         "largest possible budget: 200 generator steps",
@@ -308,3 +306,109 @@ def test_bad_input_is_refused_before_anything_heavy_is_loaded(space: Space, tmp_
     modules = {line.split("|")[-1].strip().split(".")[0] for line in loaded}
     assert "pydantic" in modules
     assert modules & {"torch", "ray", "optuna", "mlflow", "sklearn", "pandas"} == set()
+
+
+# --- Networks of one's own ---------------------------------------------------------------------
+
+OWN = """
+name: own
+data: {dataset: eight_gaussians}
+networks:
+  generator: %s:%s
+  generator_args: {width: {low: 2, high: 8}}
+search: {num_trials: 2}
+"""
+NET = """
+from torch import nn
+
+def Generator(latent_dim, sample_shape, width):
+    if width > 6:
+        raise ValueError("no wider than 6")
+    return nn.Linear(latent_dim, 2)
+
+def Flat(latent_dim, sample_shape, width):
+    return nn.Linear(latent_dim, width)
+
+def Bare(latent_dim, sample_shape):
+    return nn.Linear(latent_dim, 2)
+"""
+WRONG_NETWORKS = [
+    ("nowhere", "Net", ["networks.generator: no module nowhere: it is looked for in the folder"]),
+    ("own_nets", "Generatr", ["networks.generator: own_nets ("]),
+    ("own_nets", "Generator", ["networks.generator: own_nets:Generator must be made by (latent_"]),
+    ("own_nets", "Flat", ["networks.generator: the generator must map latents of shape (2, 32)"]),
+    ("own_nets", "Bare", ["networks.generator_args: "]),
+]
+
+
+@pytest.fixture
+def own_nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module beside the search space, which is not where the search is started."""
+    (tmp_path / "own_nets.py").write_text(NET)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.delitem(sys.modules, "own_nets", raising=False)
+
+
+@pytest.mark.usefixtures("own_nets")
+@pytest.mark.parametrize(("module", "name", "expected"), WRONG_NETWORKS)
+def test_a_network_that_cannot_be_trained_is_refused_before_anything_starts(
+    space: Space,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    module: str,
+    name: str,
+    expected: list[str],
+):
+    """At every end of its arguments' ranges: the generator that is too wide is found out too."""
+    found = refused(capsys, space(OWN % (module, name)))
+    assert [fault[: len(what)] for fault, what in zip(found, expected, strict=False)] == expected
+    assert not list((tmp_path / "elsewhere").glob("runs/own"))
+
+
+@pytest.mark.usefixtures("own_nets")
+def test_one_that_can_be_is_found_beside_the_search_space(
+    space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = space(OWN % ("own_nets", "Generator"))
+    narrow = ("--set", "networks.generator_args.width.high=6")
+    assert search.main([str(path), "--dry-run", *narrow]) == search.DONE
+    assert "networks.generator_args.width" in capsys.readouterr().out
+    assert os.environ["PYTHONPATH"] == str(tmp_path)  # Ray's workers look there too
+
+
+# --- Warm starts -------------------------------------------------------------------------------
+
+
+def test_a_warm_start_runs_an_earlier_searchs_best_first(
+    space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    earlier = tmp_path / "runs" / "earlier"
+    earlier.mkdir(parents=True)
+    (earlier / "trials.csv").write_text(
+        "trial_id,status,w1,w1_final,critic_lr\n00000,completed,0.5,,0.002\n"
+    )
+    path = space(SMALL + "initial_points: [{training: {critic_lr: 3e-3}}]\n")
+    for run in ("earlier", str(earlier)):  # by its name, or its folder
+        assert search.main([str(path), "--dry-run", "--warm-start", run]) == search.DONE
+        said = capsys.readouterr().out
+        assert said.index("critic_lr: 0.002") < said.index("critic_lr: 0.003")
+    assert search.main([str(path), "--warm-start", "later"]) == search.BAD_INPUT
+    assert "later/trials.csv cannot be read (No such file or directory)" in capsys.readouterr().err
+
+
+def test_a_resumed_search_keeps_the_points_that_it_began_with(
+    space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """The earlier search may have gone on, or away."""
+    path = space(SMALL)
+    began = path.read_text() + "initial_points: [{training: {critic_lr: 3e-3}}]\n"
+    saved = tmp_path / "runs" / yaml.safe_load(SMALL)["name"]
+    saved.mkdir(parents=True)
+    (saved / "spec.yaml").write_text(spec.read(space(began)).to_yaml())
+    space(SMALL)
+    args = search._parser().parse_args([str(path), "--resume", "--warm-start", "gone"])
+    found, _ = search._read(args)
+    assert found.first_points == [{"training.critic_lr": 3e-3}]

@@ -90,9 +90,9 @@ def test_a_whole_number_may_be_written_in_any_way(space: Callable[[str], Path], 
         ({"training": {"critic_lr": True}}, "must be a number, got True"),
         ({"training": {"critic_lr": "fast"}}, "must be a number, got 'fast'"),
         ({"training": {"critic_lr": None}}, "must be a number, got None"),
-        ({"training": {"critic_lr": math.nan}}, "must be above 0.0, got nan"),
+        ({"training": {"critic_lr": math.nan}}, "must be a finite number, got nan"),
         ({"training": {"critic_lr": math.inf}}, "must be a finite number, got inf"),
-        ({"training": {"critic_lr": "1e400"}}, "must be a finite number, got '1e400'"),
+        ({"training": {"critic_lr": "1e400"}}, "must be a finite number, got inf"),
         ({"training": {"n_critic": True}}, "must be a whole number, got True"),
         ({"training": {"n_critic": 1.5}}, "must be a whole number, got 1.5"),
         ({"training": {"n_critic": "1.5"}}, "must be a whole number, got '1.5'"),
@@ -132,7 +132,7 @@ FAULTY = [
     ({"networks": {"latent_dim": 0}}, "networks.latent_dim", "must be at least 1, got 0"),
     ({"networks": {"critic_depth": 33}}, "networks.critic_depth", "must be at most 32, got 33"),
     ({"training": {"beta1": 1}}, "training.beta1", "must be below 1, got 1"),
-    ({"training": {"critic_lr": 0}}, "training.critic_lr", "must be above 0.0, got 0"),
+    ({"training": {"critic_lr": 0}}, "training.critic_lr", "must be above 0, got 0"),
     (
         {"networks": {"latent_dim": {"low": 2, "high": 1}}},
         "networks.latent_dim",
@@ -183,7 +183,8 @@ FAULTY = [
     (
         {"training": {"constraint": {"choice": ["clip", "clop"]}}},
         "training.constraint.choice.1",
-        "must be gradient_penalty, one_sided_penalty or clip, got 'clop'; did you mean clip?",
+        "must be gradient_penalty, one_sided_penalty, clip, spectral_norm or orthogonal, got "
+        "'clop'; did you mean clip?",
     ),
     (
         {"asha": {"grace_generator_steps": 50, "max_generator_steps": 50}},
@@ -197,7 +198,7 @@ FAULTY = [
         "brackets must be at most 2, the number of rungs before the last, got 3: lower it, or "
         "lower grace_generator_steps",
     ),
-    ({"asha": {"reduction_factor": 1}}, "asha.reduction_factor", "must be at least 2, got 1"),
+    ({"asha": {"reduction_factor": 0}}, "asha.reduction_factor", "must be at least 1, got 0"),
     (
         {"resources": {"cpus_per_trial": 1.5}},
         "resources.cpus_per_trial",
@@ -495,7 +496,7 @@ def test_a_grid_is_the_product_of_its_axes(make_spec: MakeSpec):
     )
     points = list(search.grid_points())
     assert search.num_trials == len(points) == 2 * 3 * 2
-    expected = itertools.product([8, 16], [1, 2, 3], [1e-3, 1e-4])
+    expected = itertools.product([1e-3, 1e-4], [8, 16], [1, 2, 3])
     assert [tuple(point.values()) for point in points] == list(expected)
     assert all(list(point) == list(search.domains) for point in points)
 

@@ -1,0 +1,148 @@
+"""Trials by method: what is counted and what compares; the interval against SciPy's."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from tuner import compare
+from tuner.errors import BadInput
+
+COLUMNS = ("trial_id", "status", "generator_steps", "w1", "constraint", "clip_value", "seed")
+TRIALS = (
+    ("completed", 400, "0.5", "gradient_penalty", ""),
+    ("completed", 400, "0.9", "gradient_penalty", ""),
+    ("completed", 400, "0.7", "gradient_penalty", ""),
+    ("stopped", 100, "3.0", "gradient_penalty", ""),
+    ("completed", 400, "2.0", "clip", "0.01"),
+    ("stopped", 100, "0.1", "clip", "0.1"),
+    ("diverged", 350, "0.2", "clip", "0.1"),
+    ("failed", 20, "", "clip", "0.01"),
+    ("running", 120, "0.3", "clip", "0.01"),
+)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    with (tmp_path / "trials.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows((n, *trial, n) for n, trial in enumerate(TRIALS))
+    return tmp_path
+
+
+def compared(run_dir: Path, *by: str, below: float | None = None) -> list[dict[str, str]]:
+    rows = compare.compare(compare.read(run_dir, by), by, below)
+    return [dict(zip(compare.headings(by, below), row, strict=True)) for row in rows]
+
+
+def test_best_and_median_are_of_completed_trials_which_alone_share_a_rung(run_dir: Path) -> None:
+    """The clipped trial with 0.1 ended at the first rung, the one with 0.2 broke after it."""
+    penalty, clip = compared(run_dir, "constraint")
+    assert penalty == {
+        **{"constraint": "gradient_penalty", "trials": "4", "completed": "3", "stopped": "1"},
+        **{"diverged": "0", "failed": "0", "best w1": "0.5", "median w1": "0.7"},
+    }
+    assert clip == {
+        **{"constraint": "clip", "trials": "5", "completed": "1", "stopped": "1"},
+        **{"diverged": "1", "failed": "1", "best w1": "2", "median w1": "2"},
+    }
+
+
+def test_below_counts_what_ended_there_and_neither_broken_nor_running_trials(run_dir: Path) -> None:
+    """Of 4 penalised trials 3 are below 1; of the 4 clipped that ended, the stopped one."""
+    penalty, clip = compared(run_dir, "constraint", below=1.0)
+    assert (penalty["below 1"], penalty["share (95%)"]) == ("3", "75% (30% to 95%)")
+    assert (clip["below 1"], clip["share (95%)"]) == ("1", "25% (5% to 70%)")
+
+
+def test_the_largest_share_comes_first_and_without_a_bound_the_lowest_median(run_dir: Path) -> None:
+    assert [g["constraint"] for g in compared(run_dir, "constraint", below=0.2)] == [
+        "clip",
+        "gradient_penalty",
+    ]
+    assert [g["median w1"] for g in compared(run_dir, "clip_value")] == ["0.7", "2", "-"]
+
+
+def test_the_groups_part_the_trials_whatever_they_are_compared_by(run_dir: Path) -> None:
+    """Each trial is in one group; without a key all are in one; a value may not apply."""
+    for by in ((), ("constraint",), ("clip_value",), ("constraint", "clip_value")):
+        groups = compared(run_dir, *by)
+        assert sum(int(group["trials"]) for group in groups) == len(TRIALS)
+        assert len({tuple(group[key] for key in by) for group in groups}) == len(groups)
+    assert {g["clip_value"] for g in compared(run_dir, "clip_value")} == {"-", "0.01", "0.1"}
+
+
+@given(st.integers(0, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_interval_is_scipys(counts: tuple[int, int]) -> None:
+    successes, num_trials = counts
+    low, high = compare.wilson_interval(successes, num_trials)
+    if num_trials == 0:
+        assert (low, high) == (0, 1)
+        return
+    known = binomtest(successes, num_trials).proportion_ci(0.95, method="wilson")
+    assert (low, high) == pytest.approx((known.low, known.high), abs=1e-12)
+    assert 0 <= low <= successes / num_trials <= high <= 1
+
+
+def test_the_command_says_which_rung_and_draws_every_column(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by = ["--by", "constraint", "--by", "clip_value"]
+    assert compare.main([str(run_dir), *by, "--below", "1"]) == compare.DONE
+    out, err = capsys.readouterr()
+    first, note, head, *rows = out.splitlines()
+    assert (err, len(rows)) == ("", 3)
+    assert first == f"{run_dir}: 9 trials; w1 of the completed ones, at generator step 400"
+    assert "stopped" in note
+    assert "".join(head.split()) == "".join(
+        "".join(compare.headings(["constraint", "clip_value"], 1.0)).split()
+    )
+
+
+def test_where_none_has_completed_no_w1_is_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trials.csv").write_text("status,generator_steps,w1,loss\nstopped,9,1.5,minimax\n")
+    assert compare.main([str(tmp_path), "--by", "loss"]) == compare.DONE
+    first, _, row = capsys.readouterr().out.splitlines()
+    assert first.endswith("1 trials; w1 of the completed ones, of which there are none")
+    assert row.split() == ["minimax", "1", "0", "1", "0", "0", "-", "-"]
+
+
+def test_a_wrong_key_is_answered_with_the_right_one_and_all_others(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by = ["--by", "constrain", "--by", "w1"]
+    assert compare.main([str(run_dir), *by]) == compare.BAD_INPUT
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        f"{run_dir / 'trials.csv'}: 2 faults\n"
+        "  --by: no such hyperparameter as constrain, did you mean constraint? "
+        "it has constraint, clip_value\n"
+        "  --by: no such hyperparameter as w1: it has constraint, clip_value\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "No such file or directory"),
+        (b"", "it has no trials"),
+        (b"status,generator_steps,w1\n", "it has no trials"),
+        (b"a,b\n1,2\n", "it has no trials"),
+        (b"status,generator_steps,w1\nstopped,9,low\n", "could not convert string to float"),
+        (b"status,generator_steps,w1\nstopped,9,\xff\n", "can't decode byte 0xff"),
+    ],
+)
+def test_what_is_no_table_of_trials_is_refused_in_one_message(
+    tmp_path: Path, content: bytes | None, why: str
+) -> None:
+    if content is not None:
+        (tmp_path / "trials.csv").write_bytes(content)
+    with pytest.raises(BadInput, match=rf"cannot be read \(.*{why}.*\): give the folder of a sea"):
+        compare.read(tmp_path)
