@@ -2,12 +2,14 @@
 
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tuner import yaml_file
+from tuner.domains import Choice
 from tuner.errors import Fault
 from tuner.spec import ResourceConfig, SearchSpec
 
@@ -44,6 +46,16 @@ def machine_faults(resources: ResourceConfig) -> list[Fault]:
             what = f"must be at most {there}, all that this machine has, got {needed:g}"
             faults.append(Fault(f"resources.{key}", f"{what}: lower it, or give --address"))
     return faults
+
+
+def compiler_faults(training: Any) -> list[Fault]:
+    """``torch.compile`` needs a C++ compiler, and says so at a trial's first step only."""
+    asked = training.compile.choice if isinstance(training.compile, Choice) else (training.compile,)
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++")
+    if True not in asked or any(shutil.which(name) for name in compilers):
+        return []
+    what = "needs a C++ compiler, and this machine has none: install g++, name one in CXX, or "
+    return [Fault("training.compile", f"{what}leave it false")]
 
 
 def folder_faults(runs_dir: Path) -> list[Fault]:

@@ -93,6 +93,8 @@ def _read(args: argparse.Namespace) -> tuple[SearchSpec, Path]:
     faults += more
     if "resources" in sections and args.address is None:
         faults += checks.machine_faults(sections["resources"])
+    if "training" in sections and args.address is None:
+        faults += checks.compiler_faults(sections["training"])
     if "results" in sections:
         faults += checks.folder_faults(Path(sections["results"].runs_dir))
     if not faults:

@@ -22,6 +22,21 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     return make
 
 
+@pytest.mark.parametrize("compiles", [True, {"choice": [False, True]}])
+def test_compiling_needs_a_compiler(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compiles: object
+):
+    asked = make_spec(training={"compile": compiles}).training
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    (fault,) = checks.compiler_faults(asked)
+    assert fault.where == "training.compile"
+    assert fault.what.startswith("needs a C++ compiler, and this machine has none: install g++")
+    assert checks.compiler_faults(make_spec().training) == []
+    (tmp_path / "g++").touch(mode=0o755)
+    assert checks.compiler_faults(asked) == []
+
+
 def test_there_is_a_cpu():
     assert 1 <= checks.num_cpus() <= (os.cpu_count() or 1)
 
