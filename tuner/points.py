@@ -52,7 +52,11 @@ def resolve_points(sections: Mapping[str, Any]) -> tuple[tuple[InitialPoint, ...
                     else:
                         resolved[name][outer] = value
         points.append(InitialPoint(**resolved))
-    return tuple(points), [*faults, *_count_faults(sections, len(points))]
+    search = sections.get("search")
+    if points and search is not None and search.sampler == "grid":
+        what = "have no place in a grid, which tries every point there is: leave them out"
+        faults.append(Fault("initial_points", what))
+    return tuple(points), faults
 
 
 def _fitted(domain: Any, value: Any) -> tuple[Any, str | None]:
@@ -71,16 +75,3 @@ def _fitted(domain: Any, value: Any) -> tuple[Any, str | None]:
     if plain_number(value) != domain:
         return None, f"is fixed to {domain!r}, got {value!r}: leave it out, or search it"
     return domain, None
-
-
-def _count_faults(sections: Mapping[str, Any], num_points: int) -> list[Fault]:
-    search = sections.get("search")
-    if search is None or not num_points:
-        return []
-    if search.sampler == "grid":
-        what = "have no place in a grid, which tries every point there is: leave them out"
-        return [Fault("initial_points", what)]
-    if search.num_trials is not None and num_points > search.num_trials:
-        what = f"must be at most search.num_trials ({search.num_trials}), got {num_points}"
-        return [Fault("initial_points", f"{what}: leave some out, or run more trials")]
-    return []

@@ -151,3 +151,18 @@ def test_forty_thousand_real_images_are_not_needed_for_a_split_of_ten_thousand()
         images = file["images"]
     together = np.concatenate(parts_of(data)).reshape(10_000, -1)
     assert np.array_equal(np.sort(together.sum(1)), np.sort(images.reshape(10_000, -1).sum(1)))
+
+
+def test_the_same_data_have_the_same_fingerprint_and_others_another():
+    points = np.random.default_rng(0).uniform(-1, 1, (600, 4))
+    images = np.zeros((600, 1, 2, 2), np.uint8)
+
+    def fingerprint(samples: np.ndarray, seed: int = 0) -> str:
+        return split(samples, np.random.default_rng(seed)).fingerprint()
+
+    assert fingerprint(points) == fingerprint(points.copy())
+    nudged = points.copy()
+    nudged[0, 0] += 1e-3
+    others = [fingerprint(nudged), fingerprint(points, 1), fingerprint(images)]
+    others += [fingerprint(points.reshape(600, 2, 2)), fingerprint(images.reshape(600, 4))]
+    assert len({fingerprint(points), *others}) == 6

@@ -120,12 +120,12 @@ def test_a_point_has_sections(faults_of: FaultsOf):
     )
 
 
-def test_there_are_no_more_than_trials(faults_of: FaultsOf):
-    (fault,) = faults_of(**SPACE, initial_points=[POINT, POINT])
-    assert fault == Fault(
-        "initial_points",
-        "must be at most search.num_trials (1), got 2: leave some out, or run more trials",
-    )
+def test_there_may_be_more_than_trials(tmp_path: Path, make_spec: MakeSpec):
+    """So that ``--set search.num_trials=1`` tries a search out."""
+    search = make_spec(**SPACE, initial_points=[POINT, POINT], search={"num_trials": 1})
+    study = Study(tmp_path / "study.log", search)
+    assert study.ask() is not None
+    assert study.ask() is None
 
 
 def test_a_grid_has_none(faults_of: FaultsOf):

@@ -273,18 +273,6 @@ def test_a_dry_run_of_a_name_that_is_taken_is_no_fault(
     assert "trials: until the time budget is used up\nlargest possible budget: inf gen" in out
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml")),
-    ids=lambda path: path.stem,
-)
-def test_every_search_space_that_ships_passes_a_dry_run(
-    path: Path, capsys: pytest.CaptureFixture[str]
-):
-    assert main([str(path), "--dry-run"]) == 0
-    assert "largest possible budget" in capsys.readouterr().out
-
-
 def test_bad_input_is_refused_before_anything_heavy_is_loaded(space: Space, tmp_path: Path):
     """By the command as a person types it, in a process of its own."""
     root = Path(__file__).parents[2]

@@ -1,0 +1,162 @@
+"""Every search space that ships, searched for real: on the CPU, with few steps and made-up data."""
+
+import csv
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from trainables.config import TrialConfig, plain_number
+from tuner import search
+
+FOLDER = Path(__file__).parent.parent / "search_spaces"
+NUM_IMAGES = 500
+TINY = {
+    "training.batch_size": 8,
+    "objective.critic_steps": 2,
+    "objective.num_critics": 1,
+    "objective.final_trials": 1,
+    "objective.final_critic_steps": 2,
+    "objective.final_num_critics": 1,
+    "search.max_concurrent_trials": 1,
+    "asha.grace_generator_steps": 1,
+    "asha.max_generator_steps": 3,
+    "resources.gpus_per_trial": 0,
+}
+
+
+def pixels(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def mnist(folder: Path) -> dict[str, object]:
+    """MNIST's four files (yann.lecun.com/exdb/mnist), in torchvision's folder."""
+    raw = folder / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        images = pixels(NUM_IMAGES, 28, 28)
+        header = struct.pack(">IIII", 0x803, *images.shape)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        labels = struct.pack(">II", 0x801, NUM_IMAGES) + bytes(NUM_IMAGES)
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(labels)
+    return {"networks.generator_width": 64, "networks.critic_width": 64}
+
+
+def cifar10(folder: Path) -> dict[str, object]:
+    """Images of its shape in its place: torchvision knows the checksums of its own."""
+    np.save(folder / "images.npy", pixels(NUM_IMAGES, 3, 32, 32))
+    narrow = {"networks.generator_width": 8, "networks.critic_width": 8}
+    return {"data": "{dataset: array, path: images.npy}", **narrow}
+
+
+def own_images(folder: Path) -> dict[str, object]:
+    images = folder / "path" / "to" / "images"
+    images.mkdir(parents=True)
+    for number, image in enumerate(pixels(NUM_IMAGES, 20, 16, 3)):
+        Image.fromarray(image).save(images / f"{number}.png")
+    return {"data.side": 16, "networks.generator_width": 32, "networks.critic_width": 32}
+
+
+def nothing(folder: Path) -> dict[str, object]:
+    return {}
+
+
+#: What each needs besides ``TINY``. Two at a time run side by side: most of a search so small is
+#: the start of Ray.
+PREPARE: dict[str, Callable[[Path], dict[str, object]]] = {
+    **{"gp": nothing, "clip": nothing, "spectral": nothing, "mixed": nothing},
+    **{"architectures": nothing, "gan_vs_wgan": nothing, "eight_gaussians": nothing},
+    **{"mnist_dcgan": mnist, "cifar10_resnet": cifar10, "own_images": own_images},
+}
+PAIRS = list(zip(list(PREPARE)[::2], list(PREPARE)[1::2], strict=True))
+
+
+def points_of(name: str) -> list[dict[str, object]]:
+    """The initial points of a search space, each by the names of its hyperparameters."""
+    document = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    points = document.get("initial_points", [])
+    return [{**p.get("training", {}), **p.get("networks", {})} for p in points]
+
+
+def start(name: str, folder: Path) -> subprocess.Popen[str]:
+    num_trials = max(2, len(points_of(name)))
+    values = {**TINY, **PREPARE[name](folder), "search.num_trials": num_trials}
+    options = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tuner.search", str(FOLDER / f"{name}.yaml"), *options],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+
+
+def check(name: str, run_dir: Path) -> None:
+    with (run_dir / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    points = points_of(name)
+    assert len(rows) == max(2, len(points))
+    assert {row["status"] for row in rows} <= {"completed", "stopped"}
+    for row, point in zip(rows, points, strict=False):
+        found = {key: plain_number(row[key]) for key in point}
+        assert found == {key: plain_number(value) for key, value in point.items()}
+    best = yaml.safe_load((run_dir / "best.yaml").read_text())
+    assert TrialConfig.model_validate(best).max_generator_steps == 3
+    assert (run_dir / "best" / "samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_all_that_ship_are_here() -> None:
+    assert set(PREPARE) == {path.stem for path in FOLDER.glob("*.yaml")}
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_a_search_ends_well_and_begins_with_its_initial_points(
+    pair: tuple[str, str], tmp_path: Path
+) -> None:
+    started = []
+    try:
+        for name in pair:
+            (tmp_path / name).mkdir()
+            started.append(start(name, tmp_path / name))
+        said = [process.communicate(timeout=200) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    for name, process, (_, err) in zip(pair, started, said, strict=True):
+        assert (process.returncode, err) == (0, "")
+        check(name, tmp_path / name / "runs" / name)
+
+
+def test_the_generator_that_own_images_describes_is_what_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its two lines uncommented, in the place of ``generator_width``, as it says."""
+    text = (FOLDER / "own_images.yaml").read_text().replace("# generator", "generator")
+    lines = [line for line in text.splitlines() if "generator_width:" not in line]
+    (tmp_path / "space.yaml").write_text("\n".join(lines))
+    (tmp_path / "my_networks.py").write_text("""
+from math import prod
+from torch import nn
+
+class Generator(nn.Sequential):
+    def __init__(self, latent_dim, sample_shape, channels, dropout):
+        first, last = nn.Linear(latent_dim, channels), nn.Linear(channels, prod(sample_shape))
+        super().__init__(first, nn.Dropout(dropout), last, nn.Unflatten(1, sample_shape))
+""")
+    own_images(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", "")
+    options = ["--dry-run", "--set", "resources.gpus_per_trial=0"]
+    assert search.main([str(tmp_path / "space.yaml"), *options]) == search.DONE
+    searched = "networks.generator_args.channels, networks.generator_args.dropout"
+    assert searched in capsys.readouterr().out

@@ -1,0 +1,49 @@
+"""One sitting of a search: what it refuses to go on with."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainables.data import Data, split
+from tuner import experiment
+from tuner.errors import BadInput
+from tuner.spec import SearchSpec
+from tuner.study import Study
+
+MakeSpec = Callable[..., SearchSpec]
+
+
+def data(seed: int) -> Data:
+    points = np.random.default_rng(1).uniform(-1, 1, (600, 2))
+    return split(points, np.random.default_rng(seed))
+
+
+def test_a_search_goes_on_with_the_data_that_it_began_with(tmp_path: Path, make_spec: MakeSpec):
+    for _ in range(2):
+        experiment._check_data(Study(tmp_path / "study.log", make_spec()), data(seed=0))
+
+
+def test_with_other_data_or_another_split_it_does_not(tmp_path: Path, make_spec: MakeSpec):
+    experiment._check_data(Study(tmp_path / "study.log", make_spec()), data(seed=0))
+    with pytest.raises(BadInput, match=r"data: are not those that this search began with: put"):
+        experiment._check_data(Study(tmp_path / "study.log", make_spec()), data(seed=1))
+    assert Study(tmp_path / "study.log", make_spec()).data == data(seed=0).fingerprint()
+
+
+def test_own_modules_are_shipped_and_installed_ones_are_not(
+    tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "one_file.py").touch()
+    (tmp_path / "a_package").mkdir()
+    (tmp_path / "a_package" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    networks = {
+        "generator": {"choice": ["one_file:A", "a_package.deep:B"]},
+        "critic": "torch.nn:Linear",
+    }
+    assert experiment._own_code(make_spec(networks=networks)) == [
+        tmp_path / "a_package",
+        tmp_path / "one_file.py",
+    ]

@@ -1,0 +1,156 @@
+"""A search's trials by method: ``python -m tuner.compare RUN --by constraint --below 1``.
+
+It reads ``trials.csv``, which has of each trial the ``w1`` of its last rung alone. ``w1`` at
+different rungs does not compare: a trial that has trained longer is the better for it. So the
+best and the median are those of completed trials, which all ended at the last rung. Under ASHA
+these are the survivors, of some values more than of others: to compare methods rather than to find
+the best trial, search with ``asha.reduction_factor: 1`` and ``search.sampler: random``.
+
+What ``--below`` counts is at whatever rung a trial ended: one stopped early might still have got
+there, so that the share is of what the search saw, not of what the method can do.
+"""
+
+import argparse
+import csv
+import difflib
+import math
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tuner.errors import BadInput, Fault
+from tuner.results import COLUMNS
+
+DONE, BAD_INPUT = 0, 2
+#: How a trial ends; one that has not is ``running``.
+ENDS = ("completed", "stopped", "diverged", "failed")
+#: Columns that are no hyperparameters.
+_OTHERS = {*COLUMNS, "seed", "message"}
+#: Where the output is no terminal that says how wide it is.
+_WIDTH = 200
+
+Row = Mapping[str, str]
+
+
+def read(run_dir: Path, by: Sequence[str] = ()) -> Sequence[Row]:
+    """The rows of a search's ``trials.csv``, one a trial.
+
+    Raises:
+        BadInput: where there is none, or it lacks a hyperparameter of ``by``.
+    """
+    path = run_dir / "trials.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        if not rows or not {"status", "generator_steps", "w1"} <= rows[0].keys():
+            raise ValueError("it has no trials")
+        [float(row["w1"]) for row in rows if row["w1"]]
+    except (OSError, ValueError, csv.Error) as error:
+        why = getattr(error, "strerror", None) or error
+        what = f"cannot be read ({why}): give the folder of a search, such as runs/gp"
+        raise BadInput(str(path), [Fault("", what)]) from error
+    known = [name for name in rows[0] if name not in _OTHERS]
+    if faults := [Fault("--by", _no_such(key, known)) for key in by if key not in known]:
+        raise BadInput(str(path), faults)
+    return rows
+
+
+def compare(rows: Sequence[Row], by: Sequence[str], below: float | None = None) -> list[list[str]]:
+    """What :func:`headings` says, of all trials that share their values; the best first.
+
+    Best is the largest share below the bound; of equals, or without one, the lowest median.
+    """
+    members: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        members.setdefault(tuple(row[key] or "-" for key in by), []).append(row)
+    told = [(*_told(those, below), values) for values, those in members.items()]
+    return [[*values, *cells] for _, cells, values in sorted(told)]
+
+
+def headings(by: Sequence[str], below: float | None = None) -> list[str]:
+    """The columns; the share is of the trials that ended, with its 95% interval."""
+    bound = [] if below is None else [f"below {below:g}", "share (95%)"]
+    return [*by, "trials", *ENDS, "best w1", "median w1", *bound]
+
+
+def _told(rows: Sequence[Row], below: float | None) -> tuple[tuple[float, float], list[str]]:
+    """Where a group ranks, and its cells."""
+    counts = [sum(row["status"] == end for row in rows) for end in ENDS]
+    w1 = [float(r["w1"]) for r in rows if r["status"] == "completed"]
+    scores = [min(w1), statistics.median(w1)] if w1 else [math.inf, math.inf]
+    cells = [
+        *map(str, (len(rows), *counts)),
+        *(f"{w1:.4g}" if w1 < math.inf else "-" for w1 in scores),
+    ]
+    if below is None:
+        return (0.0, scores[1]), cells
+    # The w1 of a trial that diverged or failed, or still runs, is of a rung before that.
+    scored = [r["w1"] for r in rows if r["status"] in ("completed", "stopped") and r["w1"]]
+    num_below, num_ended = sum(float(w1) < below for w1 in scored), sum(counts)
+    share, (low, high) = num_below / max(1, num_ended), wilson_interval(num_below, num_ended)
+    return (-share, scores[1]), [*cells, str(num_below), f"{share:.0%} ({low:.0%} to {high:.0%})"]
+
+
+def wilson_interval(successes: int, num_trials: int) -> tuple[float, float]:
+    """The 95% score interval of a share (Wilson 1927); 0 to 1 where nothing was tried."""
+    if not num_trials:
+        return 0.0, 1.0
+    z = statistics.NormalDist().inv_cdf(0.975)
+    share, weight = successes / num_trials, z * z / num_trials
+    half = math.sqrt(weight * share * (1 - share) + weight * weight / 4)
+    low, high = ((share + weight / 2 + sign * half) / (1 + weight) for sign in (-1, 1))
+    # There the bounds are exact, but for rounding.
+    return low if successes else 0.0, high if successes < num_trials else 1.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        rows = read(args.run, args.by)
+    except BadInput as error:
+        sys.stderr.write(f"{error}\n")
+        return BAD_INPUT
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _WIDTH
+    last = {row["generator_steps"] for row in rows if row["status"] == "completed"}
+    at = f"at generator step {', '.join(last)}" if last else "of which there are none"
+    console.print(f"{args.run}: {len(rows)} trials; w1 of the completed ones, {at}")
+    if args.below is not None and any(row["status"] == "stopped" for row in rows):
+        console.print("a trial that was stopped counts by the w1 of the rung that it ended at")
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    for name in headings(args.by, args.below):
+        table.add_column(name, justify="left" if name in args.by else "right")
+    for cells in compare(rows, args.by, args.below):
+        table.add_row(*cells)
+    console.print(table)
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tuner.compare",
+        description="Compare a search's trials by the values of hyperparameters.",
+        epilog="Exit status: 0 done, 2 bad input.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a search's folder, such as runs/gp")
+    by = "a hyperparameter; given more than once, every combination; left out, all trials as one"
+    parser.add_argument("--by", action="append", default=[], metavar="KEY", help=by)
+    parser.add_argument("--below", type=float, metavar="W1", help="count the trials that end below")
+    return parser
+
+
+def _no_such(key: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f", did you mean {near[0]}?" if near else ":"
+    return f"no such hyperparameter as {key}{hint} it has {', '.join(known)}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
