@@ -11,7 +11,8 @@ from typing import Any
 from tuner import yaml_file
 from tuner.domains import Choice
 from tuner.errors import Fault
-from tuner.spec import ResourceConfig, SearchSpec
+from tuner.sections import ResourceConfig
+from tuner.spec import SearchSpec
 
 #: The folder of decoded images, in the folder of all searches.
 DATA_CACHE = "data-cache"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.config import ObjectiveConfig
 from tuner.errors import BadInput, Fault
-from tuner.spec import ResourceConfig
+from tuner.sections import ResourceConfig
 
 if TYPE_CHECKING:
     from trainables.data import Data

@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from trainables.config import ObjectiveConfig
-from tuner.spec import AshaConfig
+from tuner.sections import AshaConfig
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController

@@ -8,7 +8,8 @@ import pytest
 
 from tuner import checks
 from tuner.errors import BadInput, Fault
-from tuner.spec import ResourceConfig, SearchSpec
+from tuner.sections import ResourceConfig
+from tuner.spec import SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
 

@@ -4,7 +4,7 @@ import pytest
 
 from tuner import cluster
 from tuner.errors import BadInput
-from tuner.spec import ResourceConfig
+from tuner.sections import ResourceConfig
 
 RAISED = """Failure # 1 (occurred at 2026-11-22_10-00-00)
 ray::ImplicitFunc.train() (pid=1)

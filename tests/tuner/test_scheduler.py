@@ -12,7 +12,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from trainables.config import ObjectiveConfig, TrialConfig
 from tuner.scheduler import Asha
-from tuner.spec import AshaConfig
+from tuner.sections import AshaConfig
 from tuner.study import Trial
 
 GO_ON, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP

@@ -1,0 +1,140 @@
+"""The sections of a search space that are the search's own: the others are what a trial is."""
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from trainables.config import Frozen, Real, Whole
+
+Text = Annotated[str, StringConstraints(strict=True, min_length=1)]
+Steps = Annotated[Whole, Field(ge=1, le=1_000_000_000)]
+
+
+class SearchConfig(Frozen):
+    """How many trials, and who proposes them."""
+
+    num_trials: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Trials to run; may be left out under a time budget or a grid."
+    )
+    time_budget_s: Annotated[Real, Field(gt=0)] | None = Field(
+        default=None,
+        description="Seconds after which trials end at their next report and none starts; the "
+        "final comes after it.",
+    )
+    sampler: Literal["tpe", "random", "gp", "cmaes", "grid"] = Field(
+        default="tpe", description="Optuna's sampler; grid tries every point of a finite space."
+    )
+    seed: Whole = Field(
+        default=0, ge=0, lt=2**32, description="Seed of the sampler and of every trial."
+    )
+    max_concurrent_trials: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None, description="At most so many trials at a time; all that fit, if left out."
+    )
+
+
+class AshaConfig(Frozen):
+    """Asynchronous successive halving (Li et al. 2020), in generator steps."""
+
+    grace_generator_steps: Steps = Field(default=250, description="The first rung.")
+    max_generator_steps: Steps = Field(
+        default=4000, description="The last rung: the trial is complete."
+    )
+    reduction_factor: Whole = Field(
+        default=4,
+        ge=1,
+        le=1000,
+        description="A rung lets the best 1/reduction_factor pass. 1: none is stopped, and there "
+        "are the first rung and the last.",
+    )
+    brackets: Whole = Field(
+        default=1, ge=1, le=20, description="Ladders; each one's first rung is the next rung up."
+    )
+
+    @model_validator(mode="after")
+    def _makes_rungs(self) -> "AshaConfig":
+        if self.grace_generator_steps >= self.max_generator_steps:
+            raise ValueError(
+                "grace_generator_steps must be below max_generator_steps, or there is no rung to "
+                f"stop a trial at, got {self.grace_generator_steps} and "
+                f"{self.max_generator_steps}: lower the one or raise the other"
+            )
+        if self.brackets > len(self.rungs) - 1:
+            raise ValueError(
+                f"brackets must be at most {len(self.rungs) - 1}, the number of rungs before the "
+                f"last, got {self.brackets}: lower it, or lower grace_generator_steps"
+            )
+        return self
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Generator steps at which every trial is scored; the last one completes it."""
+        rungs = [self.grace_generator_steps]
+        if self.reduction_factor == 1:
+            return (*rungs, self.max_generator_steps)
+        while (above := rungs[-1] * self.reduction_factor) < self.max_generator_steps:
+            rungs.append(above)
+        return (*rungs, self.max_generator_steps)
+
+
+class ResourceConfig(Frozen):
+    """What one trial takes of the cluster."""
+
+    cpus_per_trial: Real = Field(default=1.0, gt=0, description="CPUs; also the trial's threads.")
+    gpus_per_trial: Real = Field(
+        default=0.0,
+        ge=0,
+        description="GPUs; a fraction such as 0.25 shares one, above 1 whole ones.",
+    )
+    retries_per_trial: Whole = Field(
+        default=2, ge=0, le=1000, description="Restarts from its last checkpoint after a crash."
+    )
+
+    @property
+    def threads_per_trial(self) -> int:
+        """Threads that a trial computes with."""
+        return max(1, int(self.cpus_per_trial))
+
+    @field_validator("cpus_per_trial", "gpus_per_trial")
+    @classmethod
+    def _is_whole_above_one(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(f"must be whole above 1, got {value}: give {round(value)}")
+        return value
+
+
+class ReportingConfig(Frozen):
+    """How often a trial reports and saves itself between rungs."""
+
+    report_every_generator_steps: Steps = Field(default=100, description="Cheap training metrics.")
+    checkpoint_every_generator_steps: Steps = Field(
+        default=500, description="Besides the checkpoint at every rung."
+    )
+
+
+class ResultsConfig(Frozen):
+    """Where a search leaves what it found."""
+
+    runs_dir: Text = Field(
+        default="runs", description="The folder of all searches; --runs-dir wins."
+    )
+
+
+class MlflowConfig(Frozen):
+    """Where the trials are recorded."""
+
+    tracking_uri: Text | None = Field(
+        default=None,
+        description="An MLflow tracking URI; RUNS_DIR/mlflow.db (SQLite), if left out.",
+    )
+    experiment: Text = Field(default="wgan", description="The MLflow experiment.")
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _holds_no_password(cls, uri: str | None) -> str | None:
+        if uri is not None and urlsplit(uri).password is not None:
+            raise ValueError(
+                "must not hold a password, which would be written into spec.yaml: set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+            )
+        return uri
