@@ -244,8 +244,8 @@ class NetworkConfig(Conditional):
     )
     critic_norm: Norm | None = Field(
         default=None,
-        description="none. batch: only under clip and the GAN losses. layer, instance: not under "
-        "spectral_norm and orthogonal. dcgan and resnet only.",
+        description="none. batch: only under clip and the GAN losses. dcgan and resnet only, and "
+        "not under spectral_norm and orthogonal.",
     )
 
     @model_validator(mode="before")

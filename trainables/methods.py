@@ -53,7 +53,10 @@ APPLIES_WHEN: Mapping[str, tuple[Mapping[str, Values], ...]] = {
     "critic_depth": _when(critic=(None,)),
     # An orthogonal critic has GroupSort in its place.
     "critic_activation": _when(critic=(None,), constraint=(None, *PENALTIES, "clip", LAYERWISE[0])),
-    "critic_norm": _when(critic=(None,), architecture=CONVOLUTIONAL),
+    # Nor has it a normalisation, nor a spectrally normalised one: see REFUSED.
+    "critic_norm": _when(
+        critic=(None,), architecture=CONVOLUTIONAL, constraint=(None, *PENALTIES, "clip")
+    ),
     "path": _when(dataset=("image_folder", "array", *DOWNLOADED)),
     "array_name": _when(dataset=("array",)),
     "side": _when(dataset=("image_folder", "celeba")),
@@ -224,8 +227,11 @@ def why_no_effect(key: str, possible: Mapping[str, Collection[Any]]) -> str | No
         for parent, allowed in _needs(key, possible)
         if not _may_be(parent, allowed, possible)
     ]
-    was = " or ".join(str(v) for v in possible[failing[0][0]] if v is not None) or "not given"
-    return f"has no effect when {failing[0][0]} is {was}: leave {key} out, or {_way_out(failing)}"
+    parent = failing[0][0]
+    was = " or ".join(str(v) for v in possible[parent] if v is not None) or "not given"
+    reasons = [rule.why for rule in REFUSED if (rule.key, rule.other) == (key, parent)]
+    why = f", where it must be none ({reasons[-1]})" if reasons else ""
+    return f"has no effect when {parent} is {was}{why}: leave {key} out, or {_way_out(failing)}"
 
 
 def may_be_absent(key: str, possible: Mapping[str, Collection[Any]]) -> bool:
@@ -240,11 +246,19 @@ def may_be_absent(key: str, possible: Mapping[str, Collection[Any]]) -> bool:
     )
 
 
-def refused_together(possible: Mapping[str, Collection[Any]]) -> Iterator[tuple[str, str]]:
-    """Keys, and why some value that they may take must not meet one that another may take."""
+def refused_together(
+    possible: Mapping[str, Collection[Any]], *, where_asked: bool = False
+) -> Iterator[tuple[str, str]]:
+    """Keys, and why some value that they may take must not meet one that another may take.
+
+    With ``where_asked``, a key is not asked for under values where it does not apply: these it
+    does not meet.
+    """
     for rule in REFUSED:
         met = [v for v in rule.values if v in possible.get(rule.key, ())]
         others = [v for v in rule.other_values if v in possible.get(rule.other, ())]
+        if where_asked:
+            others = [v for v in others if _may_apply(rule.key, {**possible, rule.other: (v,)})]
         if met and others:
             yield (
                 rule.key,

@@ -69,7 +69,10 @@ def resolve(
     for field in APPLIES_WHEN:
         if field in given and (why := why_no_effect(field, known)):
             faults.append(Fault(f"{_SECTION[field]}.{field}", why))
-    faults += [Fault(f"{_SECTION[key]}.{key}", why) for key, why in refused_together(known)]
+    faults += [
+        Fault(f"{_SECTION[key]}.{key}", why)
+        for key, why in refused_together(known, where_asked=True)
+    ]
     return (
         _with(networks, values),
         _with(training, {**_defaults(), **values}),

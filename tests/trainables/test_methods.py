@@ -258,6 +258,30 @@ def test_what_can_never_meet_is_not_refused() -> None:
     ]
 
 
+def test_a_key_does_not_meet_a_value_under_which_it_is_not_asked_for() -> None:
+    """Normalised critics under a penalty and spectrally normalised ones stand in one search."""
+    both = {
+        "critic": (None,),
+        "architecture": ("dcgan",),
+        "constraint": ("gradient_penalty", "spectral_norm"),
+        "critic_norm": ("none", "layer"),
+    }
+    assert list(refused_together(both, where_asked=True)) == []
+    assert [key for key, _ in refused_together(both)] == ["critic_norm"]
+    with_batch = both | {"critic_norm": ("none", "batch")}
+    ((_, why),) = refused_together(with_batch, where_asked=True)
+    assert why.startswith("must not be batch where constraint is gradient_penalty: the penalty is")
+
+
+def test_what_never_applies_says_why_it_must_not() -> None:
+    possible = {"critic": (None,), "architecture": ("dcgan",), "constraint": ("spectral_norm",)}
+    assert why_no_effect("critic_norm", possible) == (
+        "has no effect when constraint is spectral_norm, where it must be none (normalisation "
+        "divides by the samples' own spread, which undoes the bound on the layers): leave "
+        "critic_norm out, or set constraint to gradient_penalty or one_sided_penalty or clip"
+    )
+
+
 # --- Data --------------------------------------------------------------------------------------
 
 

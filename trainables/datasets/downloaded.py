@@ -5,7 +5,7 @@ import pickle
 import struct
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,8 @@ def _fetch(dataset: str, root: Path) -> None:
                 _class(dataset)(scratch, download=True, **options)
             _move_into(Path(scratch), root)
     except Exception as error:  # whatever comes of a network, its servers and a disk
+        with suppress(OSError):  # where there is anything in it, it stays
+            root.rmdir()
         reason = " ".join(str(error).split()) or type(error).__name__
         what = f"{dataset} could not be fetched into {root.resolve()} ({reason})"
         way_out = "try again with a network, or put the files there and leave data.download out"
