@@ -93,6 +93,8 @@ class Runs:
         """Find or create the database, the experiment and the parent run."""
         _prepare_mlflow()
         with _schema_lock(self.database):
+            if self.database is not None and not self.database.exists():
+                _create_database(self.uri, self.database)
             if self._client is None:
                 self._client = self.make_client(self.uri)
             self._experiment_id = self._find_experiment()
@@ -340,6 +342,23 @@ def _schema_lock(database: Path | None) -> Iterator[None]:
     with database.with_name(f"{database.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _create_database(uri: str, database: Path) -> None:
+    """Make MLflow's tables in a scratch file, which becomes the database once they are all there.
+
+    MLflow makes them one by one: of a process killed in between it could never use the rest.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    scratch = database.with_name(f".{database.name}.new")
+    for left in (scratch, scratch.with_name(f"{scratch.name}-journal")):  # by one that was killed
+        left.unlink(missing_ok=True)
+    # The artifacts' root is of MLflow's experiment 0 alone, which no search writes to.
+    root = (database.parent / "mlflow-artifacts").as_uri()
+    store = SqlAlchemyStore(uri.replace(str(database), str(scratch), 1), root)
+    store.engine.dispose()
+    scratch.replace(database)
 
 
 def absolute_uri(tracking_uri: str) -> tuple[str, Path | None]:

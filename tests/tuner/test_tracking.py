@@ -3,6 +3,7 @@
 import math
 import shlex
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -320,6 +321,34 @@ def test_the_final_goes_to_runs_that_have_ended_and_again_is_as_once(
     assert finish_small_search(resumed) is None
     assert said == []
     assert_has_the_final(uri)
+
+
+def test_a_kill_while_the_database_is_made_costs_nothing(tmp_path: Path) -> None:
+    """MLflow makes its tables one by one, and cannot use a database that has some of them."""
+    code = """
+import os, sys
+from pathlib import Path
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from tuner import mlflow_runs
+
+@event.listens_for(Engine, "before_cursor_execute")
+def kill(connection, cursor, statement, *_):
+    if statement.startswith("CREATE INDEX"):
+        os._exit(9)
+
+mlflow_runs._prepare_mlflow()
+mlflow_runs._create_database("sqlite:///" + sys.argv[1], Path(sys.argv[1]))
+"""
+    path = tmp_path / "mlflow.db"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == 9
+    assert not path.exists()
+    mlflow_runs._create_database(f"sqlite:///{path}", path)
+    tracker = make_tracker(f"sqlite:///{path}")
+    tracker.start()
+    assert tracker.close("finished", []) is None
+    assert set(read_runs(f"sqlite:///{path}")) == {None}
 
 
 def test_a_new_database_gets_the_final_too(uri: str, picture: Path) -> None:
