@@ -326,7 +326,6 @@ class TrainingConfig(Conditional):
         lt=1,
         description="Adam's second decay; 0.9, under a GAN loss 0.999. Adam and AdamW only.",
     )
-
     weight_decay: Real | None = Field(
         default=None, ge=0, description="AdamW's, of both players; 0.01. AdamW only."
     )

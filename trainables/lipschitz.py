@@ -74,6 +74,7 @@ def project_(critic: nn.Module, config: TrainingConfig) -> None:
 def clip_weights_(critic: nn.Module, clip_value: float) -> None:
     """Clamp every parameter to [-clip_value, clip_value], in place (Arjovsky 2017, Algorithm 1).
 
+    The paper's ``clip_value`` is 0.01, and its optimiser RMSProp: momentum made it unstable.
     The slope is then bounded by the product of the layers' norms: far below 1 or far above it, by
     width, depth and ``clip_value``, so that the critic's own estimate has no unit. Gradients
     vanish or explode through the layers alike (Gulrajani 2017, Figure 1).
@@ -129,8 +130,13 @@ def gradient_penalty(
 ) -> Float[Tensor, ""]:
     """Mean of (|grad f| - 1)^2 between real and fake: two-sided (Gulrajani 2017, eq. 3).
 
-    Without its weight lambda; differentiable by the critic's parameters, constant in the samples.
-    ``rng`` lives on the samples' device and gives one coefficient a sample.
+    Without its weight lambda (``gp_weight``, in the paper 10); differentiable by the critic's
+    parameters, constant in the samples. ``rng`` lives on the samples' device and gives one
+    coefficient a sample.
+
+    It holds the slope near 1 only on the lines between the batches, and softly: a critic gains
+    slope where the distance outweighs the penalty. It also punishes slopes below 1, which the best
+    critic may have (Petzka 2018, section 4). Batch normalisation makes it meaningless.
     """
     return (_norms_between(critic, real, fake, rng) - 1).square().mean()
 
@@ -143,7 +149,8 @@ def one_sided_penalty(
 ) -> Float[Tensor, ""]:
     """Mean of max(0, |grad f| - 1)^2 between real and fake: WGAN-LP (Petzka 2018, eq. 8).
 
-    Arguments and derivatives are those of ``gradient_penalty``.
+    Arguments, default and derivatives are those of ``gradient_penalty``; so are the pitfalls, but
+    that a slope below 1 costs nothing.
     """
     return (_norms_between(critic, real, fake, rng) - 1).relu().square().mean()
 

@@ -3,13 +3,15 @@
 import io
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from tuner import display as display_module
 from tuner import record as record_module
-from tuner.display import Display, clock, ending_line, remaining_s
+from tuner.display import Display, clock, decoding, ending_line, remaining_s
 from tuner.record import Record
 from tuner.spec import SearchSpec
 
@@ -270,3 +272,29 @@ def test_the_time_left_is_that_of_the_first_limit(
     assert remaining_s(record) == 10
     time.now_s += 80
     assert remaining_s(record) == 0
+
+
+def test_decoding_that_takes_long_is_told_in_lines_elsewhere_than_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    now = 100.0
+    monkeypatch.setattr(display_module, "time", SimpleNamespace(monotonic=lambda: now))
+    file = io.StringIO()
+    with decoding(make_console(file)) as progress:
+        for done in range(1, 2001):
+            now += 0.1
+            progress(done, 2000)
+    lines = file.getvalue().splitlines()
+    assert lines[0] == "decoded 301 of 2,000 images"
+    assert len(lines) == 6
+
+
+def test_on_a_terminal_it_is_a_bar_once_it_has_taken_a_second(monkeypatch: pytest.MonkeyPatch):
+    now = 100.0
+    monkeypatch.setattr(display_module, "time", SimpleNamespace(monotonic=lambda: now))
+    for seconds, shows in ((0.5, False), (1.5, True)):
+        file = io.StringIO()
+        with decoding(make_console(file, force_terminal=True, width=80)) as progress:
+            now += seconds
+            progress(1, 4)
+        assert ("decoding images" in file.getvalue()) == shows

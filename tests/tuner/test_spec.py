@@ -584,3 +584,36 @@ def test_rungs_climb_by_the_reduction_factor_to_the_last(ends: list[int], factor
     assert all(above == below * factor for below, above in steps[:-1])
     assert steps[-1][0] < last <= steps[-1][0] * factor
     assert all(type(rung) is int for rung in asha.rungs)
+
+
+def test_conditions_nest_and_span_sections(make_spec: MakeSpec):
+    """A critic's norm exists in a DCGAN alone, and there under some constraints alone."""
+    choices = {
+        "training.constraint": ["gradient_penalty", "spectral_norm", "orthogonal"],
+        "networks.architecture": ["mlp", "dcgan"],
+        "networks.critic_norm": ["none", "layer"],
+        "networks.critic_activation": ["relu", "tanh"],
+    }
+    sections: dict[str, Any] = {"training": {"beta1": 0.5}, "networks": {}}
+    for key, values in choices.items():
+        section, field = key.split(".")
+        sections[section][field] = {"choice": values}
+    search = make_spec(**sections)
+
+    def asked(constraint: str, architecture: str) -> set[str]:
+        fixed = {"training.constraint": constraint, "networks.architecture": architecture}
+        keys = []
+
+        def pick(key: str, domain: Any) -> Any:
+            keys.append(key)
+            return fixed.get(key, domain.choice[-1])
+
+        trial = search.trial_config(search.choose(pick), seed=0)
+        searched = {key.split(".")[1] for key in keys}
+        assert trial.applied()["networks"].keys() >= searched - {"constraint"}
+        return searched - {"constraint", "architecture"}
+
+    assert asked("gradient_penalty", "mlp") == {"critic_activation"}
+    assert asked("gradient_penalty", "dcgan") == {"critic_activation", "critic_norm"}
+    assert asked("spectral_norm", "dcgan") == {"critic_activation"}
+    assert asked("orthogonal", "dcgan") == set()
