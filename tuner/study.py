@@ -36,8 +36,8 @@ class Trial:
     """What is known of a trial. ``status`` is ``None`` until it ends.
 
     ``scores`` are what ranked it at the rungs, by generator step; ``metrics`` the last report;
-    ``checkpoint`` the path of the last one saved; ``final`` what the final said of it, if it was
-    in it: ``w1_final``, ``w1_final_stderr``, ``generator_steps`` and more.
+    ``checkpoints`` where the last two are, the newer first; ``final`` what the final said of it, if
+    it was in it: ``w1_final``, ``w1_final_stderr``, ``generator_steps`` and more.
     """
 
     number: int
@@ -47,13 +47,18 @@ class Trial:
     status: Status | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     message: str | None = None
-    checkpoint: str | None = None
+    checkpoints: tuple[str, ...] = ()
     final: Mapping[str, float] | None = None
 
     @property
     def trial_id(self) -> str:
         """The number as everybody outside shows it."""
         return f"{self.number:05d}"
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Where its last checkpoint is."""
+        return self.checkpoints[0] if self.checkpoints else None
 
     def with_metrics(self, metrics: Mapping[str, float]) -> "Trial":
         """The same trial with another last report."""
@@ -141,8 +146,10 @@ class Study:
             self._storage.set_trial_intermediate_value(trial_id, generator_steps, score)
 
     def save(self, number: int, checkpoint: str) -> None:
-        """Record where a trial's last whole checkpoint is."""
-        self._storage.set_trial_user_attr(self._id(number), "checkpoint", checkpoint)
+        """Record where a trial's last checkpoint is; the one before it serves if it is damaged."""
+        before = self._storage.get_trial(self._id(number)).user_attrs.get("checkpoints", [])
+        kept = [checkpoint, *(other for other in before if other != checkpoint)][:2]
+        self._storage.set_trial_user_attr(self._id(number), "checkpoints", kept)
 
     def end(
         self,
@@ -245,7 +252,7 @@ class Study:
             status=ending.get("status"),
             metrics=ending.get("metrics", {}),
             message=ending.get("message"),
-            checkpoint=attrs.get("checkpoint"),
+            checkpoints=tuple(attrs.get("checkpoints", ())),
             final=self._finals.get(str(frozen.number)),
         )
 

@@ -76,7 +76,7 @@ def spoil(record: Record, number: int) -> None:
 
 def test_a_trial_that_cannot_be_scored_again_costs_only_its_own_score(record: Record, data: Data):
     spoil(record, 0)
-    record.trials[1] = replace(record.trials[1], checkpoint=Deadly("checkpoint"))
+    record.trials[1] = replace(record.trials[1], checkpoints=(Deadly("checkpoint"),))
     Path(str(record.trials[2].checkpoint), "generator.pt").unlink()
     cluster.run_final(record, data, Event())
     assert {n: t.final is not None for n, t in record.trials.items()} == {

@@ -28,7 +28,7 @@ def trial(
         {} if w1 is None else {4000: w1},
         status,
         {"generator_steps": 4000.0, **scored, **metrics},
-        checkpoint=checkpoint,
+        checkpoints=() if checkpoint is None else (checkpoint,),
         final=final and {"w1_final": final[0], "w1_final_stderr": final[1]},
     )
 

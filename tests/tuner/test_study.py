@@ -200,7 +200,8 @@ def test_what_a_trial_was_is_what_is_read_back(path: Path, make_spec: MakeSpec):
     study.save(0, "here/checkpoint_1")
     study.save(0, "here/checkpoint_2")
     expected = Trial(
-        0, trial.config, trial.params, {250: 2.0}, checkpoint="here/checkpoint_2"
+        0, trial.config, trial.params, {250: 2.0},
+        checkpoints=("here/checkpoint_2", "here/checkpoint_1"),
     )  # fmt: skip
     assert study.trial(0) == Study(path, spec).trial(0) == expected
     assert (expected.trial_id, expected.score, expected.generator_steps) == ("00000", 2.0, 0)
