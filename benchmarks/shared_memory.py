@@ -127,7 +127,10 @@ def _train(reference: ray.ObjectRef, num_trials: int, folder: Path) -> tune.Resu
         "trial": trial.model_dump(mode="json", exclude_none=True),
         "schedule": schedule.model_dump(mode="json"),
         "threads": 1,
-        "checkpoint": None,
+        "search": "shared",
+        "number": 0,
+        "report_timeout_s": 600.0,
+        "checkpoints": [],
     }
     trainable = tune.with_parameters(train_wgan, data=[reference])
     tuner = tune.Tuner(

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from trainables.checkpoint import GENERATOR, STATE, load_whole
 from trainables.config import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole
 from trainables.data import Data, as_floats, as_tensor
 from trainables.lipschitz import evaluating
@@ -83,12 +84,15 @@ def run(
         device: Where to train.
         checkpoint: A folder that an earlier report's ``save`` wrote: go on from there. A trial
             saved at a rung says that rung's report again, in case nobody heard it.
+
+    Raises:
+        DamagedCheckpointError: where the checkpoint is not whole.
     """
     real, fit, read = (as_tensor(part).to(device) for part in (data.train, data.fit, data.read))
     state = TrainState.create(config, data.sample_shape, device)
     last_metrics: dict[str, float] = {}
     if checkpoint is not None:
-        saved = torch.load(checkpoint / "state.pt", map_location=device, weights_only=True)
+        saved = load_whole(checkpoint / STATE, device)
         state.load_state_dict(saved["state"])
         last_metrics = saved["metrics"]
         if "w1" in last_metrics:
@@ -151,6 +155,9 @@ def final_score(
     They are fitted on both parts that the rungs used, ``data.fit`` and ``data.read``, and read on
     ``data.final``, which nothing has read before: the rungs' choice of the best, the luckiest
     among them, has no bearing on it.
+
+    Raises:
+        DamagedCheckpointError: where the file is not whole.
     """
     generator, latent_dim = load_generator(generator_path, device)
     fit, read, final = (as_tensor(part).to(device) for part in (data.fit, data.read, data.final))
@@ -161,11 +168,9 @@ def _saver(
     state: TrainState, config: TrialConfig, metrics: Mapping[str, float], read: Tensor
 ) -> Callable[[Path], None]:
     def save(folder: Path) -> None:
-        torch.save({"state": state.state_dict(), "metrics": dict(metrics)}, folder / "state.pt")
+        torch.save({"state": state.state_dict(), "metrics": dict(metrics)}, folder / STATE)
         if "w1" in metrics:
-            torch.save(
-                generator_file(state, config, tuple(read.shape[1:])), folder / "generator.pt"
-            )
+            torch.save(generator_file(state, config, tuple(read.shape[1:])), folder / GENERATOR)
             num = min(len(read), num_drawn(tuple(read.shape[1:])))
             save_samples(read[:num], _samples(state, num), folder / "samples.png")
 
@@ -192,16 +197,26 @@ def generator_file(
 
 
 def load_generator(path: Path, device: torch.device) -> tuple[nn.Module, int]:
-    """A generator from :func:`generator_file`'s file, ready for use, and its latent dimension."""
-    saved = torch.load(path, map_location=device, weights_only=True)
+    """A generator from :func:`generator_file`'s file, ready for use, and its latent dimension.
+
+    Raises:
+        DamagedCheckpointError: where the file is not whole.
+    """
+    saved = load_whole(path, device)
     networks = NetworkConfig.model_validate(saved["networks"])
     generator = build_generator(networks, tuple(saved["sample_shape"])).to(device)
     generator.load_state_dict(saved["state_dict"])
     return generator.eval(), cast("int", networks.latent_dim)  # every architecture has one
 
 
-def start_worker(threads: int) -> torch.device:
-    """Make a process ready to train or score, by so many threads; returns the device to use."""
+def start_worker(threads: int, use_gpu: bool) -> torch.device:
+    """Make a process ready to train or score; returns the device to use.
+
+    Args:
+        threads: CPU threads to compute with.
+        use_gpu: Whether the process was given a GPU, the first that it sees. Without one it
+            computes on the CPU, whatever it sees; so it does where torch finds no CUDA.
+    """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # a dying network's denormals slow the CPU tenfold
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if use_gpu and torch.cuda.is_available() else "cpu")

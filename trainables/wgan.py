@@ -4,53 +4,132 @@ The only file here that knows Ray. A worker is reused from trial to trial, so no
 in the process: :func:`train_wgan` builds all it needs from its configuration.
 """
 
+import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import ray
-import torch
+from pyarrow.fs import FileSelector, FileSystem, FileType
 from ray import tune
+from ray._raylet import setproctitle  # pyright: ignore[reportAttributeAccessIssue]
 
+from trainables.checkpoint import damage
 from trainables.config import TrialConfig
 from trainables.data import Data
-from trainables.trial import Schedule, run, start_worker
+from trainables.trial import Report, Schedule, run, start_worker
+from trainables.watchdog import Watchdog
 
 
 def train_wgan(config: Mapping[str, Any], data: Data | Sequence[ray.ObjectRef]) -> None:
     """Run one trial under Ray Tune.
 
+    It trains on the GPU that Ray gave it, and on the CPU where Ray gave it none. It goes on from
+    the newest checkpoint that is whole; what was wrong with newer ones stands in its first report
+    as ``note``, the only text in a report.
+
     Args:
-        config: ``trial`` (a :class:`TrialConfig` as plain data), ``schedule`` (a
-            :class:`Schedule` as plain data), ``threads``, and ``checkpoint``: the folder from
-            which a resumed search goes on, or ``None``. A checkpoint of Ray's own, made since,
-            goes before it.
+        config: ``search`` and ``number``, which name the trial; ``trial`` (a :class:`TrialConfig`
+            as plain data); ``schedule`` (a :class:`Schedule` as plain data); ``threads``;
+            ``report_timeout_s``, the seconds without a report after which the process is ended;
+            ``checkpoints``: paths or URIs from which a resumed search goes on, the newest first.
+            Checkpoints that Ray has of the trial, made since, go before them.
         data: The data, or a reference to them in Ray's object store, alone in a list: a bare
             reference Ray would replace. All trials on a machine look at the one copy in the store.
     """
-    device = start_worker(config["threads"])
-    checkpoint = tune.get_checkpoint()
-    if checkpoint is None and config["checkpoint"] is not None:
-        checkpoint = tune.Checkpoint(config["checkpoint"])
-    trial = TrialConfig.model_validate(config["trial"])
-    schedule = Schedule.model_validate(config["schedule"])
-    if not isinstance(data, Data):
-        data = cast("Data", ray.get(data[0]))
-    if checkpoint is None:
-        _report_all(trial, data, schedule, device, None)
-    else:
-        with checkpoint.as_directory() as folder:
-            _report_all(trial, data, schedule, device, Path(folder))
+    with Watchdog(config["report_timeout_s"]) as watchdog:
+        name = f"{config['search']}_{config['number']:05d}"
+        _show(name)
+        use_gpu = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
+        device = start_worker(config["threads"], use_gpu)
+        trial = TrialConfig.model_validate(config["trial"])
+        schedule = Schedule.model_validate(config["schedule"])
+        if not isinstance(data, Data):
+            data = cast("Data", ray.get(data[0]))
+        with _newest_whole(_checkpoints(config["checkpoints"])) as (folder, notes):
+            if use_gpu and device.type == "cpu":
+                notes.append("was given a GPU on which torch finds no CUDA: trains on the CPU")
+            note = {"note": "; ".join(notes)} if notes else {}
+            for report in run(trial, data, schedule, device, folder):
+                with _saved(report) as checkpoint, watchdog.waiting():
+                    tune.report({**report.metrics, **note}, checkpoint=checkpoint)
+                _show(name)  # Ray has put its own in its place
+                note = {}
 
 
-def _report_all(
-    trial: TrialConfig, data: Data, schedule: Schedule, device: torch.device, folder: Path | None
-) -> None:
-    for report in run(trial, data, schedule, device, folder):
-        if report.save is None:
-            tune.report(report.metrics)
+@contextmanager
+def _saved(report: Report) -> Iterator[tune.Checkpoint | None]:
+    if report.save is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        report.save(Path(scratch))
+        yield tune.Checkpoint(scratch)
+
+
+def _show(name: str) -> None:
+    """Name the process after the trial, for Ray's dashboard, which shows its title, and for ps."""
+    setproctitle(f"ray::{name}")
+
+
+def _checkpoints(recorded: Sequence[str]) -> Iterator[tune.Checkpoint]:
+    """All that may be there, the newest first: Ray's of this sitting, then what was recorded."""
+    seen = set()
+    if (latest := tune.get_checkpoint()) is not None:
+        for checkpoint in (latest, *_before(latest)):
+            seen.add(checkpoint.path)
+            yield checkpoint
+    for location in recorded:
+        checkpoint = tune.Checkpoint(location)
+        if checkpoint.path not in seen:
+            seen.add(checkpoint.path)
+            yield checkpoint
+
+
+def _before(latest: tune.Checkpoint) -> list[tune.Checkpoint]:
+    """The older checkpoints in a trial's folder, the newest first.
+
+    A newer one than the latest that Ray knows goes with a report that nobody may have heard.
+    """
+    path, filesystem = Path(latest.path), _filesystem(latest)
+    beside = filesystem.get_file_info(FileSelector(str(path.parent), allow_not_found=True))
+    numbers = {info.path: _number(Path(info.path)) for info in beside}
+    older = [at for at, number in numbers.items() if 0 <= number < _number(path)]
+    older.sort(key=lambda at: numbers[at], reverse=True)
+    return [tune.Checkpoint(at, filesystem) for at in older]
+
+
+def _filesystem(checkpoint: tune.Checkpoint) -> FileSystem:
+    return cast("FileSystem", checkpoint.filesystem)  # every checkpoint that is made has one
+
+
+def _number(path: Path) -> int:
+    """Ray's number of a checkpoint, or -1 of what is none."""
+    found = re.fullmatch(r"checkpoint_(\d+)", path.name)
+    return int(found[1]) if found else -1
+
+
+@contextmanager
+def _newest_whole(
+    checkpoints: Iterable[tune.Checkpoint],
+) -> Iterator[tuple[Path | None, list[str]]]:
+    """The first whole checkpoint's folder, and a note where any was passed over for it."""
+    faults = []
+    for checkpoint in checkpoints:
+        name = Path(checkpoint.path).name
+        if _filesystem(checkpoint).get_file_info(checkpoint.path).type == FileType.NotFound:
+            faults.append(f"{name} is missing")
             continue
-        with tempfile.TemporaryDirectory() as scratch:
-            report.save(Path(scratch))
-            tune.report(report.metrics, checkpoint=tune.Checkpoint.from_directory(scratch))
+        with checkpoint.as_directory() as folder:
+            what = damage(Path(folder))
+            if what is None:
+                yield Path(folder), _note(faults, f"went on from {name}")
+                return
+        faults.append(f"{name} is damaged ({what})")
+    yield None, _note(faults, "started anew")
+
+
+def _note(faults: Sequence[str], then: str) -> list[str]:
+    return [f"{', '.join(faults)}: {then}"] if faults else []

@@ -1,0 +1,301 @@
+"""Trials as Ray runs them: their GPU, their name, their end when they hang, damaged checkpoints."""
+
+import ctypes
+import os
+import shutil
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+from ray import tune
+from small_trials import trial
+
+from trainables import state, wgan
+from trainables.data import Data
+from trainables.trial import Schedule, run, start_worker
+from trainables.wgan import train_wgan
+
+POINTS = np.linspace(-1, 1, 240, dtype=np.float32).reshape(120, 2)
+DATA = Data(POINTS, POINTS, POINTS, POINTS)
+SCHEDULE = Schedule(
+    rungs=(16, 24), report_every_generator_steps=4, checkpoint_every_generator_steps=4
+)
+STEPS = [4, 8, 10, 12, 16, 20, 24]
+TIMES = ("seconds", "generator_steps_per_s")
+NO_CUDA = "was given a GPU on which torch finds no CUDA: trains on the CPU"
+
+
+@pytest.fixture(scope="module")
+def in_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two GPUs that are declared, not there; yields a folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AIR_NEW_OUTPUT", "0")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        patch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+        patch.setenv("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+        ray.init(
+            address="local",
+            num_cpus=4,
+            num_gpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="CRITICAL",
+        )
+        yield tmp_path_factory.mktemp("ray")
+        ray.shutdown()
+
+
+class Heard(tune.Callback):
+    """All reports and errors of all trials, by number."""
+
+    def __init__(self) -> None:
+        self.reports: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        self.failed: set[int] = set()
+
+    def on_trial_result(self, *, trial, result, **_: Any) -> None:
+        self.reports[trial.config["number"]].append(result)
+
+    def on_trial_error(self, *, trial, **_: Any) -> None:
+        self.failed.add(trial.config["number"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"reports": defaultdict(list), "failed": set()}
+
+    def notes(self, number: int) -> list[str]:
+        return [r["note"] for r in self.reports[number] if "note" in r]
+
+    def numbers(self, number: int) -> dict[float, dict[str, float]]:
+        """What the trial's reports say, but for times, by step; of doubles the last."""
+        own = [{k: v for k, v in r.items() if _is_own(k, v)} for r in self.reports[number]]
+        return {r["generator_steps"]: r for r in own}
+
+
+def _is_own(key: str, value: object) -> bool:
+    from ray.tune.result import AUTO_RESULT_KEYS
+
+    return isinstance(value, float) and key not in AUTO_RESULT_KEYS and not key.endswith(TIMES)
+
+
+def _fit(
+    folder: Path,
+    around: Callable[..., None],
+    num_trials: int,
+    gpus: float,
+    report_timeout_s: float = 200.0,
+) -> Heard:
+    """Run equal trials of numbers 0, 1, ..., each called by ``around(config, train)``."""
+    heard = Heard()
+
+    def trainable(config: Mapping[str, Any], data: list[ray.ObjectRef]) -> None:
+        around(config, lambda: train_wgan(config, data))
+
+    tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(trainable, data=[ray.put(DATA)]), {"cpu": 0.5, "gpu": gpus}
+        ),
+        param_space={
+            "search": "small",
+            "number": tune.grid_search(list(range(num_trials))),
+            "trial": trial().model_dump(mode="json"),
+            "schedule": SCHEDULE.model_dump(),
+            "threads": 1,
+            "report_timeout_s": report_timeout_s,
+            "checkpoints": [],
+        },
+        run_config=tune.RunConfig(
+            name="trials",
+            storage_path=str(folder),
+            callbacks=[heard],
+            failure_config=tune.FailureConfig(max_failures=1),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+            verbose=0,
+        ),
+    ).fit()
+    return heard
+
+
+def test_four_trials_of_half_a_gpu_share_two_of_them_each_under_its_own_name(
+    in_ray: Path, tmp_path: Path
+):
+    def around(config: Mapping[str, Any], train: Callable[[], None]) -> None:
+        given = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+        seen = os.environ["CUDA_VISIBLE_DEVICES"]
+        (tmp_path / f"gpu_{config['number']}").write_text(f"{seen} {','.join(given)}")
+        while len(list(tmp_path.glob("gpu_*"))) < 4:  # all at once
+            time.sleep(0.05)
+        plain = wgan.run
+
+        def run_and_look(*args: Any) -> Iterator[Any]:
+            for report in plain(*args):
+                title = Path("/proc/self/cmdline").read_text().split("\0")[0]
+                with (tmp_path / f"title_{config['number']}").open("a") as file:
+                    file.write(title + "\n")
+                yield report
+
+        wgan.run = run_and_look
+        train()
+
+    heard = _fit(in_ray / "gpus", around, 4, gpus=0.5)
+    pairs = [(tmp_path / f"gpu_{n}").read_text().split(" ") for n in range(4)]
+    assert all(seen == given for seen, given in pairs)
+    assert sorted(seen for seen, _ in pairs) == ["0", "0", "1", "1"]
+    for number in range(4):
+        assert heard.notes(number) == [NO_CUDA]
+        assert [r["generator_steps"] for r in heard.reports[number]] == STEPS
+        titles = (tmp_path / f"title_{number}").read_text().splitlines()
+        assert titles == [f"ray::small_{number:05d}"] * len(STEPS)
+
+
+def test_a_trial_without_a_gpu_trains_on_the_cpu_whatever_it_sees(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert start_worker(1, use_gpu=False).type == "cpu"
+    assert start_worker(1, use_gpu=True).type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert start_worker(1, use_gpu=True).type == "cpu"
+
+
+def test_what_hangs_or_dies_with_a_damaged_checkpoint_ends_where_an_unbroken_trial_does(
+    in_ray: Path, tmp_path: Path
+):
+    """To the bit. 0: unbroken. 1: hangs once. 2: always. 3: dies once, its last checkpoint cut."""
+
+    small = trial()
+
+    def around(config: Mapping[str, Any], train: Callable[[], None]) -> None:
+        number, plain = config["number"], wgan.run
+        began = tmp_path / f"began_{number}"
+        again = began.exists()
+        began.touch()
+
+        def run_wrongly(*args: Any) -> Iterator[Any]:
+            for report in plain(*args):
+                at_last = report.metrics["generator_steps"] == 20
+                if at_last and (number == 2 or (number == 1 and not again)):
+                    ctypes.PyDLL(None).sleep(1000)  # and keeps the interpreter's lock
+                if at_last and number == 3 and not again:
+                    latest = tune.get_checkpoint()
+                    assert latest is not None
+                    with Path(latest.path, "state.pt").open("r+b") as file:
+                        file.truncate(1000)
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield report
+
+        state.TrainState.create(small, (2,), "cpu")  # what torch imports late takes seconds
+        wgan.run = run_wrongly
+        train()
+
+    heard = _fit(in_ray / "faults", around, 4, gpus=0, report_timeout_s=12.0)
+    assert heard.failed == {2}
+    expected = heard.numbers(0)
+    assert list(expected) == STEPS
+    assert heard.numbers(1) == expected
+    assert heard.numbers(3) == expected
+    assert [r["generator_steps"] for r in heard.reports[1]] == [4, 8, 10, 12, 16, 16, 20, 24]
+    assert [r["generator_steps"] for r in heard.reports[2]] == [4, 8, 10, 12, 16, 16]
+    # The checkpoints are of steps 4, 8, 12 and 16, which is the rung and number 3.
+    assert [r["generator_steps"] for r in heard.reports[3]] == [4, 8, 10, 12, 16, 16, 20, 24]
+    damaged = "checkpoint_000003 is damaged (state.pt ends too early)"
+    assert heard.notes(3) == [f"{damaged}: went on from checkpoint_000002"]
+    assert heard.notes(0) == heard.notes(1) == heard.notes(2) == []
+
+
+# --- Which checkpoint a trial goes on from -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    first = next(r for r in run(trial(), DATA, SCHEDULE, torch.device("cpu")) if r.save)
+    folder = tmp_path_factory.mktemp("saved")
+    assert first.save is not None
+    first.save(folder)
+    return folder
+
+
+@pytest.fixture
+def checkpoints(saved: Path, tmp_path: Path) -> Path:
+    """A trial's folder with checkpoints 1, 2, 9, 10 and 11, and that of an earlier sitting."""
+    for number in (1, 2, 9, 10, 11):
+        shutil.copytree(saved, tmp_path / "now" / f"checkpoint_{number:06d}")
+    shutil.copytree(saved, tmp_path / "before" / "checkpoint_000007")
+    (tmp_path / "now" / "checkpoint_tmp").mkdir()
+    (tmp_path / "now" / "error.txt").touch()
+    return tmp_path
+
+
+def _cut(checkpoint: Path) -> None:
+    with (checkpoint / "state.pt").open("r+b") as file:
+        file.truncate(100)
+
+
+def _chosen(
+    monkeypatch: pytest.MonkeyPatch, latest: tune.Checkpoint | None, recorded: list[str]
+) -> tuple[bytes | None, list[str]]:
+    """The state that is gone on from, and the note."""
+    monkeypatch.setattr(tune, "get_checkpoint", lambda: latest)
+    with wgan._newest_whole(wgan._checkpoints(recorded)) as (folder, notes):
+        return (None if folder is None else (folder / "state.pt").read_bytes()), notes
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_the_newest_whole_checkpoint_is_used_and_what_was_passed_over_is_said(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch, *, remote: bool
+):
+    """Also on a file system that is not this machine's, from which they are fetched."""
+    local = LocalFileSystem()
+    filesystem = SubTreeFileSystem(str(checkpoints), local) if remote else local
+    root = "" if remote else f"{checkpoints}/"
+    latest = tune.Checkpoint(f"{root}now/checkpoint_000010", filesystem)
+    recorded = [str(checkpoints / "gone" / "checkpoint_000008"),
+                str(checkpoints / "before" / "checkpoint_000007")]  # fmt: skip
+    whole = (checkpoints / "now/checkpoint_000001/state.pt").read_bytes()
+    assert _chosen(monkeypatch, latest, recorded) == (whole, [])
+
+    said = []
+    order = ["now/checkpoint_000010", "now/checkpoint_000009", "now/checkpoint_000002",
+             "now/checkpoint_000001", "before/checkpoint_000007"]  # fmt: skip
+    for name, then in zip(order, [*order[1:], None], strict=True):
+        _cut(checkpoints / name)
+        said.append(f"{Path(name).name} is damaged (state.pt ends too early)")
+        if name == "now/checkpoint_000001":
+            said.append("checkpoint_000008 is missing")
+        goes_on = "started anew" if then is None else f"went on from {Path(then).name}"
+        expected = None if then is None else whole
+        found = _chosen(monkeypatch, latest, recorded)
+        assert found == (expected, [f"{', '.join(said)}: {goes_on}"])
+
+
+def test_what_an_earlier_sitting_recorded_is_used_where_this_one_has_none(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+):
+    at = [str(checkpoints / "now" / f"checkpoint_{n:06d}") for n in (10, 9)]
+    _cut(Path(at[0]))
+    uris = [Path(path).as_uri() for path in at]
+    damaged = "checkpoint_000010 is damaged (state.pt ends too early)"
+    for recorded in (at, uris, [at[0], *uris]):  # and no double is looked at twice
+        content, notes = _chosen(monkeypatch, None, recorded)
+        assert content is not None
+        assert notes == [f"{damaged}: went on from checkpoint_000009"]
+    assert _chosen(monkeypatch, None, []) == (None, [])
+
+
+def test_a_checkpoint_newer_than_the_last_that_ray_heard_of_is_left_alone(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its reports went unheard: to go on from it would leave them out."""
+    for number in (1, 2, 9, 10):
+        _cut(checkpoints / "now" / f"checkpoint_{number:06d}")
+    latest = tune.Checkpoint(str(checkpoints / "now" / "checkpoint_000010"))
+    content, (note,) = _chosen(monkeypatch, latest, [])
+    assert content is None
+    assert note.endswith(": started anew")
+    assert "000011" not in note
+    assert note.count("is damaged") == 4

@@ -1,0 +1,102 @@
+"""Whether what a trial saved is whole: a full disk or a copy cut short can leave half of it."""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+#: What the files of a checkpoint are called, and the keys that each has.
+STATE = "state.pt"
+GENERATOR = "generator.pt"
+_KEYS = {STATE: ("state", "metrics"), GENERATOR: ("state_dict", "networks", "sample_shape")}
+
+
+class DamagedCheckpointError(Exception):
+    """A file of a checkpoint is not as it was saved; ``what`` goes on after the file's name."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(path, what)  # both, or it could not be sent between processes
+        self.path = path
+        self.what = what
+
+    def __str__(self) -> str:
+        """The rule, the file and the way out."""
+        return (
+            f"{self.path} must be as it was saved, but it {self.what}: copy it again, or take an "
+            "earlier checkpoint"
+        )
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, in words; ``None`` where every file of it is whole.
+
+    A checkpoint that was saved at a rung has a generator, too.
+    """
+    try:
+        saved = load_whole(folder / STATE, "meta")
+        if "w1" in saved["metrics"] or (folder / GENERATOR).exists():
+            load_whole(folder / GENERATOR, "meta")
+    except DamagedCheckpointError as error:
+        return f"{error.path.name} {error.what}"
+    return None
+
+
+def load_whole(path: Path, device: "torch.device | str") -> dict[str, Any]:
+    """Load ``state.pt`` or ``generator.pt`` once its checksums hold: ``torch.load`` ignores them.
+
+    Args:
+        path: The file; it may have any name.
+        device: Where its tensors go.
+
+    Raises:
+        DamagedCheckpointError: where the file is missing, cut short or altered, or holds more than
+            tensors, numbers and text, of which nothing is run.
+    """
+    import torch  # seconds that those who only catch the error need not wait
+
+    if (what := _broken(path)) is not None:
+        raise DamagedCheckpointError(path, what)
+    try:
+        saved = torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        what = "holds more than tensors, numbers and text"
+        raise DamagedCheckpointError(path, what) from error
+    except Exception as error:  # of a header with a wrong byte torch may say anything at all
+        raise DamagedCheckpointError(path, _cannot_be_read(error)) from error
+    missing = [key for key in _KEYS.get(path.name, ()) if not _has(saved, key)]
+    if missing:
+        raise DamagedCheckpointError(path, f"lacks {', '.join(missing)}")
+    return saved
+
+
+def _broken(path: Path) -> str | None:
+    """What is wrong with the zip file that ``torch.save`` writes, with a CRC-32 of each member."""
+    try:
+        if path.stat().st_size == 0:
+            return "is empty"
+        with zipfile.ZipFile(path) as file:
+            # torch takes a member marked as a folder for one of zeros.
+            folders = [member.filename for member in file.infolist() if member.external_attr]
+            altered = file.testzip() or (folders[0] if folders else None)
+    except FileNotFoundError:
+        return "is missing"
+    except zipfile.BadZipFile as error:
+        if str(error) != "File is not a zip file":  # where it has no end
+            return _cannot_be_read(error)
+        with path.open("rb") as file:
+            return "ends too early" if file.read(2) == b"PK" else "is no file of torch.save"
+    except Exception as error:  # of a header with a wrong byte zipfile may say anything at all
+        return _cannot_be_read(error)
+    return None if altered is None else f"has wrong bytes in {Path(altered).name}"
+
+
+def _cannot_be_read(error: Exception) -> str:
+    first_line = str(error).partition("\n")[0]
+    return f"cannot be read ({type(error).__name__}: {first_line:.200})"
+
+
+def _has(saved: object, key: str) -> bool:
+    return isinstance(saved, dict) and key in saved
