@@ -1,0 +1,262 @@
+"""Locations, and files at them: in a folder of this machine and in a real S3 server alike."""
+
+import pickle
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import s3
+from ray import tune
+
+from tuner import storage
+from tuner.storage import Folder
+
+SECRET = "wJalr/hush"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[s3.S3]:
+    with s3.serving() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: s3.S3, monkeypatch: pytest.MonkeyPatch) -> s3.S3:
+    for name, value in running.environment.items():
+        monkeypatch.setenv(name, value)
+    return running
+
+
+@pytest.fixture(params=["folder", "file", "s3"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder of each kind, of a name that a URI must write otherwise."""
+    if request.param == "s3":
+        return storage.join(request.getfixturevalue("server").uri(tmp_path.name), "a b%c")
+    return storage.join(str(tmp_path) if request.param == "folder" else tmp_path.as_uri(), "a b%c")
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "runs",
+        "/data/runs of all",
+        "~/runs",
+        "file:///data/runs%20of%20all",
+        "s3://bucket",
+        "s3://bucket/folder?region=eu-west-1",
+        "s3://bucket/folder?endpoint_override=127.0.0.1:9000&scheme=http",
+        "gs://bucket/folder?retry_limit_seconds=60",
+        "gs://anonymous@bucket/folder",
+        "gcs://bucket/folder",
+        "abfss://container@account.dfs.core.windows.net/folder?credential_kind=default",
+        "hdfs://me@namenode:8020/folder",
+    ],
+)
+def test_these_locations_are_right(location: str) -> None:
+    assert storage.faults(location) == []
+    assert storage.faults(storage.join(location, "a b", "ü%")) == []
+
+
+@pytest.mark.parametrize(
+    ("location", "rule"),
+    [
+        ("a\0b", "must not hold a null byte"),
+        ("http://host/folder", r"must be a folder or begin with one of .*s3://.*, got http:"),
+        ("S3://bucket", r"must be a folder or begin with one of .*, got S3:"),
+        ("s3:/bucket/folder", "must have two slashes behind s3:, got one"),
+        ("s3://", r"must name a bucket, .*: write s3://bucket/folder"),
+        ("gs:///folder", r"must name a bucket, .*: write gs://bucket/folder"),
+        ("s3://127.0.0.1:9000/bucket", r"a server's address as \?endpoint_override=HOST:PORT"),
+        ("file://folder", "must have three slashes behind file:"),
+        ("s3://bucket/a b", r"must not hold ' ' in a URI: write %20 for it"),
+        ("s3://bucket/a#b", r"must not hold '#' in a URI: write %23 for it"),
+        ("s3://bucket/folder?regoin=x", "must not hold regoin: leave it out; known .*region"),
+        ("file:///folder?a=b", "must not hold a: leave it out; known options: none"),
+    ],
+)
+def test_a_fault_gives_the_rule_and_the_way_out(location: str, rule: str) -> None:
+    (fault,) = storage.faults(location)
+    assert re.search(rule, fault), fault
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        f"s3://AKIA:{SECRET}@bucket/folder",
+        f"s3://AKIA:{SECRET}?x@bucket/folder",
+        f"s3://{SECRET}@bucket/folder",
+        f"s3://bucket/folder?access_key=AKIA&secret_key={SECRET}",
+        f"s3://bucket/folder?session_token={SECRET}",
+        f"s3://bucket/folder?endpoint_override=http://me:{SECRET}@host",
+        f"s3://bucket/folder?{SECRET}",
+        f"s3://AKIA:{SECRET}/folder",
+        f"gs://me:{SECRET}@bucket/folder",
+        f"abfss://:{SECRET}@account.dfs.core.windows.net/container/folder",
+        f"abfss://c@account.dfs.core.windows.net/f?client_secret={SECRET}",
+        f"hdfs://me:{SECRET}@namenode/folder",
+        f"ftp://me:{SECRET}@host/folder",
+    ],
+)
+def test_credentials_are_refused_and_not_repeated(location: str) -> None:
+    found = storage.faults(location)
+    assert found
+    for part in SECRET.split("/"):
+        assert part not in " ".join(found) + storage.shown(location).partition("?")[0]
+
+
+def test_looking_at_a_location_imports_no_pyarrow() -> None:
+    code = "import sys; from tuner import storage; storage.faults('s3://b/f'); "
+    subprocess.run([sys.executable, "-c", code + "assert 'pyarrow' not in sys.modules"], check=True)
+
+
+def test_join_keeps_the_scheme_and_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert storage.join("s3://b/f/?region=x", "a b", "c") == "s3://b/f/a%20b/c?region=x"
+    assert storage.join("gs://b", "c") == "gs://b/c"
+    assert storage.join("/f", "a b") == "/f/a b"
+    monkeypatch.chdir("/tmp")
+    assert storage.join("f", "c") == "/tmp/f/c"
+    assert storage.is_remote("s3://b/f")
+    assert not storage.is_remote("file:///f")
+    assert not storage.is_remote("f")
+
+
+def test_uri_of_undoes_resolve(location: str) -> None:
+    below = storage.join(location, "ray", "trial 1", "checkpoint_000001")
+    assert storage.uri_of(location, storage.resolve(below)[1]) == below
+    assert storage.uri_of(location, storage.resolve(location)[1]) == location
+    with pytest.raises(ValueError, match="is not in the subpath"):
+        storage.uri_of(location, "/elsewhere")
+
+
+def test_a_file_is_what_was_last_written(location: str, tmp_path: Path) -> None:
+    folder = Folder(location)
+    assert not storage.exists(location, "below/it.gz")
+    for content in (b"first, and longer", b"second", b""):
+        folder.write_bytes("below/it.gz", content)
+        assert folder.read("below/it.gz") == content
+        storage.fetch(location, "below/it.gz", tmp_path / "new" / "it")
+        assert (tmp_path / "new" / "it").read_bytes() == content
+    with (tmp_path / "long").open("w+b") as source:
+        source.write(b"0123456789")
+        source.seek(0)
+        folder.write("part", source, 4)
+    assert folder.sizes() == {"below/it.gz": 0, "part": 4}
+    assert folder.sizes(skip={"below"}) == {"part": 4}
+    assert storage.exists(location, "part")
+    folder.delete("part")
+    assert not storage.exists(location, "part")
+
+
+def test_a_file_that_is_not_there_is_said_to_be_so(location: str, tmp_path: Path) -> None:
+    Folder(location).write_bytes("other", b"")
+    with pytest.raises(FileNotFoundError, match=r"^cannot read it from .*(a b%c|a%20b%25c): "):
+        storage.fetch(location, "it", tmp_path / "new" / "it")
+    assert list(tmp_path.rglob("*it*")) == []
+
+
+def test_an_interrupted_fetch_leaves_what_was_there(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Folder(location).write_bytes("it", b"new")
+    target = tmp_path / "there" / "it"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+
+    def fails(source: object, file: object, length: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", fails)
+    with pytest.raises(OSError, match=r"cannot read it from .*No space left on device") as raised:
+        storage.fetch(location, "it", target)
+    assert raised.value.errno == 28
+    assert target.read_bytes() == b"old"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_reachable_leaves_nothing_behind(location: str) -> None:
+    storage.reachable(location)
+    assert Folder(location).sizes() == {}
+
+
+def test_a_folder_that_cannot_be_made_is_not_reachable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"cannot write .*file/f: .*: choose a folder that may be"):
+        storage.reachable(str(tmp_path / "file" / "f"))
+
+
+def test_a_bucket_that_is_not_there_is_not_reachable(server: s3.S3) -> None:
+    with pytest.raises(OSError, match=r"NO_SUCH_BUCKET.*: check that its bucket exists"):
+        storage.reachable("s3://not-there/folder")
+
+
+def test_unknown_credentials_are_said_and_not_shown(server: s3.S3) -> None:
+    server.refuse_credentials(refuse=True)
+    try:
+        with pytest.raises(OSError, match=r"INVALID_ACCESS_KEY_ID.*the credentials") as raised:
+            storage.reachable(server.uri("folder"))
+    finally:
+        server.refuse_credentials(refuse=False)
+    assert s3.SECRET not in str(raised.value)
+    assert server.environment["AWS_ACCESS_KEY_ID"] not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["s3", "gs"])
+@pytest.mark.parametrize("answers", [True, False])
+def test_reachable_gives_up_on_a_server_that_is_gone_or_silent(
+    kind: str, answers: bool, server: s3.S3
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        if answers:  # with a refusal
+            listening.close()
+        user = "anonymous@" if kind == "gs" else ""
+        location = f"{kind}://{user}bucket/folder?endpoint_override=127.0.0.1:{port}&scheme=http"
+        began = time.monotonic()
+        with pytest.raises(OSError, match=r"cannot write|did not answer within 3 s: check its add"):
+            storage.reachable(location, timeout_s=3)
+        assert time.monotonic() - began < 3.5
+
+
+def test_the_file_system_takes_no_credentials_to_where_it_is_sent(server: s3.S3) -> None:
+    sent = pickle.dumps(storage.resolve(server.uri("folder"))[0])
+    assert s3.SECRET.encode() not in sent
+    assert pickle.loads(sent) == storage.resolve(server.uri("folder"))[0]
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_the_server_is_read_from_the_environment_or_the_location(
+    variable: str, server: s3.S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    address = server.environment["AWS_ENDPOINT_URL"]
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv(variable, address)
+    Folder(server.uri(tmp_path.name)).write_bytes("it", b"by the environment")
+    monkeypatch.delenv(variable)
+    host = address.removeprefix("http://")
+    location = f"{server.uri(tmp_path.name)}?endpoint_override={host}&scheme=http&region=us-east-1"
+    assert Folder(location).read("it") == b"by the environment"
+    assert server.objects(tmp_path.name) == {f"{tmp_path.name}/it": b"by the environment"}
+
+
+def test_ray_reads_a_checkpoint_back_from_its_location(server: s3.S3, tmp_path: Path) -> None:
+    location = server.uri(tmp_path.name, "ray")
+    Folder(location).write_bytes("trial/checkpoint_000001/state.pt", b"state")
+    path = f"{storage.resolve(location)[1]}/trial/checkpoint_000001"  # as Ray's callback has it
+    uri = storage.uri_of(location, path)
+    file_system, path = storage.resolve(uri)
+    for checkpoint in (tune.Checkpoint(uri), tune.Checkpoint(path, filesystem=file_system)):
+        with checkpoint.as_directory() as folder:
+            assert Path(folder, "state.pt").read_bytes() == b"state"
+
+
+def test_a_process_that_used_s3_exits_at_once_and_says_nothing(server: s3.S3) -> None:
+    code = f"from tuner import storage; storage.reachable({server.uri('exit')!r})"
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -1,0 +1,344 @@
+"""Where files are kept besides this machine: a folder, or the URI of one in an object store.
+
+`faults` looks at the text alone, and imports nothing. All else goes through ``pyarrow.fs``, as
+Ray's own checkpoints do, and raises OSErrors of one line that hold no credentials: those come from
+the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ``GOOGLE_APPLICATION_CREDENTIALS``,
+...) or the machine's own role.
+"""
+
+import os
+import posixpath
+import re
+import secrets
+import shutil
+import threading
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, final
+from urllib.parse import parse_qsl, quote
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+#: Seconds without a byte from an S3 server after which a request fails, and how often it is tried:
+#: some 16 s in all. Pyarrow by itself goes on for 100 s, and a process cannot exit before that.
+SILENCE_S, ATTEMPTS = 3.0, 4
+_CHUNK = 8 << 20
+
+_GOOGLE = frozenset({"scheme", "endpoint_override", "retry_limit_seconds"})
+_TRUTHS = ("allow_bucket_creation", "allow_bucket_deletion")
+#: What may stand behind the "?". Others that pyarrow takes are lost where Ray sends a file system
+#: to its workers. ``None``: whatever pyarrow takes.
+_OPTIONS: dict[str, frozenset[str] | None] = {
+    "file": frozenset(),
+    "s3": frozenset({"scheme", "region", "endpoint_override", "tls_ca_file_path", *_TRUTHS}),
+    "gs": _GOOGLE,
+    "gcs": _GOOGLE,
+    "abfs": None,
+    "abfss": None,
+    "hdfs": None,
+    "viewfs": None,
+}
+_BUCKETS = {
+    "s3": "s3://bucket/folder",
+    "gs": "gs://bucket/folder",
+    "gcs": "gs://bucket/folder",
+    "abfs": "abfs://container@account.dfs.core.windows.net/folder",
+    "abfss": "abfss://container@account.dfs.core.windows.net/folder",
+}
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
+_ILLEGAL = re.compile(r"[^\w.~:/?\[\]@!$&'()*+,;=%-]", re.ASCII)
+_SECRET = re.compile(r"key|secret|token|passw|pwd|sas|sig|credential(?!_kind)", re.IGNORECASE)
+_SECRET_VARIABLES = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")
+_ELSEWHERE = "give them in the environment (AWS_ACCESS_KEY_ID, ...), this is written into files"
+
+
+def faults(location: str) -> list[str]:
+    """What is wrong with a location, in words; told from its text alone."""
+    if not (uri := _URI.match(location)):
+        return [f"must not hold a null byte, got {location!r}"] if "\0" in location else []
+    scheme = uri[1]
+    if scheme not in _OPTIONS:
+        known = ", ".join(f"{name}://" for name in _OPTIONS)
+        return [f"must be a folder or begin with one of {known}, got {scheme}:"]
+    if not location.startswith(f"{scheme}://"):
+        return [f"must have two slashes behind {scheme}:, got one"]
+    head, _, query = location[len(scheme) + 3 :].partition("?")
+    found = [*_head_faults(scheme, head), *_query_faults(scheme, query)]
+    if illegal := _ILLEGAL.search(location):
+        instead = quote(illegal[0].encode())
+        found.append(f"must not hold {illegal[0]!r} in a URI: write {instead} for it")
+    return found
+
+
+def _head_faults(scheme: str, head: str) -> list[str]:
+    user, at, place = head.rpartition("@")
+    holder = {"gs": "anonymous", "gcs": "anonymous", "s3": "", "file": ""}.get(scheme, user)
+    if at and (user != holder or ":" in user or "/" in user):
+        what = f"must not hold a user, key or password before an '@': {_ELSEWHERE}"
+        return [f"{what}; in a folder's name write %40"]
+    bucket = place.partition("/")[0]
+    if scheme in _BUCKETS and not bucket:
+        return [f"must name a bucket, got {scheme}://{place!r:.80}: write {_BUCKETS[scheme]}"]
+    if scheme in ("s3", "gs", "gcs") and ":" in bucket:
+        what = f"must begin with a bucket's name: write {_BUCKETS[scheme]}"
+        return [f"{what}, and a server's address as ?endpoint_override=HOST:PORT&scheme=http"]
+    if scheme == "file" and bucket:
+        return ["must have three slashes behind file:, or it names a host: write file:///folder"]
+    return []
+
+
+def _query_faults(scheme: str, query: str) -> list[str]:
+    found, allowed = [], _OPTIONS[scheme]
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        shown = name if re.fullmatch(r"[a-z_]{1,40}", name) else "a part behind the '?'"
+        if _SECRET.search(name) or "@" in value:
+            found.append(f"must not hold credentials ({shown}): {_ELSEWHERE}")
+        elif allowed is not None and name not in allowed:
+            known = ", ".join(sorted(allowed)) or "none"
+            found.append(f"must not hold {shown}: leave it out; known options: {known}")
+    return found
+
+
+def is_remote(location: str) -> bool:
+    """Whether it is not in this machine's own tree of files."""
+    return bool(_URI.match(location)) and not location.startswith("file:")
+
+
+def join(location: str, *names: str) -> str:
+    """A folder or file below a location, which keeps its scheme and options; absolute."""
+    if not _URI.match(location):
+        return str(Path(location).expanduser().absolute().joinpath(*names))
+    head, mark, query = location.partition("?")
+    return "/".join([head.rstrip("/"), *map(quote, names)]) + mark + query
+
+
+def resolve(location: str) -> tuple["FileSystem", str]:
+    """Its file system, as Ray uses it too, and the path in it.
+
+    Raises:
+        OSError: where pyarrow cannot make sense of it, or does not find the bucket's region.
+    """
+    from pyarrow import fs
+
+    if not _URI.match(location):
+        return fs.LocalFileSystem(), join(location)
+    with _in_words(f"cannot use {shown(location)}"):
+        file_system, path = fs.FileSystem.from_uri(location)
+    return file_system, path.rstrip("/") or "/"
+
+
+def _less_patient(file_system: "FileSystem", location: str, silence_s: float) -> "FileSystem":
+    """The same S3 server, for who must not wait; no other kind of file system can be told."""
+    from pyarrow import fs
+
+    if file_system.type_name != "s3":
+        return file_system
+    options: dict[str, Any] = dict(parse_qsl(location.partition("?")[2]))
+    options |= {name: options.get(name, "").lower() in ("1", "true") for name in _TRUTHS}
+    # Pyarrow reads these where a file system comes from a URI, but not where it is made so.
+    servers = (os.environ.get(f"AWS_ENDPOINT_URL{of}") for of in ("_S3", ""))
+    options.setdefault("endpoint_override", next(filter(None, servers), None))
+    return fs.S3FileSystem(
+        **{**options, "region": file_system.region},  # type: ignore[attr-defined]
+        connect_timeout=silence_s,
+        request_timeout=silence_s,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        allow_delayed_open=True,  # a small file is one request, done whole or not at all
+    )
+
+
+@lru_cache(maxsize=16)
+def _base(location: str) -> PurePosixPath:
+    return PurePosixPath(resolve(location)[1])
+
+
+def uri_of(location: str, path: str) -> str:
+    """The location of a path in a location's file system (as Ray's ``Checkpoint.path``).
+
+    Raises:
+        ValueError: if the path is not below the location.
+    """
+    return join(location, *PurePosixPath(path).relative_to(_base(location)).parts)
+
+
+def exists(folder: str, name: str) -> bool:
+    """Whether a folder has such a file. Raises OSError where it cannot be asked."""
+    return Folder(folder).has(name)
+
+
+def fetch(folder: str, name: str, target: Path) -> None:
+    """Copy a file of a folder here: whole, or not at all.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        OSError: if it cannot be read, or written here.
+    """
+    Folder(folder).fetch(name, target)
+
+
+def reachable(location: str, timeout_s: float = 20.0) -> None:
+    """See that a file can be written there, read back and deleted.
+
+    Raises:
+        OSError: if not, or not in time, with why and what to do.
+    """
+    failed: list[Exception] = []
+
+    def probe() -> None:
+        try:
+            _probe(location, silence_s=min(SILENCE_S, timeout_s / (ATTEMPTS + 1)))
+        except Exception as error:  # handed over to the thread that waits
+            failed.append(error)
+
+    # In a thread, since not every file system can be told when to give up.
+    thread = threading.Thread(target=probe, name="storage-probe", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if thread.is_alive():
+        what = f"{shown(location)} did not answer within {timeout_s:g} s"
+        raise OSError(f"{what}: check its address, and the network")
+    if failed:
+        raise failed[0]
+
+
+def _probe(location: str, silence_s: float) -> None:
+    name, said = f".reachable-{secrets.token_hex(8)}", secrets.token_bytes(8)
+    advice = "choose a folder that may be written to"
+    if is_remote(location):
+        advice = "check that its bucket exists and may be written to, and the credentials and the "
+        advice += "address in the environment"
+    try:
+        folder = Folder(location, silence_s)
+        folder.write_bytes(name, said)
+        back = folder.read(name)
+        folder.delete(name)
+    except OSError as error:
+        raise OSError(f"{error}: {advice}") from None
+    if back != said:
+        raise OSError(f"{shown(location)} does not give back what is written to it")
+
+
+@final
+class Folder:
+    """The files of a folder at some location, by their names below it.
+
+    Everything raises OSError where it cannot be done. A file is replaced as a whole, but on HDFS.
+    """
+
+    def __init__(self, location: str, silence_s: float = SILENCE_S) -> None:
+        """Nothing is asked for yet."""
+        self.location = location
+        file_system, self._path = resolve(location)
+        self._file_system = _less_patient(file_system, location, silence_s)
+        self._is_local = self._file_system.type_name == "local"
+        self._has_folders = self._file_system.type_name not in ("s3", "gcs", "abfs")
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        from pyarrow.fs import FileType
+
+        with _in_words(f"cannot look for {name} in {shown(self.location)}"):
+            return self._file_system.get_file_info(self._at(name)).type == FileType.File
+
+    def read(self, name: str) -> bytes:
+        """A file's content. Raises FileNotFoundError if there is none."""
+        with self._reading(name) as file:
+            return file.read()
+
+    def fetch(self, name: str, target: Path) -> None:
+        """Copy a file here: whole, or not at all. Raises FileNotFoundError if there is none."""
+        with self._reading(name) as source:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+            try:
+                with scratch.open("wb") as file:
+                    shutil.copyfileobj(source, file, _CHUNK)
+                scratch.replace(target)
+            finally:
+                scratch.unlink(missing_ok=True)
+
+    def write(self, name: str, source: BinaryIO, size: int) -> None:
+        """Write a file of the next `size` bytes of another, or of all that it has, if fewer."""
+        path = self._at(name)
+        folder, last = posixpath.split(path)
+        scratch = f"{folder}/.{last}.{secrets.token_hex(4)}.part" if self._is_local else path
+        with _in_words(f"cannot write {name} to {shown(self.location)}"):
+            if self._has_folders:
+                self._file_system.create_dir(folder, recursive=True)
+            with self._file_system.open_output_stream(scratch, compression=None) as file:
+                while chunk := source.read(min(size, _CHUNK)):
+                    file.write(chunk)
+                    size -= len(chunk)
+            if scratch != path:
+                self._file_system.move(scratch, path)
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a small file."""
+        self.write(name, BytesIO(content), len(content))
+
+    def delete(self, name: str) -> None:
+        """Delete a file; FileNotFoundError if there is none."""
+        with _in_words(f"cannot delete {name} in {shown(self.location)}"):
+            self._file_system.delete_file(self._at(name))
+
+    def sizes(self, skip: Container[str] = ()) -> dict[str, int]:
+        """Bytes of every file, by name, but of those in a folder right below it to be skipped."""
+        from pyarrow.fs import FileSelector, FileType
+
+        with _in_words(f"cannot list {shown(self.location)}"):
+            found = []
+            for top in self._file_system.get_file_info(FileSelector(self._path, True)):
+                found.append(top)
+                if top.type == FileType.Directory and top.base_name not in skip:
+                    below = FileSelector(top.path, allow_not_found=True, recursive=True)
+                    found += self._file_system.get_file_info(below)
+        files = (entry for entry in found if entry.type == FileType.File)
+        return {str(PurePosixPath(f.path).relative_to(self._path)): f.size for f in files}
+
+    def _at(self, name: str) -> str:
+        return posixpath.join(self._path, name)
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[BinaryIO]:
+        with (
+            _in_words(f"cannot read {name} from {shown(self.location)}"),
+            self._file_system.open_input_stream(self._at(name), compression=None) as file,
+        ):
+            yield file
+
+
+def shown(location: str) -> str:
+    """A location as a message may show it: without options, and without what may be a secret."""
+    head = location.partition("?")[0]
+    scheme, mark, rest = head.partition("://")
+    if not mark or not _head_faults(scheme if scheme in _OPTIONS else "s3", rest):
+        return head
+    return f"{scheme}://***"
+
+
+@contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    """Whatever pyarrow raises, as an OSError of one line."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{what}: {_masked(error)}") from None
+    except (OSError, ArrowException) as error:
+        number = getattr(error, "errno", None)
+        text = f"{what}: {_masked(error)}"
+        raise (OSError(number, text) if number is not None else OSError(text)) from None
+
+
+def _masked(error: Exception) -> str:
+    text = re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split()))
+    for variable, value in os.environ.items():
+        if _SECRET_VARIABLES.search(variable) and len(value) >= 8:
+            text = text.replace(value, "***")
+    text = re.sub(r" \(Request ID: \w+\)", "", text)
+    return re.sub(r"//[^/\s@]*@", "//***@", text)[:400]
