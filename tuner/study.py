@@ -20,6 +20,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
+from tuner import cma_state
 from tuner.domains import Choice, Domain, is_integer
 from tuner.spec import SearchSpec
 
@@ -110,6 +111,7 @@ class Study:
         self._study = optuna.create_study(
             storage=self._storage, study_name=spec.name, direction="minimize", load_if_exists=True
         )
+        cma_state.check(path, {t.number: t.system_attrs for t in self._frozen()})
         self._spec = spec
         is_grid = spec.search.sampler == "grid"
         self._points = list(spec.grid_points()) if is_grid else spec.first_points
