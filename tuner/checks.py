@@ -43,7 +43,7 @@ def machine_faults(resources: ResourceConfig) -> list[Fault]:
         ("cpus_per_trial", resources.cpus_per_trial, num_cpus()),
         ("gpus_per_trial", resources.gpus_per_trial, num_gpus()),
     ):
-        if needed > there:
+        if needed != "auto" and needed > there:
             what = f"must be at most {there}, all that this machine has, got {needed:g}"
             faults.append(Fault(f"resources.{key}", f"{what}: lower it, or give --address"))
     return faults
@@ -72,6 +72,15 @@ def folder_faults(runs_dir: Path) -> list[Fault]:
     except OSError as error:
         what = f"{folder} cannot be written to ({error.strerror}): choose another by --runs-dir"
         return [Fault("results.runs_dir", what)]
+
+
+def storage_faults(location: str | None) -> list[Fault]:
+    """What can be told of a storage location without looking there."""
+    if location is None:
+        return []
+    from tuner import storage
+
+    return [Fault("results.storage", what) for what in storage.faults(location)]
 
 
 def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault]:

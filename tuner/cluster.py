@@ -1,106 +1,142 @@
-"""Ray: starts or joins a cluster, runs trials on it until the search has no more, and the final.
+"""Ray: starts or joins a cluster, and sees to it that its nodes can run trials.
 
-This file alone in this package knows Ray, with the scheduler.
+With what runs on it (``runner``, ``final``, ``scheduler``, ``gauges``), this package's only files
+that know Ray.
 """
 
 import logging
-import math
 import os
 import re
+import secrets
 import socket
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from trainables.config import ObjectiveConfig
 from tuner.errors import BadInput, Fault
 from tuner.sections import ResourceConfig
 
 if TYPE_CHECKING:
     from trainables.data import Data
-    from tuner.record import Record
 
 #: Read when Ray is imported or started.
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
     "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry from what we start
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asks for no GPU sees none
-    # Ray's own killing of workers at 95% of memory is an error that Ray Tune does not know, and
-    # ends the search. The kernel's, which takes workers first, is a crash that trials recover from.
+    # Ray's own killing of workers at 95% of memory may hit a machine that others fill. The
+    # kernel's, which takes workers first, is a crash that trials recover from as well.
     "RAY_memory_monitor_refresh_ms": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record keeps the reports
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: Ray's loses what is in flight
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in trials.csv, and whole in the trial's folder
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # nor those that nobody waits for, since it was stopped
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # w1 comes at rungs only
     # Ray gives a stopped trial 2 s to leave before it fails the next one on the same worker.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
     # Ray's own snapshot of the experiment is never read: a resume starts from the study.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
-
-#: Ctrl-C is looked for at least so often in the final.
-_POLL_S = 0.5
+#: A node that does not answer for so long cannot be asked whether it is fit for trials.
+_PROBE_TIMEOUT_S = 120.0
+#: Nodes are looked at so often while one that fits is waited for.
+_LOOK_AGAIN_S = 2.0
 
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
-from ray import tune  # noqa: E402
 from ray.exceptions import RayError  # noqa: E402
-from ray.tune.experiment import Trial as RayTrial  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
-from tuner.scheduler import Asha  # noqa: E402
+
+@dataclass(frozen=True)
+class Needs:
+    """What a trial takes of a node, by Ray's names."""
+
+    cpus: float
+    gpus: float
+    others: Mapping[str, float]
+
+    def fit(self, there: Mapping[str, float]) -> bool:
+        """Whether a node of these resources could run a trial."""
+        return all(there.get(name, 0) >= amount for name, amount in self._by_name().items())
+
+    def num_slots(self, there: Mapping[str, float]) -> int:
+        """Trials that such resources run at a time."""
+        return min(int(there.get(name, 0) / n) for name, n in self._by_name().items())
+
+    def __str__(self) -> str:
+        """As a person would say it."""
+        return ", ".join(f"{amount:g} {name}" for name, amount in self._by_name().items())
+
+    def _by_name(self) -> dict[str, float]:
+        named = {"CPU": self.cpus, "GPU": self.gpus, **self.others}
+        return {name: amount for name, amount in named.items() if amount}
 
 
 @contextmanager
 def connected(
     address: str | None,
-    resources: ResourceConfig,
     num_cpus: int,
     own_code: Sequence[Path] = (),
+    runtime_env: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
     """Start a local Ray of ``num_cpus``, or join the one at ``address``; yields its dashboard.
 
-    ``own_code`` are files and packages of the user's that a cluster's nodes need beside ours.
+    Args:
+        address: Of a cluster; ``None`` for one on this machine, bound to loopback.
+        num_cpus: CPUs of a cluster that is started here.
+        own_code: Files and packages of the user's that a cluster's nodes need beside ours.
+        runtime_env: What else its nodes need, as Ray's runtime environment has it.
 
     Raises:
-        BadInput: where there is no cluster at the address, or no node that fits a trial; Ray
-            would wait for ever.
+        BadInput: where there is no cluster at the address, or it does not let us in.
     """
     # It says at the end which trials failed, as the summary does.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         options |= {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
+        options |= {"include_dashboard": True}
     else:
-        ours = [Path(__file__).parent, Path(__file__).parent.parent / "trainables"]
-        code = [str(path) for path in (*ours, *own_code)]
-        runtime_env = {"py_modules": code, "env_vars": _ENVIRONMENT}
-        options |= {"address": address, "runtime_env": runtime_env}
-    if address is not None:
         _check_answers(address)
+        options |= {"address": address, "runtime_env": _runtime_env(own_code, runtime_env or {})}
     try:
-        context = ray.init(include_dashboard=True if address is None else None, **options)
+        context = ray.init(**options)
     except ConnectionError as error:
-        what = f"the Ray cluster at {address!r} does not let this search in: where it asks for a "
-        way_out = "token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment"
+        said = " ".join(str(error).split())[:200]
+        what = f"the Ray cluster at {address!r} does not let this search in ({said}): where it "
+        way_out = "asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment"
         raise BadInput("--address", [Fault("", what + way_out)]) from error
     try:
-        _check_capacity(resources)
         url = context.dashboard_url
         yield f"http://{url}" if url else "not running"
     finally:
         ray.shutdown()
 
 
+def _runtime_env(own_code: Sequence[Path], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Ours, the user's modules, and what else the user says that nodes need."""
+    ours = [Path(__file__).parent, Path(__file__).parent.parent / "trainables"]
+    code = [str(path) for path in (*ours, *own_code)]
+    return {
+        **given,
+        "py_modules": [*code, *given.get("py_modules", [])],
+        "env_vars": {**_ENVIRONMENT, **given.get("env_vars", {})},
+    }
+
+
 def _check_answers(address: str) -> None:
     """Whether anything listens there: Ray itself would try for many minutes."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if address.startswith("ray://"):
+        what = f"is Ray's client address, which cannot run a search, got {address!r}: start the "
+        way_out = "search on one of the cluster's nodes, or by `ray job submit`"
+        raise BadInput("--address", [Fault("", what + way_out)])
+    host, _, port = address.rpartition(":")
     if not port.isdigit():  # "auto", say: Ray looks it up
         return
     try:
@@ -110,21 +146,49 @@ def _check_answers(address: str) -> None:
         raise BadInput("--address", [Fault("", what)]) from error
 
 
-def _check_capacity(resources: ResourceConfig) -> None:
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
-    if any(n.get("CPU", 0) >= cpus and n.get("GPU", 0) >= gpus for n in nodes):
-        return
-    most = ", ".join(f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes)
-    what = f"no node has {cpus:g} CPUs and {gpus:g} GPUs for a trial; the nodes have {most}"
-    raise BadInput("resources", [Fault("", f"{what}: ask for less per trial")])
+def needs(resources: ResourceConfig, say: Callable[[str], None] = lambda text: None) -> Needs:
+    """What a trial takes, once a node is there that has it.
+
+    Args:
+        resources: What the search asks for.
+        say: Told that a node is being waited for.
+
+    Raises:
+        BadInput: where no node has it, ``wait_for_nodes_s`` later: Ray would wait for ever.
+    """
+    until_s, said = time.monotonic() + resources.wait_for_nodes_s, False
+    while True:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        found = _needs(resources, any(node.get("GPU", 0) for node in nodes))
+        if any(found.fit(node) for node in nodes):
+            return found
+        if time.monotonic() >= until_s:
+            break
+        if not said:
+            say(f"waiting for a node with {found} for a trial ...")
+            said = True
+            from ray.autoscaler.sdk import request_resources
+
+            request_resources(bundles=[found._by_name()])
+        time.sleep(_LOOK_AGAIN_S)
+    have = "; ".join(f"{n.get('CPU', 0):g} CPU and {n.get('GPU', 0):g} GPU" for n in nodes)
+    what = f"no node has {found} for a trial; the nodes have {have}"
+    way_out = "ask for less per trial, or give wait_for_nodes_s where nodes are still to come"
+    raise BadInput("resources", [Fault("", f"{what}: {way_out}")])
 
 
-def num_slots(resources: ResourceConfig) -> int:
+def _needs(resources: ResourceConfig, has_gpus: bool) -> Needs:
+    gpus = resources.gpus_per_trial
+    others = dict(resources.custom)
+    if resources.accelerator_type is not None:
+        # Ray gives each node of the type 1 of it, to be asked for in small parts.
+        others[f"accelerator_type:{resources.accelerator_type}"] = 0.001
+    return Needs(resources.cpus_per_trial, float(has_gpus) if gpus == "auto" else gpus, others)
+
+
+def num_slots(needs: Needs) -> int:
     """Trials that fit the cluster at a time, as it now is."""
-    there = ray.cluster_resources()
-    needs = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
-    return min(int(there.get(name, 0) / need) for name, need in needs.items() if need)
+    return needs.num_slots(ray.cluster_resources())
 
 
 def share(data: "Data") -> ray.ObjectRef:
@@ -132,217 +196,84 @@ def share(data: "Data") -> ray.ObjectRef:
     return ray.put(data)
 
 
-def run(
-    record: "Record", data: ray.ObjectRef, session: str, interrupted: Event, num_slots: int | None
-) -> None:
-    """Run trials until the search has no more, its budget is used up, or it is interrupted.
+def check_nodes(needs: Needs, location: str) -> None:
+    """See that every node on which trials may run has what they need, before any of them starts.
 
     Args:
-        record: Gives the trials, and is told of all that happens to them.
-        data: What :func:`share` gave.
-        session: Names the folder of this sitting's checkpoints.
-        interrupted: Once set, trials end where they are, to be resumed.
-        num_slots: Trials that fit a cluster that does not grow; ``None`` if it may. Ray proposes
-            one trial more than fit, before the sampler can know how those that run will end.
+        needs: What a trial takes of a node.
+        location: The folder, or URI, of checkpoints, which all of them must share.
+
+    Raises:
+        BadInput: with every node that lacks the packages, or sees another folder there.
     """
-    from trainables.wgan import train_wgan
-
-    if interrupted.is_set():
+    here = ray.get_runtime_context().get_node_id()
+    others = [
+        node
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] != here and needs.fit(node["Resources"])
+    ]
+    if not others:
         return
-    spec = record.spec
-    resources = {"cpu": spec.resources.cpus_per_trial, "gpu": spec.resources.gpus_per_trial}
-    trainable = tune.with_resources(tune.with_parameters(train_wgan, data=[data]), resources)
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=_Proposer(record),
-            scheduler=Asha(spec.asha, spec.search.seed, spec.objective, record.trials.values()),
-            num_samples=-1,
-            max_concurrent_trials=spec.search.max_concurrent_trials or num_slots,
-            reuse_actors=True,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-        ),
-        run_config=tune.RunConfig(
-            name=session,
-            storage_path=str(record.run_dir / "ray"),
-            callbacks=[_Listener(record)],
-            stop=_Stopper(record, interrupted),
-            failure_config=tune.FailureConfig(max_failures=spec.resources.retries_per_trial),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
-            verbose=0,
-        ),
-    )
-    tuner.fit()
-
-
-def run_final(record: "Record", data: ray.ObjectRef, interrupted: Event) -> None:
-    """Score the best trials again, as many at a time as trials run, until done or interrupted.
-
-    A task whose worker dies is run again as often as a trial would be. Whatever goes wrong with
-    one, the record is told, and the others go on.
-    """
-    if interrupted.is_set() or not (finalists := record.start_final()):
-        return
-    spec, resources = record.spec, record.spec.resources
-    score_again = _scoring_task(spec.objective, resources)
-    waiting, running = deque(finalists), {}
-    most = spec.search.max_concurrent_trials or len(finalists)
-    while (waiting or running) and not interrupted.is_set():
-        while waiting and len(running) < most:
-            trial = waiting.popleft()
-            running[score_again.remote(trial.checkpoint, data)] = trial
-        record.on_report()  # a long final must not look dead
-        for task in ray.wait([*running], timeout=_POLL_S)[0]:
-            number = running.pop(task).number
-            try:
-                w1, w1_stderr, seconds = ray.get(task)
-            except RayError as error:
-                record.final_failed(number, _last_raised(str(error).splitlines()))
-                continue
-            if math.isfinite(w1):
-                record.final_scored(number, w1, w1_stderr, seconds)
-            else:
-                record.final_failed(number, "its samples are not finite")
-    for task in running:
-        ray.cancel(task, force=True)
-
-
-def _scoring_task(objective: ObjectiveConfig, resources: ResourceConfig) -> Any:
-    """From a checkpoint's folder to w1, its standard error and the seconds that it took."""
-    threads = resources.threads_per_trial
-
-    # Ray ships a function within a function as it is: a module's would make every worker import
-    # that module, and with it Ray Tune, which takes as long as the scoring.
-    @ray.remote(
-        num_cpus=resources.cpus_per_trial,
-        num_gpus=resources.gpus_per_trial,
-        max_retries=resources.retries_per_trial,
-    )
-    def score_again(checkpoint: str, data: "Data") -> tuple[float, float, float]:
-        from trainables.trial import final_score, start_worker
-
-        device, started_s = start_worker(threads), time.perf_counter()
-        found = final_score(Path(checkpoint, "generator.pt"), data, objective, device)
-        return found.w1, found.w1_stderr, time.perf_counter() - started_s
-
-    return score_again
-
-
-def _trial_name(trial: RayTrial) -> str:
-    return f"{trial.config['search']}_{trial.config['number']:05d}"
-
-
-class _NotPickled:
-    """Ray pickles what it is given into a snapshot, which nothing here ever reads."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class _Proposer(_NotPickled, Searcher):
-    """Hands the record's trials to Ray; what became of them the listener says."""
-
-    def __init__(self, record: "Record") -> None:
-        super().__init__(metric="score", mode="min")
-        self._record = record
-
-    def suggest(self, trial_id: str) -> Any:
-        trial = self._record.next_trial()
-        if trial is None:
-            return Searcher.FINISHED
-        spec = self._record.spec
-        return {
-            "search": spec.name,
-            "number": trial.number,
-            "trial": trial.config.model_dump(mode="json"),
-            "schedule": {"rungs": spec.asha.rungs, **spec.reporting.model_dump()},
-            "threads": spec.resources.threads_per_trial,
-            "checkpoint": trial.checkpoint,
+    marker = secrets.token_hex(8)
+    with _marked(location, f".probe-{marker}", marker):
+        asked = {
+            _probe.options(  # type: ignore[attr-defined]  # what the decorator adds
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(location, f".probe-{marker}", marker): node["NodeManagerAddress"]
+            for node in others
         }
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        pass
-
-    def save(self, checkpoint_path: str) -> None:
-        pass
-
-    def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError("a search resumes from its study, not from Ray's snapshot")
+        found = {node: _answer(task) for task, node in asked.items()}
+    faults = [Fault(f"node {node}", what) for node, what in found.items() if what]
+    if faults:
+        raise BadInput("the cluster", faults)
 
 
-class _Stopper(_NotPickled, tune.Stopper):
-    """Ends trials at their next report once the budget is used up, and all at once on Ctrl-C."""
+@contextmanager
+def _marked(location: str, name: str, marker: str) -> Iterator[None]:
+    from tuner import storage
 
-    def __init__(self, record: "Record", interrupted: Event) -> None:
-        self._record = record
-        self._interrupted = interrupted
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self._record.is_over_budget
-
-    def stop_all(self) -> bool:
-        return self._interrupted.is_set()
-
-
-class _Listener(_NotPickled, tune.Callback):
-    """Tells the record what Ray tells it."""
-
-    def __init__(self, record: "Record") -> None:
-        self._record = record
-
-    def on_trial_result(
-        self,
-        iteration: int,
-        trials: list[RayTrial],
-        trial: RayTrial,
-        result: dict[str, Any],
-        **info: Any,
-    ) -> None:
-        metrics = _own_metrics(result)
-        self._record.reported(trial.config["number"], metrics, goes_on=not result.get("done"))
-
-    def on_checkpoint(
-        self,
-        iteration: int,
-        trials: list[RayTrial],
-        trial: RayTrial,
-        checkpoint: tune.Checkpoint,
-        **info: Any,
-    ) -> None:
-        self._record.checkpointed(trial.config["number"], Path(checkpoint.path))
-
-    def on_trial_complete(
-        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
-    ) -> None:
-        self._record.ended(trial.config["number"])
-
-    def on_trial_error(
-        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
-    ) -> None:
-        self._record.ended(trial.config["number"], _what_was_raised(trial.error_file), failed=True)
+    file_system, folder = storage.resolve(location)
+    file_system.create_dir(folder, recursive=True)
+    with file_system.open_output_stream(f"{folder}/{name}") as file:
+        file.write(marker.encode())
+    try:
+        yield
+    finally:
+        file_system.delete_file(f"{folder}/{name}")
 
 
-def _own_metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """The floats that a trial reported, without what Ray adds to them."""
-    from ray.tune.result import AUTO_RESULT_KEYS
-
-    own = (k for k, v in result.items() if isinstance(v, float) and k not in AUTO_RESULT_KEYS)
-    return {key: result[key] for key in own}
-
-
-def _what_was_raised(error_file: str | None) -> str:
-    """The exception of the last failure; its traceback stays in the file, in the trial's folder."""
-    if error_file is None or not Path(error_file).exists():
-        return "ended without a message"
-    text = Path(error_file).read_text(encoding="utf-8", errors="replace")
-    return _last_raised(text.rpartition("Failure # ")[2].splitlines()[1:])
+def _answer(task: ray.ObjectRef) -> str | None:
+    try:
+        return ray.get(task, timeout=_PROBE_TIMEOUT_S)
+    except RayError as error:
+        said = last_raised(str(error).splitlines())
+        return f"cannot run a trial ({said}): mend it, or take it out of the cluster"
 
 
-def _last_raised(lines: Sequence[str]) -> str:
-    """The last line that names an exception, else the first one."""
-    said = [line for line in lines if line.strip()]
+@ray.remote(num_cpus=0, max_retries=0)
+def _probe(location: str, name: str, marker: str) -> str | None:
+    """Run on a node: what it lacks."""
+    import contextlib
+    import importlib.util
+
+    needed = ("torch", "torchvision", "pydantic", "jaxtyping", "matplotlib", "sklearn")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        what = f"lacks {', '.join(missing)}: install this project's dependencies there"
+        return f"{what}, or name them in a --runtime-env file"
+    from tuner import storage
+
+    file_system, folder = storage.resolve(location)
+    with contextlib.suppress(OSError), file_system.open_input_stream(f"{folder}/{name}") as file:
+        if file.read().decode() == marker:
+            return None
+    what = f"does not see the folder {location!r} of the search's checkpoints"
+    return f"{what}: put --runs-dir or results.storage where all nodes reach it (NFS, s3://...)"
+
+
+def last_raised(lines: Sequence[str]) -> str:
+    """The last line that names an exception, else the one that gives a reason, else the first."""
+    said = [line.strip() for line in lines if line.strip()]
     raised = [line for line in said if re.match(r"[\w.]*(Error|Exception)\b", line)]
-    return (raised[-1:] or said[:1] or ["ended without a message"])[0][:500]
+    reasons = [line for line in said if "because" in line]
+    return (raised[-1:] or reasons[:1] or said[:1] or ["ended without a message"])[0][:500]

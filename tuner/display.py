@@ -11,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from tuner.record import Follower
 from tuner.results import score_text
 
 if TYPE_CHECKING:
@@ -65,12 +66,11 @@ class Display:
         if not self._console.is_terminal:
             for name, address in self._addresses.items():
                 self._console.print(f"{name}: {address}")
-            lines = _Lines(record, self._console)
-            record.on_report, record.on_end = lines.reported, lines.ended
-            record.on_final_start, record.on_final = lines.final_starts, lines.in_final
+            record.followers.append(_Lines(record, self._console))
             yield
             return
-        screen = _Screen(record, self._addresses)
+        screen = _Screen(record, self._addresses, self._console)
+        record.followers.append(screen)
         with Live(screen, console=self._console, refresh_per_second=_REFRESH_PER_S):
             yield
 
@@ -99,7 +99,7 @@ def final_line(record: "Record", trial: "Trial") -> str:
     return f"trial {trial.trial_id} in the final: {score_text(trial)}"
 
 
-class _Lines:
+class _Lines(Follower):
     """A line for every trial that ends, and one now and then in between."""
 
     def __init__(self, record: "Record", console: Console) -> None:
@@ -122,17 +122,45 @@ class _Lines:
     def in_final(self, trial: "Trial") -> None:
         self._say(final_line(self._record, trial))
 
+    def noted(self, text: str) -> None:
+        self._say(text)
+
     def _say(self, line: str) -> None:
         self._console.print(f"{clock(self._record.elapsed_s)}  {line}")
         self._said = time.monotonic()
 
 
-class _Screen:
+class LogFile(Follower):
+    """Keeps what a search said in ``RUN/search.log``, after what its earlier sittings said."""
+
+    def __init__(self, record: "Record") -> None:
+        self._record = record
+        self._path = record.run_dir / "search.log"
+
+    def ended(self, trial: "Trial") -> None:
+        """Keep how a trial ended."""
+        self.noted(ending_line(self._record, trial))
+
+    def in_final(self, trial: "Trial") -> None:
+        """Keep what the final said of a trial."""
+        self.noted(final_line(self._record, trial))
+
+    def noted(self, text: str) -> None:
+        """Keep a line, with the time of the day."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
+
+class _Screen(Follower):
     """Draws itself anew from the record each time it is asked."""
 
-    def __init__(self, record: "Record", addresses: dict[str, str]) -> None:
+    def __init__(self, record: "Record", addresses: dict[str, str], console: Console) -> None:
         self._record = record
         self._addresses = addresses
+        self._console = console
+
+    def noted(self, text: str) -> None:
+        self._console.print(f"{clock(self._record.elapsed_s)}  {text}")  # above the screen
 
     def __rich__(self) -> RenderableType:
         return Group(_summary(self._record, self._addresses), Text(), _ladder(self._record))

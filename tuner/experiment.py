@@ -1,111 +1,173 @@
 """One sitting of a search: opens its folder, wires the parts together, leaves the results."""
 
-import fcntl
 import importlib.util
 import os
-import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
+from trainables.checkpoint import DamagedCheckpointError
 from trainables.data import Data
-from tuner import results
-from tuner.display import Display
+from tuner import folder, results, storage
+from tuner.display import Display, LogFile
 from tuner.errors import BadInput, Fault
+from tuner.mirror import Mirror
 from tuner.record import Record
 from tuner.spec import SearchSpec
 from tuner.study import Study, Trial
 from tuner.tracking import Tracker
 
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+    from tuner.cluster import Needs
+
 Ended = Literal["finished", "interrupted", "failed"]
+
+#: Seconds that each of those who are told of the end gets to write what it still lacks: MLflow,
+#: and remote storage. A machine that is taken away leaves little time.
+_TIME_TO_FINISH_S, _TIME_TO_GO_S = 60.0, 5.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a sitting ended. ``best`` is ``None`` where no trial has completed."""
+    """How a sitting ended. ``best`` is ``None`` where no trial has completed.
+
+    ``halted`` says what from outside the search stopped it, to be mended before a resume;
+    ``notes`` whom the best is tied with, and what could not be done or written.
+    """
 
     interrupted: bool
+    halted: str | None
     best: Trial | None
     summary: str
-    notes: tuple[str, ...]  # on the best: what it is tied with, and what the final could not do
+    notes: tuple[str, ...]
     mlflow_command: str
-    mlflow_missing: str | None
 
 
-def run(
-    spec: SearchSpec,
-    data: Data,
-    runs_dir: Path,
-    address: str | None,
-    num_cpus: int,
-    console: Console,
-) -> Outcome:
+@dataclass(frozen=True)
+class Place:
+    """Where a search runs: at the address of a Ray cluster, or on this machine's CPUs."""
+
+    address: str | None
+    num_cpus: int
+    runtime_env: Mapping[str, Any] | None = None
+
+
+def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Console) -> Outcome:
     """Start a search, or go on with the one in its folder, until it is done or interrupted.
 
     Args:
         spec: The search.
         data: That it names.
         runs_dir: The folder of all searches.
-        address: A Ray cluster, or ``None`` for one on this machine.
-        num_cpus: CPUs of a cluster that is started here.
+        place: Where its trials run.
         console: Where progress is shown.
     """
-    if address is None:
+    if place.address is None:
         # Read when Ray is imported. Its servers run any code that they are sent: on this machine
         # alone they need not listen to any other.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    from tuner import cluster  # a second of import, and not needed to refuse a search
+    # Seconds of import, and not needed to refuse a search.
+    from tuner import cluster
+    from tuner.gauges import Gauges
 
+    say = console.print
     with ExitStack() as stack:
-        run_dir = stack.enter_context(_own_folder(runs_dir / spec.name))
-        interrupted = stack.enter_context(_interruptible())
-        console.print("starting Ray ..." if address is None else f"joining Ray at {address} ...")
-        # Before anything is written: a cluster may turn out not to be there, or too small.
-        connection = cluster.connected(address, spec.resources, num_cpus, _own_code(spec))
+        run_dir = stack.enter_context(folder.owned(runs_dir / spec.name))
+        say("starting Ray ..." if place.address is None else f"joining Ray at {place.address} ...")
+        # Before anything is written: a cluster may turn out not to be there, or unfit.
+        connection = cluster.connected(
+            place.address, place.num_cpus, _own_code(spec), place.runtime_env
+        )
         dashboard = stack.enter_context(connection)
+        interrupted = stack.enter_context(_interruptible())  # Ray's start sets a handler of its own
+        needs = cluster.needs(spec.resources, say)
+        location = storage.join(spec.results.storage or str(runs_dir), spec.name)
+        cluster.check_nodes(needs, location)
+        mirror = _mirror(spec, run_dir, location, say)
         if not (run_dir / "spec.yaml").exists():
             results.write_atomically(run_dir / "spec.yaml", spec.to_yaml())
         study = Study(run_dir / "study.log", spec)
         _check_data(study, data)
-        console.print(_floor_text(study, data, spec))
-        tracker = _tracker(spec, runs_dir, study.search_id, lambda text: console.print(text))
+        say(_floor_text(study, data, spec))
+        tracker = _tracker(spec, runs_dir, study.search_id, lambda text: say(text))
         record = Record(run_dir, spec, study, tracker)
         ended: Ended = "failed"
+        troubles: list[str] = []
         try:
             addresses = {"dashboard": dashboard, "MLflow": tracker.ui_command}
+            record.followers += [LogFile(record), Gauges(record)]
             with Display(console, addresses).showing(record):
                 shared = cluster.share(data)
-                slots = cluster.num_slots(spec.resources) if address is None else None
-                cluster.run(record, shared, time.strftime("%Y%m%d-%H%M%S"), interrupted, slots)
-                if not interrupted.is_set():
-                    record.end_waiting()
-                    cluster.run_final(record, shared, interrupted)
-            ended = "interrupted" if interrupted.is_set() else "finished"
+                slots = cluster.num_slots(needs) if place.address is None else None
+                _run_all(record, shared, storage.join(location, "ray"), needs, interrupted, slots)
+            stopped = interrupted.is_set() or record.halted is not None
+            ended = "interrupted" if stopped else "finished"
         finally:
-            missing = _leave(record, tracker, ended)
+            troubles = _leave(record, tracker, mirror, ended)
         return Outcome(
             interrupted=ended == "interrupted",
+            halted=record.halted,
             best=record.best_so_far,
             summary=_summary(record),
-            notes=_notes(record),
+            notes=(*_notes(record), *troubles),
             mlflow_command=tracker.ui_command,
-            mlflow_missing=missing,
         )
 
 
-def _leave(record: Record, tracker: Tracker, ended: Ended) -> str | None:
-    """Write the results; returns what MLflow lacks of them, in words."""
-    record.close()
-    if record.best_so_far is not None:
-        results.write_best(record.run_dir, record.best_so_far, record.trials.values())
-    return tracker.close(ended, [path for path in _kept(record.run_dir) if path.exists()])
+def _run_all(
+    record: Record,
+    data: "ObjectRef",
+    location: str,
+    needs: "Needs",
+    interrupted: Event,
+    num_slots: int | None,
+) -> None:
+    from tuner import final, runner
+
+    session = time.strftime("%Y%m%d-%H%M%S")
+    runner.run(record, data, location, needs, session, interrupted, num_slots)
+    if not interrupted.is_set() and record.halted is None:
+        record.end_waiting()
+        final.run_final(record, data, needs, interrupted)
+
+
+def _mirror(
+    spec: SearchSpec, run_dir: Path, location: str, say: Callable[[str], None]
+) -> Mirror | None:
+    """What keeps a copy of the search's own files beside its checkpoints, if they are elsewhere."""
+    if spec.results.storage is None:
+        return None
+    mirror = Mirror(run_dir, location, warn=lambda text: say(text))
+    mirror.start()
+    return mirror
+
+
+def _leave(record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended) -> list[str]:
+    """Write the results; returns what could not be written, in words."""
+    # Who is told to go may be gone in seconds: what is saved first is what a resume needs.
+    timeout_s = _TIME_TO_GO_S if ended == "interrupted" else _TIME_TO_FINISH_S
+    troubles = []
+    best = record.best_so_far
+    for what, write in (
+        ("the last of the results", record.close),
+        ("best/", lambda: best and results.write_best(record.run_dir, best, record.by_number())),
+    ):
+        try:
+            write()
+        except (OSError, DamagedCheckpointError) as error:
+            troubles.append(f"{what} could not be written: {error}")
+    missing = [mirror.close(timeout_s) if mirror else None]
+    missing.append(tracker.close(ended, _kept(record.run_dir), timeout_s))
+    return [*troubles, *(text for text in missing if text is not None)]
 
 
 def _own_code(spec: SearchSpec) -> list[Path]:
@@ -114,23 +176,6 @@ def _own_code(spec: SearchSpec) -> list[Path]:
     files = [Path(module.origin) for module in found if module is not None and module.origin]
     code = [file.parent if file.name == "__init__.py" else file for file in files]
     return [path for path in code if "site-packages" not in path.parts]
-
-
-@contextmanager
-def _own_folder(run_dir: Path) -> Iterator[Path]:
-    """The search's folder, made and held: two drivers in one would undo each other's work."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            what = f"{run_dir} is in use by a search that is running: wait, or give another --name"
-            raise BadInput("name", [Fault("", what)]) from None
-        try:
-            yield run_dir
-        finally:
-            if [path.name for path in run_dir.iterdir()] == [".lock"]:
-                shutil.rmtree(run_dir)  # it was refused: leave nothing behind
 
 
 @contextmanager
@@ -166,7 +211,8 @@ def _floor_text(study: Study, data: Data, spec: SearchSpec) -> str:
     if (known := study.floor) is None:
         from trainables.trial import floor, start_worker
 
-        start_worker(spec.resources.threads_per_trial)  # more only wait for each other
+        # More threads only wait for each other.
+        start_worker(spec.resources.threads_per_trial, use_gpu=False)
         found = floor(data, spec.objective)
         known = {"w1_floor": found.w1, "w1_floor_stderr": found.w1_stderr}
         study.set_floor(known)
@@ -205,7 +251,7 @@ def _tracker(
 
 def _kept(run_dir: Path) -> list[Path]:
     names = ("spec.yaml", "trials.csv", "best.yaml", "best/generator.pt", "best/samples.png")
-    return [run_dir / name for name in names]
+    return [path for name in names if (path := run_dir / name).exists()]
 
 
 def _summary(record: Record) -> str:

@@ -4,16 +4,18 @@ The study is the durable truth of the trials, ``metrics.jsonl`` that of their re
 follows both. Nothing here knows Ray.
 """
 
+import errno
 import json
-import shutil
+import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tuner import results
 from tuner.history import TrialHistory, now_ms, picture_name, reported_ms
 from tuner.spec import SearchSpec
+from tuner.storage import fetch
 from tuner.study import Status, Study, Trial
 from tuner.tracking import Tracker
 
@@ -21,6 +23,25 @@ from tuner.tracking import Tracker
 AT_RUNGS = ("w1", "w1_stderr")
 #: ``trials.csv`` is written anew at most so often: it grows with the trials.
 _TABLE_EVERY_S = 5.0
+
+
+class Follower:
+    """Is told what happens in a search, when it has been written down; does nothing about it."""
+
+    def reported(self) -> None:
+        """A trial reported, or a moment passed in the final."""
+
+    def ended(self, trial: Trial) -> None:
+        """A trial ended."""
+
+    def final_starts(self, trials: Sequence[Trial]) -> None:
+        """These trials are about to be scored again."""
+
+    def in_final(self, trial: Trial) -> None:
+        """The final scored a trial, or failed to."""
+
+    def noted(self, text: str) -> None:
+        """Something went wrong and was mended, or could not be."""
 
 
 class Record:
@@ -42,10 +63,10 @@ class Record:
             if (rungs := [at for at in sorted(steps) if "w1" in steps[at]])
         }
         self._metrics_file = (run_dir / "metrics.jsonl").open("a", encoding="utf-8")
-        self.on_report: Callable[[], None] = lambda: None
-        self.on_end: Callable[[Trial], None] = lambda trial: None
-        self.on_final_start: Callable[[Sequence[Trial]], None] = lambda trials: None
-        self.on_final: Callable[[Trial], None] = lambda trial: None
+        self.followers: list[Follower] = []
+        self.halted: str | None = None
+        self._is_writable = True
+        self._equal_failures: Counter[str] = Counter()
         self.running: dict[int, Mapping[str, float]] = {}
         self.in_final = False
         self.final_faults: dict[int, str] = {}
@@ -106,20 +127,52 @@ class Record:
         if goes_on and score is not None:
             self._study.score(number, steps, score)
             self._refresh(number)
-        self.on_report()
+        self.moment_passed()
 
-    def checkpointed(self, number: int, folder: Path) -> None:
-        """A trial saved itself, whole; at a rung with a picture, which outlives the checkpoint."""
-        picture = folder / "samples.png"
-        if picture.exists():
-            kept = self._picture(number, int(self.running[number]["generator_steps"]))
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(picture, kept)
-            self._tracker.trial_reported(
-                self.trials[number].trial_id, self.running[number], picture=kept
-            )
-        self._study.save(number, str(folder))
+    def moment_passed(self) -> None:
+        """Let those who follow look again: a long wait must not look dead."""
+        for follower in self.followers:
+            follower.reported()
+
+    def note(self, text: str) -> None:
+        """Tell of something that went wrong, and goes on."""
+        for follower in self.followers:
+            follower.noted(text)
+
+    def halt(self, why: str, *, unwritable: bool = False) -> None:
+        """Have the search stop where it is, to be resumed once the cause is mended.
+
+        Where its own files turned out ``unwritable``, nothing more is written to them: the journal
+        may have half of a line, after which nothing may stand.
+        """
+        if self.halted is None:
+            self.halted = why
+            self._is_writable = not unwritable
+
+    def checkpointed(self, number: int, folder: str) -> None:
+        """A trial saved itself, whole; at a rung with a picture, which outlives the checkpoint.
+
+        Args:
+            number: The trial.
+            folder: A path, or a URI.
+        """
+        if "w1" in self.running[number]:
+            self._keep_picture(number, folder)
+        self._study.save(number, folder)
         self._refresh(number)
+
+    def _keep_picture(self, number: int, folder: str) -> None:
+        kept = self._picture(number, int(self.running[number]["generator_steps"]))
+        try:
+            fetch(folder, "samples.png", kept)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self.note(f"trial {number:05d} goes on without a picture of its samples: {error}")
+            return
+        self._tracker.trial_reported(
+            self.trials[number].trial_id, self.running[number], picture=kept
+        )
 
     def ended(self, number: int, message: str | None = None, *, failed: bool = False) -> None:
         """A trial ended by itself, by ASHA, by the budget, or by failing too often."""
@@ -135,7 +188,9 @@ class Record:
         if best is not None and best.score is not None:
             name = f"best_{self.spec.objective.metric}"
             self._tracker.search_progress(ended_trials, {name: best.score})
-        self.on_end(self.trials[number])
+        self._watch_failures(message if failed else None)
+        for follower in self.followers:
+            follower.ended(self.trials[number])
         if time.monotonic() >= self._table_due:
             self.write_table()
 
@@ -148,8 +203,8 @@ class Record:
         """The finalists that no sitting has scored again yet."""
         missing = [trial for trial in self.finalists if trial.final is None]
         self.in_final = bool(missing)
-        if missing:
-            self.on_final_start(missing)
+        for follower in self.followers if missing else ():
+            follower.final_starts(missing)
         return missing
 
     def final_scored(self, number: int, w1: float, w1_stderr: float, seconds: float) -> None:
@@ -164,17 +219,17 @@ class Record:
         self._study.set_final(number, final)
         self._refresh(number)
         self._tracker.trial_final(self.trials[number].trial_id, final)
-        self.on_final(self.trials[number])
+        self._say_in_final(number)
 
     def final_failed(self, number: int, why: str) -> None:
         """The final could not score a trial: it keeps its score, and a resume tries it again."""
         self.final_faults[number] = why
-        self.on_final(self.trials[number])
+        self._say_in_final(number)
 
     def write_table(self) -> None:
         """Write ``trials.csv`` as things stand."""
         results.write_trials(
-            self.run_dir / "trials.csv", [self._as_of_now(t) for t in self._by_number()]
+            self.run_dir / "trials.csv", [self._as_of_now(t) for t in self.by_number()]
         )
         self._table_due = time.monotonic() + _TABLE_EVERY_S
 
@@ -184,16 +239,31 @@ class Record:
             final = best.final or {}
             metrics = {f"best_{k}": final[k] for k in ("w1_final", "w1_final_stderr") if k in final}
             self._tracker.search_best(best.trial_id, metrics, reported_ms(final, now_ms()))
-        self._study.set_elapsed(self.elapsed_s)
-        self.write_table()
+        if self._is_writable:
+            self._study.set_elapsed(self.elapsed_s)
+            self.write_table()
         self._metrics_file.close()
+
+    def _say_in_final(self, number: int) -> None:
+        for follower in self.followers:
+            follower.in_final(self.trials[number])
+
+    def _watch_failures(self, message: str | None) -> None:
+        """Halt once trial after trial fails with one error: the next thousand would, too."""
+        # Numbers in it may be of the trial: a step, an address, a process.
+        kind = None if message is None else re.sub(r"\d+", "#", message)
+        count = self._equal_failures[kind] + 1 if kind is not None else 0
+        self._equal_failures = Counter({kind: count} if kind is not None else {})
+        if kind is not None and count >= self.spec.resources.max_equal_failures:
+            self.halt(f"the last {count} trials failed alike: {message}")
 
     def counts(self) -> Counter[str]:
         """Trials by status; ``running`` for those under way."""
         ended = Counter(t.status for t in self.trials.values() if t.status is not None)
         return Counter(running=len(self.running), **ended)
 
-    def _by_number(self) -> list[Trial]:
+    def by_number(self) -> list[Trial]:
+        """All trials, in the order in which they were proposed."""
         return [self.trials[number] for number in sorted(self.trials)]
 
     def _refresh(self, number: int) -> None:

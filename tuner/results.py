@@ -4,15 +4,16 @@ import csv
 import io
 import math
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from trainables.checkpoint import load_whole
 from trainables.config import NetworkConfig, TrainingConfig
 from tuner.domains import flat
+from tuner.storage import fetch
 from tuner.study import Trial
 
 COLUMNS = (
@@ -141,6 +142,7 @@ def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> Non
 
     Raises:
         FileNotFoundError: where the checkpoint is gone, and ``best/`` is not this trial's.
+        DamagedCheckpointError: where it is not whole.
     """
     text = yaml.safe_dump(trial.config.applied(), sort_keys=False)
     title = f"# trial {trial.trial_id}: {score_text(trial)}, generator step {trial.generator_steps}"
@@ -152,8 +154,14 @@ def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> Non
     if trial.checkpoint is None:
         raise FileNotFoundError(f"trial {trial.trial_id} left no checkpoint")
     folder.mkdir(exist_ok=True)
-    for name in ("generator.pt", "samples.png"):
-        scratch = folder / f".{name}.tmp"
-        shutil.copyfile(Path(trial.checkpoint) / name, scratch)
-        scratch.replace(folder / name)
+    fetched = {name: folder / f".{name}.new" for name in ("generator.pt", "samples.png")}
+    try:
+        for name, scratch in fetched.items():
+            fetch(trial.checkpoint, name, scratch)
+        load_whole(fetched["generator.pt"], "cpu")
+        for name, scratch in fetched.items():
+            scratch.replace(folder / name)
+    finally:
+        for scratch in fetched.values():
+            scratch.unlink(missing_ok=True)
     write_atomically(path, f"{title}\n{text}")

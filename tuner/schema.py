@@ -85,7 +85,8 @@ def table() -> str:
 
 def _may_be(field: Mapping[str, Any]) -> str:
     kinds = field.get("anyOf") or [field]
-    return " or ".join(dict.fromkeys(_kinds(kinds[0])))
+    own = [kind for kind in kinds[1:] if "const" in kind]  # a word in a number's place
+    return " or ".join(dict.fromkeys([*_kinds(kinds[0]), *(_text(kind["const"]) for kind in own)]))
 
 
 def _kinds(kind: Mapping[str, Any]) -> Iterator[str]:

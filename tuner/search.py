@@ -1,6 +1,7 @@
 """Hyperparameter search for Wasserstein GANs: ``python -m tuner.search SPACE.yaml``."""
 
 import argparse
+import errno
 import os
 import shlex
 import sys
@@ -19,7 +20,7 @@ from tuner.yaml_file import load
 if TYPE_CHECKING:
     from trainables.data import Data
 
-DONE, NOTHING_COMPLETED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, NOTHING_COMPLETED, BAD_INPUT, HALTED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,18 +29,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
-        spec, runs_dir = _read(args)
+        spec, runs_dir = _read(args, console)
         _make_importable(args.space.absolute().parent, spec)
         cache_dir = None if args.dry_run else runs_dir / DATA_CACHE
         data = _load_data(spec, cache_dir, args.space, console)
         _check_networks(spec, data, args.space)
         if args.dry_run:
-            _dry_run(spec, data, args.address, console)
+            _dry_run(spec, data, args, console)
             return DONE
         return _search(spec, data, runs_dir, args, arguments, console)
     except BadInput as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"{error.strerror}{where}: free some, and add --resume", file=sys.stderr)
+        return HALTED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -49,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tuner.search",
         description="Search the hyperparameters of a Wasserstein GAN.",
-        epilog="Exit status: 0 done, 1 no trial completed, 2 bad input, 130 interrupted.",
+        epilog="Exit status: 0 done, 1 no trial completed, 2 bad input, 3 stopped by a fault to be "
+        "mended before a --resume, 130 interrupted.",
         allow_abbrev=False,
     )
     parser.add_argument("space", type=Path, metavar="SPACE.yaml", help="the search space")
@@ -69,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
         help="an existing Ray cluster (default: RAY_ADDRESS, else one is started here)",
     )
     parser.add_argument(
+        "--runtime-env",
+        type=Path,
+        metavar="FILE.yaml",
+        help="what the cluster's nodes need besides, as a runtime environment of Ray's",
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -78,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read(args: argparse.Namespace) -> tuple[SearchSpec, Path]:
+def _read(args: argparse.Namespace, console: Console) -> tuple[SearchSpec, Path]:
     """The search as resolved, and the folder of all searches; or every fault at once."""
     document, faults = load(args.space, args.set)
     if args.name is not None:
@@ -87,6 +101,8 @@ def _read(args: argparse.Namespace) -> tuple[SearchSpec, Path]:
         results = document.get("results")
         if results is None or isinstance(results, dict):  # anything else is a fault to report
             document["results"] = {**(results or {}), "runs_dir": args.runs_dir}
+    if not args.dry_run:
+        _bring_back(document, args, console)
     if args.warm_start is not None:
         document["initial_points"] = _warm_start(args, document)
     sections, more = check_sections(document)
@@ -97,6 +113,10 @@ def _read(args: argparse.Namespace) -> tuple[SearchSpec, Path]:
         faults += checks.compiler_faults(sections["training"])
     if "results" in sections:
         faults += checks.folder_faults(Path(sections["results"].runs_dir))
+        faults += checks.storage_faults(sections["results"].storage)
+    if args.runtime_env is not None:
+        _, more = _runtime_env(args)
+        faults += more
     if not faults:
         spec = SearchSpec.model_construct(**sections)
         runs_dir = Path(spec.results.runs_dir).absolute()
@@ -121,6 +141,43 @@ def _warm_start(args: argparse.Namespace, document: dict[str, Any]) -> Any:
     if not earlier.is_dir() and (runs_dir / args.warm_start).is_dir():
         earlier = runs_dir / args.warm_start
     return [*warm_start.points(earlier, sections), *given]
+
+
+def _runtime_env(args: argparse.Namespace) -> tuple[dict[str, Any] | None, list[Fault]]:
+    """What the cluster's nodes need besides, as the file says."""
+    if args.runtime_env is None:
+        return None, []
+    if args.address is None:
+        what = "is for the nodes of a cluster: give --address too, or leave it out"
+        return None, [Fault("--runtime-env", what)]
+    return load(args.runtime_env)
+
+
+def _bring_back(document: dict[str, Any], args: argparse.Namespace, console: Console) -> None:
+    """Fetch a search that began on another machine from its storage, to be resumed on this one."""
+    sections, _ = check_sections(document)
+    if "results" not in sections or "name" not in sections:
+        return  # it is refused for that
+    results, name = sections["results"], sections["name"]
+    if results.storage is None or checks.storage_faults(results.storage):
+        return
+    from tuner import folder, mirror, storage
+
+    location, run_dir = storage.join(results.storage, name), Path(results.runs_dir, name).absolute()
+    console.print(f"looking into {storage.shown(location)} ...")
+    try:
+        storage.reachable(results.storage)
+        if (run_dir / "spec.yaml").exists() or not storage.exists(location, "spec.yaml"):
+            return
+        if not args.resume:
+            what = f"{storage.shown(location)} already holds a search: go on with it by adding "
+            way_out = "--resume, or start another by --name"
+            raise BadInput(str(args.space), [Fault("name", what + way_out)])
+        console.print("fetching the search from there ...")
+        with folder.owned(run_dir):
+            mirror.restore(location, run_dir)
+    except OSError as error:
+        raise BadInput(str(args.space), [Fault("results.storage", str(error))]) from error
 
 
 def _make_importable(folder: Path, spec: SearchSpec) -> None:
@@ -159,13 +216,15 @@ def _check_networks(spec: SearchSpec, data: "Data", space: Path) -> None:
         raise BadInput(str(space), list(dict.fromkeys(faults)))
 
 
-def _dry_run(spec: SearchSpec, data: "Data", address: str | None, console: Console) -> None:
+def _dry_run(spec: SearchSpec, data: "Data", args: argparse.Namespace, console: Console) -> None:
     """Check all that can be checked without training, and say what would be run."""
-    if address is not None:
+    if args.address is not None:
         from tuner import cluster
 
-        with cluster.connected(address, spec.resources, checks.num_cpus()):
-            console.print(f"Ray answers at {address}, and a trial fits its nodes")
+        runtime_env, _ = _runtime_env(args)
+        with cluster.connected(args.address, checks.num_cpus(), (), runtime_env):
+            cluster.needs(spec.resources, console.print)
+            console.print(f"Ray answers at {args.address}, and a trial fits its nodes")
     budget = largest_budget_generator_steps(spec)
     console.print(spec.to_yaml())
     console.print(
@@ -196,18 +255,21 @@ def _search(
     trials = f"{spec.num_trials} trials" if spec.num_trials else "trials"
     rungs = ", ".join(map(str, spec.asha.rungs))
     console.print(f"{spec.name}: {trials}, rungs at {rungs} generator steps, into {run_dir}")
-    outcome = experiment.run(spec, data, runs_dir, args.address, checks.num_cpus(), console)
+    place = experiment.Place(args.address, checks.num_cpus(), _runtime_env(args)[0])
+    outcome = experiment.run(spec, data, runs_dir, place, console)
     console.print(outcome.summary)
     if outcome.best is not None:
         best = f"trial {outcome.best.trial_id}, {score_text(outcome.best)}"
         console.print(f"best: {best}: {run_dir / 'best.yaml'}")
     for note in outcome.notes:
         console.print(note)
-    if outcome.mlflow_missing is not None:
-        console.print(outcome.mlflow_missing)
     if outcome.interrupted:
         again = [argument for argument in arguments if argument != "--resume"]
         command = shlex.join([sys.executable, "-m", "tuner.search", *again, "--resume"])
+        if outcome.halted is not None:
+            print(f"stopped: {outcome.halted}", file=sys.stderr)
+            console.print(f"once that is mended, go on with: {command}")
+            return HALTED
         console.print(f"interrupted; go on with: {command}")
         return INTERRUPTED
     if outcome.best is None:

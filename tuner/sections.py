@@ -1,13 +1,43 @@
 """The sections of a search space that are the search's own: the others are what a trial is."""
 
+import math
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
-from trainables.config import Frozen, Real, Whole
+from trainables.config import Frozen, Real, Whole, plain_number
 
 Text = Annotated[str, StringConstraints(strict=True, min_length=1)]
+
+
+def _share_of_gpus(value: object) -> object:
+    number = plain_number(value)
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if is_number and 0 <= float(number) < math.inf:
+        return float(number)
+    if number == "auto":
+        return number
+    raise ValueError(f"must be auto or a number of at least 0, got {value!r:.80}")
+
+
+Gpus = Annotated[
+    float | Literal["auto"],
+    PlainValidator(_share_of_gpus),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"const": "auto"}]}),
+]
+#: The bound stands before what reads a number, or a schema would not have it.
+Positive = Annotated[
+    float, Field(strict=True, allow_inf_nan=False, gt=0), BeforeValidator(plain_number), "number"
+]
 Steps = Annotated[Whole, Field(ge=1, le=1_000_000_000)]
 
 
@@ -78,16 +108,46 @@ class AshaConfig(Frozen):
 
 
 class ResourceConfig(Frozen):
-    """What one trial takes of the cluster."""
+    """What one trial takes of the cluster, and how much patience it is shown."""
 
     cpus_per_trial: Real = Field(default=1.0, gt=0, description="CPUs; also the trial's threads.")
-    gpus_per_trial: Real = Field(
+    gpus_per_trial: Gpus = Field(
+        default=0.0,
+        description="GPUs; a fraction such as 0.25 shares one, above 1 whole ones. auto: one where "
+        "any node has GPUs, else none.",
+    )
+    accelerator_type: Text | None = Field(
+        default=None,
+        description="Only on nodes with this accelerator, by Ray's name for it: A100, H100, ...",
+    )
+    custom: dict[Text, Positive] = Field(
+        default_factory=dict,
+        description="Custom resources of the cluster's nodes that a trial takes, by name.",
+    )
+    wait_for_nodes_s: Real = Field(
         default=0.0,
         ge=0,
-        description="GPUs; a fraction such as 0.25 shares one, above 1 whole ones.",
+        description="Seconds to wait at the start for a node that a trial fits, of a cluster that "
+        "grows by itself.",
     )
     retries_per_trial: Whole = Field(
-        default=2, ge=0, le=1000, description="Restarts from its last checkpoint after a crash."
+        default=2,
+        ge=0,
+        le=1000,
+        description="Restarts from its last checkpoint after a crash. A node's death does not "
+        "count.",
+    )
+    report_timeout_s: Real = Field(
+        default=1800.0,
+        gt=0,
+        description="Seconds without a report after which a trial counts as hung: it is ended, "
+        "and restarted as after a crash.",
+    )
+    max_equal_failures: Whole = Field(
+        default=5,
+        ge=1,
+        le=1_000_000,
+        description="So many trials in a row that failed with the same error stop the search.",
     )
 
     @property
@@ -97,8 +157,8 @@ class ResourceConfig(Frozen):
 
     @field_validator("cpus_per_trial", "gpus_per_trial")
     @classmethod
-    def _is_whole_above_one(cls, value: float) -> float:
-        if value > 1 and value != int(value):
+    def _is_whole_above_one(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and value > 1 and value != int(value):
             raise ValueError(f"must be whole above 1, got {value}: give {round(value)}")
         return value
 
@@ -118,6 +178,12 @@ class ResultsConfig(Frozen):
     runs_dir: Text = Field(
         default="runs", description="The folder of all searches; --runs-dir wins."
     )
+    storage: Text | None = Field(
+        default=None,
+        description="Where checkpoints go, and a copy of all results: a folder or a URI "
+        "(s3://bucket/folder, gs://...) that every node reaches; the folder of all searches, if "
+        "left out.",
+    )
 
 
 class MlflowConfig(Frozen):
@@ -131,10 +197,11 @@ class MlflowConfig(Frozen):
 
     @field_validator("tracking_uri")
     @classmethod
-    def _holds_no_password(cls, uri: str | None) -> str | None:
-        if uri is not None and urlsplit(uri).password is not None:
+    def _holds_no_credentials(cls, uri: str | None) -> str | None:
+        # Many servers take a token for the user's name.
+        if uri is not None and urlsplit(uri).username is not None:
             raise ValueError(
-                "must not hold a password, which would be written into spec.yaml: set "
+                "must not hold a password or user, which would be written into spec.yaml: set "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
             )
         return uri

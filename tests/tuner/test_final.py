@@ -16,13 +16,26 @@ from trainables.config import NetworkConfig
 from trainables.data import Data
 from trainables.networks import build_generator
 from trainables.trial import final_score
-from tuner import cluster
-from tuner.record import Record
-from tuner.spec import ResourceConfig, SearchSpec
+from tuner import cluster, final
+from tuner.record import Follower, Record
+from tuner.spec import SearchSpec
+from tuner.study import Trial
 
 MakeSpec = Callable[..., SearchSpec]
 OpenRecord = Callable[[SearchSpec], tuple[Record, Any]]
+NEEDS = cluster.Needs(1, 0, {})
 NETWORKS = NetworkConfig(latent_dim=2, generator_width=8)
+
+
+class Scored(Follower):
+    """Keeps which trials the final was through with, and interrupts it."""
+
+    def __init__(self, numbers: list[int], interrupted: Event) -> None:
+        self.numbers, self.interrupted = numbers, interrupted
+
+    def in_final(self, trial: Trial) -> None:
+        self.numbers.append(trial.number)
+        self.interrupted.set()
 
 
 class Deadly(str):
@@ -34,7 +47,7 @@ class Deadly(str):
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    with cluster.connected(None, ResourceConfig(), num_cpus=2):
+    with cluster.connected(None, num_cpus=2):
         yield
 
 
@@ -58,11 +71,12 @@ def record(make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path) -> Reco
         folder = tmp_path / f"checkpoint_{number}"
         folder.mkdir()
         generator = build_generator(NETWORKS, (2,))
+        (folder / "samples.png").touch()
         saved = {"state_dict": generator.state_dict(), "networks": NETWORKS.model_dump()}
         torch.save(saved | {"sample_shape": [2]}, folder / "generator.pt")
         metrics = {"generator_steps": 4000.0, "w1": number + 1.0}
         record.reported(number, metrics, goes_on=False)
-        record.checkpointed(number, folder)
+        record.checkpointed(number, str(folder))
         record.ended(number)
     return record
 
@@ -78,13 +92,13 @@ def test_a_trial_that_cannot_be_scored_again_costs_only_its_own_score(record: Re
     spoil(record, 0)
     record.trials[1] = replace(record.trials[1], checkpoints=(Deadly("checkpoint"),))
     Path(str(record.trials[2].checkpoint), "generator.pt").unlink()
-    cluster.run_final(record, data, Event())
+    final.run_final(record, data, NEEDS, Event())
     assert {n: t.final is not None for n, t in record.trials.items()} == {
         0: False, 1: False, 2: False, 3: True,
     }  # fmt: skip
     assert record.final_faults[0] == "its samples are not finite"
     assert "worker died" in record.final_faults[1]
-    assert record.final_faults[2].startswith("FileNotFoundError: ")
+    assert record.final_faults[2].startswith("FileNotFoundError: cannot read generator.pt from ")
     assert record.best_so_far.number == 3
 
 
@@ -92,16 +106,16 @@ def test_an_interrupted_final_goes_on_with_the_trials_that_it_has_not_scored(
     record: Record, data: Data
 ):
     interrupted, scored = Event(), []
-    record.on_final = lambda trial: (scored.append(trial.number), interrupted.set())
-    cluster.run_final(record, data, interrupted)
+    record.followers.append(Scored(scored, interrupted))
+    final.run_final(record, data, NEEDS, interrupted)
     before = list(scored)
     assert 1 <= len(before) <= 2, "no more than run at a time"
-    cluster.run_final(record, data, interrupted)
+    final.run_final(record, data, NEEDS, interrupted)
     assert scored == before
-    record.on_final = lambda trial: scored.append(trial.number)
-    cluster.run_final(record, data, Event())
+    record.followers = [Scored(scored, Event())]
+    final.run_final(record, data, NEEDS, Event())
     assert sorted(scored) == [0, 1, 2, 3]
-    cluster.run_final(record, data, Event())
+    final.run_final(record, data, NEEDS, Event())
     assert len(scored) == 4
     for trial in record.trials.values():  # and each is the number that the driver itself finds
         path = Path(str(trial.checkpoint), "generator.pt")

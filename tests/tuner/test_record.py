@@ -10,12 +10,36 @@ from typing import Any
 import pytest
 
 from tuner import record as record_module
-from tuner.record import Record
+from tuner.record import Follower, Record
 from tuner.spec import SearchSpec
 from tuner.study import Study, Trial
 
 MakeSpec = Callable[..., SearchSpec]
 OpenRecord = Callable[[SearchSpec], tuple[Record, Any]]
+
+
+class Heard(Follower):
+    """Keeps what it is told, and how the record stood then."""
+
+    def __init__(self, record: Record) -> None:
+        self.reports: list[dict] = []
+        self.endings: list[tuple[Trial, dict[str, int]]] = []
+        self.in_final_: list[Trial] = []
+        self.notes: list[str] = []
+        self._record = record
+        record.followers.append(self)
+
+    def reported(self) -> None:
+        self.reports.append(dict(self._record.running))
+
+    def ended(self, trial: Trial) -> None:
+        self.endings.append((trial, dict(self._record.counts())))
+
+    def in_final(self, trial: Trial) -> None:
+        self.in_final_.append(trial)
+
+    def noted(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def start(record: Record) -> Trial:
@@ -209,7 +233,7 @@ def test_mlflow_is_brought_up_to_date_with_reports_by_step_and_pictures_that_exi
     folder = tmp_path / "checkpoint"
     folder.mkdir()
     (folder / "samples.png").write_bytes(b"picture")
-    record.checkpointed(0, folder)
+    record.checkpointed(0, str(folder))
     (kept,) = (tmp_path / "samples" / "00000").iterdir()
     assert (kept.name, kept.read_bytes()) == ("step_000250.png", b"picture")
     assert tracker.calls[-1] == ("reported", "00000", 250.0, kept)
@@ -230,7 +254,7 @@ def test_a_checkpoint_between_rungs_has_no_picture(
     record, tracker = open_record(make_spec())
     start(record)
     report(record, 0, 50)
-    record.checkpointed(0, tmp_path / "checkpoint")
+    record.checkpointed(0, str(tmp_path / "checkpoint"))
     assert record.trials[0].checkpoint == str(tmp_path / "checkpoint")
     assert not (tmp_path / "samples").exists()
     assert [call[0] for call in tracker.calls] == ["started", "reported"]
@@ -370,10 +394,9 @@ def test_a_trial_that_the_final_could_not_score_keeps_its_score_and_is_tried_aga
     spec = make_spec()
     record, _ = open_record(spec)
     complete(record, 0.5, 0.3)
-    heard = []
-    record.on_final = heard.append
+    follower = Heard(record)
     record.final_failed(1, "the worker died")
-    assert heard == [record.trials[1]]
+    assert follower.in_final_ == [record.trials[1]]
     assert record.final_faults == {1: "the worker died"}
     assert (record.best_so_far.number, record.best_so_far.score) == (1, 0.3)
     record.final_scored(0, w1=0.9, w1_stderr=0.1, seconds=1.0)
@@ -422,12 +445,58 @@ def test_the_one_who_shows_it_hears_of_an_ending_when_all_is_written(
     make_spec: MakeSpec, open_record: OpenRecord
 ):
     record, _ = open_record(make_spec())
-    heard, reports = [], []
-    record.on_report = lambda: reports.append(dict(record.running))
-    record.on_end = lambda trial: heard.append((trial, record.counts()))
+    heard = Heard(record)
     start(record)
     report(record, 0, 250, w1=1.0, goes_on=False)
     record.ended(0)
-    assert heard == [(record.trials[0], {"stopped": 1, "running": 0})]
-    ((running,),) = [list(report.values()) for report in reports]
+    assert heard.endings == [(record.trials[0], {"stopped": 1, "running": 0})]
+    ((running,),) = [list(report.values()) for report in heard.reports]
     assert running["w1"] == 1.0
+
+
+def fail(record: Record, message: str) -> None:
+    record.ended(start(record).number, message, failed=True)
+
+
+def test_trials_that_fail_alike_one_after_another_halt_the_search(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    spec = make_spec(search={"num_trials": 20}, resources={"max_equal_failures": 3})
+    record, _ = open_record(spec)
+    for message in ("step 3: no", "step 40: no", "another"):
+        fail(record, message)
+    report(record, start(record).number, 250, w1=1.0, goes_on=False)
+    record.ended(3)
+    for step in (1, 20):
+        fail(record, f"step {step}: no")
+    assert record.halted is None
+    fail(record, "step 7: no")
+    assert record.halted == "the last 3 trials failed alike: step 7: no"
+
+
+def test_a_picture_that_cannot_be_fetched_costs_only_itself(
+    make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
+):
+    record, tracker = open_record(make_spec())
+    heard = Heard(record)
+    start(record)
+    report(record, 0, 250, w1=1.0)
+    record.checkpointed(0, str(tmp_path / "gone"))
+    assert "trial 00000 goes on without a picture of its samples: cannot read" in heard.notes[0]
+    assert record.trials[0].checkpoint == str(tmp_path / "gone")
+    assert [call[0] for call in tracker.calls] == ["started", "reported"]
+
+
+def test_files_that_could_not_be_written_are_left_as_they_are(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    """The journal may have half of a line: nothing may stand after it."""
+    record, _ = open_record(make_spec())
+    start(record)
+    record.halt("the disk is full", unwritable=True)
+    record.halt("a later reason")
+    journal = (record.run_dir / "study.log").read_bytes()
+    record.close()
+    assert record.halted == "the disk is full"
+    assert (record.run_dir / "study.log").read_bytes() == journal
+    assert not (record.run_dir / "trials.csv").exists()

@@ -1,11 +1,14 @@
 """What a search leaves: a table, the best trial, and never half a file."""
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from trainables.checkpoint import DamagedCheckpointError
 from trainables.config import NetworkConfig, ObjectiveConfig, TrainingConfig, TrialConfig
 from tuner import results
 from tuner.study import Status, Trial
@@ -219,8 +222,8 @@ def test_a_failed_write_leaves_no_new_file(tmp_path: Path):
 
 def save_checkpoint(folder: Path, content: str) -> str:
     folder.mkdir()
-    for name in ("generator.pt", "samples.png", "state.pt"):
-        (folder / name).write_text(f"{content} {name}")
+    torch.save({"content": content}, folder / "generator.pt")
+    (folder / "samples.png").write_text(content)
     return str(folder)
 
 
@@ -235,10 +238,22 @@ def test_the_best_trial_is_left_with_its_generator_and_its_samples(tmp_path: Pat
         )
         assert TrialConfig.model_validate(yaml.safe_load(text)) == config
         assert "gp_weight" not in text
-        assert {p.name: p.read_text() for p in (tmp_path / "best").iterdir()} == {
-            "generator.pt": f"of {number} generator.pt",
-            "samples.png": f"of {number} samples.png",
-        }
+        best = tmp_path / "best"
+        assert {path.name for path in best.iterdir()} == {"generator.pt", "samples.png"}
+        assert torch.load(best / "generator.pt", weights_only=True) == {"content": f"of {number}"}
+        assert (best / "samples.png").read_text() == f"of {number}"
+
+
+def test_a_damaged_generator_does_not_take_the_place_of_a_whole_one(tmp_path: Path):
+    whole = save_checkpoint(tmp_path / "checkpoint_1", "whole")
+    results.write_best(tmp_path, trial(1, w1=0.5, checkpoint=whole))
+    damaged = Path(save_checkpoint(tmp_path / "checkpoint_2", "damaged"), "generator.pt")
+    os.truncate(damaged, damaged.stat().st_size - 1)
+    with pytest.raises(DamagedCheckpointError, match="must be as it was saved"):
+        results.write_best(tmp_path, trial(2, w1=0.4, checkpoint=str(damaged.parent)))
+    kept = torch.load(tmp_path / "best" / "generator.pt", weights_only=True)
+    assert kept == {"content": "whole"}
+    assert (tmp_path / "best.yaml").read_text().startswith("# trial 00001")
 
 
 def test_the_best_trials_file_says_what_it_is_tied_with(tmp_path: Path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 
 from tuner import checks, search, spec
 from tuner.search import main
@@ -97,8 +98,8 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(
         "asha: grace_generator_steps must be below max_generator_steps, or there is no rung to "
         "stop a trial at, got 4000 and 4000: lower the one or raise the other",
         "reporting.report_every_generator_steps: must be at least 1, got 0",
-        "mlflow.tracking_uri: must not hold a password, which would be written into spec.yaml: "
-        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment",
+        "mlflow.tracking_uri: must not hold a password or user, which would be written into "
+        "spec.yaml: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment",
         "training.clip_value: has no effect when constraint is gradient_penalty: leave clip_value "
         "out, or set constraint to clip",
         "resources.cpus_per_trial: must be at most 8, all that this machine has, got 64: lower "
@@ -230,7 +231,7 @@ def test_ctrl_c_while_reading_ends_with_status_130(
 def test_a_cluster_is_not_measured_by_this_machine(space: Space):
     args = search._parser().parse_args([str(space(SMALL)), "--address", "auto", "--dry-run"])
     args.set = ["resources.cpus_per_trial=64"]
-    found, runs_dir = search._read(args)
+    found, runs_dir = search._read(args, Console())
     assert found.resources.cpus_per_trial == 64
     assert runs_dir == Path("runs").absolute()
 
@@ -398,5 +399,5 @@ def test_a_resumed_search_keeps_the_points_that_it_began_with(
     (saved / "spec.yaml").write_text(spec.read(space(began)).to_yaml())
     space(SMALL)
     args = search._parser().parse_args([str(path), "--resume", "--warm-start", "gone"])
-    found, _ = search._read(args)
+    found, _ = search._read(args, Console())
     assert found.first_points == [{"training.critic_lr": 3e-3}]
