@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+_started: list[subprocess.Popen[str]] = []
 #: Columns that hold wall time, the only ones that may differ between two equal searches.
 TIMES = {"training_seconds", "scoring_seconds", "final_scoring_seconds"}
 
@@ -17,7 +19,7 @@ def start(
     space: Path, *options: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
     """Start the command in the folder of its search space."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "tuner.search", str(space), *options],
         cwd=space.parent,
         text=True,
@@ -26,6 +28,17 @@ def start(
         start_new_session=True,
         env={**os.environ, "COLUMNS": "200", **(environment or {})},
     )
+    _started.append(process)
+    return process
+
+
+def end_all() -> None:
+    """End what a failed test left, and Ray with it: it would be in the way of the next."""
+    for process in _started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    _started.clear()
 
 
 def run(

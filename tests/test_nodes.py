@@ -24,6 +24,7 @@ training: {{n_critic: 1, batch_size: 16, critic_lr: {{low: 1e-4, high: 1e-2, log
 objective: {{critic_steps: 5, final_trials: 2, final_critic_steps: 5, final_num_critics: 1}}
 search: {{sampler: random, num_trials: 6}}
 asha: {{grace_generator_steps: 100, max_generator_steps: {steps}, reduction_factor: 1}}
+resources: {{wait_for_nodes_s: 60}}
 reporting: {{report_every_generator_steps: 50, checkpoint_every_generator_steps: 100}}
 """
 
@@ -71,7 +72,7 @@ def test_nodes_come_and_go_and_nothing_is_lost_or_doubled(ray_cluster: Cluster, 
     wait_for(search, marks / f"on_{second}")
     ray_cluster.kill(first)
     _, err = search.communicate(timeout=250)
-    assert (search.returncode, err) == (0, "")
+    assert (search.returncode, err) == (0, ""), err
     assert "its node died" in (run_dir / "search.log").read_text()
 
     _out, err = one_machine.communicate(timeout=200)
@@ -123,7 +124,7 @@ def test_a_node_with_a_folder_of_its_own_is_refused_before_the_start(
         pytest.skip("this machine lets nobody but its administrator hide a folder from a process")
     hidden = [*own_mounts, "sh", "-c", f'mount -t tmpfs tmpfs {runs} && exec "$@"', "sh"]
     node = ray_cluster.add(under=hidden)
-    options = ("--address", ray_cluster.address, "--set", "resources.wait_for_nodes_s=60")
+    options = ("--address", ray_cluster.address)
     status, _out, err = searches.run(space, *options, environment=ray_cluster.environment)
     assert status == 2
     assert f"node {node}: does not see the folder '{runs}/nodes' of the search's checkpoints" in err
@@ -140,7 +141,7 @@ def test_a_trial_runs_where_the_accelerator_and_the_resource_that_it_asks_for_ar
     special = ray_cluster.add("--num-gpus", "1", "--resources", '{"fast_disk": 1}')
     space = make_space()
     options = ["--address", ray_cluster.address, "--set", "search.num_trials=2"]
-    options += ["--set", "resources.wait_for_nodes_s=60", "--set", "resources.gpus_per_trial=auto"]
+    options += ["--set", "resources.gpus_per_trial=auto"]
     options += ["--set", "resources.custom={fast_disk: 0.5}"]
     status, _, err = searches.run(space, *options, environment=ray_cluster.environment)
     assert (status, err) == (0, "")
@@ -148,7 +149,8 @@ def test_a_trial_runs_where_the_accelerator_and_the_resource_that_it_asks_for_ar
     assert (marks / f"on_{special}").exists()
     assert not (marks / f"on_{plain}").exists()
 
-    nowhere = [*options[:3], "search.num_trials=2", "--set", "resources.accelerator_type=H100"]
+    nowhere = [*options[:2], "--set", "resources.accelerator_type=H100"]
+    nowhere += ["--set", "resources.wait_for_nodes_s=0"]
     status, _out, err = searches.run(
         space, *nowhere, "--name", "other", environment=ray_cluster.environment
     )

@@ -6,7 +6,8 @@ makes a resumed search land on the same runs, each value once, after a kill at a
 - a run is created with its tags in one request, and found again by them;
 - all metrics of a report travel in one request, and a trial's reports in their order, so what
   MLflow holds of a trial is always its first reports: the last `generator_steps` there says which
-  ones are missing;
+  ones are missing; where many reports wait, one request takes as many as MLflow lets it;
+- the state of a run is written after all the rest of it, so a run that has its end lacks nothing;
 - an event keeps the time at which it happened, so that MLflow itself refuses to store it twice
   when the answer to a request got lost.
 
@@ -22,6 +23,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -36,8 +38,9 @@ SEARCH_TAG, TRIAL_TAG = "tuner.search_id", "tuner.trial_id"
 BEST_TAG = "best_trial"  # the parent's
 INCOMPLETE_TAG = "tuner.incomplete"  # something of this trial could not be written: look again
 
-MAX_METRICS_PER_REQUEST = 1_000  # MLflow's own limits, these three
-MAX_PARAM_CHARS, MAX_TAG_CHARS = 6_000, 5_000
+# MLflow takes 1,000 things in a request, of which 100 params; tags need some room beside them.
+MAX_METRICS_PER_REQUEST, MAX_PARAMS_PER_REQUEST = 890, 100
+MAX_PARAM_CHARS, MAX_TAG_CHARS = 6_000, 5_000  # MLflow's own limits
 
 RUN_STATUS = {
     "completed": "FINISHED",
@@ -56,17 +59,47 @@ ENVIRONMENT = {
 }
 
 
+@final
+@dataclass(frozen=True)
+class Change:
+    """What is new of a run; what waits together travels in one request."""
+
+    params: Mapping[str, object] | None = None  # given: the run starts, or goes on
+    reports: Sequence[Mapping[str, float]] = ()
+    ending: tuple[str, str | None] | None = None  # status and message
+    time_ms: int = field(default_factory=now_ms)
+
+    @staticmethod
+    def merged(changes: Sequence["Change"]) -> "Change":
+        """Several as one, in the order in which they happened, up to an ending."""
+        given = [change.params for change in changes if change.params is not None]
+        return Change(
+            {key: value for params in given for key, value in params.items()} if given else None,
+            [report for change in changes for report in change.reports],
+            changes[-1].ending,
+            changes[0].time_ms,
+        )
+
+
 @dataclass
 class _Run:
     """What MLflow has of a run."""
 
     run_id: str
-    state: str = "RUNNING"  # MLflow's
-    status: str = "running"  # ours: a tag
-    last_step: float = -math.inf  # of `generator_steps`, which is logged last of a report
-    params: set[str] = field(default_factory=set)
-    complete: bool = True
+    marker: str
+    state: str = "RUNNING"  # MLflow's; ours is the tag `status`
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)  # the last of each
     settled: bool = False  # ended earlier, and nothing is missing
+
+    @property
+    def last_step(self) -> float:
+        return self.metrics.get(self.marker, -math.inf)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.tags.get(INCOMPLETE_TAG) != "true"
 
 
 @final
@@ -84,13 +117,19 @@ class Runs:
     tags: Mapping[str, str]
     make_client: Callable[[str], Any]
     incomplete: set[str | None] = field(default_factory=set)
+    written: Counter[str] = field(default_factory=Counter)  # runs, reports, files, ends
     _client: Any = None
     _experiment_id: str = ""
     _runs: dict[str | None, _Run] = field(default_factory=dict)  # None: the parent
     _creating: set[str | None] = field(default_factory=set)
 
-    def open(self) -> None:
-        """Find or create the database, the experiment and the parent run."""
+    def open(self, began_ms: int, reopens: bool) -> None:
+        """Find or create the database, the experiment and the parent run.
+
+        Args:
+            began_ms: When the search began, for a parent that is not there yet.
+            reopens: Whether the search goes on: else a parent that has ended stays as it is.
+        """
         _prepare_mlflow()
         with _schema_lock(self.database):
             if self.database is not None and not self.database.exists():
@@ -99,7 +138,8 @@ class Runs:
                 self._client = self.make_client(self.uri)
             self._experiment_id = self._find_experiment()
         self._load_runs()
-        self.start(None, self.params, now_ms())
+        if self._find_or_create(None, began_ms).state == "RUNNING" or reopens:
+            self.write(None, Change(self.params))
 
     def answers(self) -> bool:
         """Whether the tracking server itself, artifacts apart, can be reached."""
@@ -132,11 +172,11 @@ class Runs:
             trial_id = tags.get(TRIAL_TAG)
             run = _Run(
                 found.info.run_id,
+                _marker(trial_id),
                 found.info.status,
-                tags.get("status", ""),
-                metrics.get(_marker(trial_id), -math.inf),
-                set(found.data.params),
-                tags.get(INCOMPLETE_TAG) != "true",
+                dict(found.data.params),
+                dict(tags),
+                dict(metrics),
             )
             kept = runs.setdefault(trial_id, run)
             if kept is not run:
@@ -180,73 +220,68 @@ class Runs:
             self._experiment_id, start_time=time_ms, tags=tags, run_name=name
         )
         self._creating.discard(trial_id)
-        return self._runs.setdefault(trial_id, _Run(created.info.run_id))
-
-    def start(self, trial_id: str | None, params: Mapping[str, object], time_ms: int) -> None:
-        """Create a run, or open it again."""
-        from mlflow.entities import Param, RunTag
-
-        run = self._find_or_create(trial_id, time_ms)
-        # Params cannot be changed once written: at a resume only new ones are added.
-        texts = _texts(params, MAX_PARAM_CHARS)
-        missing = [Param(key, text) for key, text in texts.items() if key not in run.params]
-        tags = [] if run.status == "running" else [RunTag("status", "running")]
-        if missing or tags:
-            self._log(run, params=missing, tags=tags)
-        run.params.update(texts)
-        run.status, run.settled = "running", False
-        if run.state != "RUNNING":
-            self._client.update_run(run.run_id, status="RUNNING")
-            run.state = "RUNNING"
+        self.written["runs"] += 1
+        return self._runs.setdefault(
+            trial_id, _Run(created.info.run_id, _marker(trial_id), tags=tags)
+        )
 
     def restore(self, history: TrialHistory, time_ms: int) -> None:
         """Bring a run up to the history's reports; its files and its end come as further events."""
         run = self._runs.get(history.trial_id)
         last_step = max((report[STEP] for report in history.reports), default=-math.inf)
-        if run is not None and run.complete and run.last_step >= last_step:
-            # The end is written last, so a run that has it has all the rest.
-            state = RUN_STATUS.get(history.status or "", "FAILED")
-            run.settled = run.status == history.status and run.state == state
+        if run is not None and run.is_complete and run.last_step >= last_step:
+            state = "KILLED" if history.status is None else _state(history.status)
+            is_same = run.tags.get("status") == (history.status or "interrupted")
+            run.settled = is_same and run.state == state
             if run.settled:
                 return
         first_ms = reported_ms(history.reports[0], time_ms) if history.reports else time_ms
-        self.start(history.trial_id, history.params, first_ms)
-        self.report(history.trial_id, history.reports, time_ms)
+        ending = None if history.status is None else (history.status, history.message)
+        self.write(
+            history.trial_id, Change(history.params, history.reports, ending, time_ms=first_ms)
+        )
 
-    def report(
-        self, trial_id: str | None, reports: Sequence[Mapping[str, float]], time_ms: int
-    ) -> None:
-        """Log the reports that are newer than what the run has."""
-        run, marker = self._find_or_create(trial_id, time_ms), _marker(trial_id)
-        batch: list[Any] = []
-        newest = run.last_step
-        for report in sorted(reports, key=lambda report: report[marker]):
-            if report[marker] <= newest:
-                continue
-            metrics = _metrics(report, marker, reported_ms(report, time_ms))
-            if batch and len(batch) + len(metrics) > MAX_METRICS_PER_REQUEST:
-                self._log(run, metrics=batch)
-                run.last_step, batch = newest, []
-            batch += metrics
-            newest = report[marker]
-        if batch:
-            self._log(run, metrics=batch)
-            run.last_step = newest
+    def write(self, trial_id: str | None, change: Change) -> None:
+        """Write what the run lacks of a change; creates the run, or opens it again."""
+        run = self._find_or_create(trial_id, change.time_ms)
+        tags: dict[str, str] = {}
+        if change.params is not None:
+            run.settled = False
+            tags["status"] = "running"
+            if run.state != "RUNNING":  # before its reports: one that has ended lacks none
+                self._client.update_run(run.run_id, status="RUNNING")
+                run.state = "RUNNING"
+        if change.ending is not None:
+            tags |= _ending_tags(run, *change.ending)
+        # Params cannot be changed once written: at a resume only new ones are added.
+        texts = _texts(change.params or {}, MAX_PARAM_CHARS)
+        new = [(key, text) for key, text in texts.items() if key not in run.params]
+        while len(new) > MAX_PARAMS_PER_REQUEST:
+            self._log(run, params=dict(new[:MAX_PARAMS_PER_REQUEST]))
+            del new[:MAX_PARAMS_PER_REQUEST]
+        *batches, last = _batches(run, change)
+        for batch in batches:
+            self._log(run, batch, dict(new))
+            new = []
+        self._log(run, last, dict(new), tags)
 
     def log_final(self, trial_id: str, final: Mapping[str, float]) -> None:
         """Log what the final said of a trial, whose run may have ended; again is as once."""
         run = self._find_or_create(trial_id, now_ms())
         # Not the last one, `generator_steps` itself: the run has it from the report at that step.
         *metrics, _ = _metrics(final, STEP, reported_ms(final, now_ms()))
-        self._log(run, metrics=metrics)
+        if any(run.metrics.get(metric.key) != metric.value for metric in metrics):
+            self._log(run, metrics)
+            self.written["reports"] += 1
 
     def log_best(self, trial_id: str, metrics: Mapping[str, float], time_ms: int) -> None:
         """Tag the search with the trial that it chose, and log what was chosen it by."""
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import Metric
 
         run = self._find_or_create(None, time_ms)
         logged = [Metric(_key(name), value, time_ms, 0) for name, value in metrics.items()]
-        self._log(run, metrics=logged, tags=[RunTag(BEST_TAG, trial_id)])
+        new = [metric for metric in logged if run.metrics.get(metric.key) != metric.value]
+        self._log(run, new, tags={BEST_TAG: trial_id})
 
     def add_files(
         self,
@@ -259,12 +294,14 @@ class Runs:
         run = self._find_or_create(trial_id, now_ms())
         if run.settled:
             return
-        present: set[str] = set()
-        if only_missing:
-            listed = self._client.list_artifacts(run.run_id, folder)
-            present = {Path(file.path).name for file in listed}
-        for name in files.keys() - present:
-            self._log_file(run, files[name], folder, name)
+        must_look = only_missing or trial_id is None
+        listed = self._client.list_artifacts(run.run_id, folder) if must_look else ()
+        sizes = {Path(file.path).name: file.file_size for file in listed}
+        for name, path in files.items():
+            is_there = name in sizes and sizes[name] in (None, path.stat().st_size)
+            if not (is_there and only_missing):
+                self._log_file(run, path, folder, name)
+                self.written["files"] += not is_there
 
     def _log_file(self, run: _Run, path: Path, folder: str | None, name: str) -> None:
         if path.name == name:
@@ -283,19 +320,18 @@ class Runs:
         state: str | None = None,
     ) -> None:
         """Tag how a run ended, and close it."""
-        from mlflow.entities import RunTag
-
         run = self._find_or_create(trial_id, time_ms)
         if run.settled:
             return
-        state = state or RUN_STATUS.get(status, "FAILED")
-        texts = {"status": status, "message": message}
-        complete = trial_id not in self.incomplete
-        if run.complete != complete:
-            texts[INCOMPLETE_TAG] = "false" if complete else "true"
-        self._log(run, tags=[RunTag(*pair) for pair in _texts(texts, MAX_TAG_CHARS).items()])
-        self._client.set_terminated(run.run_id, status=state, end_time=time_ms)
-        run.status, run.state, run.complete = status, state, complete
+        tags = _ending_tags(run, status, message)
+        if run.is_complete != (trial_id not in self.incomplete):
+            tags[INCOMPLETE_TAG] = "true" if run.is_complete else "false"
+        self._log(run, tags=tags)
+        state = state or _state(status)
+        if run.state != state:
+            self._client.set_terminated(run.run_id, status=state, end_time=time_ms)
+            run.state = state
+            self.written["ends"] += 1
 
     def end_search(self, outcome: str, time_ms: int) -> None:
         """Close the parent, and whatever the server still shows as running."""
@@ -303,15 +339,35 @@ class Runs:
         for trial_id, run in self._runs.items():
             if trial_id is not None and run.state == "RUNNING":
                 self.end(trial_id, "interrupted", None, time_ms, "KILLED")
-        self.end(None, outcome, None, time_ms, OUTCOME_STATUS[outcome])
+        # A parent that nobody opened again has its end: no other than the last word changes it.
+        if self._find_or_create(None, time_ms).state == "RUNNING" or outcome == "finished":
+            self.end(None, outcome, None, time_ms, OUTCOME_STATUS[outcome])
 
     def _log(
-        self, run: _Run, metrics: Sequence[Any] = (), params: Sequence[Any] = (),
-        tags: Sequence[Any] = (),
-    ) -> None:  # fmt: skip
+        self,
+        run: _Run,
+        metrics: Sequence[Any] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """One request, of what the run does not have; none where it has everything."""
+        from mlflow.entities import Param, RunTag
+
+        params, tags = params or {}, tags or {}
+        new = {key: text for key, text in tags.items() if run.tags.get(key) != text}
+        if not (metrics or params or new):
+            return
         self._client.log_batch(
-            run.run_id, metrics=metrics, params=params, tags=tags, synchronous=True
+            run.run_id,
+            metrics=metrics,
+            params=[Param(*pair) for pair in params.items()],
+            tags=[RunTag(*pair) for pair in new.items()],
+            synchronous=True,
         )
+        run.params.update(params)
+        run.tags.update(new)
+        run.metrics.update({metric.key: metric.value for metric in metrics})
+        self.written["reports"] += sum(metric.key == run.marker for metric in metrics)
 
 
 def open_client(tracking_uri: str) -> Any:
@@ -374,6 +430,31 @@ def _artifact_uri(location: str | None, database: Path | None) -> str | None:
     if location is None:  # MLflow's own default depends on the working directory
         return database and (database.parent / "mlflow_artifacts").as_uri()
     return location if re.match(r"[\w+.-]+:", location) else Path(location).absolute().as_uri()
+
+
+def _batches(run: _Run, change: Change) -> list[list[Any]]:
+    """The metrics of the reports that are newer than what the run has, a request each."""
+    batches: list[list[Any]] = [[]]
+    newest = run.last_step
+    for report in sorted(change.reports, key=lambda report: report[run.marker]):
+        if report[run.marker] <= newest:
+            continue
+        newest = report[run.marker]
+        metrics = _metrics(report, run.marker, reported_ms(report, change.time_ms))
+        if batches[-1] and len(batches[-1]) + len(metrics) > MAX_METRICS_PER_REQUEST:
+            batches.append([])
+        batches[-1] += metrics
+    return batches
+
+
+def _ending_tags(run: _Run, status: str, message: str | None) -> dict[str, str]:
+    # An empty message takes the place of an earlier ending's.
+    told = message if message or not run.tags.get("message") else ""
+    return _texts({"status": status, "message": told}, MAX_TAG_CHARS)
+
+
+def _state(status: str) -> str:
+    return RUN_STATUS.get(status, "FAILED")
 
 
 def _metrics(report: Mapping[str, float], marker: str, time_ms: int) -> list[Any]:

@@ -276,8 +276,9 @@ class _Listener(_NotPickled, tune.Callback):
     def _why(self, trial: RayTrial) -> str:
         """What ended a trial's process, or was raised in it."""
         timeout_s = self._record.spec.resources.report_timeout_s
-        silent_s = time.monotonic() - self._heard_s[trial.config["number"]]
-        if silent_s >= timeout_s:
+        now_s = time.monotonic()
+        # One whose node died beneath it may not have been heard of at all.
+        if now_s - self._heard_s.get(trial.config["number"], now_s) >= timeout_s:
             return f"hung: no report for {timeout_s:g} s"
         why = _what_was_raised(trial.error_file)
         return next((plain for said, plain in _DEATHS.items() if said in why), why)

@@ -1,26 +1,33 @@
 """MLflow, followed from a thread of its own: the search only appends to a queue.
 
-No trial ever waits for MLflow, and nothing that MLflow does can end a search. The queue is
-bounded (`MAX_PENDING_REPORTS`, about 100 MB): past it, further reports of a trial are left out
-here, never its beginning or its end, and the next resume brings them from the search's own files.
+No trial ever waits for MLflow, and nothing that MLflow does can end a search. The thread takes all
+that waits of a trial at a time, and merges it into one request where it can: a slow server gets
+fewer and larger ones, not a longer and longer queue.
+
+The queue is bounded (`MAX_PENDING_WRITES`, about 100 MB): past it, further reports of a trial are
+left out here, never its beginning or its end, and a resume, or `tuner.sync`, brings them from the
+search's own files.
 """
 
 import contextlib
-import queue
+import os
 import re
 import shlex
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
-from tuner.history import STEP, TrialHistory, now_ms, picture_name, reported_ms
-from tuner.mlflow_runs import TRIALS_FINISHED, Runs, absolute_uri, open_client
+from tuner.backlog import Backlog, Event
+from tuner.history import STEP, UNIX_TIME, TrialHistory, now_ms, picture_name, reported_ms
+from tuner.mlflow_runs import TRIALS_FINISHED, Change, Runs, absolute_uri, open_client
+from tuner.spec import SearchSpec
 
-MAX_PENDING_REPORTS = 50_000
+MAX_PENDING_WRITES = 50_000
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 MAX_ATTEMPTS_AT_CLOSE = 3
 MAX_ATTEMPTS_PER_FILE = 3
@@ -29,11 +36,45 @@ MAX_ATTEMPTS_PER_FILE = 3
 REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
 
 
-@dataclass(frozen=True)
-class _Event:
-    trial_id: str | None  # None: the search itself
-    write: Callable[[], None]  # may be called again after a failure
-    is_file: bool = False
+SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+KEPT_FILES = ("spec.yaml", "trials.csv", "best.yaml", "best/generator.pt", "best/samples.png")
+
+
+def tracker_of(
+    spec: SearchSpec,
+    run_dir: Path,
+    search_id: str,
+    warn: Callable[[str], None],
+    tracking_uri: str | None = None,
+) -> "Tracker":
+    """The tracker of a search.
+
+    Args:
+        spec: The search.
+        run_dir: Its folder; without a tracking URI the database stands beside it.
+        search_id: What tells it from an earlier one of the same name.
+        warn: Gets one line for each kind of trouble.
+        tracking_uri: In place of what the search says.
+    """
+    uri = tracking_uri or spec.mlflow.tracking_uri
+    python = shlex.quote(sys.executable)
+    option = f" --tracking-uri {shlex.quote(tracking_uri)}" if tracking_uri else ""
+    return Tracker(
+        uri or f"sqlite:///{run_dir.parent}/mlflow.db",
+        spec.mlflow.experiment,
+        None if uri else (run_dir.parent / "mlflow-artifacts").as_uri(),
+        spec.name,
+        search_id,
+        params={"seed": spec.search.seed, "sampler": spec.search.sampler},
+        tags={"data": spec.data.dataset, "objective": spec.objective.name},
+        warn=warn,
+        sync_command=f"{python} -m tuner.sync {shlex.quote(str(run_dir))}{option}",
+    )
+
+
+def kept_files(run_dir: Path) -> list[Path]:
+    """What MLflow keeps of a search's folder, as far as it is there."""
+    return [path for name in KEPT_FILES if (path := run_dir / name).exists()]
 
 
 @final
@@ -55,6 +96,7 @@ class Tracker:
         tags: Mapping[str, str],
         *,
         warn: Callable[[str], None],
+        sync_command: str = "python -m tuner.sync RUN",
         make_client: Callable[[str], Any] | None = None,
     ) -> None:
         """Nothing is imported, opened or written before `start`."""
@@ -66,12 +108,13 @@ class Tracker:
             dict(params), dict(tags), make_client or open_client,
         )  # fmt: skip
         self._warn = warn
-        self._queue: queue.SimpleQueue[_Event | None] = queue.SimpleQueue()
+        self._sync_command = sync_command
+        self._history: Sequence[TrialHistory] = ()
+        self._backlog = Backlog(self._writer.write)
         self._thread: threading.Thread | None = None
         self._closing, self._abandoned, self._done = (threading.Event() for _ in range(3))
-        self._clean = False  # everything was tried, up to the end
         self._cut: set[str | None] = set()  # trials whose further reports found the queue full
-        self._num_left_out = 0
+        self._has_compared = False  # MLflow with the history: what it lacks of it is known
         self._files_fail = False
         self._reason = "it did not answer in time"
         self._said: set[str] = set()
@@ -85,27 +128,30 @@ class Tracker:
         python = shlex.quote(sys.executable)  # whose MLflow this is, on the PATH or not
         return f"{python} -m mlflow ui --backend-store-uri {shlex.quote(_masked(self._uri))}"
 
-    def start(self, history: Sequence[TrialHistory] = ()) -> None:
-        """Start the thread; its first work is to write what MLflow lacks of `history`."""
-        writer = self._writer
+    @property
+    def written(self) -> Mapping[str, int]:
+        """How many runs, reports, files and ends of runs MLflow got from here."""
+        return self._writer.written
+
+    def start(self, history: Sequence[TrialHistory] = (), *, goes_on: bool = True) -> None:
+        """Start the thread; its first work is to write what MLflow lacks of `history`.
+
+        Args:
+            history: What an earlier sitting left.
+            goes_on: Whether the search does; else a parent run that has ended stays as it is.
+        """
+        self._history = history
         for trial in history:
-            self._put(trial.trial_id, partial(writer.restore, trial, now_ms()))
-            if trial.pictures:
-                pictures = {picture_name(step): path for step, path in trial.pictures.items()}
-                fill = partial(writer.add_files, trial.trial_id, "samples", pictures, True)
-                self._put(trial.trial_id, fill, is_file=True)
-            if trial.status is not None:
-                end_ms = reported_ms(trial.reports[-1] if trial.reports else {}, now_ms())
-                end = partial(writer.end, trial.trial_id, trial.status, trial.message, end_ms)
-                self._put(trial.trial_id, end)
-            if trial.final is not None:
-                self.trial_final(trial.trial_id, trial.final)
-        self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
+            self._backlog.expect(trial.trial_id)
+        first_ms = (reported_ms(t.reports[0], now_ms()) for t in history if t.reports)
+        began_ms = min(first_ms, default=now_ms())
+        begin = Event(None, partial(self._writer.open, began_ms, goes_on))
+        self._thread = threading.Thread(target=self._run, args=(begin,), name="mlflow", daemon=True)
         self._thread.start()
 
     def trial_started(self, trial_id: str, params: Mapping[str, object]) -> None:
         """A trial starts, or goes on after a resume."""
-        self._put(trial_id, partial(self._writer.start, trial_id, dict(params), now_ms()))
+        self._backlog.put_change(trial_id, Change(dict(params)))
 
     def trial_reported(
         self, trial_id: str, report: Mapping[str, float], picture: Path | None = None
@@ -114,19 +160,26 @@ class Tracker:
         if self._put_report(trial_id, report) and picture is not None and STEP in report:
             files = {picture_name(int(report[STEP])): picture}
             add = partial(self._writer.add_files, trial_id, "samples", files)
-            self._put(trial_id, add, is_file=True)
+            self._backlog.put(Event(trial_id, add, is_file=True))
 
     def trial_ended(self, trial_id: str, status: str, message: str | None = None) -> None:
         """Close a trial's run: completed, stopped, diverged or failed."""
-        self._put(trial_id, partial(self._writer.end, trial_id, status, message, now_ms()))
+        ended_ms = now_ms()
+        ending = Change(ending=(status, message), time_ms=ended_ms)
+        self._backlog.put_change(trial_id, ending)
+        # Apart: its files are written between the two.
+        end = partial(self._writer.end, trial_id, status, message, ended_ms)
+        self._backlog.put(Event(trial_id, end))
 
     def trial_final(self, trial_id: str, final: Mapping[str, float]) -> None:
         """Log what the final said of a trial that has ended; its time tells it from another."""
-        self._put(trial_id, partial(self._writer.log_final, trial_id, dict(final)))
+        log = partial(self._writer.log_final, trial_id, dict(final))
+        self._backlog.put(Event(trial_id, log))
 
     def search_best(self, trial_id: str, metrics: Mapping[str, float], time_ms: int) -> None:
         """Tag the search with the trial that it chose, and log what it was chosen by."""
-        self._put(None, partial(self._writer.log_best, trial_id, dict(metrics), time_ms))
+        log = partial(self._writer.log_best, trial_id, dict(metrics), time_ms)
+        self._backlog.put(Event(None, log))
 
     def search_progress(self, trials_finished: int, metrics: Mapping[str, float]) -> None:
         """Log the parent's metrics, best value so far and the like, once for each count."""
@@ -137,46 +190,66 @@ class Tracker:
         outcome: Literal["finished", "interrupted", "failed"],
         artifacts: Sequence[Path] = (),
         timeout_s: float = 60,
+        *,
+        time_ms: int | None = None,
+        on_wait: Callable[[int], None] = lambda num_pending: None,
     ) -> str | None:
         """Write what is queued, the artifacts and the end of every run still open.
 
-        Returns None, or one sentence on what MLflow lacks and how to bring it there.
+        Args:
+            outcome: How the search ended.
+            artifacts: Files to keep with the parent run.
+            timeout_s: After so many seconds this returns, whatever MLflow does.
+            time_ms: When it ended; now, if left out.
+            on_wait: Told now and then, while this waits, how many writes are left.
+
+        Returns None, or what MLflow lacks and how to bring it there.
         """
         if self._thread is None or self._closing.is_set():
             return self._answer
-        for path in artifacts:
-            add = partial(self._writer.add_files, None, None, {path.name: path})
-            self._put(None, add, is_file=True)
-        self._put(None, partial(self._writer.end_search, outcome, now_ms()))
-        self._queue.put(None)
+        until = time.monotonic() + timeout_s
+        last = [
+            Event(None, partial(self._writer.add_files, None, None, {p.name: p}), is_file=True)
+            for p in artifacts
+        ]
+        end = partial(self._writer.end_search, outcome, time_ms or now_ms())
+        self._backlog.close([*last, Event(None, end)])
         self._closing.set()
-        self._done.wait(timeout_s)
+        while (left_s := until - time.monotonic()) > 0 and not self._done.wait(min(left_s, 0.2)):
+            on_wait(len(self._backlog))
         self._abandoned.set()
-        if not self._clean or self._num_left_out:
-            count = self._num_left_out + (0 if self._clean else max(1, self._queue.qsize()))
-            self._answer = (
-                f"MLflow ({_masked(self._uri)}) lacks {count} of this search's writes "
-                f"({self._reason}): the search's own folder has them; resume the search once "
-                "that is mended, and they will be written."
-            )
+        self._answer = self._missing()
         return self._answer
 
-    def _put(self, trial_id: str | None, write: Callable[[], None], is_file: bool = False) -> None:
-        if not self._closing.is_set():
-            self._queue.put(_Event(trial_id, write, is_file))
+    def _missing(self) -> str | None:
+        counts = self._backlog.missing()
+        if not counts:
+            return None
+        num_trials = sum(trial_id is not None for trial_id in counts)
+        whose = [f"of {num_trials} trial{'s' * (num_trials > 1)}"] * (num_trials > 0)
+        whose += ["of the search itself"] * (None in counts)
+        up_to = "up to " * (not self._has_compared and bool(self._history))
+        total = f"{counts.total():,} write{'s' * (counts.total() > 1)}"
+        return (
+            f"MLflow ({_masked(self._uri)}) lacks {up_to}{total}, {' and '.join(whose)} "
+            f"({self._reason}). Nothing is lost: the search's own folder has it all. Once that is "
+            f"mended, --resume writes what is missing, and so does: {self._sync_command}"
+        )
 
     def _put_report(self, trial_id: str | None, report: Mapping[str, float]) -> bool:
         # Once cut, a trial stays cut: MLflow must hold its *first* reports, without a hole.
-        if trial_id in self._cut or self._queue.qsize() >= MAX_PENDING_REPORTS:
+        if trial_id in self._cut or len(self._backlog) >= MAX_PENDING_WRITES:
             self._cut.add(trial_id)
-            self._leave_out(trial_id, f"{MAX_PENDING_REPORTS} writes wait for it already")
+            self._leave_out(trial_id, 1, f"{MAX_PENDING_WRITES:,} writes wait for it already")
             return False
-        self._put(trial_id, partial(self._writer.report, trial_id, [dict(report)], now_ms()))
+        # Its own time: reports that are merged, or written again, stay what they were.
+        timed = {UNIX_TIME: now_ms() / 1_000, **report}
+        self._backlog.put_change(trial_id, Change(reports=[timed]))
         return True
 
-    def _leave_out(self, trial_id: str | None, reason: str) -> None:
+    def _leave_out(self, trial_id: str | None, num_writes: int, reason: str) -> None:
         self._writer.incomplete.add(trial_id)
-        self._num_left_out += 1
+        self._backlog.leave_out(trial_id, num_writes)
         self._reason = reason
         self._say("left out", f"leaves out a write: {reason}. The search goes on without it.")
 
@@ -187,14 +260,40 @@ class Tracker:
         with contextlib.suppress(Exception):  # a broken terminal must not end the thread
             self._warn(f"MLflow ({_masked(self._uri)}) {what}")
 
-    def _run(self) -> None:
+    def _run(self, begin: Event) -> None:
         try:
-            is_open = self._persist(_Event(None, self._writer.open), is_event=False)
-            self._clean = is_open and all(map(self._persist, iter(self._queue.get, None)))
+            is_open = self._persist(begin, is_event=False)
+            self._has_compared = is_open and all(map(self._write_history, self._history))
+            if self._has_compared:
+                all(map(self._write, self._backlog.taken()))
         finally:
             self._done.set()
 
-    def _persist(self, event: _Event, is_event: bool = True) -> bool:
+    def _write_history(self, trial: TrialHistory) -> bool:
+        writer, name = self._writer, trial.trial_id
+        events = [Event(name, partial(writer.restore, trial, now_ms()), num_writes=0)]
+        if trial.pictures:
+            pictures = {picture_name(step): path for step, path in trial.pictures.items()}
+            fill = partial(writer.add_files, name, "samples", pictures, True)
+            events.append(Event(name, fill, is_file=True, num_writes=0))
+        if trial.status is not None:
+            end_ms = reported_ms(trial.reports[-1] if trial.reports else {}, now_ms())
+            end = partial(writer.end, name, trial.status, trial.message, end_ms)
+            events.append(Event(name, end, num_writes=0))
+        if trial.final is not None:
+            log = partial(writer.log_final, name, dict(trial.final))
+            events.append(Event(name, log, num_writes=0))
+        events[-1] = replace(events[-1], num_writes=1)  # a trial of the history counts as one
+        return all(map(self._write, events))
+
+    def _write(self, event: Event) -> bool:
+        """Whether to go on: it was written, or set aside."""
+        if not self._persist(event):
+            return False
+        self._backlog.done(event)
+        return True
+
+    def _persist(self, event: Event, is_event: bool = True) -> bool:
         """Try until it is written or set aside; False: given up, the search is closing."""
         failures = failures_at_close = 0
         while not self._abandoned.is_set():
@@ -209,7 +308,7 @@ class Tracker:
                 is_last = is_file_only and (self._files_fail or failures >= MAX_ATTEMPTS_PER_FILE)
                 if is_event and (is_last or _is_refusal(error)):
                     self._files_fail |= is_last
-                    self._leave_out(event.trial_id, self._reason)
+                    self._leave_out(event.trial_id, max(1, event.num_writes), self._reason)
                     return True
                 if not is_file_only:
                     self._say("fails", f"cannot be written: {self._reason}. The search goes on.")
@@ -239,6 +338,8 @@ def _reason(error: Exception) -> str:
 
 
 def _masked(text: str) -> str:
-    """Hide the credentials of every address in a text."""
+    """Hide the credentials of every address in a text, and those that MLflow was given apart."""
+    for secret in filter(None, map(os.environ.get, SECRETS)):
+        text = text.replace(secret, "***")
     text = re.sub(r"://[^/\s]*@", "://***@", text)
     return re.sub(r"(?i)\b(password|token|secret|signature|sig|key)=[^&\s'\"]+", r"\1=***", text)

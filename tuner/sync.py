@@ -1,0 +1,193 @@
+"""Write what MLflow lacks of a search that has ended: ``python -m tuner.sync RUN``.
+
+Of a search's folder it reads what a resume reads. It trains nothing, starts no Ray, and leaves the
+trials as they are.
+"""
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress
+
+from tuner import folder, results, spec
+from tuner.errors import BadInput, Fault
+from tuner.history import UNIX_TIME, TrialHistory, now_ms, picture_name, reported_ms
+from tuner.record import _read_reports
+from tuner.sections import MlflowConfig
+from tuner.spec import SearchSpec
+from tuner.study import Study, Trial
+from tuner.tracking import Tracker, kept_files, tracker_of
+
+DONE, NOT_WRITTEN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+#: Away from a terminal a line comes so often.
+_LINE_EVERY_S = 30.0
+#: What MLflow got, in the order in which it is told.
+_KINDS = {
+    "runs": ("run", "runs"),
+    "reports": ("report", "reports"),
+    "files": ("file", "files"),
+    "ends": ("end of a run", "ends of runs"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = _parser().parse_args(argv)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    try:
+        _check_uri(args.tracking_uri)
+        run_dir = args.run.absolute()
+        if missing := [
+            name for name in ("spec.yaml", "study.log") if not (run_dir / name).exists()
+        ]:
+            what = f"holds no search: it has no {' and no '.join(missing)}; give a search's folder"
+            raise BadInput(str(args.run), [Fault("", what)])
+        search = spec.read(run_dir / "spec.yaml")
+        with folder.owned(run_dir):
+            return sync(search, run_dir, args.tracking_uri, console)
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted; run it again to go on", file=sys.stderr)
+        return INTERRUPTED
+
+
+def sync(search: SearchSpec, run_dir: Path, tracking_uri: str | None, console: Console) -> int:
+    """Write what MLflow lacks of a search, and say what that was; returns the exit status.
+
+    Args:
+        search: What its folder says that it is.
+        run_dir: Its folder, held by the caller.
+        tracking_uri: Where to, in place of what the search says.
+        console: Where progress is shown.
+    """
+    study = Study(run_dir / "study.log", search)
+    trials = study.trials()
+    reports = _read_reports(run_dir / "metrics.jsonl")
+    histories = [_history(run_dir, trial, reports.get(trial.number, {})) for trial in trials]
+    tracker = tracker_of(search, run_dir, study.search_id, lambda text: None, tracking_uri)
+    tracker.start(histories, goes_on=False)
+    for count, told in _progress(trials, search.objective.metric):
+        tracker.search_progress(count, told)
+    _tell_best(tracker, trials)
+    last_ms = max((reported_ms(r, 0) for h in histories for r in h.reports), default=0)
+    with _progress_shown(console) as on_wait:
+        missing = tracker.close(
+            "finished" if _is_finished(search, study, trials) else "interrupted",
+            kept_files(run_dir),
+            timeout_s=math.inf,
+            time_ms=last_ms or now_ms(),
+            on_wait=on_wait,
+        )
+    written = [
+        f"{count:,} {names[count > 1]}"
+        for kind, names in _KINDS.items()
+        if (count := tracker.written[kind])
+    ]
+    if written:
+        console.print(f"wrote {', '.join(written)}")
+    elif missing is None:
+        console.print("nothing was missing")
+    console.print(f"MLflow: {tracker.ui_command}")
+    if missing is not None:
+        print(missing, file=sys.stderr)
+    return DONE if missing is None else NOT_WRITTEN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tuner.sync",
+        description="Write to MLflow what it lacks of a search, from the search's own folder.",
+        epilog="Exit status: 0 done, 1 MLflow cannot be written, 2 bad input, 130 interrupted.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the search's folder")
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="another MLflow than the search's own"
+    )
+    return parser
+
+
+def _check_uri(tracking_uri: str | None) -> None:
+    try:
+        MlflowConfig(tracking_uri=tracking_uri)
+    except ValidationError as error:
+        faults = [Fault("", e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+        raise BadInput("--tracking-uri", faults) from None
+
+
+def _history(
+    run_dir: Path, trial: Trial, reports: Mapping[int, Mapping[str, float]]
+) -> TrialHistory:
+    samples = run_dir / "samples" / trial.trial_id
+    pictures = {steps: samples / picture_name(steps) for steps in trial.scores}
+    return TrialHistory(
+        trial_id=trial.trial_id,
+        params=results.hyperparameters(trial),
+        reports=[report for _, report in sorted(reports.items())],
+        pictures={steps: path for steps, path in pictures.items() if path.exists()},
+        status=trial.status,
+        message=trial.message,
+        final=trial.final,
+    )
+
+
+def _progress(trials: Sequence[Trial], metric: str) -> Iterator[tuple[int, dict[str, float]]]:
+    """The best score so far at each trial's end, as the search told it."""
+    ended = [trial for trial in trials if trial.status is not None]
+    best = math.inf
+    for count, trial in enumerate(sorted(ended, key=lambda t: t.metrics.get(UNIX_TIME, 0)), 1):
+        if trial.status == "completed" and trial.score is not None:
+            best = min(best, trial.score)
+        if best < math.inf:
+            times = {UNIX_TIME: trial.metrics[UNIX_TIME]} if UNIX_TIME in trial.metrics else {}
+            yield count, {f"best_{metric}": best, **times}
+
+
+def _tell_best(tracker: Tracker, trials: Sequence[Trial]) -> None:
+    if (best := results.best(trials)) is not None:
+        final = best.final or {}
+        metrics = {f"best_{k}": final[k] for k in ("w1_final", "w1_final_stderr") if k in final}
+        tracker.search_best(best.trial_id, metrics, reported_ms(final, now_ms()))
+
+
+def _is_finished(search: SearchSpec, study: Study, trials: Sequence[Trial]) -> bool:
+    """Whether a resume would find nothing to do."""
+    budget_s = search.search.time_budget_s
+    has_asked = search.num_trials is not None and len(trials) >= search.num_trials
+    is_over = budget_s is not None and study.elapsed_s >= budget_s
+    finalists = results.ranked(trials)[: search.objective.final_trials]
+    has_ended = all(trial.status is not None for trial in trials)
+    return has_ended and (has_asked or is_over) and all(t.final is not None for t in finalists)
+
+
+@contextmanager
+def _progress_shown(console: Console) -> Iterator[Callable[[int], None]]:
+    """Show how many writes are left."""
+    hidden = not console.is_terminal
+    with Progress(console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("writing to MLflow", total=None)
+        most, shown = 0, time.monotonic()
+
+        def show(num_left: int) -> None:
+            nonlocal most, shown
+            most = max(most, num_left)
+            bar.update(task, total=most, completed=most - num_left)
+            if hidden and time.monotonic() - shown > _LINE_EVERY_S:
+                shown = time.monotonic()
+                console.print(f"{num_left:,} of {most:,} writes to MLflow are left")
+
+        yield show
+
+
+if __name__ == "__main__":
+    sys.exit(main())
