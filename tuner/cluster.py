@@ -169,7 +169,8 @@ def run(
             callbacks=[_Listener(record)],
             stop=_Stopper(record, interrupted),
             failure_config=tune.FailureConfig(max_failures=spec.resources.retries_per_trial),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+            # No `num_to_keep`: with it Ray writes a snapshot of all trials, anew, at every second
+            # checkpoint of each. The record deletes what is needed no more.
             verbose=0,
         ),
     )

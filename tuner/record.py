@@ -19,8 +19,10 @@ from tuner.tracking import Tracker
 
 #: What ``trials.csv`` has of a trial's last rung, however many reports came after it.
 AT_RUNGS = ("w1", "w1_stderr")
-#: ``trials.csv`` is written anew at most so often: it grows with the trials.
+#: ``trials.csv`` is written anew at most so often,
 _TABLE_EVERY_S = 5.0
+#: and, as it grows with the trials, so that it takes at most this share of the time.
+_TABLE_SHARE = 0.02
 
 
 class Record:
@@ -33,6 +35,7 @@ class Record:
         self._study = study
         self._tracker = tracker
         self.trials: dict[int, Trial] = {t.number: t for t in study.trials()}
+        self._standing = results.Standing(self.trials)
         self._waiting = deque(t for t in self.trials.values() if t.status is None)
         reports = _read_reports(run_dir / "metrics.jsonl")
         self._last_report = {number: steps[max(steps)] for number, steps in reports.items()}
@@ -69,13 +72,12 @@ class Record:
     @property
     def best_so_far(self) -> Trial | None:
         """The completed trial that the final chose, or that the last rung put first."""
-        return results.best(self.trials.values())
+        return self._standing.best
 
     @property
     def finalists(self) -> list[Trial]:
         """The best completed trials, as the last rung has them: they are scored again."""
-        ranked = results.ranked(self.trials.values())
-        return ranked[: self.spec.objective.final_trials]
+        return self._standing.leading(self.spec.objective.final_trials)
 
     def next_trial(self) -> Trial | None:
         """A trial to start: one that was interrupted, else a new one; ``None`` for no more."""
@@ -118,7 +120,8 @@ class Record:
             self._tracker.trial_reported(
                 self.trials[number].trial_id, self.running[number], picture=kept
             )
-        self._study.save(number, str(folder))
+        for dropped in self._study.save(number, str(folder)):
+            shutil.rmtree(dropped, ignore_errors=True)
         self._refresh(number)
 
     def ended(self, number: int, message: str | None = None, *, failed: bool = False) -> None:
@@ -127,16 +130,16 @@ class Record:
         status = "failed" if failed else _status(metrics, self.spec.asha.max_generator_steps)
         score = None if failed else self.spec.objective.score_of(metrics)
         self._study.end(number, status, metrics, score, message)
-        self._study.set_elapsed(self.elapsed_s)
         self._refresh(number)
         self._tracker.trial_ended(self.trials[number].trial_id, status, message)
         best = self.best_so_far
-        ended_trials = sum(1 for t in self.trials.values() if t.status is not None)
+        ended_trials = self._standing.counts.total()
         if best is not None and best.score is not None:
             name = f"best_{self.spec.objective.metric}"
             self._tracker.search_progress(ended_trials, {name: best.score})
         self.on_end(self.trials[number])
         if time.monotonic() >= self._table_due:
+            self._study.set_elapsed(self.elapsed_s)
             self.write_table()
 
     def end_waiting(self) -> None:
@@ -173,10 +176,12 @@ class Record:
 
     def write_table(self) -> None:
         """Write ``trials.csv`` as things stand."""
+        started = time.monotonic()
         results.write_trials(
             self.run_dir / "trials.csv", [self._as_of_now(t) for t in self._by_number()]
         )
-        self._table_due = time.monotonic() + _TABLE_EVERY_S
+        now = time.monotonic()
+        self._table_due = now + max(_TABLE_EVERY_S, (now - started) / _TABLE_SHARE)
 
     def close(self) -> None:
         """Write the last table and the time used, and tell MLflow which trial is the best."""
@@ -190,14 +195,18 @@ class Record:
 
     def counts(self) -> Counter[str]:
         """Trials by status; ``running`` for those under way."""
-        ended = Counter(t.status for t in self.trials.values() if t.status is not None)
-        return Counter(running=len(self.running), **ended)
+        return Counter(running=len(self.running), **self._standing.counts)
+
+    def at_rung(self, steps: int) -> tuple[int, float | None]:
+        """How many trials were scored at a rung, and the lowest score."""
+        return self._standing.at_rung(steps)
 
     def _by_number(self) -> list[Trial]:
         return [self.trials[number] for number in sorted(self.trials)]
 
     def _refresh(self, number: int) -> None:
         self.trials[number] = self._study.trial(number)
+        self._standing.update(number)
 
     def _as_of_now(self, trial: Trial) -> Trial:
         """A trial with its last report, and what its last rung alone reports."""

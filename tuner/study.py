@@ -122,11 +122,16 @@ class Study:
             self._storage.set_trial_intermediate_value(trial_id, generator_steps, score)
             self._worst = score if self._worst is None else max(self._worst, score)
 
-    def save(self, number: int, checkpoint: str) -> None:
-        """Record where a trial's last checkpoint is; the one before it serves if it is damaged."""
+    def save(self, number: int, checkpoint: str) -> list[str]:
+        """Record where a trial's last checkpoint is; the one before it serves if it is damaged.
+
+        Returns:
+            Those that are needed no more.
+        """
         before = self._storage.get_trial(self._id(number)).user_attrs.get("checkpoints", [])
-        kept = [checkpoint, *(other for other in before if other != checkpoint)][:2]
-        self._storage.set_trial_user_attr(self._id(number), "checkpoints", kept)
+        all_kept = [checkpoint, *(other for other in before if other != checkpoint)]
+        self._storage.set_trial_user_attr(self._id(number), "checkpoints", all_kept[:2])
+        return all_kept[2:]
 
     def end(
         self,
