@@ -11,16 +11,20 @@ import re
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
-from tuner.history import STEP, TrialHistory, now_ms, picture_name, reported_ms
+from tuner.history import STEP, UNIX_TIME, TrialHistory, now_ms, picture_name, reported_ms
 from tuner.mlflow_runs import TRIALS_FINISHED, Runs, absolute_uri, open_client
 
 MAX_PENDING_REPORTS = 50_000
+# Writes are collected for so long: a trial's reports of that time travel in one request, which
+# costs hardly more than each of them would.
+COLLECT_S = 2.0
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 MAX_ATTEMPTS_AT_CLOSE = 3
 MAX_ATTEMPTS_PER_FILE = 3
@@ -70,6 +74,7 @@ class Tracker:
         self._thread: threading.Thread | None = None
         self._closing, self._abandoned, self._done = (threading.Event() for _ in range(3))
         self._clean = False  # everything was tried, up to the end
+        self._reports: defaultdict[str | None, list[Mapping[str, float]]] = defaultdict(list)
         self._cut: set[str | None] = set()  # trials whose further reports found the queue full
         self._num_left_out = 0
         self._files_fail = False
@@ -171,8 +176,26 @@ class Tracker:
             self._cut.add(trial_id)
             self._leave_out(trial_id, f"{MAX_PENDING_REPORTS} writes wait for it already")
             return False
-        self._put(trial_id, partial(self._writer.report, trial_id, [dict(report)], now_ms()))
+        self._reports[trial_id].append({UNIX_TIME: now_ms() / 1_000, **report})
+        self._put(trial_id, partial(self._write_reports, trial_id))
         return True
+
+    def _write_reports(self, trial_id: str | None) -> None:
+        """Write the reports that wait, which spares their own events the work; or the first."""
+        waiting = self._reports[trial_id]
+        refused: Exception | None = None
+        for reports in (waiting[:], waiting[:1]) if waiting else ():
+            try:
+                self._writer.report(trial_id, reports, now_ms())
+                del waiting[: len(reports)]
+                return
+            except Exception as error:
+                if not _is_refusal(error):
+                    raise
+                refused = error  # of them all, for the fault of one
+        if refused is not None:
+            del waiting[:1]
+            raise refused
 
     def _leave_out(self, trial_id: str | None, reason: str) -> None:
         self._writer.incomplete.add(trial_id)
@@ -190,9 +213,15 @@ class Tracker:
     def _run(self) -> None:
         try:
             is_open = self._persist(_Event(None, self._writer.open), is_event=False)
-            self._clean = is_open and all(map(self._persist, iter(self._queue.get, None)))
+            self._clean = is_open and all(map(self._persist, self._events()))
         finally:
             self._done.set()
+
+    def _events(self) -> Iterator[_Event]:
+        while (event := self._queue.get()) is not None:
+            yield event
+            if self._queue.empty():
+                self._closing.wait(COLLECT_S)
 
     def _persist(self, event: _Event, is_event: bool = True) -> bool:
         """Try until it is written or set aside; False: given up, the search is closing."""

@@ -78,7 +78,7 @@ def read_files(uri: str, run: Any, folder: str | None = None) -> list[str]:
         run.info.run_id, folder)]  # fmt: skip
 
 
-NUM_CALLS = 17  # requests that the small search below takes
+NUM_CALLS = 16  # requests that the small search below takes, whose reports wait for the first
 
 
 def report(step: int) -> dict[str, float]:
