@@ -446,6 +446,56 @@ def test_a_full_queue_leaves_out_the_later_reports_until_a_resume(
     assert run.data.tags["tuner.incomplete"] == "false"
 
 
+class Picky:
+    """The real client, which counts the requests with metrics, and refuses those of a step."""
+
+    def __init__(self, uri: str, refused_step: int | None = None) -> None:
+        self.client, self.refused_step = mlflow_runs.open_client(uri), refused_step
+        self.steps: list[list[int]] = []
+
+    def log_batch(self, run_id: str, metrics: Any, **others: Any) -> None:
+        steps = sorted({metric.step for metric in metrics})
+        if steps:
+            self.steps.append(steps)
+        if self.refused_step in steps:
+            raise Refused("a metric that MLflow does not take")
+        self.client.log_batch(run_id, metrics=metrics, **others)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+
+class Refused(Exception):
+    error_code = "INVALID_PARAMETER_VALUE"
+
+
+def test_reports_that_wait_travel_in_one_request_a_trial(uri: str) -> None:
+    client = Picky(uri)
+    tracker = make_tracker(uri, make_client=lambda uri: client)
+    for step in (1, 2, 3):
+        for trial_id in ("00000", "00001"):
+            tracker.trial_reported(trial_id, report(step))
+    tracker.trial_ended("00000", "completed")
+    tracker.start()
+    assert tracker.close("finished") is None
+    assert client.steps == [[1, 2, 3], [1, 2, 3]]
+    runs = read_runs(uri)
+    for trial_id in ("00000", "00001"):
+        assert read_metric(uri, runs[trial_id], "w1") == [(1, 0.01), (2, 0.02), (3, 0.03)]
+
+
+def test_a_report_that_is_refused_takes_no_other_with_it(uri: str) -> None:
+    client = Picky(uri, refused_step=2)
+    tracker = make_tracker(uri, make_client=lambda uri: client)
+    for step in (1, 2, 3, 4):
+        tracker.trial_reported("00000", report(step))
+    tracker.start()
+    answer = tracker.close("finished") or ""
+    assert "lacks 1 of this search's writes (a metric that MLflow does not take)" in answer
+    found = read_metric(uri, read_runs(uri)["00000"], "w1")
+    assert [step for step, _ in found] == [1, 3, 4]
+
+
 def test_a_lost_picture_stops_nothing_else(uri: str, picture: Path) -> None:
     said: list[str] = []
     tracker = make_tracker(uri, said)
