@@ -51,6 +51,7 @@ for _name, _value in _ENVIRONMENT.items():
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray.exceptions import RayError  # noqa: E402
+from ray.train._internal.checkpoint_manager import _CheckpointManager  # noqa: E402
 from ray.tune.experiment import Trial as RayTrial  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
@@ -332,8 +333,7 @@ def _forget(trial: RayTrial) -> None:
     """Free what Ray keeps of a trial that ended: 100 kB, mostly statistics that nobody reads."""
     known = trial.run_metadata
     known.metric_analysis, known.metric_n_steps = {}, {}
-    manager = known.checkpoint_manager  # knows the report of every checkpoint, not of two
-    known.checkpoint_manager = type(manager)(manager.checkpoint_config)
+    known.checkpoint_manager = _CheckpointManager(None)  # it has the report at every checkpoint
 
 
 def _own_metrics(result: Mapping[str, Any]) -> dict[str, float]:
