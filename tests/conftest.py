@@ -1,5 +1,6 @@
 """What all tests run under."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -10,3 +11,11 @@ import searches
 def _no_search_outlives_its_test() -> Iterator[None]:
     yield
     searches.end_all()
+
+
+@pytest.fixture(autouse=True)
+def _small_numbers_stay_numbers() -> Iterator[None]:
+    """A worker flushes denormal numbers to zero; what is tested after it here must not."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)

@@ -9,6 +9,9 @@ from typing import final
 
 from tuner.mlflow_runs import Change
 
+#: What comes within so many seconds is written together.
+COLLECT_S = 2.0
+
 
 @dataclass(frozen=True)
 class Event:
@@ -70,10 +73,13 @@ class Backlog:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._is_closed)
+                # A request costs the store far more than a report in it.
+                self._changed.wait_for(lambda: self._is_closed, COLLECT_S)
                 if not self._waiting:
                     break
-                waited = self._waiting.pop(next(iter(self._waiting)))
-            yield from self._merged(waited)
+                waited, self._waiting = self._waiting, {}
+            for events in waited.values():
+                yield from self._merged(events)
         yield from self._last
 
     def done(self, event: Event) -> None:

@@ -43,7 +43,7 @@ def machine_faults(resources: ResourceConfig) -> list[Fault]:
         ("cpus_per_trial", resources.cpus_per_trial, num_cpus()),
         ("gpus_per_trial", resources.gpus_per_trial, num_gpus()),
     ):
-        if needed != "auto" and needed > there:
+        if not isinstance(needed, str) and needed > there:
             what = f"must be at most {there}, all that this machine has, got {needed:g}"
             faults.append(Fault(f"resources.{key}", f"{what}: lower it, or give --address"))
     return faults

@@ -226,10 +226,9 @@ def _ladder(record: "Record") -> Table:
     table = Table(box=None, padding=(0, 2), header_style="bold")
     for name in ("rung", "scored", f"best {record.spec.objective.metric}", "on the way"):
         table.add_column(name, justify="left" if name == "on the way" else "right")
-    trials = list(record.trials.values())
     rungs, below = record.spec.asha.rungs, 0
     for rung in rungs:
-        scores = [t.scores[rung] for t in trials if rung in t.scores]
+        num_scored, lowest = record.at_rung(rung)
         here = [
             f"{number:05d} at {int(metrics.get('generator_steps', 0))}"
             for number, metrics in list(record.running.items())
@@ -239,7 +238,7 @@ def _ladder(record: "Record") -> Table:
             below = rung  # a long ladder shows its ends and where somebody climbs
             continue
         more = f" and {len(here) - _NAMED} more" if len(here) > _NAMED else ""
-        best = f"{min(scores):.4g}" if scores else "-"
-        table.add_row(str(rung), str(len(scores)), best, ", ".join(here[:_NAMED]) + more)
+        best = "-" if lowest is None else f"{lowest:.4g}"
+        table.add_row(str(rung), str(num_scored), best, ", ".join(here[:_NAMED]) + more)
         below = rung
     return table

@@ -22,7 +22,7 @@ from tuner.mirror import Mirror
 from tuner.record import Record
 from tuner.spec import SearchSpec
 from tuner.study import Study, Trial
-from tuner.tracking import Tracker
+from tuner.tracking import Tracker, kept_files, tracker_of
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -98,7 +98,7 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         study = Study(run_dir / "study.log", spec)
         _check_data(study, data)
         say(_floor_text(study, data, spec))
-        tracker = _tracker(spec, runs_dir, study.search_id, lambda text: say(text))
+        tracker = tracker_of(spec, run_dir, study.search_id, lambda text: say(text))
         record = Record(run_dir, spec, study, tracker)
         ended: Ended = "failed"
         troubles: list[str] = []
@@ -166,7 +166,7 @@ def _leave(record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended
         except (OSError, DamagedCheckpointError) as error:
             troubles.append(f"{what} could not be written: {error}")
     missing = [mirror.close(timeout_s) if mirror else None]
-    missing.append(tracker.close(ended, _kept(record.run_dir), timeout_s))
+    missing.append(tracker.close(ended, kept_files(record.run_dir), timeout_s))
     return [*troubles, *(text for text in missing if text is not None)]
 
 
@@ -232,26 +232,6 @@ def _notes(record: Record) -> tuple[str, ...]:
         notes.append(f"the final has scored {num_tried} of {len(finalists)} trials so far")
     ties = record.best_so_far and results.ties_text(record.best_so_far, record.trials.values())
     return (*([ties] if ties else []), *notes)
-
-
-def _tracker(
-    spec: SearchSpec, runs_dir: Path, search_id: str, warn: Callable[[str], None]
-) -> Tracker:
-    return Tracker(
-        spec.mlflow.tracking_uri or f"sqlite:///{runs_dir}/mlflow.db",
-        spec.mlflow.experiment,
-        None if spec.mlflow.tracking_uri else (runs_dir / "mlflow-artifacts").as_uri(),
-        spec.name,
-        search_id,
-        params={"seed": spec.search.seed, "sampler": spec.search.sampler},
-        tags={"data": spec.data.dataset, "objective": spec.objective.name},
-        warn=warn,
-    )
-
-
-def _kept(run_dir: Path) -> list[Path]:
-    names = ("spec.yaml", "trials.csv", "best.yaml", "best/generator.pt", "best/samples.png")
-    return [path for name in names if (path := run_dir / name).exists()]
 
 
 def _summary(record: Record) -> str:

@@ -10,19 +10,22 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tuner import results
-from tuner.history import TrialHistory, now_ms, picture_name, reported_ms
+from tuner import past, results
+from tuner.history import picture_name
 from tuner.spec import SearchSpec
-from tuner.storage import fetch
+from tuner.storage import fetch, remove
 from tuner.study import Status, Study, Trial
 from tuner.tracking import Tracker
 
 #: What ``trials.csv`` has of a trial's last rung, however many reports came after it.
 AT_RUNGS = ("w1", "w1_stderr")
-#: ``trials.csv`` is written anew at most so often: it grows with the trials.
+#: ``trials.csv`` is written anew at most so often,
 _TABLE_EVERY_S = 5.0
+#: and, as it grows with the trials, so that it takes at most this share of the time.
+_TABLE_SHARE = 0.02
 
 
 class Follower:
@@ -54,14 +57,17 @@ class Record:
         self._study = study
         self._tracker = tracker
         self.trials: dict[int, Trial] = {t.number: t for t in study.trials()}
+        self._standing = results.Standing(self.trials)
         self._waiting = deque(t for t in self.trials.values() if t.status is None)
-        reports = _read_reports(run_dir / "metrics.jsonl")
+        reports = past.read_reports(run_dir / "metrics.jsonl")
         self._last_report = {number: steps[max(steps)] for number, steps in reports.items()}
         self._last_rung = {
             number: steps[rungs[-1]]
             for number, steps in reports.items()
             if (rungs := [at for at in sorted(steps) if "w1" in steps[at]])
         }
+        # In a thread: an object store may take its time, and may fail.
+        self._removals = ThreadPoolExecutor(1, thread_name_prefix="removals")
         self._metrics_file = (run_dir / "metrics.jsonl").open("a", encoding="utf-8")
         self.followers: list[Follower] = []
         self.halted: str | None = None
@@ -74,7 +80,10 @@ class Record:
         self._elapsed_before_s = study.elapsed_s
         self._started = time.monotonic()
         self._table_due = 0.0
-        tracker.start([self._history(t, reports.get(t.number, {})) for t in self.trials.values()])
+        trials = self.by_number()
+        tracker.start([past.history_of(run_dir, t, reports.get(t.number, {})) for t in trials])
+        for count, told in past.bests(trials, spec.objective.metric):
+            tracker.search_progress(count, told)
 
     @property
     def elapsed_s(self) -> float:
@@ -90,13 +99,12 @@ class Record:
     @property
     def best_so_far(self) -> Trial | None:
         """The completed trial that the final chose, or that the last rung put first."""
-        return results.best(self.trials.values())
+        return self._standing.best
 
     @property
     def finalists(self) -> list[Trial]:
         """The best completed trials, as the last rung has them: they are scored again."""
-        ranked = results.ranked(self.trials.values())
-        return ranked[: self.spec.objective.final_trials]
+        return self._standing.leading(self.spec.objective.final_trials)
 
     def next_trial(self) -> Trial | None:
         """A trial to start: one that was interrupted, else a new one; ``None`` for no more."""
@@ -158,7 +166,8 @@ class Record:
         """
         if "w1" in self.running[number]:
             self._keep_picture(number, folder)
-        self._study.save(number, folder)
+        for dropped in self._study.save(number, folder):
+            self._removals.submit(remove, dropped)
         self._refresh(number)
 
     def _keep_picture(self, number: int, folder: str) -> None:
@@ -180,11 +189,10 @@ class Record:
         status = "failed" if failed else _status(metrics, self.spec.asha.max_generator_steps)
         score = None if failed else self.spec.objective.score_of(metrics)
         self._study.end(number, status, metrics, score, message)
-        self._study.set_elapsed(self.elapsed_s)
         self._refresh(number)
         self._tracker.trial_ended(self.trials[number].trial_id, status, message)
         best = self.best_so_far
-        ended_trials = sum(1 for t in self.trials.values() if t.status is not None)
+        ended_trials = self._standing.counts.total()
         if best is not None and best.score is not None:
             name = f"best_{self.spec.objective.metric}"
             self._tracker.search_progress(ended_trials, {name: best.score})
@@ -192,6 +200,7 @@ class Record:
         for follower in self.followers:
             follower.ended(self.trials[number])
         if time.monotonic() >= self._table_due:
+            self._study.set_elapsed(self.elapsed_s)
             self.write_table()
 
     def end_waiting(self) -> None:
@@ -228,20 +237,20 @@ class Record:
 
     def write_table(self) -> None:
         """Write ``trials.csv`` as things stand."""
+        started = time.monotonic()
         results.write_trials(
             self.run_dir / "trials.csv", [self._as_of_now(t) for t in self.by_number()]
         )
-        self._table_due = time.monotonic() + _TABLE_EVERY_S
+        now = time.monotonic()
+        self._table_due = now + max(_TABLE_EVERY_S, (now - started) / _TABLE_SHARE)
 
     def close(self) -> None:
         """Write the last table and the time used, and tell MLflow which trial is the best."""
-        if (best := self.best_so_far) is not None:
-            final = best.final or {}
-            metrics = {f"best_{k}": final[k] for k in ("w1_final", "w1_final_stderr") if k in final}
-            self._tracker.search_best(best.trial_id, metrics, reported_ms(final, now_ms()))
+        past.tell_best(self._tracker, self.by_number())
         if self._is_writable:
             self._study.set_elapsed(self.elapsed_s)
             self.write_table()
+        self._removals.shutdown(wait=False, cancel_futures=True)
         self._metrics_file.close()
 
     def _say_in_final(self, number: int) -> None:
@@ -259,8 +268,11 @@ class Record:
 
     def counts(self) -> Counter[str]:
         """Trials by status; ``running`` for those under way."""
-        ended = Counter(t.status for t in self.trials.values() if t.status is not None)
-        return Counter(running=len(self.running), **ended)
+        return Counter(running=len(self.running), **self._standing.counts)
+
+    def at_rung(self, steps: int) -> tuple[int, float | None]:
+        """How many trials were scored at a rung, and the lowest score."""
+        return self._standing.at_rung(steps)
 
     def by_number(self) -> list[Trial]:
         """All trials, in the order in which they were proposed."""
@@ -268,6 +280,7 @@ class Record:
 
     def _refresh(self, number: int) -> None:
         self.trials[number] = self._study.trial(number)
+        self._standing.update(number)
 
     def _as_of_now(self, trial: Trial) -> Trial:
         """A trial with its last report, and what its last rung alone reports."""
@@ -278,37 +291,9 @@ class Record:
     def _picture(self, number: int, steps: int) -> Path:
         return self.run_dir / "samples" / f"{number:05d}" / picture_name(steps)
 
-    def _history(self, trial: Trial, reports: Mapping[int, Mapping[str, float]]) -> TrialHistory:
-        pictures = {steps: self._picture(trial.number, steps) for steps in trial.scores}
-        return TrialHistory(
-            trial_id=trial.trial_id,
-            params=results.hyperparameters(trial),
-            reports=[report for _, report in sorted(reports.items())],
-            pictures={steps: path for steps, path in pictures.items() if path.exists()},
-            status=trial.status,
-            message=trial.message,
-            final=trial.final,
-        )
-
 
 def _status(metrics: Mapping[str, float], max_generator_steps: int) -> Status:
     if metrics.get("diverged"):
         return "diverged"
     done = "w1" in metrics and metrics["generator_steps"] >= max_generator_steps
     return "completed" if done else "stopped"
-
-
-def _read_reports(path: Path) -> dict[int, dict[int, Mapping[str, float]]]:
-    """All reports by trial and generator step; a last line that a crash cut short is dropped."""
-    reports: dict[int, dict[int, Mapping[str, float]]] = {}
-    if not path.exists():
-        return reports
-    raw = path.read_bytes()
-    whole = raw[: raw.rfind(b"\n") + 1]
-    if len(whole) < len(raw):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
-    for line in whole.splitlines():
-        report = json.loads(line)
-        reports.setdefault(report.pop("trial"), {})[int(report["generator_steps"])] = report
-    return reports

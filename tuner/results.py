@@ -1,10 +1,12 @@
 """What a search leaves for people: ``trials.csv``, ``best.yaml`` and ``best/``."""
 
+import bisect
 import csv
 import io
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,55 @@ def best(trials: Iterable[Trial]) -> Trial | None:
     completed = ranked(trials)
     in_final = [trial for trial in completed if trial.final is not None]
     return min(in_final or completed[:1], key=_w1_final, default=None)
+
+
+class Standing:
+    """How the trials stand, kept as each changes: no answer looks at all of them.
+
+    What :func:`ranked` and :func:`best` find of all trials anew, this knows at any time.
+    """
+
+    def __init__(self, trials: Mapping[int, Trial]) -> None:
+        """Look at all trials once; of one that changes, :meth:`update` is to be told."""
+        self._trials = trials
+        self._ranked: list[tuple[float, int]] = []
+        self._in_final: set[int] = set()
+        self._counted: set[int] = set()
+        self._at_rungs: dict[int, set[int]] = {}
+        self._best_at: dict[int, float] = {}
+        #: Trials that ended, by status.
+        self.counts: Counter[str] = Counter()
+        for number in trials:
+            self.update(number)
+
+    def update(self, number: int) -> None:
+        """Take note of how a trial stands: what it has scored, and how it ended, stays."""
+        trial = self._trials[number]
+        for steps, score in trial.scores.items():
+            self._at_rungs.setdefault(steps, set()).add(number)
+            self._best_at[steps] = min(score, self._best_at.get(steps, math.inf))
+        if trial.final is not None:
+            self._in_final.add(number)
+        if trial.status is None or number in self._counted:
+            return
+        self._counted.add(number)
+        self.counts[trial.status] += 1
+        if trial.status == "completed" and trial.score is not None:
+            bisect.insort(self._ranked, (trial.score, number))
+
+    @property
+    def best(self) -> Trial | None:
+        """What :func:`best` says of all trials."""
+        first = [number for _, number in self._ranked[:1]]
+        return best(self._trials[number] for number in [*first, *self._in_final])
+
+    def leading(self, num: int) -> list[Trial]:
+        """The first so many of :func:`ranked`."""
+        return [self._trials[number] for _, number in self._ranked[:num]]
+
+    def at_rung(self, steps: int) -> tuple[int, float | None]:
+        """How many trials were scored at a rung, and the lowest score."""
+        return len(self._at_rungs.get(steps, ())), self._best_at.get(steps)
 
 
 def tied_with(best: Trial, trials: Iterable[Trial]) -> list[Trial]:

@@ -11,6 +11,7 @@ import ray
 from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.train._internal.checkpoint_manager import _CheckpointManager
 from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
@@ -22,10 +23,11 @@ from tuner.scheduler import Asha
 
 #: What an error says where there is no more room for what a trial writes.
 _FULL = ("No space left on device", "Disk quota exceeded")
-_NODE_DIED = "its node died"
+_NODE_DIED = "its node died, or is out of reach"
 #: Ray's words for the death of a trial's process, and plain ones.
 _DEATHS = {
     "its node has died": _NODE_DIED,
+    "is temporarily unavailable": _NODE_DIED,
     "its worker process has died": "its process was killed, ran out of memory, or crashed",
 }
 
@@ -80,7 +82,8 @@ def run(
             callbacks=[_Listener(record, location)],
             stop=_Stopper(record, interrupted),
             failure_config=tune.FailureConfig(max_failures=spec.resources.retries_per_trial),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+            # No `num_to_keep`: with it Ray writes a snapshot of all trials, anew, at every second
+            # checkpoint of each. The record deletes what is needed no more.
             verbose=0,
         ),
     )
@@ -247,6 +250,7 @@ class _Listener(_NotPickled, tune.Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         self._record.ended(trial.config["number"])
+        _forget(trial)
 
     @_halting
     def on_trial_recover(
@@ -272,6 +276,7 @@ class _Listener(_NotPickled, tune.Callback):
             self._record.halt(why)
         else:
             self._record.ended(trial.config["number"], why, failed=True)
+            _forget(trial)
 
     def _why(self, trial: RayTrial) -> str:
         """What ended a trial's process, or was raised in it."""
@@ -282,6 +287,13 @@ class _Listener(_NotPickled, tune.Callback):
             return f"hung: no report for {timeout_s:g} s"
         why = _what_was_raised(trial.error_file)
         return next((plain for said, plain in _DEATHS.items() if said in why), why)
+
+
+def _forget(trial: RayTrial) -> None:
+    """Free what Ray keeps of a trial that ended: 100 kB, mostly statistics that nobody reads."""
+    known = trial.run_metadata
+    known.metric_analysis, known.metric_n_steps = {}, {}
+    known.checkpoint_manager = _CheckpointManager(None)  # it has the report at every checkpoint
 
 
 def _is_full(why: str) -> bool:

@@ -19,13 +19,12 @@ from trainables.config import Frozen, Real, Whole, plain_number
 Text = Annotated[str, StringConstraints(strict=True, min_length=1)]
 
 
-def _share_of_gpus(value: object) -> object:
+def _share_of_gpus(value: object) -> float | str:
     number = plain_number(value)
-    is_number = isinstance(number, int | float) and not isinstance(number, bool)
-    if is_number and 0 <= float(number) < math.inf:
-        return float(number)
     if number == "auto":
-        return number
+        return "auto"
+    if isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number < math.inf:
+        return float(number)
     raise ValueError(f"must be auto or a number of at least 0, got {value!r:.80}")
 
 

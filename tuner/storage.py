@@ -180,6 +180,20 @@ def fetch(folder: str, name: str, target: Path) -> None:
     Folder(folder).fetch(name, target)
 
 
+def remove(folder: str) -> None:
+    """Delete a folder and all that is in it; one that is not there is no fault.
+
+    Raises:
+        OSError: if it cannot be deleted.
+    """
+    if is_remote(folder):
+        file_system, path = resolve(folder)
+        with _in_words(f"cannot delete {shown(folder)}"):
+            file_system.delete_dir_contents(path, missing_dir_ok=True)
+    else:
+        shutil.rmtree(join(folder), ignore_errors=True)
+
+
 def reachable(location: str, timeout_s: float = 20.0) -> None:
     """See that a file can be written there, read back and deleted.
 

@@ -1,19 +1,17 @@
 """The trials of a search as an Optuna study: the one durable record of what was run.
 
-This file alone knows Optuna. The study lives in an append-only journal, one line per event,
-written through before the search goes on, so that a search killed at any moment knows on its
-return which trials ended, how, and where the others stood.
+This file alone knows Optuna, with the proposals. The study lives in an append-only journal, one
+line per event, written through before the search goes on, so that a search killed at any moment
+knows on its return which trials ended, how, and where the others stood.
 """
 
 import logging
 import uuid
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -21,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
 from tuner import cma_state
-from tuner.domains import Choice, Domain, is_integer
+from tuner.proposals import Shown, draw
 from tuner.spec import SearchSpec
 
 Status = Literal["completed", "stopped", "diverged", "failed"]
@@ -76,29 +74,6 @@ class Trial:
         return int(self.metrics.get("generator_steps", 0))
 
 
-def _sampler(spec: SearchSpec, number: int) -> optuna.samplers.BaseSampler:
-    """A sampler whose proposal depends on the seed, the trial's number and the study alone.
-
-    One made anew for each trial carries no hidden state that a resumed search would lack.
-    """
-    seed = int(np.random.SeedSequence([spec.search.seed, number, 1]).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        match spec.search.sampler:
-            case "tpe":
-                # `group` splits a conditional space into parts that are always asked for
-                # together; a running trial counts as a poor one, so that workers spread out.
-                return optuna.samplers.TPESampler(
-                    seed=seed, multivariate=True, group=True, constant_liar=True
-                )
-            case "gp":
-                return optuna.samplers.GPSampler(seed=seed)
-            case "cmaes":
-                return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-            case _:  # the grid is enqueued point by point
-                return optuna.samplers.RandomSampler(seed=seed)
-
-
 class Study:
     """Proposes trials, and keeps what became of them in ``RUN/study.log``."""
 
@@ -117,7 +92,14 @@ class Study:
         self._points = list(spec.grid_points()) if is_grid else spec.first_points
         self._num_trials = spec.num_trials
         self._ids: dict[int, int] = {}
+        self._configs: dict[int, TrialConfig] = {}
         self._finals = dict(self._study.user_attrs.get("finals", {}))
+        frozen = self._frozen()
+        self._worst = max(
+            (value for trial in frozen for value in trial.intermediate_values.values()),
+            default=None,
+        )
+        self._shown = Shown(frozen)
         self._finish_interrupted_endings()
 
     def ask(self) -> Trial | None:
@@ -126,32 +108,32 @@ class Study:
         number = len(frozen)
         if self._num_trials is not None and number >= self._num_trials:
             return None
-        spec = self._spec
         # Drawn beside the journal and written in one line: a kill within a draw of many values
         # would else use up a trial's number, and with it the seed of every trial from there on.
-        drawn = optuna.create_study(sampler=_sampler(spec, number), direction="minimize")
-        drawn.add_trials(frozen)
-        if number < len(self._points):
-            drawn.enqueue_trial(self._points[number])
-        trial = drawn.ask()
-        chosen = spec.choose(lambda key, domain: _pick(trial, key, domain))
-        seed = int(np.random.SeedSequence([spec.search.seed, number]).generate_state(1)[0])
-        config = spec.trial_config(chosen, seed)
-        trial.set_user_attr("config", config.model_dump(mode="json"))
-        self._study.add_trial(drawn.get_trials(deepcopy=False)[number])
-        return Trial(number, config, trial.params, {})
+        point = self._points[number] if number < len(self._points) else None
+        drawn, config = draw(self._spec, number, self._shown.of(frozen), point)
+        self._study.add_trial(drawn)
+        self._configs[number] = config
+        self._shown.note(self._storage.get_trial(self._id(number)))
+        return Trial(number, config, drawn.params, {})
 
     def score(self, number: int, generator_steps: int, score: float) -> None:
         """Record that a trial passed a rung with this score; again is the same as once."""
         trial_id = self._id(number)
         if generator_steps not in self._storage.get_trial(trial_id).intermediate_values:
             self._storage.set_trial_intermediate_value(trial_id, generator_steps, score)
+            self._worst = score if self._worst is None else max(self._worst, score)
 
-    def save(self, number: int, checkpoint: str) -> None:
-        """Record where a trial's last checkpoint is; the one before it serves if it is damaged."""
+    def save(self, number: int, checkpoint: str) -> list[str]:
+        """Record where a trial's last checkpoint is; the one before it serves if it is damaged.
+
+        Returns:
+            Those that are needed no more.
+        """
         before = self._storage.get_trial(self._id(number)).user_attrs.get("checkpoints", [])
-        kept = [checkpoint, *(other for other in before if other != checkpoint)][:2]
-        self._storage.set_trial_user_attr(self._id(number), "checkpoints", kept)
+        all_kept = [checkpoint, *(other for other in before if other != checkpoint)]
+        self._storage.set_trial_user_attr(self._id(number), "checkpoints", all_kept[:2])
+        return all_kept[2:]
 
     def end(
         self,
@@ -239,16 +221,19 @@ class Study:
         elif status == "failed":
             self._study.tell(number, state=TrialState.FAIL)
         else:
-            scores = [v for t in self._frozen() for v in t.intermediate_values.values()]
-            worst = max(scores, default=_WORST_SCORE)  # an estimate may be negative
+            worst = _WORST_SCORE if self._worst is None else self._worst
+            # An estimate may be negative.
             self._study.tell(number, worst + max(abs(worst), _LEAST_STEP))
+        self._shown.note(self._storage.get_trial(self._id(number)))
 
     def _trial(self, frozen: FrozenTrial) -> Trial:
         attrs = frozen.user_attrs
         ending = attrs.get("ending", {})
+        if frozen.number not in self._configs:  # which never changes, and takes long to check
+            self._configs[frozen.number] = TrialConfig.model_validate(attrs["config"])
         return Trial(
             number=frozen.number,
-            config=TrialConfig.model_validate(attrs["config"]),
+            config=self._configs[frozen.number],
             params=frozen.params,
             scores=frozen.intermediate_values,
             status=ending.get("status"),
@@ -262,13 +247,6 @@ class Study:
         for trial in self._frozen():
             if trial.state == TrialState.RUNNING and "ending" in trial.user_attrs:
                 self._tell(trial.number, trial.user_attrs["ending"])
-
-
-def _pick(trial: optuna.Trial, key: str, domain: Domain) -> Any:
-    if isinstance(domain, Choice):
-        return trial.suggest_categorical(key, domain.choice)
-    suggest = trial.suggest_int if is_integer(domain) else trial.suggest_float
-    return suggest(key, domain.low, domain.high, log=domain.log)
 
 
 def _mend(path: Path) -> None:

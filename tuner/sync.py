@@ -8,7 +8,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,14 +16,13 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
-from tuner import folder, results, spec
+from tuner import folder, past, results, spec
 from tuner.errors import BadInput, Fault
-from tuner.history import UNIX_TIME, TrialHistory, now_ms, picture_name, reported_ms
-from tuner.record import _read_reports
+from tuner.history import now_ms, reported_ms
 from tuner.sections import MlflowConfig
 from tuner.spec import SearchSpec
 from tuner.study import Study, Trial
-from tuner.tracking import Tracker, kept_files, tracker_of
+from tuner.tracking import kept_files, tracker_of
 
 DONE, NOT_WRITTEN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -72,13 +71,13 @@ def sync(search: SearchSpec, run_dir: Path, tracking_uri: str | None, console: C
     """
     study = Study(run_dir / "study.log", search)
     trials = study.trials()
-    reports = _read_reports(run_dir / "metrics.jsonl")
-    histories = [_history(run_dir, trial, reports.get(trial.number, {})) for trial in trials]
+    reports = past.read_reports(run_dir / "metrics.jsonl")
+    histories = [past.history_of(run_dir, trial, reports.get(trial.number, {})) for trial in trials]
     tracker = tracker_of(search, run_dir, study.search_id, lambda text: None, tracking_uri)
     tracker.start(histories, goes_on=False)
-    for count, told in _progress(trials, search.objective.metric):
+    for count, told in past.bests(trials, search.objective.metric):
         tracker.search_progress(count, told)
-    _tell_best(tracker, trials)
+    past.tell_best(tracker, trials)
     last_ms = max((reported_ms(r, 0) for h in histories for r in h.reports), default=0)
     with _progress_shown(console) as on_wait:
         missing = tracker.close(
@@ -123,41 +122,6 @@ def _check_uri(tracking_uri: str | None) -> None:
     except ValidationError as error:
         faults = [Fault("", e["msg"].removeprefix("Value error, ")) for e in error.errors()]
         raise BadInput("--tracking-uri", faults) from None
-
-
-def _history(
-    run_dir: Path, trial: Trial, reports: Mapping[int, Mapping[str, float]]
-) -> TrialHistory:
-    samples = run_dir / "samples" / trial.trial_id
-    pictures = {steps: samples / picture_name(steps) for steps in trial.scores}
-    return TrialHistory(
-        trial_id=trial.trial_id,
-        params=results.hyperparameters(trial),
-        reports=[report for _, report in sorted(reports.items())],
-        pictures={steps: path for steps, path in pictures.items() if path.exists()},
-        status=trial.status,
-        message=trial.message,
-        final=trial.final,
-    )
-
-
-def _progress(trials: Sequence[Trial], metric: str) -> Iterator[tuple[int, dict[str, float]]]:
-    """The best score so far at each trial's end, as the search told it."""
-    ended = [trial for trial in trials if trial.status is not None]
-    best = math.inf
-    for count, trial in enumerate(sorted(ended, key=lambda t: t.metrics.get(UNIX_TIME, 0)), 1):
-        if trial.status == "completed" and trial.score is not None:
-            best = min(best, trial.score)
-        if best < math.inf:
-            times = {UNIX_TIME: trial.metrics[UNIX_TIME]} if UNIX_TIME in trial.metrics else {}
-            yield count, {f"best_{metric}": best, **times}
-
-
-def _tell_best(tracker: Tracker, trials: Sequence[Trial]) -> None:
-    if (best := results.best(trials)) is not None:
-        final = best.final or {}
-        metrics = {f"best_{k}": final[k] for k in ("w1_final", "w1_final_stderr") if k in final}
-        tracker.search_best(best.trial_id, metrics, reported_ms(final, now_ms()))
 
 
 def _is_finished(search: SearchSpec, study: Study, trials: Sequence[Trial]) -> bool:

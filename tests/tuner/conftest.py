@@ -49,6 +49,12 @@ class FakeTracker:
         self.progress.append((trials_finished, dict(metrics)))
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow is written to as things happen: a test need not wait for more to come."""
+    monkeypatch.setattr("tuner.backlog.COLLECT_S", 0.0)
+
+
 @pytest.fixture(scope="session")
 def make_spec() -> Callable[..., SearchSpec]:
     """A search of the given sections; four trials that search the critic's learning rate."""

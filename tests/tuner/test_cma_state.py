@@ -73,7 +73,6 @@ def with_attribute(value: object) -> bytes:
         (lambda path: pickle.dumps(optimiser())[:-40], "pickle data was truncated"),
         (lambda path: b"", "cannot be read (EOFError"),
     ],
-    ids=str,
 )
 def test_anything_else_is_refused_and_not_run(
     tmp_path: Path, make: Callable[[Path], bytes], what: str

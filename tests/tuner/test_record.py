@@ -260,6 +260,35 @@ def test_a_checkpoint_between_rungs_has_no_picture(
     assert [call[0] for call in tracker.calls] == ["started", "reported"]
 
 
+def test_a_trial_s_last_two_checkpoints_are_on_the_disk_and_no_others(
+    make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
+):
+    """Over all sittings; and of other trials none is touched."""
+    spec = make_spec()
+    folders = [tmp_path / f"checkpoint_{i}" for i in range(4)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "state.pt").write_bytes(b"weights")
+
+    def there() -> list[int]:
+        return [i for i, folder in enumerate(folders) if folder.exists()]
+
+    record, _ = open_record(spec)
+    for number, i in ((0, 0), (1, 1), (0, 2)):
+        while number not in record.trials:
+            start(record)
+        report(record, number, 50 + i)
+        record.checkpointed(number, str(folders[i]))
+    assert there() == [0, 1, 2, 3]
+    record, _ = open_record(spec)
+    start(record)
+    report(record, 0, 400)
+    record.checkpointed(0, str(folders[3]))
+    record._removals.submit(lambda: None).result()  # they are removed one after the other
+    assert there() == [1, 2, 3]
+    assert record.trials[0].checkpoints == (str(folders[3]), str(folders[2]))
+
+
 def test_the_table_says_how_things_stand(make_spec: MakeSpec, open_record: OpenRecord):
     record, _ = open_record(make_spec())
     for _ in range(3):
@@ -294,6 +323,26 @@ def test_the_table_is_written_at_most_every_few_seconds_and_at_the_end(
         assert [row["trial_id"] for row in rows(record)] == ["00000"]
     record.close()
     assert [row["trial_id"] for row in rows(record)] == ["00000", "00001", "00002"]
+
+
+def test_a_table_that_takes_long_is_written_the_more_seldom(
+    make_spec: MakeSpec, open_record: OpenRecord, monkeypatch: pytest.MonkeyPatch
+):
+    """At most 2% of the time goes into it, however many trials there are."""
+    now, written = 1000.0, []
+
+    def write_slowly(path: Path, trials: list[Trial]) -> None:
+        nonlocal now
+        written.append(now)
+        now += 1.0
+
+    monkeypatch.setattr(record_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(record_module.results, "write_trials", write_slowly)
+    record, _ = open_record(make_spec(search={"num_trials": 12, "sampler": "random"}))
+    for _ in range(12):
+        record.ended(start(record).number)
+        now += 10
+    assert written == [1000.0, 1051.0, 1102.0]
 
 
 def test_time_is_counted_over_all_sittings(

@@ -2,16 +2,22 @@
 
 import csv
 import os
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainables.checkpoint import DamagedCheckpointError
 from trainables.config import NetworkConfig, ObjectiveConfig, TrainingConfig, TrialConfig
 from tuner import results
 from tuner.study import Status, Trial
+
+CONFIG = TrialConfig(seed=9)
 
 
 def trial(
@@ -274,3 +280,35 @@ def test_a_best_trial_without_a_checkpoint_is_said_to_have_none(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="trial 00003 left no checkpoint"):
         results.write_best(tmp_path, trial(3))
     assert list(tmp_path.iterdir()) == []
+
+
+ENDINGS = st.tuples(
+    st.integers(0, 7),
+    st.sampled_from((None, "completed", "stopped", "diverged", "failed")),
+    st.integers(-2, 2),
+    st.none() | st.integers(-2, 2),
+)
+
+
+@given(st.lists(ENDINGS, max_size=30))
+def test_the_standing_kept_trial_by_trial_is_that_of_all_trials_looked_at_anew(changes: list):
+    """A trial passes a rung, ends once, and may be in the final after that."""
+    trials: dict[int, Trial] = {}
+    standing = results.Standing(trials)
+    for number, status, w1, w1_final in changes:
+        known = trials.get(number, Trial(number, CONFIG, {}, {}))
+        if known.status is None:
+            scores = {250: 1.0 + number, **({} if status is None else {4000: float(w1)})}
+            known = replace(known, scores=scores, status=status)
+        elif w1_final is not None and known.status == "completed":
+            known = replace(known, final={"w1_final": float(w1_final), "w1_final_stderr": 0.1})
+        trials[number] = known
+        standing.update(number)
+        for kept in (standing, results.Standing(trials)):
+            assert kept.best == results.best(trials.values())
+            assert kept.leading(3) == results.ranked(trials.values())[:3]
+            ended = Counter(t.status for t in trials.values() if t.status is not None)
+            assert kept.counts == ended
+            for rung in (250, 1000, 4000):
+                there = [t.scores[rung] for t in trials.values() if rung in t.scores]
+                assert kept.at_rung(rung) == (len(there), min(there, default=None))

@@ -1,0 +1,137 @@
+"""What the sampler is shown: a part that does not grow, and that follows from the trials alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tuner import proposals
+from tuner.proposals import NUM_BEST, NUM_LATEST, Shown, draw
+from tuner.spec import SearchSpec
+from tuner.study import Study
+
+MakeSpec = Callable[..., SearchSpec]
+
+STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
+
+
+def trial(number: int, state: TrialState, value: float, rung: int | None = 250) -> FrozenTrial:
+    made = create_trial(
+        state=state,
+        value=value if state == TrialState.COMPLETE else None,
+        intermediate_values={} if rung is None else {rung: value},
+    )
+    made.number = number
+    return made
+
+
+HISTORIES = st.lists(
+    st.tuples(
+        st.sampled_from(STATES), st.integers(-3, 3), st.sampled_from((None, 250, 1000))
+    ),
+    max_size=60,
+)  # fmt: skip
+
+
+@given(history=HISTORIES, seed=st.integers(0, 9))
+def test_what_is_shown_is_the_best_the_latest_and_what_runs_whatever_ended_first(
+    history: list[Any], seed: int
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(proposals, "NUM_BEST", 3)
+        patch.setattr(proposals, "NUM_LATEST", 5)
+        trials = [trial(i, state, float(w1), rung) for i, (state, w1, rung) in enumerate(history)]
+        ended_in_another_order = Random(seed).sample(trials, len(trials))
+        shown = Shown(ended_in_another_order).of(trials)
+        taught = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        completed = sorted(
+            (t for t in taught if t.state == TrialState.COMPLETE), key=lambda t: t.value
+        )
+        furthest = sorted(
+            (t for t in taught if t.state == TrialState.PRUNED and t.last_step is not None),
+            key=lambda t: (-t.last_step, t.intermediate_values[t.last_step]),
+        )
+        without = [t for t in taught if t.state == TrialState.PRUNED and t.last_step is None]
+        best = [*completed, *furthest, *without][:3]
+        running = [t for t in trials if t.state == TrialState.RUNNING]
+        expected = {t.number for t in (*best, *taught[-5:], *running)}
+        assert [t.number for t in shown] == sorted(expected)
+        assert len(shown) <= 3 + 5 + len(running)
+
+
+def test_a_running_trial_that_ends_is_no_longer_shown_as_such():
+    begun = trial(0, TrialState.RUNNING, 1.0)
+    shown = Shown([begun])
+    assert shown.of([begun]) == [begun]
+    failed = trial(0, TrialState.FAIL, 1.0)
+    shown.note(failed)
+    assert shown.of([failed]) == []
+
+
+def test_a_search_of_fewer_trials_is_shown_whole():
+    trials = [trial(i, TrialState.COMPLETE, float(-i)) for i in range(NUM_LATEST + 200)]
+    assert Shown(trials[:NUM_LATEST]).of(trials[:NUM_LATEST]) == trials[:NUM_LATEST]
+    assert len(Shown(trials).of(trials)) == NUM_LATEST
+    worse_and_worse = [trial(i, TrialState.COMPLETE, float(i)) for i in range(NUM_LATEST + 200)]
+    assert len(Shown(worse_and_worse).of(worse_and_worse)) == NUM_LATEST + NUM_BEST
+
+
+def test_a_proposal_follows_from_the_seed_the_number_and_what_is_shown(make_spec: MakeSpec):
+    spec = make_spec(search={"num_trials": 40, "sampler": "tpe"})
+    trials: list[FrozenTrial] = []
+    for number in range(30):
+        drawn, config = draw(spec, number, trials, None)
+        score = abs(config.training.critic_lr - 1e-3)
+        trials.append(
+            create_trial(value=score, params=drawn.params, distributions=drawn.distributions)
+        )
+        trials[-1].number = number
+    proposed = [draw(spec, 30, trials, None)[1] for _ in range(2)]
+    assert proposed[0] == proposed[1]
+    assert [t.number for t in trials] == list(range(30))  # untouched
+    rates = {
+        config.training.critic_lr
+        for config in (
+            proposed[0],
+            draw(spec, 31, trials, None)[1],
+            draw(spec, 30, trials[:20], None)[1],
+            draw(make_spec(search={"num_trials": 40, "seed": 1}), 30, trials, None)[1],
+        )
+    }
+    assert len(rates) == 4
+
+
+def test_a_given_point_is_what_is_drawn(make_spec: MakeSpec):
+    drawn, config = draw(make_spec(), 0, [], {"training.critic_lr": 2e-4})
+    assert config.training.critic_lr == drawn.params["training.critic_lr"] == 2e-4
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_a_reopened_study_that_shows_a_part_proposes_what_the_unbroken_one_does(
+    tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, sampler: str
+):
+    monkeypatch.setattr(proposals, "NUM_BEST", 4)
+    monkeypatch.setattr(proposals, "NUM_LATEST", 12)
+    log = {"low": 1e-5, "high": 1e-2, "log": True}
+    spec = make_spec(
+        training={"critic_lr": log, "generator_lr": log},
+        search={"num_trials": 26, "sampler": sampler},
+    )
+
+    def propose(name: str, *, reopens: bool) -> list[Any]:
+        study, proposed = Study(tmp_path / name, spec), []
+        while (asked := study.ask()) is not None:
+            proposed.append(asked.config)
+            score = abs(asked.config.training.critic_lr - 1e-3)
+            ending = "stopped" if asked.number % 3 == 0 else "completed"
+            study.end(asked.number, ending, {"generator_steps": 1000.0}, score)
+            if reopens:
+                study = Study(tmp_path / name, spec)
+        return proposed
+
+    assert propose("broken.log", reopens=True) == propose("unbroken.log", reopens=False)
