@@ -1,10 +1,14 @@
 """What all tests run under."""
 
+import shutil
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import searches
+from ray_cluster import Cluster, cluster
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +23,20 @@ def _small_numbers_stay_numbers() -> Iterator[None]:
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
+
+
+@pytest.fixture
+def ray_cluster(_head: Cluster) -> Iterator[Cluster]:
+    """Its head alone; each test adds nodes of its own."""
+    yield _head
+    _head.clear()
+
+
+@pytest.fixture(scope="module")
+def _head() -> Iterator[Cluster]:
+    folder = Path("/tmp") / f"ray-{time.time_ns():x}"  # short: sockets are in it
+    with cluster(folder) as started:
+        yield started
+    shutil.rmtree(folder, ignore_errors=True)
+    for log in folder.parent.glob(f"{folder.name}-*.log"):
+        log.unlink()

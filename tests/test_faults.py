@@ -1,6 +1,5 @@
 """What goes wrong in a trial or around it, made to go wrong: each row of the README's promises."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -123,9 +122,10 @@ def test_of_two_searches_of_one_name_the_second_is_refused(make_space):
 
 
 FULL_DISK = """
-import pathlib, subprocess, sys
+import pathlib, sys
+sys.path.insert(0, sys.argv[3])
 import searches
-space, small = map(pathlib.Path, sys.argv[1:])
+space, small = map(pathlib.Path, sys.argv[1:3])
 options = ("--runs-dir", str(small), "--set", "search.num_trials=6", "--set",
     "search.max_concurrent_trials=1")
 process = searches.start(space, *options)
@@ -163,13 +163,14 @@ def test_a_full_disk_stops_the_search_and_space_resumes_it(make_space, tmp_path:
     small.mkdir()
     (tmp_path / "scenario.py").write_text(FULL_DISK)
     mount = f"mount -t tmpfs -o size=24m tmpfs {small} && exec "
-    scenario = f"{sys.executable} {tmp_path / 'scenario.py'} {space} {small}"
+    scenario = (
+        f"{sys.executable} {tmp_path / 'scenario.py'} {space} {small} {Path(__file__).parent}"
+    )
     done = subprocess.run(
         [*own_mounts, "sh", "-c", mount + scenario],
         check=False,
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
         timeout=280,
     )
     assert done.returncode == 0, done.stderr
