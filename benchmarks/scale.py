@@ -30,7 +30,6 @@ import numpy as np
 from rich.console import Console
 
 from tuner.domains import Choice
-from tuner.sections import ResourceConfig
 from tuner.spec import SearchSpec, read
 
 RUNGS = (100, 300, 900)
@@ -121,7 +120,7 @@ def _one(kind: str, asked: argparse.Namespace) -> Run:
         spec = _spec(Path(folder), asked.trials[0], asked.sampler)
         from tuner import cluster
 
-        with cluster.connected(None, ResourceConfig(), asked.slots), _sampling(counter) as samples:
+        with cluster.connected(None, asked.slots), _sampling(counter) as samples:
             drain_s = KINDS[kind](Path(folder), spec, trainable, asked.slots)
         return Run(tuple(samples), drain_s)
 
@@ -164,25 +163,25 @@ def _bare(folder: Path, spec: SearchSpec, trainable: Callable[..., None], slots:
 
 def _ours(folder: Path, spec: SearchSpec, trainable: Callable[..., None], slots: int) -> float:
     import trainables.wgan
-    from tuner import cluster
+    from tuner import cluster, runner
     from tuner.display import Display
+    from tuner.gauges import Gauges
     from tuner.record import Record
     from tuner.study import Study
-    from tuner.tracking import Tracker
+    from tuner.tracking import tracker_of
 
     trainables.wgan.train_wgan = trainable
-    tracker = Tracker(
-        str(spec.mlflow.tracking_uri), "scale", (folder / "artifacts").as_uri(), spec.name,
-        "scale", {}, {}, warn=lambda text: print(text, file=sys.stderr),
-    )  # fmt: skip
+    tracker = tracker_of(spec, folder, "scale", lambda text: print(text, file=sys.stderr))
     study = Study(folder / "study.log", spec)
     study.set_floor({"w1_floor": 0.1, "w1_floor_stderr": 0.01})
     record = Record(folder, spec, study, tracker)
+    record.followers.append(Gauges(record))
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         screen = Console(file=nowhere, force_terminal=True, width=80, height=24)
         with Display(screen, {"MLflow": tracker.ui_command}).showing(record):
             data = _no_data()
-            cluster.run(record, data, "sitting", threading.Event(), slots)
+            needs, stop = cluster.Needs(1, 0, {}), threading.Event()
+            runner.run(record, data, str(folder / "ray"), needs, "sitting", stop, slots)
     counts = record.counts()
     if counts["completed"] != spec.num_trials:
         # A few, where trials overtake one another.
