@@ -1,6 +1,7 @@
 """A search on a cluster of several nodes, which come, go, fill up and do not share their files."""
 
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -141,3 +142,17 @@ def test_a_trial_runs_where_the_accelerator_and_the_resource_that_it_asks_for_ar
     )
     assert status == 2
     assert "no node has 1 CPU, 0.001 accelerator_type:H100 for a trial; the nodes have" in err
+
+
+def test_waiting_for_a_node_ends_when_told_to(ray_cluster: Cluster, make_space):
+    space = make_space()
+    options = ("--address", ray_cluster.address, "--set", "resources.wait_for_nodes_s=1000")
+    search = searches.start(space, *options, environment=ray_cluster.environment)
+    assert search.stdout is not None
+    for line in search.stdout:
+        if line.startswith("waiting for a node with 1 CPU for a trial"):
+            break
+    search.send_signal(signal.SIGTERM)
+    _, err = search.communicate(timeout=60)
+    assert (search.returncode, err) == (130, "interrupted\n")
+    assert not (space.parent / "runs" / "nodes").exists()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import BadInput, Fault
@@ -146,16 +147,21 @@ def _check_answers(address: str) -> None:
         raise BadInput("--address", [Fault("", what)]) from error
 
 
-def needs(resources: ResourceConfig, say: Callable[[str], None] = lambda text: None) -> Needs:
+def needs(
+    resources: ResourceConfig, say: Callable[[str], None], interrupted: Event | None = None
+) -> Needs:
     """What a trial takes, once a node is there that has it.
 
     Args:
         resources: What the search asks for.
         say: Told that a node is being waited for.
+        interrupted: Ends the waiting.
 
     Raises:
         BadInput: where no node has it, ``wait_for_nodes_s`` later: Ray would wait for ever.
+        KeyboardInterrupt: where it was interrupted.
     """
+    interrupted = interrupted or Event()
     until_s, said = time.monotonic() + resources.wait_for_nodes_s, False
     while True:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -170,7 +176,8 @@ def needs(resources: ResourceConfig, say: Callable[[str], None] = lambda text: N
             from ray.autoscaler.sdk import request_resources
 
             request_resources(bundles=[found._by_name()])
-        time.sleep(_LOOK_AGAIN_S)
+        if interrupted.wait(_LOOK_AGAIN_S):
+            raise KeyboardInterrupt
     have = "; ".join(f"{n.get('CPU', 0):g} CPU and {n.get('GPU', 0):g} GPU" for n in nodes)
     what = f"no node has {found} for a trial; the nodes have {have}"
     way_out = "ask for less per trial, or give wait_for_nodes_s where nodes are still to come"

@@ -89,7 +89,7 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         )
         dashboard = stack.enter_context(connection)
         interrupted = stack.enter_context(_interruptible())  # Ray's start sets a handler of its own
-        needs = cluster.needs(spec.resources, say)
+        needs = cluster.needs(spec.resources, say, interrupted)
         location = storage.join(spec.results.storage or str(runs_dir), spec.name)
         cluster.check_nodes(needs, location)
         mirror = _mirror(spec, run_dir, location, say)
