@@ -67,7 +67,7 @@ class Generator(nn.Module):
                         parameter *= 1e30
             case "memory":
                 hoard = []
-                while True:
+                for _ in range(48):
                     hoard.append(torch.ones(64, 2**20))  # 256 MiB that are really there
                     time.sleep(0.05)
         return latents

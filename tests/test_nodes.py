@@ -78,13 +78,17 @@ def test_nodes_come_and_go_and_nothing_is_lost_or_doubled(ray_cluster: Cluster, 
 
 
 def test_a_trial_that_rays_memory_monitor_ends_is_restarted(ray_cluster: Cluster, make_space):
-    """The node's monitor is told that memory is short a few GB from now; a trial takes them."""
+    """The node's monitor is told that memory is short some GB from now; a trial takes them.
+
+    Whatever else the machine does meanwhile may cost a trial a restart, too.
+    """
     memory = {
         line.split(":")[0]: int(line.split()[1])
         for line in Path("/proc/meminfo").read_text().splitlines()
     }
     used = 1 - memory["MemAvailable"] / memory["MemTotal"]
-    threshold = used + 3 * 2**20 / memory["MemTotal"]  # meminfo counts in KiB
+    more = min(7 * 2**20, memory["MemAvailable"] // 2)  # meminfo counts in KiB
+    threshold = used + more / memory["MemTotal"]
     environment = {
         "RAY_memory_usage_threshold": f"{threshold:.4f}",
         "RAY_memory_monitor_refresh_ms": "100",
@@ -92,12 +96,13 @@ def test_a_trial_that_rays_memory_monitor_ends_is_restarted(ray_cluster: Cluster
     ray_cluster.add(environment=environment)
     space = make_space("memory_once")
     options = ("--address", ray_cluster.address, "--set", "search.num_trials=2")
+    options += ("--set", "resources.retries_per_trial=6")
     search = searches.run(space, *options, environment=ray_cluster.environment)
     assert search[0::2] == (0, ""), search
     run_dir = space.parent / "runs" / "nodes"
     assert [row["status"] for row in searches.rows(run_dir)] == ["completed"] * 2
     log = (run_dir / "search.log").read_text()
-    assert "goes on from its last checkpoint (1 of 2): OutOfMemoryError" in log
+    assert "goes on from its last checkpoint (1 of 6): its node was running out of memory" in log
 
 
 def test_a_node_with_a_folder_of_its_own_is_refused_before_the_start(

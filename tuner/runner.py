@@ -28,6 +28,7 @@ _NODE_DIED = "its node died, or is out of reach"
 _DEATHS = {
     "its node has died": _NODE_DIED,
     "is temporarily unavailable": _NODE_DIED,
+    "running low on memory": "its node was running out of memory",
     "its worker process has died": "its process was killed, ran out of memory, or crashed",
 }
 
