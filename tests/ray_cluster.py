@@ -30,14 +30,18 @@ class Cluster:
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = os.environ | _ENVIRONMENT | {"RAY_AUTH_TOKEN": secrets.token_hex(16)}
         head = f"{self._network}.0.1"
-        self.address = f"{head}:{_free_port(head)}"
-        self._start(
-            head,
-            ["--head", "--port", self.address.rpartition(":")[2], "--num-cpus", "0"],
-            # A Unix socket's path may have 107 characters.
-            ["--temp-dir", str(folder), "--include-dashboard", "false"],
-            ["--ray-client-server-port", str(_free_port(head))],
-        )
+        for _ in range(5):
+            self.address = f"{head}:{_free_port(head)}"
+            self._start(
+                head,
+                ["--head", "--port", self.address.rpartition(":")[2], "--num-cpus", "0"],
+                # A Unix socket's path may have 107 characters.
+                ["--temp-dir", str(folder), "--include-dashboard", "false"],
+                ["--ray-client-server-port", str(_free_port(head))],
+            )
+            if self._has_started(head):
+                return
+        raise RuntimeError(self._log(head).read_text())
 
     def add(
         self,
@@ -47,10 +51,13 @@ class Cluster:
         under: Sequence[str] = (),
     ) -> str:
         """Start a node, in an own environment or by another command; returns its address."""
-        node = f"{self._network}.0.{len(self._nodes) + 1}"
         more = ["--address", self.address, "--num-cpus", str(num_cpus)]
-        self._start(node, more, options, environment=environment or {}, under=under)
-        return node
+        for _ in range(5):
+            node = f"{self._network}.0.{len(self._nodes) + 1}"
+            self._start(node, more, options, environment=environment or {}, under=under)
+            if self._has_started(node):
+                return node
+        raise RuntimeError(self._log(node).read_text())
 
     def _start(
         self,
@@ -60,6 +67,9 @@ class Cluster:
         under: Sequence[str] = (),
     ) -> None:
         ray = [str(Path(sys.executable).parent / "ray"), "start", "--block"]
+        # Nodes of one machine must not choose the same ports: some are of all its addresses.
+        ray += ["--min-worker-port", "0", "--max-worker-port", "0"]
+        ray += ["--dashboard-agent-listen-port", "0"]
         with self._log(node).open("wb") as log:
             self._nodes[node] = subprocess.Popen(
                 [*under, *ray, "--node-ip-address", node, *(o for some in options for o in some)],
@@ -69,12 +79,13 @@ class Cluster:
                 start_new_session=True,
             )
 
-    def wait_until_started(self) -> None:
-        """Wait until every node says that it runs."""
-        for node, process in self._nodes.items():
-            while "Ray runtime started" not in (log := self._log(node).read_text()):
-                assert process.poll() is None, log
-                time.sleep(0.1)
+    def _has_started(self, node: str) -> bool:
+        """Wait until it says so; Ray gives up after 30 s, and a busy machine may take longer."""
+        while "Ray runtime started" not in self._log(node).read_text():
+            if self._nodes[node].poll() is not None:
+                return False
+            time.sleep(0.1)
+        return True
 
     def _log(self, node: str) -> Path:
         return self._folder.with_name(f"{self._folder.name}-{node}.log")
@@ -106,7 +117,6 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     """A cluster with its head; ``folder`` is short, and for Ray's own files."""
     started = Cluster(folder)
     try:
-        started.wait_until_started()
         yield started
     finally:
         started.close()

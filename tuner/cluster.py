@@ -43,6 +43,8 @@ _ENVIRONMENT = {
 }
 #: A node that does not answer for so long cannot be asked whether it is fit for trials.
 _PROBE_TIMEOUT_S = 120.0
+#: By then the cluster knows of a node's death.
+_DEATH_KNOWN_S = 40.0
 #: Nodes are looked at so often while one that fits is waited for.
 _LOOK_AGAIN_S = 2.0
 
@@ -226,10 +228,10 @@ def check_nodes(needs: Needs, location: str) -> None:
         asked = {
             _probe.options(  # type: ignore[attr-defined]  # what the decorator adds
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(location, f".probe-{marker}", marker): node["NodeManagerAddress"]
+            ).remote(location, f".probe-{marker}", marker): node
             for node in others
         }
-        found = {node: _answer(task) for task, node in asked.items()}
+        found = {n["NodeManagerAddress"]: _answer(task, n["NodeID"]) for task, n in asked.items()}
     faults = [Fault(f"node {node}", what) for node, what in found.items() if what]
     if faults:
         raise BadInput("the cluster", faults)
@@ -249,12 +251,24 @@ def _marked(location: str, name: str, marker: str) -> Iterator[None]:
         file_system.delete_file(f"{folder}/{name}")
 
 
-def _answer(task: ray.ObjectRef) -> str | None:
+def _answer(task: ray.ObjectRef, node_id: str) -> str | None:
     try:
         return ray.get(task, timeout=_PROBE_TIMEOUT_S)
     except RayError as error:
+        if _is_gone(node_id):
+            return None
         said = last_raised(str(error).splitlines())
         return f"cannot run a trial ({said}): mend it, or take it out of the cluster"
+
+
+def _is_gone(node_id: str) -> bool:
+    """Whether a node has died: the cluster may take a while to know."""
+    until_s = time.monotonic() + _DEATH_KNOWN_S
+    while time.monotonic() < until_s:
+        if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id):
+            return True
+        time.sleep(_LOOK_AGAIN_S)
+    return False
 
 
 @ray.remote(num_cpus=0, max_retries=0)
