@@ -164,26 +164,41 @@ def needs(
         KeyboardInterrupt: where it was interrupted.
     """
     interrupted = interrupted or Event()
-    until_s, said = time.monotonic() + resources.wait_for_nodes_s, False
-    while True:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        found = _needs(resources, any(node.get("GPU", 0) for node in nodes))
-        if any(found.fit(node) for node in nodes):
-            return found
-        if time.monotonic() >= until_s:
-            break
-        if not said:
-            say(f"waiting for a node with {found} for a trial ...")
-            said = True
-            from ray.autoscaler.sdk import request_resources
-
-            request_resources(bundles=[found._by_name()])
-        if interrupted.wait(_LOOK_AGAIN_S):
-            raise KeyboardInterrupt
+    until_s = time.monotonic() + resources.wait_for_nodes_s
+    found, nodes = _as_of_now(resources)
+    if any(map(found.fit, nodes)):
+        return found
+    if resources.wait_for_nodes_s:
+        say(f"waiting for a node with {found} for a trial ...")
+        with _asked_for(found):
+            while time.monotonic() < until_s:
+                if interrupted.wait(_LOOK_AGAIN_S):
+                    raise KeyboardInterrupt
+                found, nodes = _as_of_now(resources)
+                if any(map(found.fit, nodes)):
+                    return found
     have = "; ".join(f"{n.get('CPU', 0):g} CPU and {n.get('GPU', 0):g} GPU" for n in nodes)
     what = f"no node has {found} for a trial; the nodes have {have}"
     way_out = "ask for less per trial, or give wait_for_nodes_s where nodes are still to come"
     raise BadInput("resources", [Fault("", f"{what}: {way_out}")])
+
+
+def _as_of_now(resources: ResourceConfig) -> tuple[Needs, list[Mapping[str, float]]]:
+    """What a trial takes, and what each node has."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return _needs(resources, any(node.get("GPU", 0) for node in nodes)), nodes
+
+
+@contextmanager
+def _asked_for(needs: Needs) -> Iterator[None]:
+    """Ask the cluster to grow by a node that a trial fits: it would keep one for as long."""
+    from ray.autoscaler.sdk import request_resources
+
+    request_resources(bundles=[needs._by_name()])
+    try:
+        yield
+    finally:
+        request_resources(bundles=[])
 
 
 def _needs(resources: ResourceConfig, has_gpus: bool) -> Needs:

@@ -91,8 +91,11 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         interrupted = stack.enter_context(_interruptible())  # Ray's start sets a handler of its own
         needs = cluster.needs(spec.resources, say, interrupted)
         location = storage.join(spec.results.storage or str(runs_dir), spec.name)
-        cluster.check_nodes(needs, location)
-        mirror = _mirror(spec, run_dir, location, say)
+        try:
+            cluster.check_nodes(needs, location)
+            mirror = _mirror(spec, run_dir, location, say)
+        except OSError as error:
+            raise BadInput("results.storage", [Fault("", str(error))]) from error
         if not (run_dir / "spec.yaml").exists():
             results.write_atomically(run_dir / "spec.yaml", spec.to_yaml())
         study = Study(run_dir / "study.log", spec)
@@ -135,9 +138,13 @@ def _run_all(
 
     session = time.strftime("%Y%m%d-%H%M%S")
     runner.run(record, data, location, needs, session, interrupted, num_slots)
-    if not interrupted.is_set() and record.halted is None:
+    if interrupted.is_set() or record.halted is not None:
+        return
+    try:
         record.end_waiting()
         final.run_final(record, data, needs, interrupted)
+    except OSError as error:
+        record.cannot_write(error)
 
 
 def _mirror(

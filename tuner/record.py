@@ -72,7 +72,8 @@ class Record:
         self.followers: list[Follower] = []
         self.halted: str | None = None
         self._is_writable = True
-        self._equal_failures: Counter[str] = Counter()
+        self._last_failure: str | None = None
+        self._equal_failures = 0
         self.running: dict[int, Mapping[str, float]] = {}
         self.in_final = False
         self.final_faults: dict[int, str] = {}
@@ -147,15 +148,18 @@ class Record:
         for follower in self.followers:
             follower.noted(text)
 
-    def halt(self, why: str, *, unwritable: bool = False) -> None:
-        """Have the search stop where it is, to be resumed once the cause is mended.
-
-        Where its own files turned out ``unwritable``, nothing more is written to them: the journal
-        may have half of a line, after which nothing may stand.
-        """
+    def halt(self, why: str) -> None:
+        """Have the search stop where it is, to be resumed once the cause is mended."""
         if self.halted is None:
             self.halted = why
-            self._is_writable = not unwritable
+
+    def cannot_write(self, error: OSError) -> None:
+        """Halt, and write nothing more to the search's own files.
+
+        The journal may have half of a line, after which nothing may stand.
+        """
+        self._is_writable = False
+        self.halt(f"cannot write into {self.run_dir}: {error.strerror or error}")
 
     def checkpointed(self, number: int, folder: str) -> None:
         """A trial saved itself, whole; at a rung with a picture, which outlives the checkpoint.
@@ -167,8 +171,14 @@ class Record:
         if "w1" in self.running[number]:
             self._keep_picture(number, folder)
         for dropped in self._study.save(number, folder):
-            self._removals.submit(remove, dropped)
+            self._removals.submit(self._remove, number, dropped)
         self._refresh(number)
+
+    def _remove(self, number: int, folder: str) -> None:
+        try:
+            remove(folder)
+        except OSError as error:
+            self.note(f"trial {number:05d} leaves a checkpoint that is needed no more: {error}")
 
     def _keep_picture(self, number: int, folder: str) -> None:
         kept = self._picture(number, int(self.running[number]["generator_steps"]))
@@ -261,10 +271,13 @@ class Record:
         """Halt once trial after trial fails with one error: the next thousand would, too."""
         # Numbers in it may be of the trial: a step, an address, a process.
         kind = None if message is None else re.sub(r"\d+", "#", message)
-        count = self._equal_failures[kind] + 1 if kind is not None else 0
-        self._equal_failures = Counter({kind: count} if kind is not None else {})
-        if kind is not None and count >= self.spec.resources.max_equal_failures:
-            self.halt(f"the last {count} trials failed alike: {message}")
+        if kind is None or kind != self._last_failure:
+            self._last_failure, self._equal_failures = kind, 0
+        if kind is None:
+            return
+        self._equal_failures += 1
+        if self._equal_failures >= self.spec.resources.max_equal_failures:
+            self.halt(f"the last {self._equal_failures} trials failed alike: {message}")
 
     def counts(self) -> Counter[str]:
         """Trials by status; ``running`` for those under way."""

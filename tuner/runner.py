@@ -137,8 +137,7 @@ class _NotPickled:
 def _halting(method: Callable[..., Any]) -> Callable[..., Any]:
     """Stop the search in order where its own files cannot be written.
 
-    An exception in a callback would end Ray Tune with it, and what is running be lost. From then
-    on nothing more is written: the journal may have half of a line, after which nothing may stand.
+    An exception in a callback would end Ray Tune with it, and what is running be lost.
     """
 
     @functools.wraps(method)
@@ -148,8 +147,7 @@ def _halting(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(self, *args, **kwargs)
         except OSError as error:
-            why = f"cannot write into {self._record.run_dir}: {error.strerror or error}"
-            self._record.halt(why, unwritable=True)
+            self._record.cannot_write(error)
 
     return call
 

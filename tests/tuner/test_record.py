@@ -542,10 +542,10 @@ def test_files_that_could_not_be_written_are_left_as_they_are(
     """The journal may have half of a line: nothing may stand after it."""
     record, _ = open_record(make_spec())
     start(record)
-    record.halt("the disk is full", unwritable=True)
+    record.cannot_write(OSError(28, "No space left on device"))
     record.halt("a later reason")
     journal = (record.run_dir / "study.log").read_bytes()
     record.close()
-    assert record.halted == "the disk is full"
+    assert record.halted == f"cannot write into {record.run_dir}: No space left on device"
     assert (record.run_dir / "study.log").read_bytes() == journal
     assert not (record.run_dir / "trials.csv").exists()
