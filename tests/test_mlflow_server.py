@@ -25,9 +25,6 @@ from small_search import (
 from tuner import mlflow_runs, spec, sync, tracking
 from tuner.tracking import Tracker, tracker_of
 
-# SQLAlchemy 2.1's own, at MLflow 3.17's first import of its store.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
-
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator:

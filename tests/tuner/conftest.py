@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import s3
+import small_search
 
 from tuner import spec
 from tuner.errors import Fault
@@ -83,6 +85,41 @@ def faults_of() -> Callable[..., list[Fault]]:
         return faults
 
     return check
+
+
+@pytest.fixture(scope="session")
+def _s3() -> Iterator[s3.S3]:
+    with s3.serving() as server:
+        yield server
+
+
+@pytest.fixture
+def server(_s3: s3.S3, monkeypatch: pytest.MonkeyPatch) -> s3.S3:
+    """A real S3 server, and in the environment what its clients need."""
+    for name, value in _s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return _s3
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables in a file, to be copied."""
+    return small_search.empty_database(tmp_path_factory.mktemp("mlflow"))
+
+
+@pytest.fixture
+def uri(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An MLflow database of one's own, whose tables are there."""
+    monkeypatch.setattr("tuner.tracking.FIRST_RETRY_S", 0.01)
+    return small_search.copied(empty_database, tmp_path)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """The samples of a trial, of a name that MLflow has to take as it is."""
+    path = tmp_path / "grid of trial 3.png"
+    path.write_bytes(b"a picture")
+    return path
 
 
 @pytest.fixture

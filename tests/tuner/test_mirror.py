@@ -22,19 +22,6 @@ from tuner.storage import Folder
 OFTEN_S, SELDOM_S = 0.05, 3600.0
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[s3.S3]:
-    with s3.serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: s3.S3, monkeypatch: pytest.MonkeyPatch) -> s3.S3:
-    for name, value in running.environment.items():
-        monkeypatch.setenv(name, value)
-    return running
-
-
 @pytest.fixture(params=["folder", "s3"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "s3":

@@ -13,7 +13,6 @@ from random import Random
 from typing import Any
 
 import pytest
-import small_search
 from small_search import (
     Client,
     assert_complete,
@@ -31,27 +30,6 @@ from small_search import (
 
 from tuner import mlflow_runs, tracking
 from tuner.tracking import Tracker
-
-# SQLAlchemy 2.1's own, at MLflow 3.17's first import of its store.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_search.empty_database(tmp_path_factory.mktemp("mlflow"))
-
-
-@pytest.fixture
-def uri(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(tracking, "FIRST_RETRY_S", 0.01)
-    return small_search.copied(empty_database, tmp_path)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "grid of trial 3.png"
-    path.write_bytes(b"a picture")
-    return path
 
 
 def test_one_parent_and_one_child_a_trial(uri: str, picture: Path) -> None:

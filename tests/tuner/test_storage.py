@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,6 @@ from tuner import storage
 from tuner.storage import Folder
 
 SECRET = "wJalr/hush"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[s3.S3]:
-    with s3.serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: s3.S3, monkeypatch: pytest.MonkeyPatch) -> s3.S3:
-    for name, value in running.environment.items():
-        monkeypatch.setenv(name, value)
-    return running
 
 
 @pytest.fixture(params=["folder", "file", "s3"])

@@ -17,15 +17,7 @@ from tuner.spec import SearchSpec
 from tuner.study import Study
 from tuner.tracking import Tracker, kept_files, tracker_of
 
-# SQLAlchemy 2.1's own, at MLflow 3.17's first import of its store.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
-
 NOWHERE = "http://127.0.0.1:9"
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_search.empty_database(tmp_path_factory.mktemp("mlflow"))
 
 
 @pytest.fixture
