@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,19 +13,21 @@ from tuner.tracking import Tracker
 
 
 def read_reports(path: Path) -> dict[int, dict[int, Mapping[str, float]]]:
-    """All reports by trial and generator step; a last line that a crash cut short is dropped."""
+    """All reports by trial and generator step; a last line without its end is passed over."""
     reports: dict[int, dict[int, Mapping[str, float]]] = {}
-    if not path.exists():
-        return reports
-    raw = path.read_bytes()
-    whole = raw[: raw.rfind(b"\n") + 1]
-    if len(whole) < len(raw):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
-    for line in whole.splitlines():
+    raw = path.read_bytes() if path.exists() else b""
+    for line in raw[: raw.rfind(b"\n") + 1].splitlines():
         report = json.loads(line)
         reports.setdefault(report.pop("trial"), {})[int(report["generator_steps"])] = report
     return reports
+
+
+def mend_reports(path: Path) -> None:
+    """Cut off a last line without its end, which a crash left: more is to be written."""
+    if path.exists():
+        raw = path.read_bytes()
+        if (end := raw.rfind(b"\n") + 1) < len(raw):
+            os.truncate(path, end)
 
 
 def history_of(

@@ -59,6 +59,7 @@ class Record:
         self.trials: dict[int, Trial] = {t.number: t for t in study.trials()}
         self._standing = results.Standing(self.trials)
         self._waiting = deque(t for t in self.trials.values() if t.status is None)
+        past.mend_reports(run_dir / "metrics.jsonl")
         reports = past.read_reports(run_dir / "metrics.jsonl")
         self._last_report = {number: steps[max(steps)] for number, steps in reports.items()}
         self._last_rung = {

@@ -16,12 +16,11 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
-from tuner import folder, past, results, spec
+from tuner import folder, past, snapshot
 from tuner.errors import BadInput, Fault
 from tuner.history import now_ms, reported_ms
 from tuner.sections import MlflowConfig
-from tuner.spec import SearchSpec
-from tuner.study import Study, Trial
+from tuner.snapshot import Snapshot
 from tuner.tracking import kept_files, tracker_of
 
 DONE, NOT_WRITTEN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -44,14 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _check_uri(args.tracking_uri)
         run_dir = args.run.absolute()
-        if missing := [
-            name for name in ("spec.yaml", "study.log") if not (run_dir / name).exists()
-        ]:
-            what = f"holds no search: it has no {' and no '.join(missing)}; give a search's folder"
-            raise BadInput(str(args.run), [Fault("", what)])
-        search = spec.read(run_dir / "spec.yaml")
+        snapshot.check_is_search(run_dir)
         with folder.owned(run_dir):
-            return sync(search, run_dir, args.tracking_uri, console)
+            return sync(snapshot.read(run_dir), args.tracking_uri, console)
     except BadInput as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
@@ -60,28 +54,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def sync(search: SearchSpec, run_dir: Path, tracking_uri: str | None, console: Console) -> int:
+def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
     """Write what MLflow lacks of a search, and say what that was; returns the exit status.
 
     Args:
-        search: What its folder says that it is.
-        run_dir: Its folder, held by the caller.
+        search: As its folder has it, which the caller holds.
         tracking_uri: Where to, in place of what the search says.
         console: Where progress is shown.
     """
-    study = Study(run_dir / "study.log", search)
-    trials = study.trials()
-    reports = past.read_reports(run_dir / "metrics.jsonl")
-    histories = [past.history_of(run_dir, trial, reports.get(trial.number, {})) for trial in trials]
-    tracker = tracker_of(search, run_dir, study.search_id, lambda text: None, tracking_uri)
+    run_dir, trials = search.run_dir, search.trials
+    histories = [past.history_of(run_dir, t, search.reports.get(t.number, {})) for t in trials]
+    tracker = tracker_of(search.spec, run_dir, search.search_id, lambda text: None, tracking_uri)
     tracker.start(histories, goes_on=False)
-    for count, told in past.bests(trials, search.objective.metric):
+    for count, told in past.bests(trials, search.spec.objective.metric):
         tracker.search_progress(count, told)
     past.tell_best(tracker, trials)
     last_ms = max((reported_ms(r, 0) for h in histories for r in h.reports), default=0)
     with _progress_shown(console) as on_wait:
         missing = tracker.close(
-            "finished" if _is_finished(search, study, trials) else "interrupted",
+            "finished" if search.is_finished else "interrupted",
             kept_files(run_dir),
             timeout_s=math.inf,
             time_ms=last_ms or now_ms(),
@@ -122,16 +113,6 @@ def _check_uri(tracking_uri: str | None) -> None:
     except ValidationError as error:
         faults = [Fault("", e["msg"].removeprefix("Value error, ")) for e in error.errors()]
         raise BadInput("--tracking-uri", faults) from None
-
-
-def _is_finished(search: SearchSpec, study: Study, trials: Sequence[Trial]) -> bool:
-    """Whether a resume would find nothing to do."""
-    budget_s = search.search.time_budget_s
-    has_asked = search.num_trials is not None and len(trials) >= search.num_trials
-    is_over = budget_s is not None and study.elapsed_s >= budget_s
-    finalists = results.ranked(trials)[: search.objective.final_trials]
-    has_ended = all(trial.status is not None for trial in trials)
-    return has_ended and (has_asked or is_over) and all(t.final is not None for t in finalists)
 
 
 @contextmanager

@@ -1,0 +1,82 @@
+"""A search's folder, read while somebody else writes it or a crash has cut it short."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_search
+
+from tuner import folder, snapshot
+from tuner.errors import BadInput
+from tuner.spec import SearchSpec
+from tuner.tracking import tracker_of
+
+MakeSpec = Callable[..., SearchSpec]
+
+
+@pytest.fixture
+def run_dir(make_spec: MakeSpec, uri: str, tmp_path: Path) -> Path:
+    """A search of two trials, of which the second is under way."""
+    tell(make_spec(search={"num_trials": 2, "sampler": "random"}), tmp_path / "search", uri, False)
+    return tmp_path / "search"
+
+
+def tell(search: SearchSpec, run_dir: Path, uri: str, finish: bool) -> None:
+    def follow(search_id: str) -> Any:
+        return tracker_of(search, run_dir, search_id, lambda text: None, uri)
+
+    small_search.tell_search(search, run_dir, follow, finish=finish)
+
+
+def contents(run_dir: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in run_dir.rglob("*") if p.is_file()}
+
+
+def test_a_search_under_way_is_told_as_it_stands(run_dir: Path) -> None:
+    found = snapshot.read(run_dir)
+    done, open_ = found.trials
+    assert (done.status, done.scores) == ("completed", {250: 1.0, 1000: 1.0, 4000: 1.0})
+    assert (open_.status, open_.generator_steps) == (None, 100)
+    assert [sorted(found.reports[n]) for n in (0, 1)] == [[250, 1000, 4000], [100]]
+    assert found.best == done
+    assert found.state == "interrupted"
+    with folder.owned(run_dir):
+        assert snapshot.read(run_dir).state == "running"
+
+
+def test_a_finished_search_is_told_as_finished(
+    make_spec: MakeSpec, uri: str, tmp_path: Path, run_dir: Path
+) -> None:
+    tell(snapshot.read(run_dir).spec, run_dir, uri, True)
+    found = snapshot.read(run_dir)
+    assert found.state == "finished"
+    assert [t.final["w1_final"] for t in found.trials if t.final] == [1.5, 1.5]
+
+
+def test_reading_changes_nothing_also_where_a_line_is_cut_short(run_dir: Path) -> None:
+    for name in ("study.log", "metrics.jsonl"):
+        with (run_dir / name).open("a") as file:
+            file.write('{"half": ')
+    (run_dir / "study.log.lock").touch()  # as the journal's writer has it for a moment
+    before = contents(run_dir)
+    found = snapshot.read(run_dir)
+    assert [t.status for t in found.trials] == ["completed", None]
+    assert contents(run_dir) == before
+
+
+def test_a_trial_is_found_by_its_number(run_dir: Path) -> None:
+    found = snapshot.read(run_dir)
+    assert found.trial("00001") == found.trial("1") == found.trials[1]
+    for wrong in ("2", "-1", "one", "²"):
+        with pytest.raises(BadInput, match=f"has no trial '{wrong}': it has 0 to 1"):
+            found.trial(wrong)
+
+
+@pytest.mark.parametrize("name", ["spec.yaml", "study.log"])
+def test_a_folder_of_no_search_is_refused(run_dir: Path, name: str, tmp_path: Path) -> None:
+    shutil.copytree(run_dir, tmp_path / "other")
+    (tmp_path / "other" / name).unlink()
+    with pytest.raises(BadInput, match=rf"holds no search: it has no {name}; give a search's"):
+        snapshot.read(tmp_path / "other")
