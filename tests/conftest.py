@@ -26,14 +26,14 @@ def _small_numbers_stay_numbers() -> Iterator[None]:
 
 
 @pytest.fixture
-def ray_cluster(_head: Cluster) -> Iterator[Cluster]:
+def ray_cluster(ray_head: Cluster) -> Iterator[Cluster]:
     """Its head alone; each test adds nodes of its own."""
-    yield _head
-    _head.clear()
+    yield ray_head
+    ray_head.clear()
 
 
 @pytest.fixture(scope="module")
-def _head() -> Iterator[Cluster]:
+def ray_head() -> Iterator[Cluster]:
     folder = Path("/tmp") / f"ray-{time.time_ns():x}"  # short: sockets are in it
     with cluster(folder) as started:
         yield started

@@ -1,53 +1,116 @@
-"""Searches as a user starts them, and what they leave."""
+"""Searches as a user starts them, and what they leave.
+
+Each is a process of its own, of its own session and with its own environment, that ends by itself
+or is killed. They are forked from a server that has imported what takes seconds, or every test
+would import it anew; what reads the environment when it is imported, Ray, is not among it.
+``test_security.py`` and ``test_deploy.py`` start ``python -m tuner.search`` itself.
+"""
 
 import csv
+import functools
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-_started: list[subprocess.Popen[str]] = []
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(["preloaded"])
+_started: list["Search"] = []
 #: Columns that hold wall time, the only ones that may differ between two equal searches.
 TIMES = {"training_seconds", "scoring_seconds", "final_scoring_seconds"}
 
 
-def start(
-    space: Path, *options: str, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[str]:
-    """Start the command in the folder of its search space."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tuner.search", str(space), *options],
-        cwd=space.parent,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        env={**os.environ, "COLUMNS": "200", **(environment or {})},
-    )
-    _started.append(process)
-    return process
+@dataclass(frozen=True)
+class Search:
+    """A search that was started. What it says goes into files, so that nothing has to be read."""
+
+    process: BaseProcess
+    out: Path
+    err: Path
+
+    @property
+    def returncode(self) -> int:
+        """Its exit status, or minus the signal that ended it; only once it has ended."""
+        assert self.process.exitcode is not None
+        return self.process.exitcode
+
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self.process.exitcode is not None
+
+    def said(self) -> tuple[str, str]:
+        """Output and errors so far."""
+        return self.out.read_text(), self.err.read_text()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, and none to what it started."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def ended(self, timeout_s: float = 250) -> tuple[int, str, str]:
+        """Wait for its end: exit status, output, errors."""
+        self.process.join(timeout_s)
+        assert self.is_over(), ("it goes on", *self.said())
+        return self.returncode, *self.said()
+
+
+def start(space: Path, *options: str, environment: Mapping[str, str] | None = None) -> Search:
+    """Start a search in the folder of its search space."""
+    folder = Path(tempfile.mkdtemp(dir=_scratch().name))
+    files = folder / "out", folder / "err"
+    for file in files:
+        file.touch()
+    environment = {**os.environ, "COLUMNS": "200", **(environment or {})}
+    given = ([str(space), *options], space.parent, environment, files)
+    process = _server.Process(target=_search, args=given)
+    process.start()
+    _started.append(Search(process, *files))
+    return _started[-1]
+
+
+@functools.cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """Gone when this process ends."""
+    return tempfile.TemporaryDirectory(prefix="searches-")
+
+
+def _search(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], files: Sequence[Path]
+) -> None:
+    """What ``python -m tuner.search`` is, in a process that was forked."""
+    os.setsid()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, file in enumerate(files, start=1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
+    sys.path[0] = str(Path(__file__).parent.parent)  # which Ray tells its workers
+    from tuner.search import main
+
+    sys.exit(main(arguments))
 
 
 def end_all() -> None:
     """End what a failed test left, and Ray with it: it would be in the way of the next."""
-    for process in _started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+    for search in _started:
+        if not search.is_over() and search.process.pid is not None:
+            os.killpg(search.process.pid, signal.SIGKILL)
+            search.process.join()
     _started.clear()
 
 
 def run(
     space: Path, *options: str, environment: Mapping[str, str] | None = None
 ) -> tuple[int, str, str]:
-    """Run the command to its end: exit status, output, errors."""
-    process = start(space, *options, environment=environment)
-    out, err = process.communicate(timeout=250)
-    return process.returncode, out, err
+    """Run a search to its end: exit status, output, errors."""
+    return start(space, *options, environment=environment).ended()
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
@@ -68,11 +131,16 @@ def reports(run_dir: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in raw.splitlines(keepends=True) if line.endswith("\n")]
 
 
-def wait_for_reports(process: subprocess.Popen[str], run_dir: Path, count: int) -> None:
+def wait_for_reports(search: Search, run_dir: Path, count: int) -> None:
     """Wait until so many reports were heard; the search must not end before."""
-    while len(reports(run_dir)) < count:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    wait_until(search, lambda: len(reports(run_dir)) >= count)
+
+
+def wait_until(search: Search, is_true: Callable[[], bool]) -> None:
+    """Wait until something is so; the search must not end before."""
+    while not is_true():
+        assert not search.is_over(), search.said()
+        time.sleep(0.02)
 
 
 def best_in_mlflow(database: Path) -> tuple[str, float]:

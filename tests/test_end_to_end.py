@@ -1,10 +1,8 @@
 """The command as a user runs it: searches on a real Ray, killed and resumed."""
 
-import contextlib
 import os
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -117,21 +115,20 @@ def _damage_a_checkpoint(run_dir: Path) -> Path | None:
     return folder
 
 
-def _break_off(process: subprocess.Popen[str], run_dir: Path, moment: random.Random) -> str:
+def _break_off(search: searches.Search, run_dir: Path, moment: random.Random) -> str:
     """Wait for a moment at random, in the start or after some reports, and end the driver there."""
     if moment.random() < 0.4:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(moment.uniform(0.2, 7))
+        search.process.join(moment.uniform(0.1, 5))
     else:
         more = moment.randint(1, 3)
-        searches.wait_for_reports(process, run_dir, len(searches.reports(run_dir)) + more)
+        searches.wait_for_reports(search, run_dir, len(searches.reports(run_dir)) + more)
         time.sleep(moment.uniform(0, 0.2))
-    assert process.poll() is None, process.communicate()
+    assert not search.is_over(), search.said()
     how = moment.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-    process.send_signal(how)
-    out, err = process.communicate(timeout=60)
+    search.signal(how)
+    status, out, err = search.ended(60)
     # A signal before the search has begun to listen for it ends the process as it would any.
-    if how != signal.SIGKILL and process.returncode == 130 and "go on with" in out:
+    if how != signal.SIGKILL and status == 130 and "go on with" in out:
         assert err == ""
         assert out.splitlines()[-1].endswith("--resume")
         return "saved"
@@ -153,7 +150,7 @@ def test_broken_off_at_20_moments_and_resumed_ends_where_an_unbroken_search_does
     joined = ("--address", ray_cluster.address, "--set", "resources.wait_for_nodes_s=60")
     options = (*few, *joined, "--runs-dir", "broken", "--resume")
 
-    def start() -> subprocess.Popen[str]:
+    def start() -> searches.Search:
         return searches.start(space, *options, environment=ray_cluster.environment)
 
     run_dir, moment = space.parent / "broken" / "small", random.Random(5)
@@ -164,15 +161,12 @@ def test_broken_off_at_20_moments_and_resumed_ends_where_an_unbroken_search_does
             damaged = _damage_a_checkpoint(run_dir)
     assert {"killed", "saved"} == set(ended)
     assert damaged is not None
-    out, err = unbroken.communicate(timeout=200)
-    assert (unbroken.returncode, err) == (0, "")
+    assert unbroken.ended()[0::2] == (0, "")
 
-    broken = start()
-    while _finals(run_dir) < 1:  # and once more after the first of the final's scores
-        assert broken.poll() is None, broken.communicate()
-        time.sleep(0.02)
-    os.kill(broken.pid, signal.SIGKILL)
-    broken.communicate()
+    broken = start()  # and once more after the first of the final's scores
+    searches.wait_until(broken, lambda: _finals(run_dir) >= 1)
+    broken.signal(signal.SIGKILL)
+    broken.ended()
     finals = _finals(run_dir)
 
     status, out, err = searches.run(space, *options, environment=ray_cluster.environment)

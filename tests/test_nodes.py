@@ -3,7 +3,6 @@
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import faulty
@@ -41,12 +40,6 @@ def make_space(tmp_path: Path):
     return make
 
 
-def wait_for(process: subprocess.Popen[str], path: Path) -> None:
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-
-
 @pytest.mark.timeout(600)
 def test_nodes_come_and_go_and_nothing_is_lost_or_doubled(ray_cluster: Cluster, make_space):
     """A node joins in mid-search and is used, another is killed: the end is that of one machine."""
@@ -57,17 +50,15 @@ def test_nodes_come_and_go_and_nothing_is_lost_or_doubled(ray_cluster: Cluster, 
     first = ray_cluster.add()
     address = ("--address", ray_cluster.address)
     search = searches.start(space, *few, *address, environment=ray_cluster.environment)
-    wait_for(search, marks / f"on_{first}")
+    searches.wait_until(search, (marks / f"on_{first}").exists)
     searches.wait_for_reports(search, run_dir, 5)
     second = ray_cluster.add()
-    wait_for(search, marks / f"on_{second}")
+    searches.wait_until(search, (marks / f"on_{second}").exists)
     ray_cluster.kill(first)
-    _, err = search.communicate(timeout=250)
-    assert (search.returncode, err) == (0, ""), err
+    assert search.ended()[0::2] == (0, ""), search.said()
     assert "its node died" in (run_dir / "search.log").read_text()
 
-    _out, err = one_machine.communicate(timeout=200)
-    assert (one_machine.returncode, err) == (0, "")
+    assert one_machine.ended()[0::2] == (0, "")
     tables = [
         searches.without_times(searches.rows(space.parent / runs / "nodes"))
         for runs in ("one", "runs")
@@ -155,11 +146,7 @@ def test_waiting_for_a_node_ends_when_told_to(ray_cluster: Cluster, make_space):
     space = make_space()
     options = ("--address", ray_cluster.address, "--set", "resources.wait_for_nodes_s=1000")
     search = searches.start(space, *options, environment=ray_cluster.environment)
-    assert search.stdout is not None
-    for line in search.stdout:
-        if line.startswith("waiting for a node with 1 CPU for a trial"):
-            break
-    search.send_signal(signal.SIGTERM)
-    _, err = search.communicate(timeout=60)
-    assert (search.returncode, err) == (130, "interrupted\n")
+    searches.wait_until(search, lambda: "waiting for a node with 1 CPU" in search.said()[0])
+    search.signal(signal.SIGTERM)
+    assert search.ended(60)[0::2] == (130, "interrupted\n")
     assert not (space.parent / "runs" / "nodes").exists()

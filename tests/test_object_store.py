@@ -26,9 +26,9 @@ def test_who_loses_the_machine_goes_on_from_the_storage_alone(tmp_path: Path):
         environment = server.environment
         first = searches.start(space, *stored, "--runs-dir", "lost", environment=environment)
         searches.wait_for_reports(first, tmp_path / "lost" / "stored", 12)
-        first.send_signal(signal.SIGTERM)
-        out, err = first.communicate(timeout=100)
-        assert (first.returncode, err) == (130, "")
+        first.signal(signal.SIGTERM)
+        status, out, err = first.ended(100)
+        assert (status, err) == (130, "")
         trials = len(searches.rows(tmp_path / "lost" / "stored"))
         shutil.rmtree(tmp_path / "lost")
         status, said, err = searches.run(

@@ -1,17 +1,18 @@
 """Every search space that ships, searched for real: on the CPU, with few steps and made-up data."""
 
 import csv
-import os
+import shutil
 import struct
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import searches
 import yaml
 from PIL import Image
+from ray_cluster import Cluster
 
 from trainables.config import TrialConfig, plain_number
 from tuner import search
@@ -83,21 +84,6 @@ def points_of(name: str) -> list[dict[str, object]]:
     return [{**p.get("training", {}), **p.get("networks", {})} for p in points]
 
 
-def run(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    num_trials = max(2, len(points_of(name)))
-    values = {**TINY, **PREPARE[name](folder), "search.num_trials": num_trials}
-    options = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
-    return subprocess.run(
-        [sys.executable, "-m", "tuner.search", str(FOLDER / f"{name}.yaml"), *options],
-        check=False,
-        cwd=folder,
-        text=True,
-        capture_output=True,
-        timeout=200,
-        env=os.environ | {"COLUMNS": "200"},
-    )
-
-
 def check(name: str, run_dir: Path) -> None:
     with (run_dir / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -116,11 +102,31 @@ def test_all_that_ship_are_here() -> None:
     assert set(PREPARE) == {path.stem for path in FOLDER.glob("*.yaml")}
 
 
+@pytest.fixture(scope="module")
+def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all of them: MLflow's tables are made once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def one_node(ray_head: Cluster) -> Cluster:
+    """A cluster that all of them join, one after the other."""
+    ray_head.add()
+    return ray_head
+
+
 @pytest.mark.parametrize("name", PREPARE)
-def test_a_search_ends_well_and_begins_with_its_initial_points(name: str, tmp_path: Path) -> None:
-    ended = run(name, tmp_path)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    check(name, tmp_path / "runs" / name)
+def test_a_search_ends_well_and_begins_with_its_initial_points(
+    name: str, tmp_path: Path, runs_dir: Path, one_node: Cluster
+) -> None:
+    shutil.copy(FOLDER / f"{name}.yaml", tmp_path)
+    num_trials = max(2, len(points_of(name)))
+    values = {**TINY, **PREPARE[name](tmp_path), "search.num_trials": num_trials}
+    options = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+    options += ["--runs-dir", str(runs_dir), "--address", one_node.address]
+    space, environment = tmp_path / f"{name}.yaml", one_node.environment
+    assert searches.run(space, *options, environment=environment)[0::2] == (0, "")
+    check(name, runs_dir / name)
 
 
 def test_the_generator_that_own_images_describes_is_what_it_takes(
