@@ -8,6 +8,7 @@ would import it anew; what reads the environment when it is imported, Ray, is no
 
 import csv
 import functools
+import importlib
 import json
 import multiprocessing
 import os
@@ -61,14 +62,19 @@ class Search:
         return self.returncode, *self.said()
 
 
-def start(space: Path, *options: str, environment: Mapping[str, str] | None = None) -> Search:
-    """Start a search in the folder of its search space."""
+def start(
+    space: Path,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+    module: str = "tuner.search",
+) -> Search:
+    """Start a search, or another command of its kind, in the folder of its search space."""
     folder = Path(tempfile.mkdtemp(dir=_scratch().name))
     files = folder / "out", folder / "err"
     for file in files:
         file.touch()
     environment = {**os.environ, "COLUMNS": "200", **(environment or {})}
-    given = ([str(space), *options], space.parent, environment, files)
+    given = (module, [str(space), *options], space.parent, environment, files)
     process = _server.Process(target=_search, args=given)
     process.start()
     _started.append(Search(process, *files))
@@ -82,9 +88,13 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 
 
 def _search(
-    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], files: Sequence[Path]
+    module: str,
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    files: Sequence[Path],
 ) -> None:
-    """What ``python -m tuner.search`` is, in a process that was forked."""
+    """What ``python -m MODULE`` is, in a process that was forked."""
     os.setsid()
     os.chdir(folder)
     os.environ.clear()
@@ -92,9 +102,7 @@ def _search(
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
     sys.path[0] = str(Path(__file__).parent.parent)  # which Ray tells its workers
-    from tuner.search import main
-
-    sys.exit(main(arguments))
+    sys.exit(importlib.import_module(module).main(arguments))
 
 
 def end_all() -> None:

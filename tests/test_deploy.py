@@ -25,7 +25,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.runtime_env import RuntimeEnv
 
 from tuner.gauges import GAUGES
-from tuner.search import _parser
+from tuner.search import parser
 from tuner.yaml_file import load
 
 ROOT = Path(__file__).parent.parent
@@ -182,7 +182,7 @@ def test_every_command_is_one_that_the_search_takes(name: str, count: int) -> No
     found = commands(name)
     assert len(found) == count
     for command in found:
-        args = _parser().parse_args(command)
+        args = parser().parse_args(command)
         space = Path(re.sub(r"^(/project|/home/ray/wgan-tuner)/", "", str(args.space)))
         _, faults = load(ROOT / space, args.set)
         assert faults == []
@@ -193,7 +193,7 @@ def test_slurm_sh_gives_the_search_options_that_it_takes() -> None:
     (command,) = re.findall(r'tuner\.search "\$\{search\[@\]\}" (.*) &', text)
     (space,) = re.findall(r"search=\(\"\$\{@:-(.*)\}\"\)", text)
     assert (ROOT / space).is_file()
-    args = _parser().parse_args([space, *shlex.split(command)])
+    args = parser().parse_args([space, *shlex.split(command)])
     assert args.resume
     assert load(ROOT / space, args.set)[1] == []
 

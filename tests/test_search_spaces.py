@@ -15,7 +15,8 @@ from PIL import Image
 from ray_cluster import Cluster
 
 from trainables.config import TrialConfig, plain_number
-from tuner import search
+from tuner import command
+from tuner.search import main
 
 FOLDER = Path(__file__).parent.parent / "search_spaces"
 NUM_IMAGES = 500
@@ -150,6 +151,6 @@ class Generator(nn.Sequential):
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("PYTHONPATH", "")
     options = ["--dry-run", "--set", "resources.gpus_per_trial=0"]
-    assert search.main([str(tmp_path / "space.yaml"), *options]) == search.DONE
+    assert main([str(tmp_path / "space.yaml"), *options]) == command.DONE
     searched = "networks.generator_args.channels, networks.generator_args.dropout"
     assert searched in capsys.readouterr().out

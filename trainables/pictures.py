@@ -1,5 +1,7 @@
 """Samples as a picture: what a person looks at beside the numbers."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -37,25 +39,56 @@ def save_samples(
     draw(as_floats(real[:num]).cpu(), generated[:num].detach().float().cpu(), path)
 
 
+def save_generated(
+    samples: Float[Tensor, "n *sample"], path: Path, columns: int | None = None
+) -> None:
+    """Draw samples of a generator alone, as a PNG: all of them, row by row.
+
+    Args:
+        samples: In [-1, 1], as :func:`save_samples` has them.
+        path: Where to write; its folder exists.
+        columns: Images in a row; as many as make a square, if left out.
+    """
+    samples = samples.detach().float().cpu()
+    if samples.ndim != 4:
+        _scatter({"generated": samples}, path)
+        return
+    columns = columns or math.ceil(math.sqrt(len(samples)))
+    missing = -len(samples) % columns
+    rest = samples.new_full((missing, *samples.shape[1:]), -1)
+    _save(_grid(torch.cat([samples, rest]), columns), path, 512)
+
+
 def _columns(width: int) -> int:
     return max(1, min(MOST_COLUMNS, MOST_PIXELS // width))
 
 
 def _draw_images(real: Tensor, generated: Tensor, path: Path) -> None:
+    columns = _columns(real.shape[3])
+    halves = [_grid(images, min(len(images), columns)) for images in (real, generated)]
+    gap = torch.full((halves[0].shape[0], 4, halves[0].shape[2]), 255, dtype=torch.uint8)
+    _save(torch.cat([halves[0], gap, halves[1]], dim=1), path)
+
+
+def _save(
+    pixels: UInt8[Tensor, "height width channel"], path: Path, small_pixels: int = 256
+) -> None:
+    """Write a picture, enlarged by a whole number where it is lower than that."""
     # Not torchvision's make_grid: importing it would cost every worker three seconds.
     from PIL import Image
 
-    halves = [_grid(images) for images in (real, generated)]
-    gap = torch.full((halves[0].shape[0], 4, halves[0].shape[2]), 255, dtype=torch.uint8)
-    both = torch.cat([halves[0], gap, halves[1]], dim=1)
-    scale = max(1, 256 // both.shape[0])  # an 8x8 digit of 8 pixels is too small to judge
-    both = both.repeat_interleave(scale, dim=0).repeat_interleave(scale, dim=1)
-    Image.fromarray(both.squeeze(2).numpy()).save(path)
+    scale = max(
+        1, small_pixels // pixels.shape[0]
+    )  # an 8x8 digit of 8 pixels is too small to judge
+    pixels = pixels.repeat_interleave(scale, dim=0).repeat_interleave(scale, dim=1)
+    Image.fromarray(pixels.squeeze(2).numpy()).save(path, format="PNG")
 
 
-def _grid(images: Float[Tensor, "n channel height width"]) -> Tensor:
-    """Images in [-1, 1] as one of bytes, [rows * (height + 1), columns * (width + 1), channel]."""
-    columns = min(len(images), _columns(images.shape[3]))
+def _grid(images: Float[Tensor, "n channel height width"], columns: int) -> Tensor:
+    """Images in [-1, 1] as one of bytes, [rows * (height + 1), columns * (width + 1), channel].
+
+    Only whole rows are drawn.
+    """
     images = images[: len(images) // columns * columns]
     pixels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     padded = torch.nn.functional.pad(pixels, (0, 1, 0, 1))
@@ -64,18 +97,18 @@ def _grid(images: Float[Tensor, "n channel height width"]) -> Tensor:
 
 
 def _draw_points(real: Tensor, generated: Tensor, path: Path) -> None:
+    _scatter({"real": real, "generated": generated}, path)
+
+
+def _scatter(clouds: Mapping[str, Tensor], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = Figure(figsize=(4 * len(clouds), 4), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, points, title in zip(
-        figure.subplots(1, 2, sharex=True, sharey=True),
-        (real, generated),
-        ("real", "generated"),
-        strict=True,
-    ):
+    panels = figure.subplots(1, len(clouds), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (title, points) in zip(panels, clouds.items(), strict=True):
         points = torch.nn.functional.pad(points, (0, max(0, 2 - points.shape[1])))  # a line: y = 0
         axes.scatter(points[:, 0], points[:, 1], s=3, linewidths=0)
         axes.set(title=title, aspect="equal", xlim=(-1.5, 1.5), ylim=(-1.5, 1.5))
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, format="png")

@@ -13,11 +13,13 @@ there, so that the share is of what the search saw, not of what the method can d
 import argparse
 import csv
 import difflib
+import json
 import math
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -95,6 +97,39 @@ def _told(rows: Sequence[Row], below: float | None) -> tuple[tuple[float, float]
     return (-share, scores[1]), [*cells, str(num_below), f"{share:.0%} ({low:.0%} to {high:.0%})"]
 
 
+def as_json(
+    rows: Sequence[Row], by: Sequence[str], below: float | None = None
+) -> list[dict[str, Any]]:
+    """The same for a script: a group each, with numbers where there are any and null elsewhere."""
+    groups = []
+    for cells in compare(rows, by, below):
+        told = dict(zip(headings(by, below), cells, strict=True))
+        members = [row for row in rows if [row[key] or "-" for key in by] == cells[: len(by)]]
+        w1 = [float(row["w1"]) for row in members if row["status"] == "completed"]
+        group = {
+            **{key: _plain(members[0][key]) for key in by},
+            **{name: int(told[name]) for name in ("trials", *ENDS)},
+            "best_w1": min(w1, default=None),
+            "median_w1": statistics.median(w1) if w1 else None,
+        }
+        if below is not None:
+            num_below = int(told[f"below {below:g}"])
+            low, high = wilson_interval(num_below, num_ended := sum(group[end] for end in ENDS))
+            share = num_below / max(1, num_ended)
+            group |= {"below": below, "num_below": num_below, "share": share}
+            group |= {"share_low": low, "share_high": high}
+        groups.append(group)
+    return groups
+
+
+def _plain(text: str) -> Any:
+    """A cell of the table as the value that it was."""
+    try:
+        return json.loads({"True": "true", "False": "false", "": "null"}.get(text, text))
+    except ValueError:
+        return text
+
+
 def wilson_interval(successes: int, num_trials: int) -> tuple[float, float]:
     """The 95% score interval of a share (Wilson 1927); 0 to 1 where nothing was tried."""
     if not num_trials:
@@ -115,6 +150,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadInput as error:
         sys.stderr.write(f"{error}\n")
         return BAD_INPUT
+    if args.json:
+        sys.stdout.write(json.dumps(as_json(rows, args.by, args.below), indent=2) + "\n")
+        return DONE
     console = Console(highlight=False, markup=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _WIDTH
@@ -143,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     by = "a hyperparameter; given more than once, every combination; left out, all trials as one"
     parser.add_argument("--by", action="append", default=[], metavar="KEY", help=by)
     parser.add_argument("--below", type=float, metavar="W1", help="count the trials that end below")
+    parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
     return parser
 
 

@@ -1,7 +1,8 @@
 """Everything that this package raises on purpose; what else escapes it is a bug.
 
 TunerError
-└── BadInput  what the user gave cannot be run: exit status 2
+├── BadInput  what the user gave cannot be run: exit status 2
+└── Halted    something outside stopped a search, to be resumed once it is mended: exit status 3
 """
 
 from collections.abc import Sequence
@@ -32,3 +33,7 @@ class BadInput(TunerError):
         self.faults = tuple(faults)
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         super().__init__("\n".join([f"{source}: {count}", *(f"  {f}" for f in self.faults)]))
+
+
+class Halted(TunerError):
+    """A search stopped where it was: it can be resumed once the cause is mended."""

@@ -28,3 +28,16 @@ def owned(run_dir: Path) -> Iterator[Path]:
         finally:
             if [path.name for path in run_dir.iterdir()] == [".lock"]:
                 shutil.rmtree(run_dir)  # it was refused: leave nothing behind
+
+
+def is_held(run_dir: Path) -> bool:
+    """Whether a driver holds the folder; a search that starts in this microsecond is refused."""
+    lock = run_dir / ".lock"
+    if not lock.exists():
+        return False
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

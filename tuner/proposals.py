@@ -102,10 +102,16 @@ def draw(
         study.enqueue_trial(dict(point))
     trial = study.ask()
     chosen = spec.choose(lambda key, domain: _pick(trial, key, domain))
-    seed = int(np.random.SeedSequence([spec.search.seed, number]).generate_state(1)[0])
-    config = spec.trial_config(chosen, seed)
+    config = spec.trial_config(chosen, _trial_seed(spec, number))
     trial.set_user_attr("config", config.model_dump(mode="json"))
     return study.get_trials(deepcopy=False)[-1], config
+
+
+def _trial_seed(spec: SearchSpec, number: int) -> int:
+    given = spec.search.trial_seeds or ()
+    if number < len(given):
+        return given[number]
+    return int(np.random.SeedSequence([spec.search.seed, number]).generate_state(1)[0])
 
 
 def _sampler(spec: SearchSpec, number: int) -> optuna.samplers.BaseSampler:

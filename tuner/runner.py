@@ -86,6 +86,8 @@ def run(
             # No `num_to_keep`: with it Ray writes a snapshot of all trials, anew, at every second
             # checkpoint of each. The record deletes what is needed no more.
             verbose=0,
+            # Named, or in a notebook another one would wipe the cell to make room for itself.
+            progress_reporter=tune.CLIReporter(),
         ),
     )
     try:

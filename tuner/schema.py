@@ -103,7 +103,9 @@ def _kinds(kind: Mapping[str, Any]) -> Iterator[str]:
         limits = [f"{word} {_text(kind[name])}" for name, word in bounds.items() if name in kind]
         yield " ".join([word, ", ".join(limits)]).strip()
     else:
-        yield {"string": "text", "boolean": "true, false", "object": "mapping"}[kind["type"]]
+        yield {"string": "text", "boolean": "true, false", "object": "mapping", "array": "list"}[
+            kind["type"]
+        ]
 
 
 def _text(value: Any) -> str:

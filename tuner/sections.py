@@ -57,6 +57,11 @@ class SearchConfig(Frozen):
     seed: Whole = Field(
         default=0, ge=0, lt=2**32, description="Seed of the sampler and of every trial."
     )
+    trial_seeds: tuple[Annotated[Whole, Field(ge=0, lt=2**32)], ...] | None = Field(
+        default=None,
+        description="Seeds of the first trials; those of the others follow from seed. For one "
+        "configuration under several seeds.",
+    )
     max_concurrent_trials: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None, description="At most so many trials at a time; all that fit, if left out."
     )

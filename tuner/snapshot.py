@@ -1,6 +1,5 @@
 """A search as its folder has it at a moment, read without touching it: it may be running."""
 
-import fcntl
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
 
-from tuner import past, results, spec
+from tuner import folder, past, results, spec
 from tuner.errors import BadInput, Fault
 from tuner.spec import SearchSpec
 from tuner.study import Study, Trial
@@ -91,7 +90,7 @@ def read(run_dir: Path) -> Snapshot:
     """
     check_is_search(run_dir)
     search = spec.read(run_dir / "spec.yaml")
-    is_running = _is_held(run_dir)
+    is_running = folder.is_held(run_dir)
     with tempfile.TemporaryDirectory() as scratch:
         # A copy: to open a journal is to mend it, which whoever writes it would not survive.
         study = Study(Path(shutil.copy(run_dir / "study.log", scratch)), search)
@@ -114,16 +113,3 @@ def _as_of_now(trial: Trial, reports: Mapping[int, Mapping[str, float]]) -> Tria
     if trial.status is not None or not reports:
         return trial
     return trial.with_metrics(reports[max(reports)])
-
-
-def _is_held(run_dir: Path) -> bool:
-    """Whether a driver holds the folder; a search that starts in this microsecond is refused."""
-    lock = run_dir / ".lock"
-    if not lock.exists():
-        return False
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -1,6 +1,6 @@
 """A YAML file to plain data: safely, with duplicate keys refused and overrides applied."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,14 @@ SHORTHANDS = {"objective": "name"}
 _MISFITS = (AttributeError, LookupError, RecursionError, ValueError)
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], list[Fault]]:
-    """The file's mapping with ``dotted.key=value`` overrides applied, and what is wrong with it.
+def load(
+    path: Path, overrides: Sequence[str] | Mapping[str, Any] = ()
+) -> tuple[dict[str, Any], list[Fault]]:
+    """The file's mapping with its overrides applied, and what is wrong with it.
+
+    Args:
+        path: The file.
+        overrides: ``dotted.key=value`` texts, or values by dotted key.
 
     Raises:
         BadInput: where there is no mapping to go on with.
@@ -38,8 +44,14 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], lis
     if not isinstance(document, dict):
         what = f"must be a mapping of keys to values, got {type(document).__name__}"
         raise BadInput(str(path), [Fault("", f"{what}: see search_spaces/gp.yaml")])
-    faults = [*duplicates, *(f for text in overrides for f in _override(document, text))]
-    return document, faults
+    return document, [*duplicates, *override(document, overrides)]
+
+
+def override(document: dict[str, Any], overrides: Sequence[str] | Mapping[str, Any]) -> list[Fault]:
+    """Replace values of a document; returns what is wrong with the overrides."""
+    if isinstance(overrides, Mapping):
+        return [fault for key, value in overrides.items() for fault in _put(document, key, value)]
+    return [fault for text in overrides for fault in _override(document, text)]
 
 
 def _text(path: Path) -> str:
@@ -97,13 +109,19 @@ def _mappings(
 
 def _override(document: dict[str, Any], text: str) -> list[Fault]:
     key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
+    if not equals or not all(key.strip().split(".")):
         return [Fault("--set", f"must read dotted.key=value, got {text!r}")]
     try:
         parsed = yaml.safe_load(value)
     except (yaml.YAMLError, *_MISFITS):
         return [Fault(f"--set {key}", f"value must be YAML, got {value!r}: quote it")]
+    return _put(document, key.strip(), parsed)
+
+
+def _put(document: dict[str, Any], key: str, value: Any) -> list[Fault]:
+    parts = key.split(".") if isinstance(key, str) else [""]
+    if not all(parts):
+        return [Fault("overrides", f"must be dotted keys, got {key!r}")]
     inner = document
     for part in parts[:-1]:
         below: Any = inner.get(part)
@@ -111,5 +129,5 @@ def _override(document: dict[str, Any], text: str) -> list[Fault]:
             below = {SHORTHANDS[part]: below}
         inner[part] = below = dict(below) if isinstance(below, dict) else {}
         inner = below
-    inner[parts[-1]] = parsed
+    inner[parts[-1]] = value
     return []

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from trainables.data import as_floats
-from trainables.pictures import num_drawn, save_samples
+from trainables.pictures import num_drawn, save_generated, save_samples
 
 
 def test_images_keep_their_place_and_their_pixels(tmp_path: Path) -> None:
@@ -66,3 +66,24 @@ def test_vectors_of_one_number_are_drawn_along_a_line(tmp_path: Path) -> None:
     save_samples(torch.rand(50, 1), torch.rand(50, 1), tmp_path / "samples.png")
     grey = np.asarray(Image.open(tmp_path / "samples.png").convert("L"))
     assert (grey < 250).any()
+
+
+def test_generated_images_alone_are_all_drawn_row_by_row(tmp_path: Path) -> None:
+    """Five make a square of three columns and two rows, whose last place is empty."""
+    images = torch.full((5, 1, 8, 8), -1.0)
+    images[3] = 1.0
+    save_generated(images, tmp_path / "grid.png")
+    pixels = np.asarray(Image.open(tmp_path / "grid.png"))
+    scale = pixels.shape[0] // 18
+    expected = np.zeros((18, 27), dtype=np.uint8)
+    expected[9:17, 0:8] = 255  # the second row's first
+    np.testing.assert_array_equal(pixels[::scale, ::scale], expected)
+    save_generated(images, tmp_path / "row.png", columns=5)
+    with Image.open(tmp_path / "row.png") as picture:
+        assert picture.width == 5 * picture.height
+
+
+def test_generated_points_alone_are_one_scatter_plot(tmp_path: Path) -> None:
+    save_generated(torch.rand(300, 3), tmp_path / "points.png")
+    with Image.open(tmp_path / "points.png") as picture:
+        assert picture.width == picture.height

@@ -1,6 +1,7 @@
 """Trials by method: what is counted and what compares; the interval against SciPy's."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,17 @@ def test_what_is_no_table_of_trials_is_refused_in_one_message(
         (tmp_path / "trials.csv").write_bytes(content)
     with pytest.raises(BadInput, match=rf"cannot be read \(.*{why}.*\): give the folder of a sea"):
         compare.read(tmp_path)
+
+
+def test_a_script_gets_the_same_groups_as_numbers(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--by", "constraint", "--by", "clip_value", "--below", "0.6", "--json"]
+    assert compare.main([str(run_dir), *arguments]) == compare.DONE
+    groups = json.loads(capsys.readouterr().out)
+    told = {(group["constraint"], group["clip_value"]): group for group in groups}
+    assert told.keys() == {("gradient_penalty", None), ("clip", 0.01), ("clip", 0.1)}
+    penalty = told["gradient_penalty", None]
+    assert (penalty["trials"], penalty["best_w1"], penalty["median_w1"]) == (4, 0.5, 0.7)
+    assert (penalty["num_below"], penalty["share"]) == (1, 0.25)
+    assert told["clip", 0.1]["best_w1"] is None

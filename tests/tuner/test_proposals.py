@@ -111,6 +111,15 @@ def test_a_given_point_is_what_is_drawn(make_spec: MakeSpec):
     assert config.training.critic_lr == drawn.params["training.critic_lr"] == 2e-4
 
 
+def test_given_seeds_are_those_of_the_first_trials_and_change_nothing_else(make_spec: MakeSpec):
+    search = {"num_trials": 4, "sampler": "random"}
+    given = make_spec(search={**search, "trial_seeds": [7, 2**32 - 1]})
+    ours, theirs = ([draw(s, n, [], None)[1] for n in range(4)] for s in (given, make_spec()))
+    assert [config.seed for config in ours[:2]] == [7, 2**32 - 1]
+    assert ours[2:] == theirs[2:]
+    assert [config.training for config in ours] == [config.training for config in theirs]
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
 def test_a_reopened_study_that_shows_a_part_proposes_what_the_unbroken_one_does(
     tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, sampler: str

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from tuner import checks, search, spec
-from tuner.search import main
+from tuner import checks, command, request, spec, yaml_file
+from tuner.search import asked, main, parser
 
 Space = Callable[[str], Path]
 
@@ -223,15 +223,15 @@ def test_ctrl_c_while_reading_ends_with_status_130(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(search, "load", interrupt)
+    monkeypatch.setattr(yaml_file, "load", interrupt)
     assert main([str(space(SMALL))]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_a_cluster_is_not_measured_by_this_machine(space: Space):
-    args = search._parser().parse_args([str(space(SMALL)), "--address", "auto", "--dry-run"])
+    args = parser().parse_args([str(space(SMALL)), "--address", "auto", "--dry-run"])
     args.set = ["resources.cpus_per_trial=64"]
-    found, runs_dir = search._read(args, Console())
+    found, runs_dir = request.check_document(asked(args), Console().print)
     assert found.resources.cpus_per_trial == 64
     assert runs_dir == Path("runs").absolute()
 
@@ -239,7 +239,7 @@ def test_a_cluster_is_not_measured_by_this_machine(space: Space):
 def test_the_environment_may_name_the_cluster(space: Space, monkeypatch: pytest.MonkeyPatch):
     for value, address in (("auto", "auto"), ("", None)):
         monkeypatch.setenv("RAY_ADDRESS", value)
-        assert search._parser().parse_args(["a.yaml"]).address == address
+        assert parser().parse_args(["a.yaml"]).address == address
 
 
 def test_a_dry_run_says_what_would_run_and_writes_nothing(
@@ -363,7 +363,7 @@ def test_one_that_can_be_is_found_beside_the_search_space(
 ):
     path = space(OWN % ("own_nets", "Generator"))
     narrow = ("--set", "networks.generator_args.width.high=6")
-    assert search.main([str(path), "--dry-run", *narrow]) == search.DONE
+    assert main([str(path), "--dry-run", *narrow]) == command.DONE
     assert "networks.generator_args.width" in capsys.readouterr().out
     assert os.environ["PYTHONPATH"] == str(tmp_path)  # Ray's workers look there too
 
@@ -381,10 +381,10 @@ def test_a_warm_start_runs_an_earlier_searchs_best_first(
     )
     path = space(SMALL + "initial_points: [{training: {critic_lr: 3e-3}}]\n")
     for run in ("earlier", str(earlier)):  # by its name, or its folder
-        assert search.main([str(path), "--dry-run", "--warm-start", run]) == search.DONE
+        assert main([str(path), "--dry-run", "--warm-start", run]) == command.DONE
         said = capsys.readouterr().out
         assert said.index("critic_lr: 0.002") < said.index("critic_lr: 0.003")
-    assert search.main([str(path), "--warm-start", "later"]) == search.BAD_INPUT
+    assert main([str(path), "--warm-start", "later"]) == command.BAD_INPUT
     assert "later/trials.csv cannot be read (No such file or directory)" in capsys.readouterr().err
 
 
@@ -398,6 +398,6 @@ def test_a_resumed_search_keeps_the_points_that_it_began_with(
     saved.mkdir(parents=True)
     (saved / "spec.yaml").write_text(spec.read(space(began)).to_yaml())
     space(SMALL)
-    args = search._parser().parse_args([str(path), "--resume", "--warm-start", "gone"])
-    found, _ = search._read(args, Console())
+    args = parser().parse_args([str(path), "--resume", "--warm-start", "gone"])
+    found, _ = request.check_document(asked(args), Console().print)
     assert found.first_points == [{"training.critic_lr": 3e-3}]

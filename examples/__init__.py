@@ -1,0 +1,1 @@
+"""A notebook that searches, and what executes it."""

@@ -1,0 +1,143 @@
+"""The functions: which of two things ``search`` is, what they refuse, and what they give."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import small_search
+import torch
+from test_generators import save
+
+import tuner
+from tuner import command, request
+from tuner.spec import SearchSpec
+from tuner.tracking import tracker_of
+
+ROOT = Path(__file__).parents[2]
+SPACE = """
+name: small
+data: {dataset: eight_gaussians}
+search: {num_trials: 3, sampler: random}
+asha: {grace_generator_steps: 10, max_generator_steps: 40, reduction_factor: 2}
+"""
+ORDERS = {
+    "function first": "from tuner import search; from tuner.search import main",
+    "module first": "from tuner.search import main; from tuner import search",
+    "by import": "import tuner.search; from tuner import search; from tuner.search import main",
+    "star": "from tuner import *; from tuner.search import main",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_search_is_the_function_whatever_is_imported_first(order: str) -> None:
+    code = (
+        f"{ORDERS[order]}\nimport sys, tuner\n"
+        "assert search is tuner.search and search.__module__ == 'tuner.api'\n"
+        "assert main.__module__ == 'tuner.search'\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_importing_the_package_and_running_the_command_load_nothing_heavy() -> None:
+    code = "import tuner, sys; print(*sys.modules)"
+    for arguments in (["-c", code], ["-X", "importtime", "-m", "tuner.search", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", *arguments],
+            capture_output=True, text=True, cwd=ROOT, check=True, timeout=60,
+        )  # fmt: skip
+        loaded = done.stdout if arguments[0] == "-c" else done.stderr
+        names = {name.strip().split(".")[0] for name in loaded.replace("|", " ").split()}
+        assert names & {"torch", "ray", "optuna", "mlflow", "pandas", "sklearn"} == set()
+
+
+def test_bad_input_is_raised_with_all_that_is_wrong(space: Callable[[str], Path]) -> None:
+    with pytest.raises(tuner.BadInput, match="no such file") as caught:
+        tuner.search("nowhere.yaml")
+    assert [fault.where for fault in caught.value.faults] == [""]
+    overrides = {"training.critic_lr": {"low": 1, "high": 0.5}, "": 3}
+    with pytest.raises(tuner.BadInput, match="low must be below high") as caught:
+        tuner.search(space(SPACE), num_trials=0, overrides=overrides, quiet=True)
+    assert {"overrides", "training.critic_lr", "search.num_trials"} == {
+        fault.where for fault in caught.value.faults
+    }
+
+
+@dataclass
+class Outcome:
+    interrupted: bool = False
+    halted: str | None = None
+
+
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Outcome], list[Any]]:
+    """Have a search end so, without running it; gives what it was asked to run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def ends(outcome: Outcome) -> list[Any]:
+        asked: list[Any] = []
+
+        def run(ready: request.Ready, *, resume: bool, console: Any) -> Outcome:
+            asked.append((ready, resume))
+            return outcome
+
+        monkeypatch.setattr(command, "run", run)
+        return asked
+
+    return ends
+
+
+def test_an_interrupted_search_raises_and_says_how_to_go_on(
+    ends: Callable[[Outcome], list[Any]], space: Callable[[str], Path]
+) -> None:
+    asked = ends(Outcome(interrupted=True))
+    with pytest.raises(KeyboardInterrupt, match="runs/other is saved: go on with it by resume=Tr"):
+        tuner.search(space(SPACE), name="other", time_budget_s=9, resume=True, quiet=True)
+    ((ready, resume),) = asked
+    assert (ready.spec.name, ready.spec.search.time_budget_s, resume) == ("other", 9, True)
+    ends(Outcome(interrupted=True, halted="no space left"))
+    with pytest.raises(tuner.Halted, match="no space left: once that is mended, go on with"):
+        tuner.search(space(SPACE), runs_dir="r", quiet=True)
+
+
+@pytest.fixture
+def run_dir(make_spec: Callable[..., SearchSpec], uri: str, tmp_path: Path) -> Path:
+    spec, folder = make_spec(search={"num_trials": 2, "sampler": "random"}), tmp_path / "search"
+
+    def follow(search_id: str) -> Any:
+        return tracker_of(spec, folder, search_id, lambda text: None, uri)
+
+    small_search.tell_search(spec, folder, follow, finish=True)
+    (folder / "best.yaml").write_text("# trial 00000: w1 1\n")
+    return folder
+
+
+def test_a_finished_search_gives_its_best_and_its_trials(run_dir: Path) -> None:
+    of_zeros = save(run_dir / "best" / "generator.pt", 3)
+    found = tuner.load(str(run_dir))
+    assert found.best is not None
+    assert (found.best.trial_id, found.best.w1, found.best.w1_final) == ("00000", 1.0, 1.5)
+    assert found.best.config["training"]["loss"] == "wasserstein"
+    assert found.best.latent_dim == 5
+    assert torch.equal(found.best.generator(torch.zeros(1, 5)), of_zeros)
+    assert repr(found.best) == "BestTrial('00000', w1=1, w1_final=1.5)"
+    frame = found.trials
+    assert frame["trial_id"].tolist() == ["00000", "00001"]
+    assert frame["w1"].tolist() == [1.0, 2.0]
+    for name, kind in (("w1", "float64"), ("critic_lr", "float64"), ("n_critic", "int64")):
+        assert frame[name].dtype == kind
+    assert frame["compile"].dtype == bool
+    assert pd.api.types.is_string_dtype(frame["message"])
+    assert found.report is None
+    (run_dir / "report.html").touch()
+    assert found.report == run_dir / "report.html"
+
+
+def test_a_folder_of_no_search_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(tuner.BadInput, match="holds no search: it has no spec"):
+        tuner.load(tmp_path)

@@ -1,0 +1,87 @@
+"""The table of searches: one line each, also of a broken one; and the same for a script."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tuner.list import main
+
+SPEC = {
+    "name": "gp",
+    "data": {"dataset": "digits"},
+    "search": {"num_trials": 3, "sampler": "tpe"},
+    "objective": {"name": "independent_critic", "final_trials": 1},
+}
+TABLE = """trial_id,status,w1,w1_final
+00000,completed,0.5,0.61234
+00001,completed,0.7,
+00002,stopped,2.0,
+"""
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path) -> Path:
+    for name in ("gp", "broken"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "spec.yaml").write_text(yaml.safe_dump({**SPEC, "name": name}))
+        (tmp_path / name / "trials.csv").write_text(TABLE)
+    (tmp_path / "gp" / "study.log").write_text("")
+    (tmp_path / "mlflow-artifacts").mkdir()
+    return tmp_path
+
+
+def test_each_search_is_a_line_and_a_broken_one_says_why(
+    runs_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(runs_dir)]) == 0
+    heading, gp, broken, why = capsys.readouterr().out.splitlines()
+    words = ["name", "state", "data", "changed", "trials", "best", "w1", "w1_final"]
+    assert heading.split() == words
+    for cell in ("finished", "digits", "3/3: 2 completed, 1 stopped", "00000", "0.5", "0.6123"):
+        assert cell in gp
+    assert gp.index("finished") == broken.index("broken", 1) == heading.index("state")
+    assert why == f"{runs_dir / 'broken'}: study.log: No such file or directory"
+
+
+def test_a_narrow_terminal_has_each_search_on_a_line_too(
+    runs_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.list._WIDTH", 80)
+    assert main([str(runs_dir)]) == 0
+    _, gp, _, _ = capsys.readouterr().out.splitlines()
+    assert gp.split()[-4:] == ["3/3", "00000", "0.5", "0.6123"]
+    assert len(gp.rstrip()) <= 80
+
+
+def test_a_script_reads_the_same_without_loading_torch_or_optuna(runs_dir: Path) -> None:
+    code = "import sys; from tuner.list import main; main(); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(runs_dir), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+        check=True,
+    )
+    gp, broken = json.loads(done.stdout)
+    assert gp["best"] == {"trial_id": "00000", "w1": 0.5, "w1_final": 0.61234}
+    assert (gp["state"], gp["trials"]) == ("finished", {"completed": 2, "stopped": 1})
+    assert gp["changed"].endswith("+00:00")
+    assert (broken["state"], broken["best"], broken["changed"]) == ("broken", None, None)
+    loaded = {name.split(".")[0] for name in done.stderr.split()}
+    assert loaded & {"torch", "ray", "optuna", "mlflow", "pandas", "pydantic"} == set()
+
+
+def test_no_folder_is_refused_and_an_empty_one_has_no_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}: no search yet\n"
+    assert main([str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert main([str(tmp_path / "none")]) == 2
+    assert "cannot be read (No such file or directory)" in capsys.readouterr().err

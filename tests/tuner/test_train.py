@@ -1,0 +1,113 @@
+"""The command that trains again: what it asks for, what it keeps, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_search
+
+from tuner import command, request, retrain, snapshot, train
+from tuner.errors import BadInput
+from tuner.spec import SearchSpec
+from tuner.tracking import tracker_of
+
+Tell = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _away_from_any_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture
+def tell(make_spec: Callable[..., SearchSpec], uri: str, tmp_path: Path) -> Tell:
+    def tell(name: str, **sections: Any) -> Path:
+        data = {"dataset": "eight_gaussians"}
+        search = {"num_trials": 2, "sampler": "random"}
+        spec = make_spec(**{"name": name, "data": data, "search": search, **sections})
+
+        def follow(search_id: str) -> Any:
+            return tracker_of(spec, tmp_path / name, search_id, lambda text: None, uri)
+
+        small_search.tell_search(spec, tmp_path / name, follow, finish=True)
+        return tmp_path / name
+
+    return tell
+
+
+def asked(*argv: str | Path) -> request.Request:
+    args = train.parser().parse_args([str(argument) for argument in argv])
+    return train.ask(retrain.find(args.source, args.trial), args)
+
+
+def test_it_stands_beside_the_search_unless_told_otherwise(tell: Tell) -> None:
+    run_dir = tell("gp")
+    document = asked(run_dir, "--seeds", "3").document
+    assert document["results"]["runs_dir"] == str(run_dir.parent)
+    assert document["name"] == "gp-00000-3-seeds"
+    told = asked(run_dir, "--trial", "1", "--runs-dir", "r", "--name", "n").document
+    assert (told["results"]["runs_dir"], told["name"]) == ("r", "n")
+    assert told["search"]["trial_seeds"] == [snapshot.read(run_dir).trials[1].config.seed]
+
+
+def test_only_where_and_how_it_is_trained_may_be_set(tell: Tell) -> None:
+    run_dir = tell("gp")
+    found = asked(
+        run_dir, "--set", "resources.cpus_per_trial=2", "--set", "training.critic_lr=1",
+        "--set", "search.max_concurrent_trials=1",
+    )  # fmt: skip
+    assert found.document["resources"]["cpus_per_trial"] == 2
+    assert found.document["search"]["max_concurrent_trials"] == 1
+    assert [fault.where for fault in found.faults] == ["--set"]
+    assert "got 'training.critic_lr=1'" in found.faults[0].what
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--seeds", "0"), ("--seeds", "101"), ("--generator-steps", "1e3")]
+)
+def test_a_wrong_number_ends_with_status_2(
+    capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train.main(["runs/gp", option, value])
+    assert "must be a whole number of at least" in capsys.readouterr().err
+
+
+def test_a_network_of_ones_own_that_is_not_there_says_where_it_is_looked_for(
+    tell: Tell, tmp_path: Path
+) -> None:
+    run_dir = tell("own", networks={"generator": "gone_nets:Net", "latent_dim": 3})
+    with pytest.raises(BadInput, match=rf"no module gone_nets in this folder, in {run_dir} or in"):
+        asked(run_dir)
+    (run_dir / "gone_nets.py").touch()
+    assert asked(run_dir).code_dir == run_dir
+
+
+def test_an_earlier_training_is_not_written_over(
+    tell: Tell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tell("gp")
+    there = run_dir.parent / "gp-00000-2-seeds"
+    there.mkdir()
+    (there / "spec.yaml").write_text("name: gp-00000-2-seeds")
+    assert train.main([str(run_dir), "--seeds", "2"]) == command.BAD_INPUT
+    assert "already holds a search: go on with it by adding --resume" in capsys.readouterr().err
+
+
+def test_what_it_found_is_kept_beside_what_others_found(tell: Tell, tmp_path: Path) -> None:
+    again = tell("again", search={"num_trials": 2, "sampler": "random", "trial_seeds": [7, 8]})
+    origin = retrain.find(tell("gp"), None)
+    entry = train.entry(origin, snapshot.read(again))
+    assert entry == {
+        **{"trial_id": "00000", "name": "again", "generator_steps": 4000, "seeds": [7, 8]},
+        **{"w1": [1.0, 2.0], "w1_final": [1.5, 1.5], "not_completed": 0},
+    }
+    path = tmp_path / "retrained.json"
+    for one in ({**entry, "name": "other"}, {**entry, "w1": [9.0, 9.0]}, entry):
+        train._keep(path, one)
+    assert json.loads(path.read_text()) == [{**entry, "name": "other"}, entry]
+    path.write_text("{")
+    with pytest.raises(BadInput, match=r"retrained\.json: 1 fault\n  is not as it was written"):
+        train._keep(path, entry)

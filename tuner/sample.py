@@ -1,0 +1,160 @@
+"""Samples of a search's best generator, as a picture or an array: ``python -m tuner.sample RUN``.
+
+A file that ``--out`` names is replaced. Without it the name says what is in the file, and the same
+command makes the same file.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.errors import BadInput, Fault
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tuner.generators import Generator
+
+DONE, BAD_INPUT = 0, 2
+#: Images on each way from one latent to another, one way a row.
+STEPS = 8
+_MAX_NUM, _MAX_DRAWN = 1_000_000, 10_000
+#: Samples made at a time.
+_BATCH = 256
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        _check(args)
+        name, generator = _find(args.run, args.trial)
+        samples = draw(generator, args.num, args.seed, interpolate=args.interpolate)
+        kind = "interpolation" if args.interpolate else "samples"
+        out = args.out or Path(f"{name}-{kind}-{args.num}-seed-{args.seed}.png")
+        write(samples, out, columns=STEPS if args.interpolate else None)
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    print(f"{len(samples)} samples of shape {tuple(samples.shape[1:])}: {out}")
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tuner.sample",
+        description="Draw samples of the best generator of a search.",
+        epilog="Exit status: 0 done, 2 bad input.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="its folder, or a generator.pt")
+    parser.add_argument("--num", type=int, default=64, metavar="N", help="how many (default: 64)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=".png: a picture; .npy: float32 [num, *shape] in [-1, 1] (default: a picture here, "
+        "named for what it shows)",
+    )
+    parser.add_argument(
+        "--interpolate",
+        action="store_true",
+        help=f"from one latent to another, {STEPS} samples a row",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the latents")
+    parser.add_argument("--trial", metavar="ID", help="another trial than the best one")
+    return parser
+
+
+def _check(args: argparse.Namespace) -> None:
+    faults = []
+    as_picture = args.out is None or args.out.suffix != ".npy"
+    if args.out is not None and args.out.suffix not in (".png", ".npy"):
+        faults.append(Fault("--out", f"must end in .png or .npy, got {str(args.out)!r}"))
+    elif args.out is not None and not args.out.absolute().parent.is_dir():
+        faults.append(Fault("--out", f"there is no folder {args.out.parent}: make it first"))
+    most = _MAX_DRAWN if as_picture else _MAX_NUM
+    if not 1 <= args.num <= most:
+        kind = "picture" if as_picture else "file"
+        what = f"must be at least 1 and at most {most:,} for a {kind}, got {args.num}"
+        faults.append(Fault("--num", what))
+    elif args.interpolate and args.num % STEPS:
+        what = f"must be a multiple of {STEPS} with --interpolate, for whole rows, got {args.num}"
+        faults.append(Fault("--num", what))
+    if not 0 <= args.seed < 2**32:
+        faults.append(Fault("--seed", f"must be at least 0 and below 2**32, got {args.seed}"))
+    if args.trial is not None and args.run.is_file():
+        faults.append(Fault("--trial", "needs a search's folder: this file has one generator"))
+    if faults:
+        raise BadInput(str(args.run), faults)
+
+
+def _find(run: Path, trial_id: str | None) -> "tuple[str, Generator]":
+    """What to name the samples after, and the generator."""
+    if run.is_file():
+        from tuner import generators
+
+        return run.stem, generators.of_file(run)
+    from tuner import generators, snapshot
+
+    search = snapshot.read(run)
+    trial = search.best if trial_id is None else search.trial(trial_id)
+    if trial is None:
+        what = "has no completed trial yet: name one by --trial, or let the search go on"
+        raise BadInput(str(run), [Fault("", what)])
+    return f"{search.spec.name}-{trial.trial_id}", generators.of_trial(search, trial)
+
+
+def draw(generator: "Generator", num: int, seed: int, *, interpolate: bool = False) -> "Tensor":
+    """Samples [num, *sample_shape] in [-1, 1], float32.
+
+    Args:
+        generator: That makes them.
+        num: How many; with ``interpolate`` a multiple of :data:`STEPS`.
+        seed: Of the latents.
+        interpolate: Walk from one latent to another, row by row.
+    """
+    import torch
+
+    from trainables.latents import drawn, interpolated
+
+    if interpolate:
+        ends = drawn(2 * (num // STEPS), generator.latent_dim, seed)
+        latents = interpolated(ends[0::2], ends[1::2], STEPS).flatten(0, 1)
+    else:
+        latents = drawn(num, generator.latent_dim, seed)
+    return torch.cat([generator(part).float() for part in latents.split(_BATCH)])
+
+
+def write(samples: "Tensor", out: Path, columns: int | None = None) -> None:
+    """Write a picture or an array, whole or not at all.
+
+    Raises:
+        BadInput: where it cannot be written, or vectors were to be shown in rows.
+    """
+    import numpy as np
+
+    from trainables.pictures import save_generated
+
+    if columns is not None and samples.ndim != 4 and out.suffix != ".npy":
+        what = "can be drawn of images only, and these are vectors: give --out FILE.npy"
+        raise BadInput(str(out), [Fault("--interpolate", what)])
+    scratch = out.with_name(f".{out.name}.tmp")
+    try:
+        if out.suffix == ".npy":
+            with scratch.open("wb") as file:
+                np.save(file, samples.numpy())
+        else:
+            save_generated(samples, scratch, columns)
+        scratch.replace(out)
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}"
+        raise BadInput(str(out), [Fault("", what)]) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""Train a search's winner longer, or again with other seeds: ``python -m tuner.train RUN``.
+
+It is a search of one configuration, of which no trial is stopped: in a folder of its own, with the
+same tracking, progress, resuming and results.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tuner import command, request, retrain, snapshot, spread
+from tuner.errors import BadInput, Fault
+from tuner.request import Ready, Request
+from tuner.results import write_atomically
+from tuner.retrain import Origin
+from tuner.snapshot import Snapshot
+from tuner.yaml_file import override
+
+#: What ``--set`` may replace: the rest is what is trained.
+_SETTABLE = ("resources", "reporting", "results", "mlflow", "search.max_concurrent_trials")
+RETRAINED = "retrained.json"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(arguments)
+    return command.guarded(lambda console: _train(args, arguments, console))
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tuner.train",
+        description="Train the best trial of a search longer, or again with fresh seeds.",
+        epilog=command.EXIT_STATUS,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "source", type=Path, metavar="RUN", help="a search's folder, or a best.yaml"
+    )
+    parser.add_argument(
+        "--generator-steps",
+        type=_whole(2, 1_000_000_000),
+        metavar="N",
+        help="how long to train (default: as long as the search did with --seeds, else "
+        f"{retrain.LONGER} times as long)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=_whole(1, retrain.MAX_SEEDS),
+        metavar="K",
+        help="train so many times, with fresh seeds (default: once, with the trial's own: it "
+        "begins as in the search)",
+    )
+    parser.add_argument("--trial", metavar="ID", help="another trial than the best one")
+    command.add_options(parser)
+    return parser
+
+
+def _whole(low: int, high: int) -> Any:
+    def whole(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number of at least {low}, at most {high:,}, got {text!r}"
+            )
+        return int(text)
+
+    return whole
+
+
+def _train(args: argparse.Namespace, arguments: Sequence[str], console: Console) -> int:
+    origin = retrain.find(args.source, args.trial)
+    asked = ask(origin, args)
+    ready = request.check(asked, console)
+    _say_what(origin, asked.document, args, console)
+    outcome = command.run(ready, resume=args.resume, console=console)
+    if not outcome.interrupted and outcome.best is not None:
+        _tell_spread(origin, ready, console)
+    again = ["tuner.train", *_without(arguments, "--resume"), "--resume"]
+    if args.trial is None and origin.run_dir is not None:
+        again += ["--trial", str(origin.trial_id)]  # a search that goes on may find a better one
+    return command.status_of(outcome, ready.run_dir, again, console)
+
+
+def _without(arguments: Sequence[str], option: str) -> list[str]:
+    return [argument for argument in arguments if argument != option]
+
+
+def ask(origin: Origin, args: argparse.Namespace) -> Request:
+    """The training as a search is asked for.
+
+    Raises:
+        BadInput: where the module of the user's own network is not there.
+    """
+    document = retrain.document(origin, args.generator_steps, args.seeds)
+    wrong = [text for text in args.set if not text.partition("=")[0].strip().startswith(_SETTABLE)]
+    faults = [
+        Fault("--set", f"may change {', '.join(_SETTABLE)} alone, got {text!r}: leave it out")
+        for text in wrong
+    ]
+    faults += override(document, [text for text in args.set if text not in wrong])
+    # Beside the search, wherever its folder is now; else where the document says.
+    beside = None if origin.run_dir is None else str(origin.run_dir.absolute().parent)
+    code_dir = origin.source.absolute().parent if origin.run_dir is None else origin.run_dir
+    _check_modules(origin, code_dir.absolute())
+    return Request(
+        source=str(args.source),
+        document=request.placed(document, args.name, args.runs_dir or beside),
+        faults=tuple(faults),
+        code_dir=code_dir.absolute(),
+        resume=args.resume,
+        address=args.address,
+        runtime_env=args.runtime_env,
+    )
+
+
+def _check_modules(origin: Origin, code_dir: Path) -> None:
+    """A search space's own folder, where its networks were found, is not written down in RUN."""
+    faults = []
+    for player in ("generator", "critic"):
+        path = getattr(origin.config.networks, player)
+        module = path.partition(":")[0].partition(".")[0] if path else None
+        beside = [code_dir / f"{module}.py", code_dir / str(module) / "__init__.py"]
+        if module is None or find_spec(module) or any(file.exists() for file in beside):
+            continue
+        what = f"no module {module} in this folder, in {code_dir} or in PYTHONPATH: start this in "
+        way_out = f"the folder of {module}, or name that in PYTHONPATH"
+        faults.append(Fault(f"networks.{player}", what + way_out))
+    if faults:
+        raise BadInput(str(origin.source), faults)
+
+
+def _say_what(
+    origin: Origin, document: Mapping[str, Any], args: argparse.Namespace, console: Console
+) -> None:
+    steps, trial = document["asha"]["max_generator_steps"], f"trial {origin.trial_id or '?'}"
+    if origin.search is not None and origin.search.is_running:
+        console.print(f"{origin.run_dir} is still running: {trial} is its best so far")
+    if args.seeds is not None:
+        seeds = f"{args.seeds} fresh seed{'s' * (args.seeds > 1)}"
+        console.print(f"{trial} of {origin.source}, {steps} steps from each of {seeds}")
+        return
+    console.print(f"{trial} of {origin.source}, {steps} steps from its own seed")
+    if origin.config.training.lr_decay != "constant":
+        console.print("its learning rates decay over these steps, so it differs from the first one")
+
+
+def _tell_spread(origin: Origin, ready: Ready, console: Console) -> None:
+    """Say how the score varies by seed, and keep it for the search's report."""
+    found = snapshot.read(ready.run_dir)
+    completed = [trial for trial in found.trials if trial.status == "completed"]
+    if lost := len(found.trials) - len(completed):
+        console.print(f"{lost} of {len(found.trials)} seeds were not completed: they count nowhere")
+    for steps in ready.spec.asha.rungs:
+        at_rung = [found.reports[t.number][steps]["w1"] for t in completed]
+        console.print(spread.spread_text(f"w1 at step {steps}", at_rung))
+        if steps == origin.ranked_at and _is_fresh(origin, found):
+            console.print(f"  {spread.luck_text((origin.own_w1 or {})[steps], at_rung)}")
+    finals = [t.final["w1_final"] for t in completed if t.final]
+    if finals:
+        console.print(spread.spread_text("w1_final", finals))
+        is_alike = ready.spec.asha.max_generator_steps == origin.config.max_generator_steps
+        if is_alike and origin.own_w1_final is not None and _is_fresh(origin, found):
+            console.print(f"  {spread.luck_text(origin.own_w1_final, finals)}")
+    if _is_fresh(origin, found) and origin.ranked_at not in ready.spec.asha.rungs:
+        console.print(_no_luck_text(origin))
+    if origin.run_dir is not None:
+        _keep(origin.run_dir / RETRAINED, entry(origin, found))
+        console.print(f"kept in {origin.run_dir / RETRAINED}")
+
+
+def _no_luck_text(origin: Origin) -> str:
+    if origin.ranked_at is None:
+        why = "holds no score of its own: give the search's folder"
+    else:
+        why = f"was scored at step {origin.ranked_at}: train as long"
+    return f"{origin.source} {why} to be told whether that score was luck"
+
+
+def _is_fresh(origin: Origin, found: Snapshot) -> bool:
+    return all(trial.config.seed != origin.config.seed for trial in found.trials)
+
+
+def entry(origin: Origin, found: Snapshot) -> dict[str, Any]:
+    """What ``retrained.json`` has of a training; its lists are of the completed seeds, alike."""
+    completed = [trial for trial in found.trials if trial.status == "completed"]
+    return {
+        "trial_id": origin.trial_id,
+        "name": found.spec.name,
+        "generator_steps": found.spec.asha.max_generator_steps,
+        "seeds": [trial.config.seed for trial in completed],
+        "w1": [trial.metrics["w1"] for trial in completed],
+        "w1_final": [t.final["w1_final"] if t.final else None for t in completed],
+        "not_completed": len(found.trials) - len(completed),
+    }
+
+
+def _keep(path: Path, new: Mapping[str, Any]) -> None:
+    """Add an entry, in the place of an earlier one of that name."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        others = [one for one in kept if one["name"] != new["name"]]
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"is not as it was written ({error}): move it away, and add --resume"
+        raise BadInput(str(path), [Fault("", what)]) from error
+    write_atomically(path, json.dumps([*others, dict(new)], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
