@@ -6,7 +6,7 @@ moment:
 
 - a run is created with its tags in one request, and found again by them;
 - all metrics of a report travel in one request, and a trial's reports in their order, so what
-  MLflow holds of a trial is always its first reports: the last `generator_steps` there says which
+  MLflow holds of a trial is always its first reports: the last step there says which
   ones are missing; where many reports wait, one request takes as many as MLflow lets it;
 - the state of a run is written after all the rest of it, so a run that has its end lacks nothing;
 - an event keeps the time at which it happened, so that MLflow itself refuses to store it twice
@@ -41,6 +41,7 @@ from tuner.mlflow_values import (
     ending_tags,
     key_of,
     marker_of,
+    metric_name,
     metrics_of,
     new_metrics,
     state_of,
@@ -355,4 +356,4 @@ class Runs:
         run.params.update(params)
         run.tags.update(new)
         run.metrics.update({metric.key: metric.value for metric in metrics})
-        self.written["reports"] += sum(metric.key == run.marker for metric in metrics)
+        self.written["reports"] += sum(metric.key == metric_name(run.marker) for metric in metrics)

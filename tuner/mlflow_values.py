@@ -37,12 +37,13 @@ RUN_STATUS = {
 OUTCOME_STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
 #: The sections of a trial's metrics that are not the first to look at.
+#: By name they sort after `w1` and its rungs: what is first is what MLflow compares runs by.
 _SECTIONS = {
-    "training": (
-        "critic_loss", "generator_loss", "critic_gradient_norm", "critic_lipschitz",
-        "generator_steps_per_s", "training_seconds", "training_cpu_seconds",
+    "while_training": (
+        STEP, "critic_estimate", "critic_loss", "generator_loss", "critic_gradient_norm",
+        "critic_lipschitz", "generator_steps_per_s", "training_seconds", "training_cpu_seconds",
     ),
-    "scoring": (
+    "while_scoring": (
         "w1_train", "w1_floor", "independent_critic_lipschitz", "scoring_seconds",
         "scoring_cpu_seconds", "rung_scoring_seconds", "final_scoring_seconds",
     ),
@@ -89,7 +90,8 @@ class Run:
     @property
     def last_step(self) -> float:
         """Of the last report that it has."""
-        return self.metrics.get(self.marker, -math.inf)
+        names = (metric_name(self.marker), self.marker)  # the latter in earlier databases
+        return max(self.metrics.get(name, -math.inf) for name in names)
 
     @property
     def is_complete(self) -> bool:
@@ -136,7 +138,7 @@ def metrics_of(report: Mapping[str, float], marker: str, time_ms: int) -> list[A
     }
     if "w1" in found and marker == STEP:
         found[rung_metric(step)] = found["w1"]
-    found[marker] = step
+    found[metric_name(marker)] = step
     return [
         Metric(name, value if math.isfinite(value) else math.nan, time_ms, step)
         for name, value in found.items()
