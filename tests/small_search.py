@@ -7,19 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner import mlflow_runs
+from tuner import mlflow_store
 from tuner.history import TrialHistory, picture_name
+from tuner.naming import Naming
 from tuner.record import Record
 from tuner.spec import SearchSpec
 from tuner.study import Study
 from tuner.tracking import Tracker, kept_files
 
+NAMING = Naming("gp", {"num_trials": 2, "seed": None}, {"git": "abc"})
+
 
 def empty_database(folder: Path) -> Path:
     """The tables, to be copied for each test: making them takes seconds."""
     path = folder / "mlflow.db"
-    mlflow_runs._prepare_mlflow()
-    mlflow_runs.open_client(f"sqlite:///{path}")
+    mlflow_store.prepare()
+    mlflow_store.open_client(f"sqlite:///{path}")
     return path
 
 
@@ -36,14 +39,14 @@ def make_tracker(
 ) -> Tracker:
     said = [] if said is None else said
     return Tracker(
-        uri, experiment, None, "gp", "search-1", {"num_trials": 2, "seed": None}, {"git": "abc"},
+        uri, experiment, None, NAMING, "search-1",
         warn=said.append, make_client=make_client,
     )  # fmt: skip
 
 
 def read_runs(uri: str, experiment: str = "wgan") -> dict[str | None, Any]:
     """The one search of an experiment by trial id; fails where there are two runs for one trial."""
-    client = mlflow_runs.open_client(uri)
+    client = mlflow_store.open_client(uri)
     known = client.get_experiment_by_name(experiment)
     assert known is not None
     found = client.search_runs([known.experiment_id])
@@ -53,12 +56,12 @@ def read_runs(uri: str, experiment: str = "wgan") -> dict[str | None, Any]:
 
 
 def read_metric(uri: str, run: Any, key: str) -> list[tuple[int, float]]:
-    history = mlflow_runs.open_client(uri).get_metric_history(run.info.run_id, key)
+    history = mlflow_store.open_client(uri).get_metric_history(run.info.run_id, key)
     return [(metric.step, metric.value) for metric in history]
 
 
 def read_files(uri: str, run: Any, folder: str | None = None) -> list[str]:
-    return [file.path for file in mlflow_runs.open_client(uri).list_artifacts(
+    return [file.path for file in mlflow_store.open_client(uri).list_artifacts(
         run.info.run_id, folder)]  # fmt: skip
 
 
@@ -70,7 +73,7 @@ class Client:
     """The real client, with an accident at chosen calls."""
 
     def __init__(self, uri: str, accident: Callable[[int, Callable[[], Any]], Any]) -> None:
-        self.client, self.accident, self.num_calls = mlflow_runs.open_client(uri), accident, 0
+        self.client, self.accident, self.num_calls = mlflow_store.open_client(uri), accident, 0
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -122,7 +125,9 @@ def assert_complete(uri: str, experiment: str = "wgan") -> None:
         assert run.data.tags["status"] == status
         assert run.data.tags["mlflow.parentRunId"] == runs[None].info.run_id
         assert read_metric(uri, run, "w1") == [(250, 2.5), (500, 5.0)]
-        assert read_metric(uri, run, "generator_steps") == [(250, 250), (500, 500)]
+        assert read_metric(uri, run, "while_training/generator_steps") == [(250, 250), (500, 500)]
+        assert read_metric(uri, run, "w1_at_000250") == [(250, 2.5)]
+        assert read_metric(uri, run, "w1_at_000500") == [(500, 5.0)]
         assert read_files(uri, run, "samples") == ["samples/step_000250.png"]
     assert runs[None].data.params == {"num_trials": "2"}
     assert runs[None].data.tags["status"] == "finished"

@@ -22,7 +22,7 @@ from small_search import (
     wait_for_queue,
 )
 
-from tuner import mlflow_runs, spec, sync, tracking
+from tuner import mlflow_store, spec, sync, tracking
 from tuner.tracking import Tracker, tracker_of
 
 
@@ -38,7 +38,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def started(server: Server) -> Iterator[Server]:
-    mlflow_runs._prepare_mlflow()  # its import would count as the server's slowness
+    mlflow_store.prepare()  # its import would count as the server's slowness
     try:
         server.start()
         yield server

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import final
 
-from tuner.mlflow_runs import Change
+from tuner.mlflow_values import Change
 
 #: What comes within so many seconds is written together.
 COLLECT_S = 2.0

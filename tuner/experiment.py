@@ -22,7 +22,7 @@ from tuner.mirror import Mirror
 from tuner.record import Record
 from tuner.spec import SearchSpec
 from tuner.study import Study, Trial
-from tuner.tracking import Tracker, kept_files, tracker_of
+from tuner.tracking import Tracker, kept_files, kept_generator, tracker_of
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -173,7 +173,10 @@ def _leave(record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended
         except (OSError, DamagedCheckpointError) as error:
             troubles.append(f"{what} could not be written: {error}")
     missing = [mirror.close(timeout_s) if mirror else None]
-    missing.append(tracker.close(ended, kept_files(record.run_dir), timeout_s))
+    # The model takes seconds: of an interrupted search a resume, or tuner.sync, writes it.
+    generator = None if ended == "interrupted" else kept_generator(record.run_dir)
+    files = kept_files(record.run_dir)
+    missing.append(tracker.close(ended, files, timeout_s, generator=generator))
     return [*troubles, *(text for text in missing if text is not None)]
 
 

@@ -24,6 +24,18 @@ class TrialHistory:
     final: Mapping[str, float] | None = None  # with "generator_steps" and "unix_time_s"
 
 
+@final
+@dataclass(frozen=True)
+class Links:
+    """Where a search is found in MLflow, for the text that describes it there."""
+
+    tracking_uri: str  # without credentials
+    experiment_id: str
+    run_id: str
+    files: frozenset[str]  # that the run has
+    model_id: str | None  # the best generator's
+
+
 def picture_name(step: int) -> str:
     """The file name of the sample grid of a generator step; sorts as the steps do."""
     return f"step_{step:06d}.png"

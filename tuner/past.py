@@ -4,10 +4,12 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from tuner import results
+from tuner import notes, results
 from tuner.history import UNIX_TIME, TrialHistory, now_ms, picture_name, reported_ms
+from tuner.spec import SearchSpec
 from tuner.study import Trial
 from tuner.tracking import Tracker
 
@@ -59,9 +61,10 @@ def bests(trials: Sequence[Trial], metric: str) -> Iterator[tuple[int, dict[str,
             yield count, {f"best_{metric}": best, **times}
 
 
-def tell_best(tracker: Tracker, trials: Sequence[Trial]) -> None:
+def tell_best(tracker: Tracker, spec: SearchSpec, run_dir: Path, trials: Sequence[Trial]) -> None:
     """Tell MLflow which trial is the best, and by what, if any is."""
     if (best := results.best(trials)) is not None:
         final = best.final or {}
         metrics = {f"best_{k}": final[k] for k in ("w1_final", "w1_final_stderr") if k in final}
-        tracker.search_best(best.trial_id, metrics, reported_ms(final, now_ms()))
+        note = partial(notes.search_note, spec, run_dir, best, tuple(trials))
+        tracker.search_best(best.trial_id, metrics, reported_ms(final, now_ms()), note)

@@ -257,7 +257,7 @@ class Record:
 
     def close(self) -> None:
         """Write the last table and the time used, and tell MLflow which trial is the best."""
-        past.tell_best(self._tracker, self.by_number())
+        past.tell_best(self._tracker, self.spec, self.run_dir, self.by_number())
         if self._is_writable:
             self._study.set_elapsed(self.elapsed_s)
             self.write_table()

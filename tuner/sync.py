@@ -21,7 +21,7 @@ from tuner.errors import BadInput, Fault
 from tuner.history import now_ms, reported_ms
 from tuner.sections import MlflowConfig
 from tuner.snapshot import Snapshot
-from tuner.tracking import kept_files, tracker_of
+from tuner.tracking import kept_files, kept_generator, tracker_of
 
 DONE, NOT_WRITTEN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -32,6 +32,7 @@ _KINDS = {
     "runs": ("run", "runs"),
     "reports": ("report", "reports"),
     "files": ("file", "files"),
+    "models": ("model", "models"),
     "ends": ("end of a run", "ends of runs"),
 }
 
@@ -68,13 +69,14 @@ def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
     tracker.start(histories, goes_on=False)
     for count, told in past.bests(trials, search.spec.objective.metric):
         tracker.search_progress(count, told)
-    past.tell_best(tracker, trials)
+    past.tell_best(tracker, search.spec, run_dir, trials)
     last_ms = max((reported_ms(r, 0) for h in histories for r in h.reports), default=0)
     with _progress_shown(console) as on_wait:
         missing = tracker.close(
             "finished" if search.is_finished else "interrupted",
             kept_files(run_dir),
             timeout_s=math.inf,
+            generator=kept_generator(run_dir),
             time_ms=last_ms or now_ms(),
             on_wait=on_wait,
         )

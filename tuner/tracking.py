@@ -10,6 +10,7 @@ search's own files.
 """
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -23,8 +24,20 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from tuner.backlog import Backlog, Event
-from tuner.history import STEP, UNIX_TIME, TrialHistory, now_ms, picture_name, reported_ms
-from tuner.mlflow_runs import TRIALS_FINISHED, Change, Runs, absolute_uri, open_client
+from tuner.history import (
+    STEP,
+    UNIX_TIME,
+    Links,
+    TrialHistory,
+    now_ms,
+    picture_name,
+    reported_ms,
+)
+from tuner.mlflow_runs import Runs
+from tuner.mlflow_store import absolute_uri, open_client
+from tuner.mlflow_values import TRIALS_FINISHED, Change
+from tuner.naming import Naming, naming_of
+from tuner.results import write_atomically
 from tuner.spec import SearchSpec
 
 MAX_PENDING_WRITES = 50_000
@@ -37,7 +50,20 @@ REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
 
 
 SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-KEPT_FILES = ("spec.yaml", "trials.csv", "best.yaml", "best/generator.pt", "best/samples.png")
+KEPT_FILES = (
+    "report.html",
+    "spec.yaml",
+    "trials.csv",
+    "best.yaml",
+    "best/generator.pt",
+    "best/samples.png",
+)
+#: Where the ids of the runs are, for those who link to them,
+PLACES = "mlflow.json"
+#: written anew at most so often while runs are added.
+PLACES_EVERY_S = 5.0
+#: Where `mlflow ui` serves a database.
+LOCAL_UI = "http://127.0.0.1:5000"
 
 
 def tracker_of(
@@ -63,11 +89,10 @@ def tracker_of(
         uri or f"sqlite:///{run_dir.parent}/mlflow.db",
         spec.mlflow.experiment,
         None if uri else (run_dir.parent / "mlflow-artifacts").as_uri(),
-        spec.name,
+        naming_of(spec),
         search_id,
-        params={"seed": spec.search.seed, "sampler": spec.search.sampler},
-        tags={"data": spec.data.dataset, "objective": spec.objective.name},
         warn=warn,
+        places=None if tracking_uri else run_dir / PLACES,
         sync_command=f"{python} -m tuner.sync {shlex.quote(str(run_dir))}{option}",
     )
 
@@ -75,6 +100,12 @@ def tracker_of(
 def kept_files(run_dir: Path) -> list[Path]:
     """What MLflow keeps of a search's folder, as far as it is there."""
     return [path for name in KEPT_FILES if (path := run_dir / name).exists()]
+
+
+def kept_generator(run_dir: Path) -> Path | None:
+    """What MLflow keeps as a model, once it is there."""
+    path = run_dir / "best" / "generator.pt"
+    return path if path.exists() else None
 
 
 @final
@@ -90,12 +121,11 @@ class Tracker:
         tracking_uri: str,
         experiment: str,
         artifact_location: str | None,
-        search_name: str,
+        naming: Naming,
         search_id: str,
-        params: Mapping[str, object],
-        tags: Mapping[str, str],
         *,
         warn: Callable[[str], None],
+        places: Path | None = None,
         sync_command: str = "python -m tuner.sync RUN",
         make_client: Callable[[str], Any] | None = None,
     ) -> None:
@@ -104,9 +134,12 @@ class Tracker:
             raise ValueError(f"search_id is {search_id!r}: use letters, digits, '_', '-' and '.'")
         self._uri, database = absolute_uri(tracking_uri)
         self._writer = Runs(
-            self._uri, database, experiment, artifact_location, search_name, search_id,
-            dict(params), dict(tags), make_client or open_client,
+            self._uri, database, experiment, artifact_location, naming, search_id,
+            make_client or open_client,
         )  # fmt: skip
+        self._places = places
+        self._places_due, self._num_placed = 0.0, -1
+        self._best: tuple[str, Callable[[Links], str]] | None = None
         self._warn = warn
         self._sync_command = sync_command
         self._history: Sequence[TrialHistory] = ()
@@ -176,8 +209,22 @@ class Tracker:
         log = partial(self._writer.log_final, trial_id, dict(final))
         self._backlog.put(Event(trial_id, log))
 
-    def search_best(self, trial_id: str, metrics: Mapping[str, float], time_ms: int) -> None:
-        """Tag the search with the trial that it chose, and log what it was chosen by."""
+    def search_best(
+        self,
+        trial_id: str,
+        metrics: Mapping[str, float],
+        time_ms: int,
+        note: Callable[[Links], str],
+    ) -> None:
+        """Tag the search with the trial that it chose, and log what it was chosen by.
+
+        Args:
+            trial_id: The trial.
+            metrics: What it was chosen by.
+            time_ms: When.
+            note: Describes the search in Markdown, once the rest of it is in MLflow.
+        """
+        self._best = (trial_id, note)
         log = partial(self._writer.log_best, trial_id, dict(metrics), time_ms)
         self._backlog.put(Event(None, log))
 
@@ -191,6 +238,7 @@ class Tracker:
         artifacts: Sequence[Path] = (),
         timeout_s: float = 60,
         *,
+        generator: Path | None = None,
         time_ms: int | None = None,
         on_wait: Callable[[int], None] = lambda num_pending: None,
     ) -> str | None:
@@ -199,6 +247,7 @@ class Tracker:
         Args:
             outcome: How the search ended.
             artifacts: Files to keep with the parent run.
+            generator: The best trial's, to be kept as a model.
             timeout_s: After so many seconds this returns, whatever MLflow does.
             time_ms: When it ended; now, if left out.
             on_wait: Told now and then, while this waits, how many writes are left.
@@ -212,6 +261,13 @@ class Tracker:
             Event(None, partial(self._writer.add_files, None, None, {p.name: p}), is_file=True)
             for p in artifacts
         ]
+        if self._best is not None:
+            trial_id, note = self._best
+            if generator is not None:
+                log = partial(self._writer.log_model, trial_id, generator)
+                last.append(Event(None, log, is_file=True))
+            describe = partial(self._writer.describe, note, _masked(self._uri))
+            last.append(Event(None, describe, is_file=True))
         end = partial(self._writer.end_search, outcome, time_ms or now_ms())
         self._backlog.close([*last, Event(None, end)])
         self._closing.set()
@@ -267,6 +323,7 @@ class Tracker:
             if self._has_compared:
                 all(map(self._write, self._backlog.taken()))
         finally:
+            self._write_places(is_last=True)
             self._done.set()
 
     def _write_history(self, trial: TrialHistory) -> bool:
@@ -291,7 +348,22 @@ class Tracker:
         if not self._persist(event):
             return False
         self._backlog.done(event)
+        self._write_places()
         return True
+
+    def _write_places(self, *, is_last: bool = False) -> None:
+        """Write down where the runs are, if there are more; not for each of them."""
+        num_runs, now = self._writer.num_runs, time.monotonic()
+        if self._places is None or num_runs in (0, self._num_placed):
+            return
+        if not is_last and now < self._places_due:
+            return
+        places = {"ui": _address(self._uri) or LOCAL_UI, **self._writer.places()}
+        try:
+            write_atomically(self._places, json.dumps(places, indent=1) + "\n")
+        except OSError as error:
+            self._say("places", f"cannot be linked to, without {self._places}: {error.strerror}.")
+        self._places_due, self._num_placed = now + PLACES_EVERY_S, num_runs
 
     def _persist(self, event: Event, is_event: bool = True) -> bool:
         """Try until it is written or set aside; False: given up, the search is closing."""
@@ -320,6 +392,12 @@ class Tracker:
             else:  # close() cuts this wait short
                 self._closing.wait(min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures - 1, 10)))
         return False
+
+
+def _address(uri: str) -> str | None:
+    """The address of a server, without credentials; ``None`` for a database."""
+    parts = re.match(r"(https?://)(?:[^/\s]*@)?([^?#]*)", uri)
+    return parts and (parts[1] + parts[2]).rstrip("/")
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -44,7 +44,9 @@ class FakeTracker:
     def trial_final(self, trial_id: str, final: Mapping[str, float]) -> None:
         self.finals.append((trial_id, dict(final)))
 
-    def search_best(self, trial_id: str, metrics: Mapping[str, float], time_ms: int) -> None:
+    def search_best(
+        self, trial_id: str, metrics: Mapping[str, float], time_ms: int, note: Callable[..., str]
+    ) -> None:
         self.best = (trial_id, dict(metrics), time_ms)
 
     def search_progress(self, trials_finished: int, metrics: Mapping[str, float]) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.backlog import Backlog, Event
-from tuner.mlflow_runs import Change
+from tuner.mlflow_values import Change
 
 KINDS = st.sampled_from(["report", "file", "end"])
 

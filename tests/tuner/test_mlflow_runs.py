@@ -28,7 +28,8 @@ from small_search import (
     wait_for_queue,
 )
 
-from tuner import mlflow_runs, tracking
+from tuner import mlflow_store, tracking
+from tuner.history import Links
 from tuner.tracking import Tracker
 
 
@@ -52,7 +53,7 @@ def test_the_report_s_own_time_is_mlflow_s(uri: str) -> None:
     tracker.trial_reported("00000", report(250))
     tracker.close("finished")
     run = read_runs(uri)["00000"]
-    (metric,) = mlflow_runs.open_client(uri).get_metric_history(run.info.run_id, "w1")
+    (metric,) = mlflow_store.open_client(uri).get_metric_history(run.info.run_id, "w1")
     assert metric.timestamp == 1_700_000_250_000
     assert "unix_time_s" not in run.data.metrics
 
@@ -205,6 +206,10 @@ FINAL = {
 FINAL_MS = 1_700_000_600_000
 
 
+def note(links: Links) -> str:
+    return f"the files {', '.join(sorted(links.files))}"
+
+
 def assert_has_the_final(uri: str) -> None:
     runs = read_runs(uri)
     assert read_metric(uri, runs["00000"], "w1_final") == [(500, 4.5)]
@@ -224,13 +229,13 @@ def test_the_final_goes_to_runs_that_have_ended_and_again_is_as_once(
     run_small_search(tracker, picture)
     for _ in range(2):
         tracker.trial_final("00000", FINAL)
-        tracker.search_best("00000", {"best_w1_final": 4.5}, FINAL_MS)
+        tracker.search_best("00000", {"best_w1_final": 4.5}, FINAL_MS, note)
     assert finish_small_search(tracker) is None
     assert_has_the_final(uri)
     resumed = make_tracker(uri, said)
     history = small_history(picture)
     resumed.start([replace(history[0], final=FINAL), history[1]])
-    resumed.search_best("00000", {"best_w1_final": 4.5}, FINAL_MS)
+    resumed.search_best("00000", {"best_w1_final": 4.5}, FINAL_MS, note)
     assert finish_small_search(resumed) is None
     assert said == []
     assert_has_the_final(uri)
@@ -243,21 +248,21 @@ import os, sys
 from pathlib import Path
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from tuner import mlflow_runs
+from tuner import mlflow_store
 
 @event.listens_for(Engine, "before_cursor_execute")
 def kill(connection, cursor, statement, *_):
     if statement.startswith("CREATE INDEX"):
         os._exit(9)
 
-mlflow_runs._prepare_mlflow()
-mlflow_runs._create_database("sqlite:///" + sys.argv[1], Path(sys.argv[1]))
+mlflow_store.prepare()
+mlflow_store.create_database("sqlite:///" + sys.argv[1], Path(sys.argv[1]))
 """
     path = tmp_path / "mlflow.db"
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert done.returncode == 9
     assert not path.exists()
-    mlflow_runs._create_database(f"sqlite:///{path}", path)
+    mlflow_store.create_database(f"sqlite:///{path}", path)
     tracker = make_tracker(f"sqlite:///{path}")
     tracker.start()
     assert tracker.close("finished", []) is None
@@ -269,7 +274,7 @@ def test_a_new_database_gets_the_final_too(uri: str, picture: Path) -> None:
     history = small_history(picture)
     tracker.start([replace(history[0], final=FINAL), history[1]])
     tracker.search_progress(1, {"best_w1": 5.0})
-    tracker.search_best("00000", {"best_w1_final": 4.5}, FINAL_MS)
+    tracker.search_best("00000", {"best_w1_final": 4.5}, FINAL_MS, note)
     assert finish_small_search(tracker) is None
     assert_has_the_final(uri)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from small_search import (
+    NAMING,
     Client,
     assert_complete,
     finish_small_search,
@@ -153,7 +154,7 @@ def test_ui_command_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_search_id_that_cannot_be_searched_for_is_refused() -> None:
     with pytest.raises(ValueError, match=r"search_id is \"it's\": use letters, digits"):
-        Tracker("http://h", "e", None, "n", "it's", {}, {}, warn=lambda _: None)
+        Tracker("http://h", "e", None, NAMING, "it's", warn=lambda _: None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""MLflow's own store: its client, its database, where its files go; nothing of a search."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # its retries would create a run twice; ours look first
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # else a line at every trial's end
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def open_client(tracking_uri: str) -> Any:
+    """MLflow's own client, which asks no global state where to write."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking_uri)
+
+
+def prepare() -> None:
+    """Import MLflow (seconds, the first time) without its telemetry, retries and chatter."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow.entities  # noqa: F401
+
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+        for name in ("mlflow", "alembic", "sqlalchemy"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # it logs tracebacks as errors
+
+
+@contextlib.contextmanager
+def schema_lock(database: Path | None) -> Iterator[None]:
+    """Keep others away: two that make the tables of one SQLite file at once both die of it."""
+    if database is None:
+        yield
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def create_database(uri: str, database: Path) -> None:
+    """Make MLflow's tables in a scratch file, which becomes the database once they are all there.
+
+    MLflow makes them one by one: of a process killed in between it could never use the rest.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    scratch = database.with_name(f".{database.name}.new")
+    for left in (scratch, scratch.with_name(f"{scratch.name}-journal")):  # by one that was killed
+        left.unlink(missing_ok=True)
+    # The artifacts' root is of MLflow's experiment 0 alone, which no search writes to.
+    root = (database.parent / "mlflow-artifacts").as_uri()
+    store = SqlAlchemyStore(uri.replace(str(database), str(scratch), 1), root)
+    store.engine.dispose()
+    scratch.replace(database)
+
+
+def absolute_uri(tracking_uri: str) -> tuple[str, Path | None]:
+    """The URI with an absolute path, and that path where it is an SQLite file."""
+    parts = re.fullmatch(r"(sqlite(?:\+\w+)?):///([^?]+)(\?.*)?", tracking_uri)
+    if parts is None or parts[2] == ":memory:":
+        return tracking_uri, None
+    database = Path(parts[2]).absolute()
+    return f"{parts[1]}:///{database}{parts[3] or ''}", database
+
+
+def artifact_uri(location: str | None, database: Path | None) -> str | None:
+    """Where a new experiment keeps its files; ``None``: the server says."""
+    if location is None:  # MLflow's own default depends on the working directory
+        return database and (database.parent / "mlflow_artifacts").as_uri()
+    return location if re.match(r"[\w+.-]+:", location) else Path(location).absolute().as_uri()
