@@ -15,7 +15,7 @@ from rich.console import Console
 
 from trainables.checkpoint import DamagedCheckpointError
 from trainables.data import Data
-from tuner import folder, results, storage
+from tuner import folder, report, results, storage
 from tuner.display import Display, LogFile
 from tuner.errors import BadInput, Fault
 from tuner.mirror import Mirror
@@ -172,6 +172,10 @@ def _leave(record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended
             write()
         except (OSError, DamagedCheckpointError) as error:
             troubles.append(f"{what} could not be written: {error}")
+    try:
+        report.write(record.run_dir, is_over=True, limit_s=timeout_s / 5)
+    except Exception as error:  # a page that cannot be drawn must not cost anybody a search
+        troubles.append(f"report.html could not be written: {error}")
     missing = [mirror.close(timeout_s) if mirror else None]
     missing.append(tracker.close(ended, kept_files(record.run_dir), timeout_s))
     return [*troubles, *(text for text in missing if text is not None)]

@@ -14,7 +14,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -191,7 +191,7 @@ def _shares(
 
 
 def _study(
-    values: Sequence[Mapping[str, Any]], scores: Sequence[float], domains: Mapping[str, Domain]
+    values: Sequence[Mapping[str, Any]], scores: Iterable[float], domains: Mapping[str, Domain]
 ) -> optuna.Study:
     """A study in memory of completed trials, with what they have of these hyperparameters."""
     optuna.logging.set_verbosity(logging.ERROR)
@@ -216,9 +216,7 @@ def _distribution(domain: Domain) -> BaseDistribution:
     return make(domain.low, domain.high, log=domain.log)
 
 
-def contour(
-    points: Sequence[Point], domains: Mapping[str, Domain], pair: tuple[str, str]
-) -> Any:
+def contour(points: Sequence[Point], domains: Mapping[str, Domain], pair: tuple[str, str]) -> Any:
     """Optuna's contour plot, a plotly figure, of the trials that have both hyperparameters."""
     having = [point for point in points if all(key in point.values for key in pair)]
     study = _study(

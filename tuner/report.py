@@ -20,14 +20,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from tuner import report_text, snapshot
+from tuner import report_answer, report_text, snapshot
 from tuner import report_figures as figures
 from tuner import report_spaces as spaces
 from tuner.errors import BadInput, Fault
 from tuner.importances import EVALUATORS, MIN_TRIALS, Importance, Point, importances
-from tuner.interactions import Pair, strongest_pair
+from tuner.interactions import strongest_pair
 from tuner.report_baseline import baselines
-from tuner.report_facts import Facts, links, retrained
+from tuner.report_facts import Facts
+from tuner.report_files import links, retrained
 from tuner.report_hints import hints
 from tuner.report_pictures import samples
 from tuner.report_style import short
@@ -95,7 +96,7 @@ def page(facts: Facts, limit_s: float = _LIMIT_S) -> str:
         heights={id_: int(made.layout.height) for id_, made in kept.items()},
         hints=hints(facts, rankings, defaults, seeds),
         foot=f"Written {time.strftime('%Y-%m-%d %H:%M:%S')} from {run_dir}.",
-        **report_text.answer(facts, defaults, mine),
+        **report_answer.answer(facts, defaults, mine),
         **report_text.trials(facts),
         **samples(facts),
         **told,
@@ -105,7 +106,9 @@ def page(facts: Facts, limit_s: float = _LIMIT_S) -> str:
 
 def _as_json(drawn: dict[str, go.Figure]) -> str:
     """The figures by id, as JSON that nothing within it can end the element of."""
-    whole = {id_: json.loads(plotly.io.to_json(made, engine="json")) for id_, made in drawn.items()}
+    whole = {
+        id_: json.loads(str(plotly.io.to_json(made, engine="json"))) for id_, made in drawn.items()
+    }
     text = json.dumps(whole, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -119,7 +122,8 @@ def _trials(facts: Facts) -> dict[str, go.Figure | None]:
     for index, steps in enumerate(report_text.critic_rungs(facts)):
         drawn[f"fig-critic-{index}"] = figures.own_critic(facts, steps)
     for index, key in enumerate(report_text.method_keys(facts)):
-        drawn[f"fig-method-{index}"] = figures.by_method(facts, key)
+        for scope in ("all", "completed"):
+            drawn[f"fig-method-{index}-{scope}"] = figures.by_method(facts, key, scope)
     return drawn
 
 
@@ -137,12 +141,14 @@ def _space(facts: Facts, limit_s: float) -> tuple[dict[str, Any], dict[str, Any]
     drawn: dict[str, Any] = {}
     told: list[dict[str, str]] = []
     rankings: list[list[Importance]] = []
-    for scope, points in (("all", everyone), ("completed", survivors)):
+    scopes = (("all", everyone), ("completed", survivors))
+    num = len(EVALUATORS) * sum(len(points) >= MIN_TRIALS for _, points in scopes)
+    for scope, points in scopes:
         for evaluator in EVALUATORS:
             id_ = f"fig-importance-{len(told)}"
             rows = []
             if len(points) >= MIN_TRIALS and domains:
-                rows = importances(points, domains, evaluator, limit_s / 4)
+                rows = importances(points, domains, evaluator, limit_s / num)
             if rows:
                 drawn[id_] = spaces.importance_bars(rows)
             if scope == "all":
@@ -203,5 +209,3 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-

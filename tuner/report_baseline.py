@@ -126,13 +126,9 @@ def _has(search: SearchSpec, trial: Trial, asked: Mapping[str, Any]) -> bool:
     method = _name(search, {k: getattr(trial.config.training, k.split(".")[1]) for k in _KINDS})
     architecture = trial.config.networks.architecture or DEFAULT_ARCHITECTURE
     wanted = {
-        key: _default(search, key, method, architecture)
-        for key in trial.params
-        if key not in _FREE
+        key: _default(search, key, method, architecture) for key in trial.params if key not in _FREE
     }
-    return all(
-        value is None or _equal(trial.params[key], value) for key, value in wanted.items()
-    )
+    return all(value is None or _equal(trial.params[key], value) for key, value in wanted.items())
 
 
 def _equal(one: Any, other: Any) -> bool:

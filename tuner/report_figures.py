@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from tuner.report_facts import Facts, estimates_at, ladder
 from tuner.report_style import (
@@ -18,9 +17,7 @@ from tuner.report_style import (
     escaped,
     figure,
     looks,
-    short,
-    styled,
-    wants_log,
+    scale,
 )
 from tuner.study import Trial
 
@@ -31,6 +28,7 @@ MOST_POINTS = 1500
 W1 = "w1 (data units)"
 _STEPS = "generator steps"
 _W1_HOVER = "w1 %{y:.4g}"
+_PATTERN = {"fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.55)", "size": 7, "solidity": 0.2}
 
 
 def shown(facts: Facts, most: int) -> list[Trial]:
@@ -64,16 +62,17 @@ def curves(facts: Facts, by: str) -> go.Figure | None:
         traces.append(_lines(facts, [best], f"best: {best.trial_id}", look, at, 4))
     values = [w1 for t in trials for w1 in facts.curves[t.number].values()]
     xs = [x for t in trials for s in facts.curves[t.number] if (x := at(t, s)) is not None]
+    if facts.search.floor is not None and xs:
+        values.append(facts.search.floor["w1_floor"])
+        traces.append(_floor(values[-1], min(xs), max(xs)))
     is_steps = by == "generator_steps"
     ticks = {"tickvals": facts.rungs, "ticktext": [f"{s:,}" for s in facts.rungs]}
     crowded = len(facts.rungs) > 8
     x = axis(
         _STEPS if is_steps else "training time of the trial (s)",
-        wants_log(xs),
-        **(ticks if is_steps and not crowded else {}),
+        **(scale(xs) | (ticks if is_steps and not crowded else {})),
     )
-    made = figure(traces, x, axis(W1, wants_log(values)), 400)
-    return _with_floor(facts, made)
+    return figure(traces, x, axis(W1, **scale(values)), 420)
 
 
 def _lines(
@@ -110,15 +109,15 @@ def _lines(
     )
 
 
-def _with_floor(facts: Facts, made: go.Figure) -> go.Figure:
-    if facts.search.floor is not None:
-        made.add_hline(
-            y=facts.search.floor["w1_floor"],
-            line={"dash": "dot", "width": 1.5, "color": GREY},
-            annotation={"text": "floor: real samples", "font": {"size": 11}},
-            annotation_position="bottom left",
-        )
-    return made
+def _floor(w1: float, first: float, last: float) -> go.Scatter:
+    return go.Scatter(
+        x=[first, last],
+        y=[w1, w1],
+        mode="lines",
+        name="floor: real samples",
+        line={"dash": "dot", "width": 2, "color": GREY},
+        hovertemplate="floor: w1 %{y:.4g}<extra></extra>",
+    )
 
 
 def rung_ladder(facts: Facts) -> go.Figure | None:
@@ -140,7 +139,7 @@ def rung_ladder(facts: Facts) -> go.Figure | None:
             x=[getattr(row, field) for row in rows],
             name=name,
             orientation="h",
-            marker={"color": colour, "pattern": {"shape": pattern, "fgcolor": "white", "size": 6}},
+            marker={"color": colour, "pattern": {**_PATTERN, "shape": pattern}},
             text=[getattr(row, field) or "" for row in rows],
             textposition="inside",
             insidetextanchor="middle",
@@ -152,10 +151,9 @@ def rung_ladder(facts: Facts) -> go.Figure | None:
         if any(getattr(row, field) for row in rows)
     ]
     y = axis("rung (generator steps)", type="category", autorange="reversed", showgrid=False)
-    height = 150 + 38 * len(rows)
-    legend_y = -85 / max(80, height - 110)
-    made = figure(traces, axis("trials", rangemode="tozero"), y, height, barmode="stack")
-    return made.update_layout(legend={"y": legend_y, "traceorder": "normal"})
+    x = axis("trials", rangemode="tozero", tickformat=",d")
+    made = figure(traces, x, y, 110 + 38 * len(rows), barmode="stack")
+    return made.update_layout(legend={"traceorder": "normal"})
 
 
 def own_critic(facts: Facts, steps: int) -> go.Figure | None:
@@ -171,15 +169,17 @@ def own_critic(facts: Facts, steps: int) -> go.Figure | None:
             traces.append(_points(those, pairs, f"{fate} ({len(those):,})", look, 9))
     picked = min(pairs, key=lambda n: pairs[n])
     best = min(pairs, key=lambda n: pairs[n][1])
-    marked = ((picked, "its own critic's pick", VERMILLION, "square-open"),) if len(pairs) > 1 else ()
+    marked = (
+        ((picked, "the own critics' pick", VERMILLION, "square-open"),) if len(pairs) > 1 else ()
+    )
     for which, name, colour, symbol in (*marked, (best, "best by w1", BLUE, "star-open")):
         trial = facts.search.trials[which]
         traces.append(_points([trial], pairs, name, Look(colour, symbol, "solid"), 18))
     estimates, w1 = ([pairs[t.number][i] for t in trials] for i in (0, 1))
     return figure(
         traces,
-        axis("own critic's estimate (its own scale)", wants_log(estimates)),
-        axis(f"w1 at step {steps:,} (data units)", wants_log(w1)),
+        axis("own critic's estimate (its own scale)", **scale(estimates)),
+        axis(f"w1 at step {steps:,} (data units)", **scale(w1)),
         420,
     )
 
@@ -201,26 +201,22 @@ def _points(trials: Sequence[Trial], pairs: Any, name: str, look: Look, size: in
     )
 
 
-def by_method(facts: Facts, key: str) -> go.Figure | None:
-    """The ``w1`` by the values of a kind: of all scored at the first rung, and of the completed."""
-    first, last = facts.first_scored_rung, facts.last_rung
-    made = make_subplots(rows=1, cols=2, horizontal_spacing=0.14)
-    told = {t.number: t for t in shown(facts, MOST_POINTS)}
+def by_method(facts: Facts, key: str, scope: str) -> go.Figure | None:
+    """The ``w1`` by the values of a kind, of ``all`` scored at the first rung, or ``completed``."""
+    steps = facts.first_scored_rung if scope == "all" else facts.last_rung
     done = {t.number for t in facts.completed}
-    for column, steps in enumerate((first, last), start=1):
-        scores = facts.w1_at(steps)
-        values = [(n, w1) for n, w1 in scores.items() if n in told and (column == 1 or n in done)]
-        groups: dict[str, list[tuple[int, float]]] = {}
-        for number_, w1 in values:
-            groups.setdefault(str(told[number_].params.get(key, "-")), []).append((number_, w1))
-        for name, those in sorted(groups.items()):
-            made.add_trace(_box(name, those, BLUE if column == 2 else GREY), row=1, col=column)
-        which = "all scored" if column == 1 else "completed"
-        made.update_yaxes(
-            axis(f"w1 at {steps:,}, {which}", wants_log(w1 for _, w1 in values)), row=1, col=column
-        )
-        made.update_xaxes(axis(short(key), showgrid=False, type="category"), row=1, col=column)
-    return styled(made, 380, showlegend=False) if made.data else None
+    scores = facts.w1_at(steps)
+    groups: dict[str, list[tuple[int, float]]] = {}
+    for trial in shown(facts, MOST_POINTS):
+        if trial.number in scores and (scope == "all" or trial.number in done):
+            value = str(trial.params.get(key, "has none"))
+            groups.setdefault(value, []).append((trial.number, scores[trial.number]))
+    if not groups:
+        return None
+    colour = GREY if scope == "all" else BLUE
+    traces = [_box(name, those, colour) for name, those in sorted(groups.items())]
+    y = axis(W1, **scale(w1 for those in groups.values() for _, w1 in those))
+    return figure(traces, axis("", showgrid=False, type="category"), y, 340, showlegend=False)
 
 
 def _box(name: str, those: Sequence[tuple[int, float]], colour: str) -> go.Box:
@@ -257,5 +253,4 @@ def seeds(scores: Sequence[float], own: float | None, name: str) -> go.Figure:
             go.Scatter(x=[own], y=[0], mode="markers", name=label, marker=star, hovertemplate=hover)
         )
     y = axis("", visible=False, range=[-1, 1])
-    made = figure(traces, axis(W1), y, 170)
-    return made.update_layout(legend={"y": -0.75})
+    return figure(traces, axis(W1), y, 150)

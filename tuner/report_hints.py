@@ -13,12 +13,13 @@ from tuner import results
 from tuner.domains import Choice, Domain, Range, is_integer
 from tuner.importances import Importance
 from tuner.report_baseline import Baseline
-from tuner.report_facts import Facts, Retrained
+from tuner.report_facts import Facts
+from tuner.report_files import Retrained
 from tuner.report_style import number, short
 
 #: So near to the end of its range, as a share of it, a value is said to be at it.
 _EDGE = 0.05
-#: What both evaluators put below this, with 95% confidence and so many trials, may as well be fixed.
+#: What both evaluators put below this, at 95% and with so many trials, may as well be fixed.
 _SMALL, _ENOUGH_TRIALS = 0.1, 30
 #: With fewer completed trials the best of them says little.
 _FEW = 5

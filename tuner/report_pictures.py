@@ -24,7 +24,9 @@ def samples(facts: Facts) -> dict[str, Any]:
     best = facts.search.best
     completed = [t for t in facts.places if t.status == "completed"]
     top = [
-        (shot, _caption(facts, t)) for t in completed[:_TOP] if (shot := _last(facts, t)) is not None
+        (shot, _caption(facts, t))
+        for t in completed[:_TOP]
+        if (shot := _last(facts, t)) is not None
     ]
     over = []
     steps_of = [*facts.curves.get(best.number, {})] if best is not None else []
@@ -37,7 +39,8 @@ def samples(facts: Facts) -> dict[str, Any]:
         "top_pictures": top,
         "rung_pictures": over if len(over) > 1 else [],
         # Dots of a scatter plot are drawn smoothly, and pixels as what they are.
-        "is_pixels": facts.search.spec.data.dataset in ("digits", "mnist", "fashion_mnist", "kmnist"),
+        "is_pixels": facts.search.spec.data.dataset
+        in ("digits", "mnist", "fashion_mnist", "kmnist"),
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from tuner.domains import Choice, Domain
+from tuner.domains import Choice, Domain, is_integer
 from tuner.importances import Importance, Point, contour
 from tuner.report_facts import Facts
 from tuner.report_figures import MOST_POINTS, shown
@@ -18,10 +18,11 @@ from tuner.report_style import (
     axis,
     escaped,
     figure,
+    log_scale,
     number,
+    scale,
     short,
     styled,
-    wants_log,
 )
 
 #: Slices, and axes of the parallel coordinates; the rest mattered less.
@@ -49,7 +50,7 @@ def importance_bars(rows: Sequence[Importance]) -> go.Figure:
         x=[row.share for row in rows],
         orientation="h",
         name="importance, 95% interval",
-        marker={"color": [BLUE if row.is_real else "rgba(0,114,178,0.35)" for row in rows]},
+        marker={"color": [_bar_colour(row) for row in rows]},
         error_x=error if known else None,
         customdata=[row.num_trials for row in rows],
         hovertemplate="%{y}: %{x:.0%} of %{customdata} trials<extra></extra>",
@@ -66,10 +67,12 @@ def importance_bars(rows: Sequence[Importance]) -> go.Figure:
         )
         traces.append(marks)
     x = axis("share of importance", tickformat=".0%", range=[0, 1.02])
-    height = 140 + 28 * len(rows)
-    y = axis("", showgrid=False)
-    made = figure(traces, x, y, height)
-    return made.update_layout(legend={"y": -75 / (height - 80)})
+    height = 110 + 28 * len(rows)
+    return figure(traces, x, axis("", showgrid=False), height)
+
+
+def _bar_colour(row: Importance) -> str:
+    return BLUE if row.is_real or row.chance is None else "rgba(138,138,138,0.55)"
 
 
 def slices(facts: Facts, keys: Sequence[str]) -> list[tuple[str, go.Figure]]:
@@ -98,7 +101,7 @@ def slices(facts: Facts, keys: Sequence[str]) -> list[tuple[str, go.Figure]]:
             traces.append(_slice([best], key, domain, ys, "best", marker))
         if not traces:
             continue
-        y = axis("w1", wants_log(values))
+        y = axis("w1", **scale(values))
         made = figure(traces, _domain_axis(key, domain), y, 250, showlegend=False)
         found.append((key, made))
     return found
@@ -108,7 +111,7 @@ def _slice(
     trials: Any, key: str, domain: Domain, ys: list[float], name: str, marker: Mapping[str, Any]
 ) -> go.Scatter:
     values = [t.params[key] for t in trials]
-    xs = [escaped(number(v)) for v in values] if isinstance(domain, Choice) else values
+    xs = [_name(domain, value) for value in values]
     return go.Scatter(
         x=xs,
         y=ys,
@@ -125,32 +128,54 @@ def _domain_axis(key: str, domain: Domain) -> dict[str, Any]:
         order = [escaped(number(value)) for value in domain.choice]
         more = {"type": "category", "categoryorder": "array", "categoryarray": order}
         return axis(short(key), **more)
-    is_log = domain.log
-    # Few and round, where a figure is narrow.
-    return axis(short(key), is_log, **({"dtick": 1} if is_log else {}))
+    # The whole range, also where no trial was: what lies at its ends tells whether to widen it.
+    low, high = (math.log10(x) if domain.log else x for x in (domain.low, domain.high))
+    room = 0.06 * (high - low)
+    more = log_scale(domain.low, domain.high) if domain.log else {}
+    if is_integer(domain) and not domain.log:
+        more = {"tickformat": ",d"} | ({"dtick": 1} if high - low <= 8 else {})
+    return axis(short(key), range=[low - room, high + room], **more)
 
 
 def pair_contour(
     points: Sequence[Point], domains: Mapping[str, Domain], pair: tuple[str, str]
 ) -> go.Figure:
     """Optuna's contour of a pair, in our look."""
-    made = contour(points, domains, pair)
+    having = [point for point in points if all(key in point.values for key in pair)]
+    named = {key: _named(domains[key]) for key in pair}
+    made = contour(
+        [Point({k: _name(domains[k], p.values[k]) for k in pair}, p.score) for p in having],
+        named,
+        pair,
+    )
     styled(made, 430)
-    for update, key in ((made.update_xaxes, made.layout.xaxis.title.text), (
-        made.update_yaxes, made.layout.yaxis.title.text)):  # fmt: skip
-        is_log = getattr(domains[key], "log", False)
-        update(axis(short(key), is_log, **({"dtick": 1} if is_log else {})))
+    for axes in (made.layout.xaxis, made.layout.yaxis):
+        key = axes.title.text
+        domain = domains[key]
+        more = {}
+        if not isinstance(domain, Choice) and domain.log:
+            more = log_scale(domain.low, domain.high)
+        axes.update(axis(short(key), **more))
     made.update_traces(
         colorscale="Cividis",
-        reversescale=True,
+        reversescale=False,
         colorbar={"title": {"text": "w1", "side": "top"}, "thickness": 12, "outlinewidth": 0},
         selector={"type": "contour"},
     )
-    made.update_traces(
-        marker={"color": "white", "size": 7, "line": {"color": "black", "width": 1.5}},
-        selector={"type": "scatter"},
-    )
+    dots = {"color": "white", "size": 7, "line": {"color": "black", "width": 1.5}}
+    made.update_traces(marker=dots, selector={"type": "scatter"})
     return made
+
+
+def _named(domain: Domain) -> Domain:
+    """The domain with its choices as a figure has them."""
+    if not isinstance(domain, Choice):
+        return domain
+    return Choice(choice=tuple(_name(domain, value) for value in domain.choice))
+
+
+def _name(domain: Domain, value: Any) -> Any:
+    return escaped(number(value)) if isinstance(domain, Choice) else value
 
 
 def parallel(facts: Facts, keys: Sequence[str]) -> go.Figure | None:
@@ -164,18 +189,10 @@ def parallel(facts: Facts, keys: Sequence[str]) -> go.Figure | None:
     first = {"label": "place", "values": places, "range": [last, 1], "tickvals": [1, last]}
     line = {
         "color": places,
-        "colorscale": "Cividis",
-        "reversescale": True,
+        # The ends are seen on white and on black.
+        "colorscale": [[0, BLUE], [0.5, "#A9A9A9"], [1, ORANGE]],
         "cmin": 1,
         "cmax": last,
-        "showscale": True,
-        "colorbar": {
-            "title": {"text": "place", "side": "top"},
-            "thickness": 12,
-            "outlinewidth": 0,
-            "tickvals": [1, last],
-            "ticktext": ["best", f"{last:,}"],
-        },
     }
     dimensions = [first]
     for key in keys:
@@ -188,7 +205,7 @@ def parallel(facts: Facts, keys: Sequence[str]) -> go.Figure | None:
         unselected={"line": {"opacity": 0.05}},
     )
     made = styled(go.Figure(trace), 420)
-    return made.update_layout(margin={"l": 60, "r": 30, "t": 60, "b": 30})
+    return made.update_layout(margin={"l": 60, "r": 70, "t": 60, "b": 30})
 
 
 def _dimension(key: str, domain: Domain, trials: Any) -> dict[str, Any]:
@@ -200,10 +217,14 @@ def _dimension(key: str, domain: Domain, trials: Any) -> dict[str, Any]:
     elif domain.log:
         at = [None if v is None else math.log10(v) for v in values]
         low, high = math.log10(domain.low), math.log10(domain.high)
-        ticks = {x: number(10**x) for x in _even(low, high)}
+        decades = [float(e) for e in range(math.ceil(low), math.floor(high) + 1)]
+        between = decades if len(decades) > 1 else _even(low, high)
+        ticks = {x: number(10**x) for x in dict.fromkeys((low, *between, high))}
     else:
         at = [None if v is None else float(v) for v in values]
-        ticks = {x: number(round(x, 6)) for x in _even(float(domain.low), float(domain.high))}
+        low, high = float(domain.low), float(domain.high)
+        whole = range(domain.low, domain.high + 1) if is_integer(domain) and high - low <= 8 else ()
+        ticks = {float(x): number(round(x, 2)) for x in whole or _even(low, high)}
     low, high = min(ticks), max(ticks)
     if None in at:
         below = low - 0.2 * ((high - low) or 1.0)

@@ -2,6 +2,7 @@
 
 import html
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -66,7 +67,8 @@ def number(value: Any) -> str:
         return f"{value:,}"
     if not math.isfinite(value):
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    text = f"{value:,.0f}" if 10_000 <= abs(value) < 1e7 else f"{value:.4g}"
+    return re.sub(r"e([+-])0*", lambda found: "e" + found[1].strip("+"), text)
 
 
 def wants_log(values: Iterable[float]) -> bool:
@@ -75,9 +77,24 @@ def wants_log(values: Iterable[float]) -> bool:
     return bool(values) and min(values) > 0 and max(values) > 8 * min(values)
 
 
-def axis(title: str, is_log: bool = False, **more: Any) -> dict[str, Any]:
-    """An axis with its title; on a log scale only round numbers are written."""
-    ticks = {"type": "log", "dtick": "D2", "exponentformat": "power"} if is_log else {}
+def scale(values: Iterable[float]) -> dict[str, Any]:
+    """An axis for these values: of their magnitudes, where it takes that to see them all."""
+    values = list(values)
+    return log_scale(min(values), max(values)) if wants_log(values) else {}
+
+
+def log_scale(low: float, high: float) -> dict[str, Any]:
+    """A log axis that has 1, 2 and 5 of each decade written, or as many as there is room for."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    every = max(1, (last - first) // 6)
+    steps = (1, 2, 5) if high < 200 * low else (1,)
+    at = [m * 10.0**e for e in range(first, last + 1, every) for m in steps]
+    at = [value for value in at if low / 2.5 <= value <= high * 2.5]
+    return {"type": "log", "tickvals": at, "ticktext": [number(value) for value in at]}
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """An axis with its title, in our look."""
     return {
         "title": {"text": escaped(title), "standoff": 8},
         "gridcolor": _GRID,
@@ -88,7 +105,6 @@ def axis(title: str, is_log: bool = False, **more: Any) -> dict[str, Any]:
         "ticklen": 4,
         "tickcolor": "rgba(128,128,128,0.6)",
         "automargin": True,
-        **ticks,
         **more,
     }
 
@@ -114,7 +130,8 @@ def styled(made: go.Figure, height: int, **more: Any) -> go.Figure:
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": FONT, "size": 12},
         margin={"l": 8, "r": 12, "t": 12, "b": 8},
-        legend={"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0, "xanchor": "left"},
+        # Above: below, its distance would hang on the figure's height.
+        legend={"orientation": "h", "y": 1.03, "yanchor": "bottom", "x": 0, "xanchor": "left"},
         hoverlabel={"font": {"family": FONT, "size": 12}, "align": "left"},
         hovermode="closest",
         **more,

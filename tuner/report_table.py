@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, final
 
-from tuner.report_facts import Facts, Links
+from tuner.report_facts import Facts
+from tuner.report_files import Links
 from tuner.report_style import number, short
 from tuner.study import Trial
 from tuner.tracking import tracker_of
@@ -46,6 +47,11 @@ def table(facts: Facts, links: Links) -> dict[str, Any]:
     return {
         "columns": columns,
         "rows": rows,
+        "numeric": [
+            name
+            for name, *cells in zip(columns, *(row["cells"] for row in rows), strict=True)
+            if any(cell.v not in (None, "") for cell in cells)
+        ],
         "statuses": sorted({row["status"] for row in rows}),
         **_mlflow(facts, links),
         "table_notes": _notes(facts, links),
@@ -90,7 +96,9 @@ def _mlflow(facts: Facts, links: Links) -> dict[str, str | None]:
 
 
 def _notes(facts: Facts, links: Links) -> list[str]:
-    rung = "w1 is that of a trial's last rung: compare it between trials that ended at the same one."
+    rung = (
+        "w1 is that of a trial's last rung: compare it between trials that ended at the same one."
+    )
     how = "Click a heading to sort; the best place has the best w1 by the final, then at the last "
     notes = [f"{how}rung, then at the latest one that was reached. {rung}"]
     if not facts.search.trials:
