@@ -1,4 +1,4 @@
-"""Searches made up for their reports: what their trials scored is known, and nothing was trained."""
+"""Searches made up for their reports: what trials scored is known, and nothing was trained."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

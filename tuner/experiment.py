@@ -15,7 +15,7 @@ from rich.console import Console
 
 from trainables.checkpoint import DamagedCheckpointError
 from trainables.data import Data
-from tuner import folder, report, results, storage
+from tuner import folder, results, storage
 from tuner.display import Display, LogFile
 from tuner.errors import BadInput, Fault
 from tuner.mirror import Mirror
@@ -173,6 +173,8 @@ def _leave(record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended
         except (OSError, DamagedCheckpointError) as error:
             troubles.append(f"{what} could not be written: {error}")
     try:
+        from tuner import report  # plotly and more, which a search need not wait for at its start
+
         report.write(record.run_dir, is_over=True, limit_s=timeout_s / 5)
     except Exception as error:  # a page that cannot be drawn must not cost anybody a search
         troubles.append(f"report.html could not be written: {error}")

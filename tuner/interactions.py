@@ -7,6 +7,7 @@ forest predicts, is the strength: 0 where what is best of the one does not hang 
 """
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -20,8 +21,8 @@ from tuner.importances import Point
 MIN_TRIALS = 12
 #: Trials that the forest is averaged over, and values of each hyperparameter, at the most.
 _MOST_TRIALS, _MOST_VALUES = 200, 8
-#: Shuffles of the scores, to tell what chance gives.
-_NUM_SHUFFLES = 10
+#: Shuffles of the scores, to tell what chance gives; fewer than the least of them do not.
+_NUM_SHUFFLES, _LEAST_SHUFFLES = 10, 3
 
 
 @final
@@ -29,17 +30,18 @@ _NUM_SHUFFLES = 10
 class Pair:
     """Two hyperparameters, the strength of their interaction, and the strongest by chance.
 
-    ``chance`` is the strength of the strongest pair, in the mean over shuffled scores.
+    ``chance`` is the strength of the strongest pair, in the mean over shuffled scores; ``None``
+    where time was too short.
     """
 
     keys: tuple[str, str]
     strength: float
-    chance: float
+    chance: float | None
     num_trials: int
 
 
 def strongest_pair(
-    points: Sequence[Point], domains: Mapping[str, Domain], keys: Sequence[str]
+    points: Sequence[Point], domains: Mapping[str, Domain], keys: Sequence[str], limit_s: float
 ) -> Pair | None:
     """Of the keys that all trials have, the pair that interacts most; ``None`` where none can.
 
@@ -47,6 +49,7 @@ def strongest_pair(
         points: The trials.
         domains: The searched values by dotted key.
         keys: Those that are looked at, some six at the most: pairs grow with their square.
+        limit_s: Seconds after which the scores are not shuffled once more.
     """
     points = points[:_MOST_TRIALS]
     keys = [key for key in keys if all(key in point.values for point in points)]
@@ -57,11 +60,12 @@ def strongest_pair(
     strengths = _strengths(table, ranks)
     first, second = max(strengths, key=lambda pair: strengths[pair])
     rng = np.random.default_rng(0)
-    by_chance = [
-        max(_strengths(table, rng.permutation(ranks)).values()) for _ in range(_NUM_SHUFFLES)
-    ]
-    strength = strengths[first, second]
-    return Pair((keys[first], keys[second]), strength, float(np.mean(by_chance)), len(points))
+    by_chance: list[float] = []
+    until = time.monotonic() + limit_s
+    while len(by_chance) < _NUM_SHUFFLES and time.monotonic() < until:
+        by_chance.append(max(_strengths(table, rng.permutation(ranks)).values()))
+    chance = float(np.mean(by_chance)) if len(by_chance) >= _LEAST_SHUFFLES else None
+    return Pair((keys[first], keys[second]), strengths[first, second], chance, len(points))
 
 
 def _coded(value: Any, domain: Domain) -> float:

@@ -106,9 +106,8 @@ def page(facts: Facts, limit_s: float = _LIMIT_S) -> str:
 
 def _as_json(drawn: dict[str, go.Figure]) -> str:
     """The figures by id, as JSON that nothing within it can end the element of."""
-    whole = {
-        id_: json.loads(str(plotly.io.to_json(made, engine="json"))) for id_, made in drawn.items()
-    }
+    plain = {id_: plotly.io.to_json(made, engine="json") for id_, made in drawn.items()}
+    whole = {id_: json.loads(str(text)) for id_, text in plain.items()}
     text = json.dumps(whole, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -158,7 +157,7 @@ def _space(facts: Facts, limit_s: float) -> tuple[dict[str, Any], dict[str, Any]
                 report_text.importance(scope, evaluator, steps, len(points), id_ if rows else "")
             )
     keys = _by_importance(rankings, [*domains])
-    pair = strongest_pair(everyone, domains, keys[:_PAIRED]) if limit_s > 0 else None
+    pair = strongest_pair(everyone, domains, keys[:_PAIRED], limit_s / 4)
     if pair is not None:
         drawn["fig-pair"] = spaces.pair_contour(everyone, domains, pair.keys)
     drawn["fig-parallel"] = spaces.parallel(facts, keys)

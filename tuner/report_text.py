@@ -167,8 +167,10 @@ def _pair_notes(pair: Pair | None, num_keys: int) -> list[str]:
         f"{one} and {other}: picked from the pairs of those that mattered most, as the one whose "
         f"partial dependence in a random forest is furthest from the sum of its two parts "
         f"(Friedman & Popescu 2008). Over {pair.num_trials:,} trials their interaction is "
-        f"{pair.strength:.1%} of the variance; the strongest of shuffled scores is "
-        f"{pair.chance:.1%} in the mean"
+        f"{pair.strength:.1%} of the variance"
     )
+    if pair.chance is None:
+        return [f"{how}; there was no time to see what chance gives."]
+    how += f"; the strongest of shuffled scores is {pair.chance:.1%} in the mean"
     told = "more than chance" if pair.strength > 1.5 * pair.chance else "so this may be chance"
     return [f"{how}: {told}."]
