@@ -172,6 +172,12 @@ def _leave(record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended
             write()
         except (OSError, DamagedCheckpointError) as error:
             troubles.append(f"{what} could not be written: {error}")
+    try:
+        from tuner import report  # plotly and more, which a search need not wait for at its start
+
+        report.write(record.run_dir, is_over=True, limit_s=timeout_s / 5)
+    except Exception as error:  # a page that cannot be drawn must not cost anybody a search
+        troubles.append(f"report.html could not be written: {error}")
     missing = [mirror.close(timeout_s) if mirror else None]
     # The model takes seconds: of an interrupted search a resume, or tuner.sync, writes it.
     generator = None if ended == "interrupted" else kept_generator(record.run_dir)

@@ -1,8 +1,8 @@
 """The trials of a search as an Optuna study: the one durable record of what was run.
 
-This file alone knows Optuna, with the proposals. The study lives in an append-only journal, one
-line per event, written through before the search goes on, so that a search killed at any moment
-knows on its return which trials ended, how, and where the others stood.
+This file alone knows Optuna, with the proposals and the importances. The study lives in an
+append-only journal, one line per event, written through before the search goes on, so that a search
+killed at any moment knows on its return which trials ended, how, and where the others stood.
 """
 
 import logging

@@ -1,0 +1,75 @@
+"""Searches made up for their reports: what trials scored is known, and nothing was trained."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tuner.domains import Choice, Domain
+from tuner.history import picture_name
+from tuner.report_facts import Facts
+from tuner.snapshot import Snapshot
+from tuner.spec import SearchSpec
+from tuner.study import Status, Trial
+
+FLOOR = {"w1_floor": 0.2, "w1_floor_stderr": 0.05}
+
+
+def trial(
+    spec: SearchSpec,
+    number: int,
+    w1: Sequence[float],
+    status: Status | None = "stopped",
+    final: float | None = None,
+    values: Mapping[str, Any] | None = None,
+    message: str | None = None,
+) -> Trial:
+    """A trial with a ``w1`` for each rung from the first on; the values left out are the first."""
+    params: dict[str, Any] = {}
+
+    def pick(key: str, domain: Domain) -> Any:
+        first = domain.choice[0] if isinstance(domain, Choice) else domain.low
+        return params.setdefault(key, (values or {}).get(key, first))
+
+    config = spec.trial_config(spec.choose(pick), seed=number)
+    scores = dict(zip(spec.asha.rungs, w1, strict=False))
+    steps = max(scores, default=10)
+    metrics = {
+        "generator_steps": float(steps), "training_seconds": steps / 10, "scoring_seconds": 1.0,
+        "training_cpu_seconds": steps / 20, "scoring_cpu_seconds": 0.5,
+        **({"w1": w1[-1], "w1_stderr": 0.01, "critic_estimate": -w1[-1]} if w1 else {}),
+    }  # fmt: skip
+    scored = final and {"w1_final": final, "w1_final_stderr": 0.02, "final_scoring_seconds": 3.0}
+    return Trial(number, config, params, scores, status, metrics, message, (), scored or None)
+
+
+def facts(
+    spec: SearchSpec,
+    trials: Sequence[Trial],
+    run_dir: Path = Path("/nowhere/search"),
+    estimate: Callable[[float], float] = lambda w1: -w1,
+    **more: Any,
+) -> Facts:
+    """A search of these trials; by default the own critics order them backwards."""
+    reports = {
+        t.number: {
+            steps: {
+                "generator_steps": float(steps), "w1": w1, "w1_stderr": 0.01,
+                "critic_estimate": estimate(w1), "training_seconds": steps / 10,
+            }
+            for steps, w1 in t.scores.items()
+        }
+        for t in trials
+    }  # fmt: skip
+    known = {"floor": FLOOR, "elapsed_s": 60.0, "is_running": False, **more}
+    return Facts(Snapshot(run_dir, spec, "id", tuple(trials), reports, **known))
+
+
+def draw_samples(run_dir: Path, trials: Sequence[Trial]) -> None:
+    """A picture at every rung of the trials."""
+    for one in trials:
+        folder = run_dir / "samples" / one.trial_id
+        folder.mkdir(parents=True)
+        for steps in one.scores:
+            Image.new("L", (8, 4), 200).save(folder / picture_name(steps))

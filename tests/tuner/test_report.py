@@ -1,0 +1,166 @@
+"""The page itself: what it says, what it never lets through, and how it behaves in a browser."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_search import draw_samples, facts, trial
+
+from tuner import report
+from tuner.report_facts import Facts
+from tuner.spec import SearchSpec
+
+MakeSpec = Callable[..., SearchSpec]
+HOSTILE = "</script><script>document.title='broken'</script>"
+LR = {"low": 1e-5, "high": 1e-2, "log": True}
+
+
+def searched(make_spec: MakeSpec, run_dir: Path, num: int = 24) -> Facts:
+    """A search of two methods, with every way to end, and names that mean harm."""
+    choice = {"choice": [HOSTILE, "plain"]}
+    spec = make_spec(
+        training={
+            "constraint": {"choice": ["gradient_penalty", "clip"]}, "critic_lr": LR,
+            "generator_lr": LR, "gp_weight": {"low": 0.1, "high": 100.0, "log": True},
+            "clip_value": 0.01, "n_critic": 5, "optimizer": "adam",
+        },
+        networks={"generator": "mine:Net", "generator_args": {"kind": choice}},
+    )  # fmt: skip
+    trials = []
+    for n in range(num):
+        values = {
+            "training.constraint": "clip" if n % 3 == 0 else "gradient_penalty",
+            "training.critic_lr": 1e-5 * 1.3**n,
+            "training.generator_lr": 1e-2 / 1.3**n,
+            "networks.generator_args.kind": choice["choice"][n % 2],
+        }
+        scores = [3.0 + n / 10, 2.0 + n / 10, 1.0 + n / 10][: 3 if n < 9 else 1 + n % 2]
+        status = "completed" if n < 9 else "diverged" if n == 12 else "stopped"
+        final = 1.0 + n / 10 if n < 2 else None
+        message = HOSTILE if n == 12 else None
+        trials.append(trial(spec, n, scores, status, final, values, message))
+    draw_samples(run_dir, trials[:6])
+    return facts(spec, trials, run_dir)
+
+
+def test_a_search_of_any_size_gives_a_page(make_spec: MakeSpec, tmp_path: Path) -> None:
+    spec, fixed = make_spec(), make_spec(training={"critic_lr": 1e-4})
+    some = [trial(spec, 0, [3.0, 2.0, 1.0], "completed"), trial(spec, 1, [4.0])]
+    diverged = [trial(spec, n, [], "diverged") for n in range(3)]
+    for made, words in (
+        (facts(spec, []), "No trial has been proposed yet"),
+        (facts(spec, some[:1]), "only one trial completed"),
+        (facts(spec, some), "It has not been through the final"),
+        (facts(spec, [trial(spec, 0, [4.0])]), "None of 1 trial has completed"),
+        (facts(spec, diverged), "All 3 trials diverged"),
+        (facts(fixed, [trial(fixed, 0, [1.0])]), "Nothing was searched"),
+        (facts(spec, some, floor=None), "No sample pictures"),
+    ):
+        assert words in report.page(made, limit_s=0)
+
+
+def test_the_answer_says_what_the_numbers_are(make_spec: MakeSpec, tmp_path: Path) -> None:
+    spec = make_spec()
+    at_default = {"training.critic_lr": 1e-4}
+    trials = [
+        trial(spec, 0, [3.0, 2.0, 1.0], "completed", final=1.10),
+        trial(spec, 1, [4.0, 2.5, 0.9], "completed", final=1.12),
+        trial(spec, 2, [6.0, 4.0], values=at_default),
+    ]
+    (tmp_path / "retrained.json").write_text(json.dumps(
+        [{"trial_id": "00000", "generator_steps": 4000, "seeds": [1, 2], "w1": [1.4, 1.6]}]
+    ))  # fmt: skip
+    page = report.page(facts(spec, trials, tmp_path), limit_s=0)
+    for words in (
+        "Its w1 is 50% lower than that of the papers&#39; default point: 2 against 4",
+        "It is tied within the error with trial 00001 (1.12).",
+        "its w1 was 1.5 in the mean, with a standard deviation of 0.14, from 1.4 to 1.6",
+        "below all but 0 of them: it was a lucky draw",
+        "no mlflow.json",
+    ):
+        assert words in page
+
+
+def test_three_thousand_trials_are_bounded_and_said_to_be(make_spec: MakeSpec) -> None:
+    spec = make_spec(search={"num_trials": 3000})
+    values = [{"training.critic_lr": 1e-5 + 3e-6 * n} for n in range(3000)]
+    trials = [trial(spec, n, [1.0 + n / 100], values=v) for n, v in enumerate(values)]
+    page = report.page(facts(spec, trials), limit_s=0)
+    assert "Of 3,000 scored trials 400 are drawn" in page
+    assert len(page) < 9_000_000
+    assert page.count("<tr data-status") == 3000
+
+
+def test_the_command_refuses_what_is_no_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report.main([str(tmp_path)]) == report.BAD_INPUT
+    assert "holds no search: it has no spec.yaml" in capsys.readouterr().err
+
+
+@pytest.fixture
+def browser_page() -> Iterator[Any]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium is installed, which shows a page as people see it")
+    from playwright.sync_api import sync_playwright
+
+    args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--enable-unsafe-swiftshader",
+            "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=args)
+        yield browser.new_page(viewport={"width": 390, "height": 800})
+        browser.close()
+
+
+def test_in_a_browser_all_is_drawn_sorted_and_harmless(
+    make_spec: MakeSpec, tmp_path: Path, browser_page: Any
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(report.page(searched(make_spec, tmp_path), limit_s=1), encoding="utf-8")
+    troubles: list[str] = []
+    page = browser_page
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("console", lambda m: m.type == "error" and troubles.append(m.text))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    page.wait_for_function("document.body.dataset.drawn", timeout=60_000)
+    assert troubles == []
+    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
+    assert page.title() == "search: report of a search"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    marks = ".scatterlayer path, .barlayer path, .boxlayer path, .contourlayer path, .parcoords"
+    drawn = page.evaluate(
+        "marks => [...document.querySelectorAll('.plot')].map("
+        "box => [box.id, box.querySelectorAll(marks).length])",
+        marks,
+    )
+    assert len(drawn) > 12
+    assert [name for name, count in drawn if not count] == []
+    sort_and_filter(page)
+
+
+def sort_and_filter(page: Any) -> None:
+    def column(index: int) -> list[str]:
+        rows = page.evaluate(
+            "i => [...document.querySelectorAll('#trials tbody tr')].filter(r => !r.hidden)"
+            ".map(r => r.cells[i].dataset.v ?? r.cells[i].textContent)", index)  # fmt: skip
+        return list(rows)
+
+    head = page.locator("#trials th", has_text="w1").first
+    head.locator("button").click()
+    w1 = [float(text) for text in column(4) if text]
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert w1 == sorted(w1)
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert [float(text) for text in column(4) if text] == sorted(w1, reverse=True)
+    page.select_option("#filter-status", "completed")
+    assert set(column(2)) == {"completed"}
+    page.fill("#filter-text", "00003")
+    assert column(1) == ["3"]
+    assert page.locator("#filter-count").inner_text() == "1 of 24 trials"

@@ -1,0 +1,105 @@
+"""What a report says in numbers, of made-up searches whose answers are known."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from made_search import facts, trial
+
+from tuner.report_facts import Facts, cost, ladder, last_common_rung, wrong_pick
+from tuner.spec import SearchSpec
+
+MakeSpec = Callable[..., SearchSpec]
+
+
+@pytest.fixture
+def spec(make_spec: MakeSpec) -> SearchSpec:
+    """Rungs at 250, 1,000 and 4,000."""
+    return make_spec(search={"num_trials": 9})
+
+
+@pytest.fixture
+def some(spec: SearchSpec) -> Facts:
+    return facts(
+        spec,
+        [
+            trial(spec, 0, [3.0, 2.0, 1.0], "completed", final=1.1),
+            trial(spec, 1, [4.0, 2.5, 0.9], "completed", final=1.3),
+            trial(spec, 2, [2.0, 1.5, 1.2], "completed"),
+            trial(spec, 3, [5.0, 3.0]),
+            trial(spec, 4, [9.0]),
+            trial(spec, 5, [], "diverged"),
+            trial(spec, 6, [6.0], None),
+            trial(spec, 7, [], "failed"),
+        ],
+    )
+
+
+def numbers(found: Sequence[object]) -> list[int]:
+    return [one.number for one in found]  # type: ignore[attr-defined]
+
+
+def test_the_final_decides_then_the_last_rung_then_how_far_a_trial_got(some: Facts) -> None:
+    assert numbers(some.places) == [0, 1, 2, 3, 6, 4, 5, 7]
+    assert some.place_of[6] == 5
+
+
+def test_each_trial_that_set_out_for_a_rung_left_it_in_one_way(some: Facts) -> None:
+    rows = ladder(some)
+    assert [r.entered for r in rows] == [8, 4, 3]
+    assert [(r.went_on, r.stopped, r.diverged, r.failed, r.under_way) for r in rows] == [
+        (4, 1, 1, 1, 1),
+        (3, 1, 0, 0, 0),
+        (3, 0, 0, 0, 0),
+    ]
+    assert [(r.best, r.median) for r in rows] == [(2.0, 4.5), (1.5, 2.25), (0.9, 1.0)]
+
+
+def test_the_cost_adds_up_and_only_what_a_rung_stopped_was_saved(some: Facts) -> None:
+    spent = cost(some)
+    assert spent.generator_steps == 3 * 4000 + 1000 + 250 + 10 + 250 + 10
+    assert spent.saved_steps == 3000 + 3750
+    assert spent.training_cpu_s == pytest.approx(spent.generator_steps / 20)
+    assert (spent.scoring_cpu_s, spent.final_s, spent.wall_s) == (4.0, 6.0, 60.0)
+    assert spent.saved_share == pytest.approx(6750 / (6750 + 13520))
+
+
+def test_what_the_time_budget_cut_off_was_not_saved(spec: SearchSpec) -> None:
+    cut = trial(spec, 0, [3.0]).with_metrics({"generator_steps": 700.0})
+    found = facts(spec, [cut])
+    assert found.fate(cut) == "out of time"
+    assert cost(found).saved_steps == 0
+
+
+def test_trials_compare_at_the_last_rung_that_both_reached(some: Facts) -> None:
+    trials = some.search.trials
+    assert last_common_rung(some, trials[0], trials[3]) == 1000
+    assert last_common_rung(some, trials[0], trials[5]) is None
+    assert some.median is not None
+    assert some.median.number == 0  # of 0.9, 1.0 and 1.2
+
+
+def test_critics_that_order_backwards_pick_the_worst(some: Facts) -> None:
+    pick = wrong_pick(some, 250)
+    assert pick is not None
+    assert (pick.trial.number, pick.best.number, pick.place, pick.num_trials) == (4, 2, 6, 6)
+    assert pick.alike == 0
+
+
+def test_critics_that_agree_pick_the_best(spec: SearchSpec) -> None:
+    trials = [trial(spec, n, [1.0 + n]) for n in range(4)]
+    pick = wrong_pick(facts(spec, trials, estimate=lambda w1: 7 * w1), 250)
+    assert pick is not None
+    assert (pick.trial, pick.place, pick.alike) == (pick.best, 1, 1.0)
+    assert wrong_pick(facts(spec, trials[:1]), 250) is None
+
+
+def test_under_the_own_critics_objective_w1_is_still_what_is_shown(make_spec: MakeSpec) -> None:
+    spec = make_spec(
+        objective="critic_estimate", training={"generator_lr": {"low": 1e-5, "high": 1e-2}}
+    )
+    found = facts(spec, [trial(spec, 0, [3.0, 2.0])])
+    only_scores = Facts(
+        type(found.search)(**{**vars(found.search), "reports": {}})  # no report has a w1
+    )
+    assert found.curves == {0: {250: 3.0, 1000: 2.0}}
+    assert only_scores.curves == {}

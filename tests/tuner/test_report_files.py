@@ -1,0 +1,45 @@
+"""What others leave in the folder is read tolerantly: a report without it is one all the same."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_search import trial
+
+from tuner.report_files import Links, Retrained, links, retrained
+from tuner.spec import SearchSpec
+
+
+def test_seeds_are_read_and_summed_up(tmp_path: Path) -> None:
+    entry = {"trial_id": "00014", "name": "a", "generator_steps": 400, "seeds": [1, 2, 3]}
+    text = json.dumps([{**entry, "w1": [1.0, 2.0, 3.0], "w1_final": [None, 1, 1]}])
+    (tmp_path / "retrained.json").write_text(text)
+    assert retrained(tmp_path) == [Retrained("00014", 400, (1.0, 2.0, 3.0))]
+    assert (retrained(tmp_path)[0].mean, retrained(tmp_path)[0].sd) == (2.0, 1.0)
+    assert Retrained("0", 1, (1.0,)).sd is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '[{"w1": 3}]', '[{"trial_id": "0"}]', "[3]"])
+def test_seeds_that_cannot_be_read_are_not_there(tmp_path: Path, text: str) -> None:
+    assert retrained(tmp_path) == []
+    (tmp_path / "retrained.json").write_text(text)
+    assert retrained(tmp_path) == []
+
+
+def test_a_trial_leads_to_its_run(make_spec: Callable[..., SearchSpec], tmp_path: Path) -> None:
+    known = {"ui": "http://host:5000/", "experiment_id": "1", "parent": "p", "runs": {"00000": "r"}}
+    (tmp_path / "mlflow.json").write_text(json.dumps(known))
+    found, spec = links(tmp_path), make_spec()
+    assert found.of(trial(spec, 0, [])) == "http://host:5000/#/experiments/1/runs/r"
+    assert found.of(trial(spec, 1, [])) is None
+
+
+@pytest.mark.parametrize(
+    "content", [[], {}, {"ui": "javascript:alert(1)", "runs": {"0": "r"}}, {"ui": 3, "runs": 4}]
+)
+def test_no_address_is_made_of_what_is_none(tmp_path: Path, content: Any) -> None:
+    assert links(tmp_path) == Links()
+    (tmp_path / "mlflow.json").write_text(json.dumps(content))
+    assert links(tmp_path) == Links()

@@ -1,0 +1,210 @@
+"""A search as one page: ``python -m tuner.report RUN``, also while it runs.
+
+The page is one file that needs no network: figures are plotly's, whose code is in it, and pictures
+are embedded. A browser that opens it is told to load nothing from anywhere.
+"""
+
+import argparse
+import json
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import plotly.io
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from tuner import report_answer, report_text, snapshot
+from tuner import report_figures as figures
+from tuner import report_spaces as spaces
+from tuner.errors import BadInput, Fault
+from tuner.importances import EVALUATORS, MIN_TRIALS, Importance, Point, importances
+from tuner.interactions import strongest_pair
+from tuner.report_baseline import baselines
+from tuner.report_facts import Facts
+from tuner.report_files import links, retrained
+from tuner.report_hints import hints
+from tuner.report_pictures import samples
+from tuner.report_style import short
+from tuner.report_table import table
+from tuner.results import write_atomically
+
+DONE, BAD_INPUT = 0, 2
+#: Seconds that the sampling error of the importances may take, over all of them.
+_LIMIT_S = 12.0
+#: Hyperparameters among whose pairs the strongest is looked for.
+_PAIRED = 6
+_PAGE = Path(__file__).with_name("page")
+
+
+def write(
+    run_dir: Path, out: Path | None = None, *, is_over: bool = False, limit_s: float = _LIMIT_S
+) -> Path:
+    """Write the report of a search as it stands, by default to ``RUN/report.html``.
+
+    Args:
+        run_dir: The search's folder.
+        out: Another file.
+        is_over: Whether the caller is the driver, whose sitting is over though it holds the folder.
+        limit_s: Seconds for the sampling error of the importances.
+
+    Returns:
+        The file.
+
+    Raises:
+        BadInput: where the folder holds no search.
+        OSError: where the file cannot be written.
+    """
+    search = snapshot.read(run_dir.resolve())
+    if is_over:
+        search = replace(search, is_running=False)
+    path = out or run_dir / "report.html"
+    write_atomically(path, page(Facts(search), limit_s))
+    return path
+
+
+def page(facts: Facts, limit_s: float = _LIMIT_S) -> str:
+    """The report as HTML."""
+    run_dir = facts.search.run_dir
+    drawn, told = _space(facts, limit_s)
+    drawn |= _trials(facts)
+    seeds, defaults, found = retrained(run_dir), baselines(facts), links(run_dir)
+    best = facts.search.best
+    mine = [s for s in seeds if best is not None and s.trial_id == best.trial_id and len(s.w1) > 1]
+    if best is not None and mine:
+        own = facts.curves.get(best.number, {}).get(mine[-1].generator_steps)
+        drawn["fig-seeds"] = figures.seeds(mine[-1].w1, own, best.trial_id)
+    kept = {id_: made for id_, made in drawn.items() if made is not None}
+    rankings = told.pop("rankings")
+    nonce = secrets.token_urlsafe(16)
+    env = Environment(
+        loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return env.get_template("report.html.j2").render(
+        nonce=nonce,
+        css=Markup((_PAGE / "report.css").read_text(encoding="utf-8")),
+        js=Markup((_PAGE / "report.js").read_text(encoding="utf-8")),
+        plotly=Markup(get_plotlyjs()),
+        figures=Markup(_as_json(kept)),
+        heights={id_: int(made.layout.height) for id_, made in kept.items()},
+        hints=hints(facts, rankings, defaults, seeds),
+        foot=f"Written {time.strftime('%Y-%m-%d %H:%M:%S')} from {run_dir}.",
+        **report_answer.answer(facts, defaults, mine),
+        **report_text.trials(facts),
+        **samples(facts),
+        **told,
+        **table(facts, found),
+    )
+
+
+def _as_json(drawn: dict[str, go.Figure]) -> str:
+    """The figures by id, as JSON that nothing within it can end the element of."""
+    plain = {id_: plotly.io.to_json(made, engine="json") for id_, made in drawn.items()}
+    whole = {id_: json.loads(str(text)) for id_, text in plain.items()}
+    text = json.dumps(whole, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _trials(facts: Facts) -> dict[str, go.Figure | None]:
+    drawn = {
+        "fig-steps": figures.curves(facts, "generator_steps"),
+        "fig-seconds": figures.curves(facts, "training_seconds"),
+        "fig-ladder": figures.rung_ladder(facts),
+    }
+    for index, steps in enumerate(report_text.critic_rungs(facts)):
+        drawn[f"fig-critic-{index}"] = figures.own_critic(facts, steps)
+    for index, key in enumerate(report_text.method_keys(facts)):
+        for scope in ("all", "completed"):
+            drawn[f"fig-method-{index}-{scope}"] = figures.by_method(facts, key, scope)
+    return drawn
+
+
+def _points(facts: Facts, steps: int, numbers: Sequence[int]) -> list[Point]:
+    w1 = facts.w1_at(steps)
+    return [Point(facts.search.trials[n].params, w1[n]) for n in numbers if n in w1]
+
+
+def _space(facts: Facts, limit_s: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figures of what was searched, and the words with them."""
+    domains = facts.search.spec.domains
+    first = facts.first_scored_rung
+    everyone = _points(facts, first, [*facts.curves])
+    survivors = _points(facts, facts.last_rung, [t.number for t in facts.completed])
+    drawn: dict[str, Any] = {}
+    told: list[dict[str, str]] = []
+    rankings: list[list[Importance]] = []
+    scopes = (("all", everyone), ("completed", survivors))
+    num = len(EVALUATORS) * sum(len(points) >= MIN_TRIALS for _, points in scopes)
+    for scope, points in scopes:
+        for evaluator in EVALUATORS:
+            id_ = f"fig-importance-{len(told)}"
+            rows = []
+            if len(points) >= MIN_TRIALS and domains:
+                rows = importances(points, domains, evaluator, limit_s / num)
+            if rows:
+                drawn[id_] = spaces.importance_bars(rows)
+            if scope == "all":
+                rankings.append(rows)
+            steps = first if scope == "all" else facts.last_rung
+            told.append(
+                report_text.importance(scope, evaluator, steps, len(points), id_ if rows else "")
+            )
+    keys = _by_importance(rankings, [*domains])
+    pair = strongest_pair(everyone, domains, keys[:_PAIRED], limit_s / 4)
+    if pair is not None:
+        drawn["fig-pair"] = spaces.pair_contour(everyone, domains, pair.keys)
+    drawn["fig-parallel"] = spaces.parallel(facts, keys)
+    cuts = []
+    for index, (key, made) in enumerate(spaces.slices(facts, keys)):
+        drawn[f"fig-slice-{index}"] = made
+        cuts.append((f"fig-slice-{index}", short(key)))
+    texts = report_text.space(facts, pair, len(keys), len(cuts), rankings)
+    return drawn, {"rankings": rankings, "importances": told, "slices": cuts, **texts}
+
+
+def _by_importance(rankings: Sequence[Sequence[Importance]], keys: Sequence[str]) -> list[str]:
+    """The keys by their mean share over the evaluators, the largest first."""
+    shares = dict.fromkeys(keys, 0.0)
+    for row in (row for ranking in rankings for row in ranking):
+        shares[row.key] += row.share
+    return sorted(keys, key=lambda key: -shares[key])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        snapshot.check_is_search(args.run)
+        print(write(args.run, args.out))
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:
+        what = f"cannot be written ({error.strerror or error}): give another file by --out"
+        fault = Fault("", what)
+        print(BadInput(str(args.out or args.run / "report.html"), [fault]), file=sys.stderr)
+        return BAD_INPUT
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tuner.report",
+        description="Write a search as one HTML page, also while it runs.",
+        epilog="Exit status: 0 done, 2 bad input.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a search's folder, such as runs/gp")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="in place of RUN/report.html")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
