@@ -167,7 +167,7 @@ def _progress(record: "Record") -> Table:
     share = 1.0 if record.in_final else min(1.0, max(shares, default=0.0))
     row = Table.grid(padding=_GAP)
     of = f" of {asked}" if asked else ""
-    bar = ProgressBar(total=1.0, completed=share, width=_BAR_WIDTH)
+    bar = ProgressBar(1.0, share, _BAR_WIDTH, complete_style="cyan", finished_style="green")
     row.add_row(bar, f"{ended}{of} ended")
     return row
 
