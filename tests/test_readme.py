@@ -10,6 +10,7 @@ import importlib
 import inspect
 import re
 import sys
+import tomllib
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -83,6 +84,13 @@ def test_every_document_is_linked_from_the_readme() -> None:
     assert [path for path in DOCUMENTS if path != readme and path not in linked] == []
 
 
+def test_a_citation_names_the_version_that_there_is() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["title"], citation["version"]) == (project["name"], project["version"])
+    assert f"will be {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
+
+
 @pytest.mark.parametrize("command", OURS, ids=str)
 def test_a_command_of_ours_takes_what_is_shown(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -153,6 +161,12 @@ def test_a_command_of_others_takes_what_is_shown(
         group = found
     if words or not command.is_mention:
         group.make_context(group.name, words, parent=context)
+
+
+def test_an_option_that_others_do_not_have_would_be_found(programs: dict[str, click.Group]) -> None:
+    wrong = Command("a document", "mlflow", ("ui", "--backend-store-url", "x"), False)
+    with pytest.raises(click.NoSuchOption, match="--backend-store-url"):
+        test_a_command_of_others_takes_what_is_shown(wrong, programs)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)

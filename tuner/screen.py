@@ -20,7 +20,7 @@ STATUSES = ("completed", "stopped", "diverged", "failed", "running")
 _RUNGS = 7
 #: Endings that are shown, where the terminal has the room.
 _LATEST = 4
-_BAR_WIDTH = 40
+_BAR_WIDTH = 32
 #: Columns between a row's name and what it says.
 _GAP = (0, 2)
 
@@ -105,8 +105,8 @@ class Screen(Follower):
         """All of it, with as many of the latest endings as the terminal has room for."""
         # The command's console wraps no line that it prints: here one too long would spoil all.
         options = options.update(no_wrap=False, overflow="fold")
-        above = [_heading(self._record, self.is_over), _summary(self._record), Text()]
-        above.append(_ladder(self._record))
+        heading = _heading(self._record, self.is_over)
+        above = [Text(), heading, _summary(self._record), Text(), _ladder(self._record)]
         below = [Text()] if self.is_over else [Text(), _addresses(self._addresses)]
         used = len(console.render_lines(Group(*above, *below), options, pad=False))
         # One line for what is above them, one for the cursor.
@@ -161,14 +161,15 @@ def _progress(record: "Record") -> Table:
     """A bar, as far as the first limit is used up, and how many trials ended."""
     ended, asked = num_ended(record), record.spec.num_trials
     budget_s = record.spec.search.time_budget_s
-    shares = [ended / asked] if asked else []
-    if budget_s is not None:
-        shares.append(record.elapsed_s / budget_s)
-    share = 1.0 if record.in_final else min(1.0, max(shares, default=0.0))
+    of_trials = ended / asked if asked else 0.0
+    of_time = min(1.0, record.elapsed_s / budget_s) if budget_s else 0.0
+    share = 1.0 if record.in_final else max(of_trials, of_time)
+    text = f"{ended}{f' of {asked}' if asked else ''} ended"
+    if of_time > of_trials and not record.in_final:
+        text += f", {of_time:.0%} of the time"
     row = Table.grid(padding=_GAP)
-    of = f" of {asked}" if asked else ""
     bar = ProgressBar(1.0, share, _BAR_WIDTH, complete_style="cyan", finished_style="green")
-    row.add_row(bar, f"{ended}{of} ended")
+    row.add_row(bar, text)
     return row
 
 
