@@ -25,9 +25,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from io import BytesIO, StringIO
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pyte
 from PIL import Image
@@ -35,6 +36,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
+
+from tuner import snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -172,19 +175,36 @@ def report(run_dir: Path, browser: Browser) -> bytes:
 
 
 def mlflow(run_dir: Path, browser: Browser) -> bytes:
-    """The trials of a search as MLflow's page of runs lists them."""
+    """The trials of a search beside their scores, as MLflow's page of runs charts them."""
+    search_id = snapshot.read(run_dir).search_id
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder, "mlflow.db")
-        with (
-            sqlite3.connect(run_dir.parent / "mlflow.db") as theirs,
-            sqlite3.connect(database) as ours,
-        ):
+        theirs, ours = sqlite3.connect(run_dir.parent / "mlflow.db"), sqlite3.connect(database)
+        with closing(theirs), closing(ours):
             theirs.backup(ours)
+            (experiment_id,) = ours.execute(
+                "SELECT experiment_id FROM runs JOIN tags USING (run_uuid) WHERE value = ?",
+                [search_id],
+            ).fetchone()
+        shown = {
+            "searchFilter": f"tags.`tuner.search_id` = '{search_id}' "
+            "and tags.`tuner.trial_id` != ''",
+            "orderByKey": "metrics.`w1`",
+            "orderByAsc": "true",
+            "compareRunsMode": "CHART",
+            "workflowType": "machine_learning",
+        }
         with serving(database) as address:
-            page = new_page(browser, 1280, 760)
-            page.goto(f"{address}/#/experiments/1/runs")
-            page.wait_for_selector("text=/^00000/", timeout=60_000)
-            page.wait_for_timeout(2000)
+            page = new_page(browser, 1280, 720)
+            page.goto(f"{address}/#/experiments/{experiment_id}/runs?{urlencode(shown)}")
+            page.wait_for_selector(r"text=/[1-9]\d* matching runs/", timeout=120_000)
+            for button in (
+                "mlflow.assistant.chat_panel.close",
+                "mlflow_header.toggle_sidebar_button",
+            ):
+                page.locator(f'[data-component-id="{button}"]').click()
+            page.get_by_placeholder("Search metric charts").fill("^w1")
+            page.wait_for_timeout(10_000)  # until its charts are drawn
             return page.screenshot()
 
 
