@@ -24,7 +24,8 @@ import yaml
 from documents import DOCUMENTS, ROOT, Command
 
 from trainables.config import TrialConfig
-from tuner import search, spec
+from tuner import spec
+from tuner.search import main as run_search
 from tuner.yaml_file import load
 
 COMMANDS = documents.commands()
@@ -38,6 +39,13 @@ BLOCKS = [
 ]
 #: Built on other branches: until they are here, nothing can be said of them.
 AWAITED = {"tuner.list", "tuner.report", "tuner.sample", "tuner.train"}
+AWAITED_FILES = {
+    *("tuner/train.py", "tuner/sample.py", "tuner/report.py", "tuner/list.py", "tuner/api.py"),
+    *("tuner/command.py", "tuner/request.py", "tuner/glance.py", "tuner/generators.py"),
+    *("tuner/retrain.py", "tuner/spread.py", "tuner/report_*.py", "tuner/importances.py"),
+    *("tuner/interactions.py", "tuner/naming.py"),
+    *("trainables/serving.py", "trainables/latents.py"),
+}
 AWAITED_LINKS = {"docs/pictures/report.png", "docs/pictures/mlflow.png", "examples/search.ipynb"}
 #: What parses a command's arguments may take a word in capitals for a number.
 PLACEHOLDER = re.compile(r"[A-Z][A-Z\d_]*")
@@ -82,6 +90,27 @@ def test_every_document_is_linked_from_the_readme() -> None:
     readme = ROOT / "README.md"
     linked = {(ROOT / link.partition("#")[0]).resolve() for link in documents.links(readme)}
     assert [path for path in DOCUMENTS if path != readme and path not in linked] == []
+
+
+def test_the_tree_of_the_architecture_has_every_file_and_no_other() -> None:
+    (tree,) = documents.blocks(ROOT / "docs" / "architecture.md", "")
+    folder, listed = "", []
+    for line in tree.splitlines():
+        name = line.split("  ")[0 if not line.startswith(" ") else 1].strip() if line else ""
+        if line and not line.startswith(" "):
+            folder = name
+        elif name:
+            listed.append(f"{folder}{name}")
+    empty = {name for name in listed if not list(ROOT.glob(name))}
+    assert empty <= AWAITED_FILES, "docs/architecture.md lists what there is not"
+    there = {
+        path
+        for package in ("tuner", "trainables")
+        for path in (ROOT / package).iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    found = {path for name in listed for path in ROOT.glob(name)}
+    assert {path.name for path in there - found} <= {"__init__.py"}
 
 
 def test_a_citation_names_the_version_that_there_is() -> None:
@@ -208,7 +237,7 @@ def test_the_readmes_search_space_and_the_one_that_it_runs_pass_every_check(
     (tmp_path / "space.yaml").write_text(whole)
     monkeypatch.chdir(tmp_path)
     for space in (tmp_path / "space.yaml", ROOT / "search_spaces" / "gp.yaml"):
-        assert search.main([str(space), "--dry-run"]) == 0
+        assert run_search([str(space), "--dry-run"]) == 0
         assert "rungs: 150, 600, 2400 generator steps" in capsys.readouterr().out
     assert load(tmp_path / "space.yaml")[0]["asha"]["reduction_factor"] == 4
 
@@ -223,7 +252,7 @@ def test_the_readmes_own_network_passes_every_check(
     (tmp_path / "space.yaml").write_text(f"name: own\nsearch: {{num_trials: 1}}\n{space}")
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert search.main([str(tmp_path / "space.yaml"), "--dry-run"]) == 0
+    assert run_search([str(tmp_path / "space.yaml"), "--dry-run"]) == 0
     sys.modules.pop("nets", None)
 
 
