@@ -147,9 +147,10 @@ def half_way(command: list[str], folder: Path) -> pyte.Screen:
 
 
 def is_half_way(shown: str) -> bool:
-    """Whether as much time is over as is left, and there is a best trial to show."""
+    """Whether as much time is over as is left, there is a best trial, and all of it is drawn."""
     clocks = re.findall(r"(\d+):(\d\d):(\d\d) (?:elapsed|left)", shown)
-    if len(clocks) != 2 or "no trial completed yet" in shown:
+    is_whole = re.search(r"^best \S+ +\d.*^Ctrl-C +stops", shown, re.MULTILINE | re.DOTALL)
+    if len(clocks) != 2 or not is_whole:
         return False
     over_s, left_s = (int(h) * 3600 + int(m) * 60 + int(s) for h, m, s in clocks)
     return over_s >= left_s
@@ -168,7 +169,7 @@ def line_of(screen: pyte.Screen, row: int) -> Text:
 
 def report(run_dir: Path, browser: Browser) -> bytes:
     """The head of a search's report."""
-    page = new_page(browser, 1100, 900)
+    page = new_page(browser, 1100, 800)
     page.goto((run_dir / "report.html").as_uri())
     page.wait_for_load_state("networkidle")
     return page.screenshot()

@@ -43,7 +43,7 @@ AWAITED_FILES = {
     *("tuner/train.py", "tuner/sample.py", "tuner/report.py", "tuner/list.py", "tuner/api.py"),
     *("tuner/command.py", "tuner/request.py", "tuner/glance.py", "tuner/generators.py"),
     *("tuner/retrain.py", "tuner/spread.py", "tuner/report_*.py", "tuner/importances.py"),
-    *("tuner/interactions.py", "tuner/naming.py"),
+    *("tuner/interactions.py", "tuner/naming.py", "tuner/notes.py"),
     *("trainables/serving.py", "trainables/latents.py"),
 }
 AWAITED_LINKS = {"docs/pictures/report.png", "docs/pictures/mlflow.png", "examples/search.ipynb"}
