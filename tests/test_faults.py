@@ -1,4 +1,4 @@
-"""What goes wrong in a trial or around it, made to go wrong: each row of the README's promises."""
+"""What goes wrong in a trial or around it, made to go wrong: the promises of docs/faults.md."""
 
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""The README's promises on security: a real search is looked at, and real attacks are made."""
+"""The promises of docs/cluster.md: a real search is looked at, real attacks are made."""
 
 import ast
 import os

@@ -99,6 +99,11 @@ class Record:
         return budget_s is not None and self.elapsed_s >= budget_s
 
     @property
+    def floor_w1(self) -> float | None:
+        """The ``w1`` of real samples, once it was measured."""
+        return None if self._floor is None else self._floor["w1_floor"]
+
+    @property
     def best_so_far(self) -> Trial | None:
         """The completed trial that the final chose, or that the last rung put first."""
         return self._standing.best

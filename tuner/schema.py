@@ -1,7 +1,7 @@
 """The keys of a search space, for editors and for people: made from the model that checks it.
 
 ``python -m tuner.schema`` prints a JSON Schema, by which an editor completes and underlines;
-``python -m tuner.schema --table`` prints the README's table of keys.
+``python -m tuner.schema --table`` prints the table of keys in docs/keys.md.
 """
 
 import argparse
