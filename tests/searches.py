@@ -6,6 +6,7 @@ would import it anew; what reads the environment when it is imported, Ray, is no
 ``test_security.py`` and ``test_deploy.py`` start ``python -m tuner.search`` itself.
 """
 
+import contextlib
 import csv
 import functools
 import importlib
@@ -109,7 +110,9 @@ def end_all() -> None:
     """End what a failed test left, and Ray with it: it would be in the way of the next."""
     for search in _started:
         if not search.is_over() and search.process.pid is not None:
-            os.killpg(search.process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has not yet a session of its own
+                os.killpg(search.process.pid, signal.SIGKILL)
+            search.process.kill()
             search.process.join()
     _started.clear()
 

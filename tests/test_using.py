@@ -1,7 +1,6 @@
 """Using a search's result, for real: from Python, trained longer, and with fresh seeds."""
 
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -37,7 +36,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> tuner.Result:
     return found
 
 
-def train(result: tuner.Result, *options: str) -> "subprocess.Popen[str]":
+def train(result: tuner.Result, *options: str) -> searches.Search:
     return searches.start(result.run_dir, *options, module="tuner.train")
 
 
@@ -61,9 +60,8 @@ def test_a_search_from_python_gives_what_the_command_leaves(result: tuner.Result
 def test_a_longer_training_is_the_same_trial_gone_on(result: tuner.Result) -> None:
     """Bit for bit, up to where the search had ended it."""
     assert result.best is not None
-    process = train(result, "--generator-steps", "80")
-    out, err = process.communicate(timeout=250)
-    assert process.returncode == 0, err
+    status, out, err = train(result, "--generator-steps", "80").ended()
+    assert status == 0, err
     first = reports(result.run_dir, int(result.best.trial_id))
     longer = reports(result.run_dir.parent / f"small-{result.best.trial_id}-longer-80-steps", 0)
     assert max(longer) == 80
@@ -80,12 +78,12 @@ def test_an_interrupted_training_goes_on_by_the_command_that_it_prints(
 ) -> None:
     assert result.best is not None
     again = result.run_dir.parent / f"small-{result.best.trial_id}-2-seeds"
-    process = train(result, *SEEDS)
-    searches.wait_for_reports(process, again, 1)
-    os.kill(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=100)
-    if process.returncode != 0:  # it may just have been done
-        assert process.returncode == 130
+    training = train(result, *SEEDS)
+    searches.wait_for_reports(training, again, 1)
+    training.signal(signal.SIGINT)
+    status, out, _ = training.ended(timeout_s=100)
+    if status != 0:  # it may just have been done
+        assert status == 130
         printed = out.splitlines()[-1].partition("go on with: ")[2]
         done = subprocess.run(
             shlex.split(printed), cwd=result.run_dir.parent, capture_output=True, text=True,

@@ -18,11 +18,6 @@ import yaml
 
 from tuner import folder
 
-try:
-    from yaml import CSafeLoader as SafeLoader  # ten times as fast
-except ImportError:
-    from yaml import SafeLoader
-
 #: Any of these in a folder makes it one of a search, if perhaps a broken one.
 MARKS = ("spec.yaml", "study.log", "trials.csv")
 #: The journal's last lines are looked through for the time used.
@@ -84,7 +79,7 @@ def glance(run_dir: Path) -> Glance:
 
 def _glance(run_dir: Path) -> Glance:
     with (run_dir / "spec.yaml").open("rb") as file:
-        spec = yaml.load(file, SafeLoader)  # safe: it makes plain data alone
+        spec = yaml.safe_load(file)
     journal = (run_dir / "study.log").stat()
     rows = _rows(run_dir / "trials.csv")
     num_trials = _num_trials(run_dir, spec)
