@@ -56,6 +56,7 @@ def hints(
         *_certainty(facts, run, seeds),
         *_edges(facts),
         *_longer(facts, run),
+        *_cut_off(facts, run),
         *_unimportant(facts, rankings),
         *_failing(facts),
         *_missing_defaults(baselines),
@@ -76,7 +77,9 @@ def _unfinished(facts: Facts, run: str) -> Iterator[Hint]:
 
 def _use(facts: Facts, run: str) -> Iterator[Hint]:
     if facts.search.best is not None:
-        why = f"trial {facts.search.best.trial_id} is saved in best/"
+        trial_id = facts.search.best.trial_id
+        is_kept = (facts.search.run_dir / "best").is_dir()
+        why = f"that of trial {trial_id}" + (", saved in best/" if is_kept else ", as it is by now")
         yield Hint("Use the best generator", why, f"python -m tuner.sample {run}")
 
 
@@ -154,6 +157,18 @@ def _longer(facts: Facts, run: str) -> Iterator[Hint]:
         why = f"its w1 still fell at its last rung, from {before:.4g} to {last:.4g}"
         command = f"python -m tuner.train {run} --generator-steps {steps}"
         yield Hint("Train the best for longer", why, command)
+
+
+def _cut_off(facts: Facts, run: str) -> Iterator[Hint]:
+    for ahead in facts.cut_off[:1]:
+        trial_id = ahead.trial.trial_id
+        why = (
+            f"the time budget ended it, and at step {ahead.steps:,} it had {number(ahead.w1)} "
+            f"where the best had {number(ahead.best_w1)}"
+        )
+        steps = f"--generator-steps {facts.last_rung}"
+        command = f"python -m tuner.train {run} --trial {trial_id} {steps}"
+        yield Hint(f"Train trial {trial_id} to the last rung", why, command)
 
 
 def _unimportant(facts: Facts, rankings: Sequence[Sequence[Importance]]) -> Iterator[Hint]:
