@@ -111,6 +111,8 @@ def run(ready: Ready, *, resume: bool, console: Console) -> "Outcome":
         console.print(f"best: {best}: {run_dir / 'best.yaml'}")
     for note in outcome.notes:
         console.print(note)
+    if (page := run_dir / "report.html").exists():
+        console.print(f"report: {page}")
     return outcome
 
 

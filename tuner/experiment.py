@@ -252,7 +252,9 @@ def _notes(record: Record) -> tuple[str, ...]:
 
 def _summary(record: Record) -> str:
     counts = record.counts()
-    by_status = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
+    # The sitting is over: whatever has not ended waits for a resume.
+    names = {"running": "to go on"}
+    by_status = ", ".join(f"{n} {names.get(status, status)}" for status, n in counts.items() if n)
     training_s, scoring_s = (
         sum(t.metrics.get(key, 0.0) for t in record.trials.values())
         for key in ("training_seconds", "scoring_seconds")
