@@ -56,7 +56,7 @@ def hints(
         *_certainty(facts, run, seeds),
         *_edges(facts),
         *_longer(facts, run),
-        *_cut_off(facts, run),
+        *_cut_off(facts, run, seeds),
         *_unimportant(facts, rankings),
         *_failing(facts),
         *_missing_defaults(baselines),
@@ -159,8 +159,9 @@ def _longer(facts: Facts, run: str) -> Iterator[Hint]:
         yield Hint("Train the best for longer", why, command)
 
 
-def _cut_off(facts: Facts, run: str) -> Iterator[Hint]:
-    for ahead in facts.cut_off[:1]:
+def _cut_off(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[Hint]:
+    again = {one.trial_id for one in seeds}
+    for ahead in [one for one in facts.cut_off if one.trial.trial_id not in again][:1]:
         trial_id = ahead.trial.trial_id
         why = (
             f"the time budget ended it, and at step {ahead.steps:,} it had {number(ahead.w1)} "
