@@ -101,14 +101,18 @@ class Facts:
 
     @property
     def cut_off(self) -> "list[Ahead]":
-        """Trials that the time budget ended while they were ahead of the best, by how far."""
+        """Trials that the time budget ended while ahead of the best by more than the error."""
         best, found = self.search.best, []
-        for trial in self.search.trials if best is not None else ():
-            steps = last_common_rung(self, trial, best) if best is not None else None
-            if steps is None or best is None or self.fate(trial) != OUT_OF_TIME:
+        if best is None:
+            return []
+        for trial in self.search.trials:
+            steps = last_common_rung(self, trial, best)
+            if steps is None or self.fate(trial) != OUT_OF_TIME:
                 continue
             w1, best_w1 = (self.curves[t.number][steps] for t in (trial, best))
-            if w1 < best_w1:
+            reports = [self.search.reports.get(t.number, {}).get(steps, {}) for t in (trial, best)]
+            error = math.hypot(*(report.get("w1_stderr", 0.0) for report in reports))
+            if w1 < best_w1 - results.half_width(error):
                 found.append(Ahead(trial, steps, w1, best_w1))
         return sorted(found, key=lambda ahead: ahead.w1 - ahead.best_w1)
 

@@ -68,7 +68,10 @@ def test_who_was_ahead_when_time_ran_out_compares_at_the_rung_that_both_reached(
 
     best = trial(spec, 0, [3.0, 2.0, 1.0], "completed")
     # The last has a lower w1 than the best had at that rung, and was stopped there by its rung.
-    trials = [best, cut(1, 5.0, 1.9), cut(2, 2.9, 1.5), cut(3, 1.0, 2.1), trial(spec, 4, [1.0])]
+    trials = [
+        *(best, cut(1, 5.0, 1.9), cut(2, 2.9, 1.5), cut(3, 1.0, 2.1), trial(spec, 4, [1.0])),
+        cut(5, 1.0, 1.99),  # within the error
+    ]
     ahead = facts(spec, trials).cut_off
     assert [(a.trial.number, a.steps, a.w1, a.best_w1) for a in ahead] == [
         (2, 1000, 1.5, 2.0),
