@@ -55,7 +55,7 @@ def hints(
         *_use(facts, run),
         *_certainty(facts, run, seeds),
         *_edges(facts),
-        *_longer(facts, run),
+        *_longer(facts, run, seeds),
         *_cut_off(facts, run, seeds),
         *_unimportant(facts, rankings),
         *_failing(facts),
@@ -69,7 +69,7 @@ def _unfinished(facts: Facts, run: str) -> Iterator[Hint]:
         command = f"python -m tuner.search {run}/spec.yaml --runs-dir {parent} --resume"
         yield Hint("Go on with the search", "it was interrupted before it was done", command)
     num = len(facts.completed)
-    if facts.search.state != "running" and num < _FEW:
+    if facts.search.state == "finished" and num < _FEW:
         trials = {0: "no trial", 1: "one trial"}.get(num, f"{num} trials")
         why = f"only {trials} completed" if num else "no trial completed"
         yield Hint("Run more trials, or lower asha.max_generator_steps", why)
@@ -144,10 +144,13 @@ def _metadata(field: Any) -> Iterator[Any]:
         yield from getattr(inner, "__metadata__", ())
 
 
-def _longer(facts: Facts, run: str) -> Iterator[Hint]:
+def _longer(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[Hint]:
     best = facts.search.best
     curve = {} if best is None else facts.curves.get(best.number, {})
     if best is None or best.status != "completed" or len(curve) < 2:
+        return
+    again = [one.generator_steps for one in seeds if one.trial_id == best.trial_id]
+    if max(again, default=0) > facts.last_rung:  # it was
         return
     *_, before, last = curve.values()
     error = results.half_width(best.metrics.get("w1_stderr", 0.0))

@@ -45,11 +45,13 @@ def said(found: Facts, seeds: tuple[Retrained, ...] = (), rankings: Any = ()) ->
     return {hint.what: hint.why for hint in hints(found, rankings, (), seeds)}
 
 
-def test_a_search_that_could_go_on_and_has_few_trials_says_both(make_spec: MakeSpec) -> None:
+def test_a_search_could_go_on_or_be_given_more_trials(make_spec: MakeSpec) -> None:
+    more = "Run more trials, or lower asha.max_generator_steps"
     found = said(facts(make_spec(), [trial(make_spec(), 0, [4.0], None)]))
     assert "Go on with the search" in found
-    assert found["Run more trials, or lower asha.max_generator_steps"] == "no trial completed"
-    assert "Use the best generator" not in found
+    assert not {more, "Use the best generator"} & set(found)
+    spec = make_spec(search={"num_trials": 1})
+    assert said(facts(spec, [trial(spec, 0, [4.0])]))[more] == "no trial completed"
 
 
 def test_of_a_best_it_is_told_what_is_not_certain_and_where_it_lies(make_spec: MakeSpec) -> None:
@@ -61,6 +63,10 @@ def test_of_a_best_it_is_told_what_is_not_certain_and_where_it_lies(make_spec: M
     assert "Train the best again with other seeds" in found
     again = said(some, (Retrained("00000", 4000, (1.0, 1.2)),))
     assert "Train the best again with other seeds" not in again
+    assert "Train the best for longer" in again
+    longer = said(some, (Retrained("00000", 8000, (0.9,)),))
+    assert "Train the best for longer" not in longer
+    assert "Train the best again with other seeds" in longer
     assert best_config(some) == [("critic_lr", "1e-5", "1e-5 to 0.01 (log)")]
 
 
