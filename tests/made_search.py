@@ -4,16 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from tuner.domains import Choice, Domain
+from tuner.domains import Choice, Domain, Range
 from tuner.history import picture_name
+from tuner.importances import Point
 from tuner.report_facts import Facts
 from tuner.snapshot import Snapshot
 from tuner.spec import SearchSpec
 from tuner.study import Status, Trial
 
 FLOOR = {"w1_floor": 0.2, "w1_floor_stderr": 0.05}
+UNIT = Range[float](low=0.0, high=1.0)
+DOMAINS = {"training.a": UNIT, "training.b": UNIT, "training.c": Choice(choice=("x", "y"))}
 
 
 def trial(
@@ -73,3 +77,14 @@ def draw_samples(run_dir: Path, trials: Sequence[Trial]) -> None:
         folder.mkdir(parents=True)
         for steps in one.scores:
             Image.new("L", (8, 4), 200).save(folder / picture_name(steps))
+
+
+def points(score: Callable[[float, float, str], float], num: int = 80) -> list[Point]:
+    """Trials at random values of ``DOMAINS``, with the scores that a function gives them."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(num):
+        a, b, c = float(rng.random()), float(rng.random()), str(rng.choice(["x", "y"]))
+        values = {"training.a": a, "training.b": b, "training.c": c}
+        found.append(Point(values, score(a, b, c)))
+    return found

@@ -87,6 +87,7 @@ def test_a_search_with_two_workers_leaves_all_that_it_promises(space: Path) -> N
     best = min(in_final, key=lambda r: float(r["w1_final"]))
     said = f"best: trial {best['trial_id']}, w1 {float(best['w1_final']):.4g} +- "
     assert said in out
+    assert f"report: {run_dir / 'report.html'}\n" in out
     assert searches.best_in_mlflow(run_dir.parent / "mlflow.db") == (
         best["trial_id"], float(best["w1_final"]),
     )  # fmt: skip

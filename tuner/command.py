@@ -100,7 +100,9 @@ def run(ready: Ready, *, resume: bool, console: Console) -> "Outcome":
     spec, run_dir = ready.spec, ready.run_dir
     if resume and not (run_dir / "spec.yaml").exists():
         console.print(f"{run_dir} holds no search yet: starting it")
-    trials = f"{spec.num_trials} trials" if spec.num_trials else "trials"
+    trials = "trials"
+    if spec.num_trials is not None:
+        trials = f"{spec.num_trials} trial{'s' * (spec.num_trials != 1)}"
     rungs = ", ".join(map(str, spec.asha.rungs))
     console.print(f"{spec.name}: {trials}, rungs at {rungs} generator steps, into {run_dir}")
     place = experiment.Place(ready.address, checks.num_cpus(), ready.runtime_env)
@@ -111,6 +113,8 @@ def run(ready: Ready, *, resume: bool, console: Console) -> "Outcome":
         console.print(f"best: {best}: {run_dir / 'best.yaml'}")
     for note in outcome.notes:
         console.print(note)
+    if (page := run_dir / "report.html").exists():
+        console.print(f"report: {page}")
     return outcome
 
 

@@ -17,6 +17,7 @@ from tuner.screen import (
     clock,
     ending_text,
     final_text,
+    in_final_text,
     num_ended,
     steps_per_s,
 )
@@ -79,8 +80,9 @@ def ending_line(record: "Record", trial: "Trial") -> str:
     """One line on a trial that ended, and on where the search stands."""
     metric, best = record.spec.objective.metric, record.best_so_far
     so_far = f"; best {metric} {best.score:.4g} (trial {best.trial_id})" if best else ""
-    asked = f"/{record.spec.num_trials}" if record.spec.num_trials else ""
-    return f"{ending_text(trial, metric)}; {num_ended(record)}{asked} trials ended{so_far}"
+    asked, ended = record.spec.num_trials, num_ended(record)
+    ended_text = f"{ended}/{asked} trials" if asked else f"{ended} trial{'s' * (ended != 1)}"
+    return f"{ending_text(trial, metric)}; {ended_text} ended{so_far}"
 
 
 def final_line(record: "Record", trial: "Trial") -> str:
@@ -90,6 +92,8 @@ def final_line(record: "Record", trial: "Trial") -> str:
 
 def _standing(record: "Record") -> str:
     """One line on how the search stands."""
+    if record.in_final:
+        return f"the final: {in_final_text(record)}"
     counts, best = record.counts(), record.best_so_far
     total = f" of {record.spec.num_trials}" if record.spec.num_trials else ""
     by_status = ", ".join(f"{counts[status]} {status}" for status in STATUSES)

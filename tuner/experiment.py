@@ -252,14 +252,17 @@ def _notes(record: Record) -> tuple[str, ...]:
 
 def _summary(record: Record) -> str:
     counts = record.counts()
-    by_status = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
+    # The sitting is over: whatever has not ended waits for a resume.
+    names = {"running": "to go on"}
+    by_status = ", ".join(f"{n} {names.get(status, status)}" for status, n in counts.items() if n)
     training_s, scoring_s = (
         sum(t.metrics.get(key, 0.0) for t in record.trials.values())
         for key in ("training_seconds", "scoring_seconds")
     )
     finals = [t.final["final_scoring_seconds"] for t in record.trials.values() if t.final]
     final = f", {sum(finals):.0f} s of the final" if finals else ""
+    num = sum(counts.values())
     return (
-        f"{sum(counts.values())} trials in {record.elapsed_s:.0f} s: {by_status or 'none'}; "
+        f"{num} trial{'s' * (num != 1)} in {record.elapsed_s:.0f} s: {by_status or 'none'}; "
         f"{training_s:.0f} s of training, {scoring_s:.0f} s of scoring{final}"
     )

@@ -81,7 +81,12 @@ def _counts(one: Glance, *, by_status: bool) -> str:
         return "-"
     total = sum(one.trials.values())
     asked = f"{total}/{one.num_trials}" if one.num_trials else str(total)
-    told = [f"{one.trials[status]} {status}" for status in _STATUSES if one.trials.get(status)]
+    names = {} if one.state == "running" else {"running": "to go on"}
+    told = [
+        f"{one.trials[status]} {names.get(status, status)}"
+        for status in _STATUSES
+        if one.trials.get(status)
+    ]
     return f"{asked}: {', '.join(told)}" if told and by_status else asked
 
 

@@ -78,6 +78,8 @@ def page(facts: Facts, limit_s: float = _LIMIT_S) -> str:
     best = facts.search.best
     mine = [s for s in seeds if best is not None and s.trial_id == best.trial_id and len(s.w1) > 1]
     if best is not None and mine:
+        # What was trained as long as the search did says most: it comes last, which is shown.
+        mine.sort(key=lambda s: s.generator_steps in facts.curves.get(best.number, {}))
         own = facts.curves.get(best.number, {}).get(mine[-1].generator_steps)
         drawn["fig-seeds"] = figures.seeds(mine[-1].w1, own, best.trial_id)
     kept = {id_: made for id_, made in drawn.items() if made is not None}

@@ -12,10 +12,11 @@ import yaml
 from tuner import results
 from tuner.display import clock
 from tuner.report_baseline import Baseline
-from tuner.report_facts import Cost, Facts, cost, last_common_rung
+from tuner.report_facts import OUT_OF_TIME, UNDER_WAY, Cost, Facts, cost, last_common_rung
 from tuner.report_files import Retrained
 from tuner.report_hints import best_config
 from tuner.report_style import number
+from tuner.spread import luck_text, spread
 from tuner.study import Trial
 
 
@@ -86,6 +87,7 @@ def _verdict(facts: Facts, best: Trial | None, defaults: Sequence[Baseline]) -> 
         error_text = "" if stderr is None else f" ± {results.half_width(stderr):.2g} (95%)"
         texts.append(f"At its last rung, step {best.generator_steps:,}: {w1:.4g}{error_text}.")
         texts += _beside_floor(facts, w1, stderr or 0.0)
+    texts += _cut_off(facts)
     return [_headline(facts, best, defaults), " ".join(texts)]
 
 
@@ -135,10 +137,23 @@ def _beside_floor(facts: Facts, w1: float, stderr: float) -> list[str]:
     return [f"{text}, and the best is above it by more than the error."]
 
 
+def _cut_off(facts: Facts) -> list[str]:
+    if not (ahead := facts.cut_off):
+        return []
+    first = ahead[0]
+    more = f" Ahead were {len(ahead) - 1} more that it ended." if len(ahead) > 1 else ""
+    return [
+        f"The time budget ended trial {first.trial.trial_id} while it was ahead of the best: "
+        f"{number(first.w1)} against {number(first.best_w1)}, both at step {first.steps:,}.{more}"
+    ]
+
+
 def _stats(spent: Cost, facts: Facts) -> list[tuple[str, str, str]]:
     trials = facts.search.trials
-    names = ("completed", "stopped", "diverged", "failed", None)
-    counts = [(sum(t.status == s for t in trials), s or "under way") for s in names]
+    fates = [facts.fate(t) if t.status == "stopped" else t.status or UNDER_WAY for t in trials]
+    fates = ["stopped" if fate.startswith("stopped") else fate for fate in fates]
+    names = ("completed", "stopped", OUT_OF_TIME, "diverged", "failed", UNDER_WAY)
+    counts = [(fates.count(name), name) for name in names]
     of = facts.search.spec.num_trials
     asked = f" of {of:,}" if of and of != len(trials) else ""
     saved = f"{spent.saved_steps:,} steps that stopped trials did not train"
@@ -227,21 +242,14 @@ def _luck(facts: Facts, seeds: Sequence[Retrained]) -> list[str]:
             "A best trial is a lucky one until shown otherwise: it was trained with one seed, and "
             "chosen for its score. Train it again with others to see:"
         ]
-    last = seeds[-1]
-    sd = last.sd or 0.0
-    steps = f"{last.generator_steps:,}"
+    last, found = seeds[-1], spread(seeds[-1].w1)
     text = (
-        f"Trained again with {len(last.w1)} seeds to step {steps}, its w1 was {last.mean:.4g} in "
-        f"the mean, with a standard deviation of {sd:.2g}, from {min(last.w1):.4g} to "
-        f"{max(last.w1):.4g}."
+        f"Trained again with {found.num} other seeds to step {last.generator_steps:,}, its w1 was "
+        f"{found.mean:.4g} ± {found.mean_error:.2g} (95%) in the mean, with a standard deviation "
+        f"of {found.sd:.2g}, from {found.low:.4g} to {found.high:.4g}."
     )
     own = facts.curves.get(best.number, {}).get(last.generator_steps)
     if own is None:
         return [text, "The search has no score of it at that step to set beside these."]
-    below = sum(w1 < own for w1 in last.w1)
-    where = f"The search's own score there, {own:.4g}, is"
-    if own < last.mean - 2 * sd or not below:
-        return [text, f"{where} below all but {below} of them: it was a lucky draw."]
-    if own > last.mean + 2 * sd:
-        return [text, f"{where} above most of them: it was, if anything, an unlucky draw."]
-    return [text, f"{where} among them: no lucky draw."]
+    told = luck_text(own, last.w1)
+    return [text, f"{told[0].upper()}{told[1:]}."]

@@ -1,10 +1,9 @@
-"""What a report says of a search in numbers: places, fates, the ladder, what it cost.
+"""What a report says of a search in numbers: places, fates, what it cost, who was ahead.
 
 ``w1`` at different rungs does not compare, so that whatever is compared here is at one rung.
 """
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,6 +100,23 @@ class Facts:
         return max(self.rungs, key=lambda steps: (len(self.w1_at(steps)), -steps))
 
     @property
+    def cut_off(self) -> "list[Ahead]":
+        """Trials that the time budget ended while ahead of the best by more than the error."""
+        best, found = self.search.best, []
+        if best is None:
+            return []
+        for trial in self.search.trials:
+            steps = last_common_rung(self, trial, best)
+            if steps is None or self.fate(trial) != OUT_OF_TIME:
+                continue
+            w1, best_w1 = (self.curves[t.number][steps] for t in (trial, best))
+            reports = [self.search.reports.get(t.number, {}).get(steps, {}) for t in (trial, best)]
+            error = math.hypot(*(report.get("w1_stderr", 0.0) for report in reports))
+            if w1 < best_w1 - results.half_width(error):
+                found.append(Ahead(trial, steps, w1, best_w1))
+        return sorted(found, key=lambda ahead: ahead.w1 - ahead.best_w1)
+
+    @property
     def median(self) -> Trial | None:
         """The middle one of the completed trials; of an even number, the worse of the two."""
         return self.completed[len(self.completed) // 2] if self.completed else None
@@ -110,6 +126,17 @@ class Facts:
         """The standard error of the best trial's ``w1`` at its last rung."""
         best = self.search.best
         return None if best is None else best.metrics.get("w1_stderr")
+
+
+@final
+@dataclass(frozen=True)
+class Ahead:
+    """A trial that did better than the best one at the last rung that both reached."""
+
+    trial: Trial
+    steps: int
+    w1: float
+    best_w1: float
 
 
 def last_common_rung(facts: Facts, one: Trial, other: Trial) -> int | None:
@@ -155,54 +182,6 @@ def cost(facts: Facts) -> Cost:
         generator_steps=sum(t.generator_steps for t in trials),
         saved_steps=sum(facts.last_rung - steps for steps in stopped),
     )
-
-
-@final
-@dataclass(frozen=True)
-class Rung:
-    """A rung and the way to it: ``entered`` trials set out, and each left in one of the ways."""
-
-    steps: int
-    entered: int
-    went_on: int
-    stopped: int
-    diverged: int
-    failed: int
-    under_way: int
-    best: float | None
-    median: float | None
-
-
-def ladder(facts: Facts) -> list[Rung]:
-    """The rungs, the first one first. To have gone on from the last is to be completed."""
-    rows, below = [], -1
-    for steps in facts.rungs:
-        here = [t for t in facts.search.trials if below < 0 or _is_past(facts, t, below)]
-        went_on = [t for t in here if _is_past(facts, t, steps)]
-        ends = [t.status for t in here if not _is_past(facts, t, steps)]
-        w1 = list(facts.w1_at(steps).values())
-        rows.append(
-            Rung(
-                steps=steps,
-                entered=len(here),
-                went_on=len(went_on),
-                stopped=ends.count("stopped"),
-                diverged=ends.count("diverged"),
-                failed=ends.count("failed"),
-                under_way=ends.count(None),
-                best=min(w1, default=None),
-                median=statistics.median(w1) if w1 else None,
-            )
-        )
-        below = steps
-    return rows
-
-
-def _is_past(facts: Facts, trial: Trial, steps: int) -> bool:
-    if trial.status == "completed":
-        return True
-    # It reports next once it goes on: until then it has not left the rung.
-    return trial.generator_steps > steps and steps < facts.last_rung
 
 
 @final

@@ -5,12 +5,14 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from tuner.report_facts import Facts, estimates_at, ladder
+from tuner.report_facts import OUT_OF_TIME, Facts, estimates_at
+from tuner.report_ladder import ladder
 from tuner.report_style import (
     BLUE,
     GREEN,
     GREY,
     ORANGE,
+    SKY,
     VERMILLION,
     Look,
     axis,
@@ -129,6 +131,7 @@ def rung_ladder(facts: Facts) -> go.Figure | None:
     kinds = (
         ("went on, or completed", "went_on", BLUE, ""),
         ("stopped", "stopped", ORANGE, "/"),
+        (OUT_OF_TIME, "out_of_time", SKY, "|"),
         ("diverged", "diverged", VERMILLION, "x"),
         ("failed", "failed", GREY, "."),
         ("under way", "under_way", GREEN, "-"),
@@ -144,14 +147,16 @@ def rung_ladder(facts: Facts) -> go.Figure | None:
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
-            textfont={"color": "white" if colour != ORANGE else "black"},
+            textfont={"color": "black" if colour in (ORANGE, SKY) else "white"},
             hovertemplate=f"rung %{{y}}: %{{x}} {name}<extra></extra>",
         )
         for name, field, colour, pattern in kinds
         if any(getattr(row, field) for row in rows)
     ]
     y = axis("rung (generator steps)", type="category", autorange="reversed", showgrid=False)
-    x = axis("trials", rangemode="tozero", tickformat=",d")
+    # Between whole numbers there would be ticks that read the same.
+    every = {"dtick": 1} if rows[0].entered <= 10 else {}
+    x = axis("trials", rangemode="tozero", tickformat=",d", **every)
     made = figure(traces, x, y, 110 + 38 * len(rows), barmode="stack")
     return made.update_layout(legend={"traceorder": "normal"})
 

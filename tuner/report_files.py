@@ -2,7 +2,6 @@
 
 import json
 import math
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +13,11 @@ from tuner.study import Trial
 @final
 @dataclass(frozen=True)
 class Retrained:
-    """How a trial's score varied by seed. ``sd`` needs two of them."""
+    """How a trial's score varied by seed."""
 
     trial_id: str
     generator_steps: int
     w1: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Of all seeds."""
-        return statistics.fmean(self.w1)
-
-    @property
-    def sd(self) -> float | None:
-        """The sample standard deviation."""
-        return statistics.stdev(self.w1) if len(self.w1) > 1 else None
 
 
 def retrained(run_dir: Path) -> list[Retrained]:

@@ -55,7 +55,8 @@ def hints(
         *_use(facts, run),
         *_certainty(facts, run, seeds),
         *_edges(facts),
-        *_longer(facts, run),
+        *_longer(facts, run, seeds),
+        *_cut_off(facts, run, seeds),
         *_unimportant(facts, rankings),
         *_failing(facts),
         *_missing_defaults(baselines),
@@ -68,7 +69,7 @@ def _unfinished(facts: Facts, run: str) -> Iterator[Hint]:
         command = f"python -m tuner.search {run}/spec.yaml --runs-dir {parent} --resume"
         yield Hint("Go on with the search", "it was interrupted before it was done", command)
     num = len(facts.completed)
-    if facts.search.state != "running" and num < _FEW:
+    if facts.search.state == "finished" and num < _FEW:
         trials = {0: "no trial", 1: "one trial"}.get(num, f"{num} trials")
         why = f"only {trials} completed" if num else "no trial completed"
         yield Hint("Run more trials, or lower asha.max_generator_steps", why)
@@ -76,7 +77,9 @@ def _unfinished(facts: Facts, run: str) -> Iterator[Hint]:
 
 def _use(facts: Facts, run: str) -> Iterator[Hint]:
     if facts.search.best is not None:
-        why = f"trial {facts.search.best.trial_id} is saved in best/"
+        trial_id = facts.search.best.trial_id
+        is_kept = (facts.search.run_dir / "best").is_dir()
+        why = f"that of trial {trial_id}" + (", saved in best/" if is_kept else ", as it is by now")
         yield Hint("Use the best generator", why, f"python -m tuner.sample {run}")
 
 
@@ -141,10 +144,13 @@ def _metadata(field: Any) -> Iterator[Any]:
         yield from getattr(inner, "__metadata__", ())
 
 
-def _longer(facts: Facts, run: str) -> Iterator[Hint]:
+def _longer(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[Hint]:
     best = facts.search.best
     curve = {} if best is None else facts.curves.get(best.number, {})
     if best is None or best.status != "completed" or len(curve) < 2:
+        return
+    again = [one.generator_steps for one in seeds if one.trial_id == best.trial_id]
+    if max(again, default=0) > facts.last_rung:  # it was
         return
     *_, before, last = curve.values()
     error = results.half_width(best.metrics.get("w1_stderr", 0.0))
@@ -154,6 +160,19 @@ def _longer(facts: Facts, run: str) -> Iterator[Hint]:
         why = f"its w1 still fell at its last rung, from {before:.4g} to {last:.4g}"
         command = f"python -m tuner.train {run} --generator-steps {steps}"
         yield Hint("Train the best for longer", why, command)
+
+
+def _cut_off(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[Hint]:
+    again = {one.trial_id for one in seeds}
+    for ahead in [one for one in facts.cut_off if one.trial.trial_id not in again][:1]:
+        trial_id = ahead.trial.trial_id
+        why = (
+            f"the time budget ended it, and at step {ahead.steps:,} it had {number(ahead.w1)} "
+            f"where the best had {number(ahead.best_w1)}"
+        )
+        steps = f"--generator-steps {facts.last_rung}"
+        command = f"python -m tuner.train {run} --trial {trial_id} {steps}"
+        yield Hint(f"Train trial {trial_id} to the last rung", why, command)
 
 
 def _unimportant(facts: Facts, rankings: Sequence[Sequence[Importance]]) -> Iterator[Hint]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from tuner.domains import Choice, Domain, is_integer
+from tuner.domains import Choice, Domain, Range, is_integer
 from tuner.importances import Importance, Point, contour
 from tuner.report_facts import Facts
 from tuner.report_figures import MOST_POINTS, shown
@@ -133,8 +133,12 @@ def _domain_axis(key: str, domain: Domain) -> dict[str, Any]:
     room = 0.06 * (high - low)
     more = log_scale(domain.low, domain.high) if domain.log else {}
     if is_integer(domain) and not domain.log:
-        more = {"tickformat": ",d"} | ({"dtick": 1} if high - low <= 8 else {})
+        more = _whole_ticks(domain)
     return axis(short(key), range=[low - room, high + room], **more)
+
+
+def _whole_ticks(domain: Range[Any]) -> dict[str, Any]:
+    return {"tickformat": ",d"} | ({"dtick": 1} if domain.high - domain.low <= 8 else {})
 
 
 def pair_contour(
@@ -155,6 +159,8 @@ def pair_contour(
         more = {}
         if not isinstance(domain, Choice) and domain.log:
             more = log_scale(domain.low, domain.high)
+        elif not isinstance(domain, Choice) and is_integer(domain):
+            more = _whole_ticks(domain)
         axes.update(axis(short(key), **more))
     made.update_traces(
         colorscale="Cividis",

@@ -9,10 +9,10 @@ from tuner.interactions import Pair
 from tuner.report_facts import (
     Facts,
     WrongPick,
-    ladder,
     wrong_pick,
 )
 from tuner.report_figures import MOST_CURVES, shown
+from tuner.report_ladder import ladder
 from tuner.report_spaces import MOST_LINES, MOST_SLICES
 from tuner.report_style import number, short
 
@@ -36,7 +36,9 @@ def trials(facts: Facts) -> dict[str, Any]:
     rows = [row for row in ladder(facts) if row.entered]
     brackets = facts.search.spec.asha.brackets
     many = f" Of {brackets} brackets, the later ones pass over the first rungs." * (brackets > 1)
-    head = ["rung", "entered", "went on", "stopped", "diverged", "failed", "under way"]
+    has_cut = any(r.out_of_time for r in rows)  # a column that most searches do not need
+    ends = ["stopped", *["out of time"] * has_cut, "diverged", "failed", "under way"]
+    head = ["rung", "entered", "went on", *ends]
     return {
         "curves_note": note if drawn < num else "",
         "ladder_note": " To go on from the last one is to be completed." + many,
@@ -44,6 +46,7 @@ def trials(facts: Facts) -> dict[str, Any]:
         "ladder": [
             [
                 *(f"{n:,}" for n in (r.steps, r.entered, r.went_on, r.stopped)),
+                *[f"{r.out_of_time:,}"] * has_cut,
                 *(f"{n:,}" for n in (r.diverged, r.failed, r.under_way)),
                 *("-" if w1 is None else f"{w1:.4g}" for w1 in (r.best, r.median)),
             ]

@@ -66,6 +66,9 @@ def find(source: Path, trial_id: str | None) -> Origin:
         return _of_search(source, trial_id)
     if source.name == "best.yaml" and _is_search(source.parent):
         return _of_search(source.absolute().parent, trial_id)
+    if not source.exists():
+        what = "is not there: give a search's folder, such as runs/gp, or its best.yaml"
+        raise BadInput(str(source), [Fault("", what)])
     document, faults = yaml_file.load(source)
     if trial_id is not None:
         faults = [Fault("--trial", "needs the search's folder: this file has one trial alone")]

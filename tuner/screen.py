@@ -151,7 +151,7 @@ def _summary(record: "Record") -> Table:
         rows[f"best {metric}"] = Text(best_text(best), style="bold").append(real, "not bold")
         rows["with"] = _searched(record, best)
     if record.in_final:
-        rows["final"] = _in_final(record)
+        rows["final"] = in_final_text(record)
     else:
         rows["speed"] = f"{steps_per_s(record):.0f} generator steps/s over all trials"
     return _rows(rows, "bold")
@@ -185,7 +185,8 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _in_final(record: "Record") -> str:
+def in_final_text(record: "Record") -> str:
+    """How far the final is."""
     finalists = record.finalists
     done = sum(t.final is not None or t.number in record.final_faults for t in finalists)
     return f"{done} of the best {len(finalists)} scored again by stronger critics"

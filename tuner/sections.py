@@ -1,6 +1,7 @@
 """The sections of a search space that are the search's own: the others are what a trial is."""
 
 import math
+from importlib.metadata import entry_points
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -190,6 +191,11 @@ class ResultsConfig(Frozen):
     )
 
 
+#: The kinds of address that MLflow itself takes, without a database's driver; none: a folder.
+_TRACKING_STORES = ("", "databricks", "databricks-uc", "file", "http", "https", "mssql", "mysql",
+                    "postgresql", "sqlite", "uc")  # fmt: skip
+
+
 class MlflowConfig(Frozen):
     """Where the trials are recorded."""
 
@@ -207,5 +213,17 @@ class MlflowConfig(Frozen):
             raise ValueError(
                 "must not hold a password or user, which would be written into spec.yaml: set "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+            )
+        return uri
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _is_of_a_kind_that_there_is(cls, uri: str | None) -> str | None:
+        kind = urlsplit(uri or "").scheme.partition("+")[0]
+        plugins = {entry.name for entry in entry_points(group="mlflow.tracking_store")}
+        if kind not in {*_TRACKING_STORES, *plugins}:
+            raise ValueError(
+                f"must be an address such as http://HOST:5000 or sqlite:////PATH/mlflow.db: MLflow "
+                f"knows no {kind}:"
             )
         return uri

@@ -174,6 +174,21 @@ def _tell_spread(origin: Origin, ready: Ready, console: Console) -> None:
     if origin.run_dir is not None:
         _keep(origin.run_dir / RETRAINED, entry(origin, found))
         console.print(f"kept in {origin.run_dir / RETRAINED}")
+        _renew_report(origin, console)
+
+
+def _renew_report(origin: Origin, console: Console) -> None:
+    """Have the search's report say it, too; a search that still runs writes its own at its end."""
+    from tuner import report
+
+    if origin.search is None or origin.run_dir is None or origin.search.is_running:
+        return
+    try:
+        path = report.write(origin.run_dir)
+    except Exception as error:  # the training is done and kept: no page is worth its failure
+        console.print(f"the search's report could not be renewed: {error}")
+    else:
+        console.print(f"the search's report, renewed: {path}")
 
 
 def _no_luck_text(origin: Origin) -> str:

@@ -80,7 +80,7 @@ def test_without_a_terminal_each_ending_is_a_line_as_it_happens(
         time.now_s += 9
         record.ended(1, why, failed=True)
     assert out.getvalue().removeprefix(addresses) == (
-        "0:00:00  trial 00000 stopped at generator step 250, w1 2; 1 trials ended\n"
+        "0:00:00  trial 00000 stopped at generator step 250, w1 2; 1 trial ended\n"
         f"0:00:09  trial 00001 failed at generator step 0 ({why}); 2 trials ended\n"
     )
 
@@ -130,6 +130,24 @@ def test_without_a_terminal_a_long_silence_is_broken_by_a_line_on_how_things_sta
         "trial completed yet; speed 12 generator steps/s over all trials"
         for at in ("0:10:00", "0:20:00")
     ]
+
+
+def test_in_the_final_the_silence_is_broken_by_how_far_it_is(
+    make_spec: MakeSpec, open_record: OpenRecord, time: Clock
+):
+    record, _ = open_record(make_spec(objective={"final_trials": 2}))
+    run_final(record)
+    out = io.StringIO()
+    record.in_final = True
+    with Display(make_console(out), {}).showing(record):
+        time.now_s += 31
+        for follower in record.followers:
+            follower.reported()
+    assert (
+        out.getvalue()
+        .splitlines()[0]
+        .endswith("  the final: 2 of the best 2 scored again by stronger critics")
+    )
 
 
 def test_decoding_that_takes_long_is_told_in_lines_elsewhere_than_on_a_terminal(

@@ -47,6 +47,16 @@ def test_each_search_is_a_line_and_a_broken_one_says_why(
     assert why == f"{runs_dir / 'broken'}: study.log: No such file or directory"
 
 
+def test_what_an_interrupted_search_has_not_ended_does_not_run(
+    runs_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (runs_dir / "gp" / "trials.csv").write_text(f"{TABLE}00003,running,,\n")
+    assert main([str(runs_dir)]) == 0
+    out = capsys.readouterr().out
+    assert "interrupted" in out
+    assert "4/3: 2 completed, 1 stopped, 1 to go on" in out
+
+
 def test_a_narrow_terminal_has_each_search_on_a_line_too(
     runs_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

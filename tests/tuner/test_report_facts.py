@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import pytest
 from made_search import facts, trial
 
-from tuner.report_facts import Facts, cost, ladder, last_common_rung, wrong_pick
+from tuner.report_facts import Facts, cost, last_common_rung, wrong_pick
 from tuner.spec import SearchSpec
+from tuner.study import Trial
 
 MakeSpec = Callable[..., SearchSpec]
 
@@ -43,17 +44,6 @@ def test_the_final_decides_then_the_last_rung_then_how_far_a_trial_got(some: Fac
     assert some.place_of[6] == 5
 
 
-def test_each_trial_that_set_out_for_a_rung_left_it_in_one_way(some: Facts) -> None:
-    rows = ladder(some)
-    assert [r.entered for r in rows] == [8, 4, 3]
-    assert [(r.went_on, r.stopped, r.diverged, r.failed, r.under_way) for r in rows] == [
-        (4, 1, 1, 1, 1),
-        (3, 1, 0, 0, 0),
-        (3, 0, 0, 0, 0),
-    ]
-    assert [(r.best, r.median) for r in rows] == [(2.0, 4.5), (1.5, 2.25), (0.9, 1.0)]
-
-
 def test_the_cost_adds_up_and_only_what_a_rung_stopped_was_saved(some: Facts) -> None:
     spent = cost(some)
     assert spent.generator_steps == 3 * 4000 + 1000 + 250 + 10 + 250 + 10
@@ -68,6 +58,26 @@ def test_what_the_time_budget_cut_off_was_not_saved(spec: SearchSpec) -> None:
     found = facts(spec, [cut])
     assert found.fate(cut) == "out of time"
     assert cost(found).saved_steps == 0
+
+
+def test_who_was_ahead_when_time_ran_out_compares_at_the_rung_that_both_reached(
+    spec: SearchSpec,
+) -> None:
+    def cut(number: int, *w1: float) -> Trial:
+        return trial(spec, number, w1).with_metrics({"generator_steps": 3000.0})
+
+    best = trial(spec, 0, [3.0, 2.0, 1.0], "completed")
+    # The last has a lower w1 than the best had at that rung, and was stopped there by its rung.
+    trials = [
+        *(best, cut(1, 5.0, 1.9), cut(2, 2.9, 1.5), cut(3, 1.0, 2.1), trial(spec, 4, [1.0])),
+        cut(5, 1.0, 1.99),  # within the error
+    ]
+    ahead = facts(spec, trials).cut_off
+    assert [(a.trial.number, a.steps, a.w1, a.best_w1) for a in ahead] == [
+        (2, 1000, 1.5, 2.0),
+        (1, 1000, 1.9, 2.0),
+    ]
+    assert facts(spec, trials[1:2]).cut_off == []
 
 
 def test_trials_compare_at_the_last_rung_that_both_reached(some: Facts) -> None:

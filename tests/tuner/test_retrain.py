@@ -161,5 +161,5 @@ def test_a_search_with_nothing_completed_is_refused(make_spec: MakeSpec, tmp_pat
         retrain.find(tmp_path, None)
     with pytest.raises(BadInput, match="has no trial '3': it has none yet"):
         retrain.find(tmp_path, "3")
-    with pytest.raises(BadInput, match="no such file"):
+    with pytest.raises(BadInput, match="is not there: give a search"):
         retrain.find(tmp_path / "nowhere", None)

@@ -234,6 +234,12 @@ def test_a_name_that_is_no_plain_folder_name_is_refused(faults_of: FaultsOf, nam
     assert "100 characters at most, got '" in fault.what
 
 
+def test_a_tracking_uri_of_no_kind_that_mlflow_takes_is_refused(faults_of: FaultsOf) -> None:
+    (fault,) = faults_of(mlflow={"tracking_uri": "htp://host:5000"})
+    assert fault.where == "mlflow.tracking_uri"
+    assert fault.what.endswith("MLflow knows no htp:")
+
+
 @pytest.mark.parametrize(
     "uri",
     [

@@ -1,0 +1,38 @@
+"""Numbers and axes as a person reads them."""
+
+import math
+
+import pytest
+
+from tuner.report_facts import OUT_OF_TIME, UNDER_WAY
+from tuner.report_style import escaped, log_scale, looks, number, scale, short
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1e-5, "1e-5"), (0.00012345, "0.0001234"), (0.1, "0.1"), (1234, "1,234"),
+        (123456.7, "123,457"), (2.5e12, "2.5e12"), (math.nan, "-"), (True, "True"),
+    ],
+)  # fmt: skip
+def test_a_value_is_written_as_short_as_it_may_be(value: object, text: str) -> None:
+    assert number(value) == text
+
+
+def test_a_key_loses_its_section_where_that_says_nothing() -> None:
+    assert short("training.critic_lr") == "critic_lr"
+    assert short("networks.generator_args.width") == "generator_args.width"
+    assert escaped("<b>a&b") == "&lt;b&gt;a&amp;b"
+
+
+def test_an_axis_is_of_magnitudes_where_values_span_many() -> None:
+    assert scale([1.0, 2.0]) == {}
+    assert scale([-1.0, 100.0]) == {}
+    assert scale([0.5, 5.0])["ticktext"] == ["0.2", "0.5", "1", "2", "5", "10"]
+    assert log_scale(1e-5, 1e-2)["ticktext"] == ["1e-5", "0.0001", "0.001", "0.01"]
+
+
+def test_no_two_fates_look_the_same() -> None:
+    found = looks([1, 2, 3])
+    assert {"completed", "stopped at 2", "diverged", "failed", OUT_OF_TIME, UNDER_WAY} <= set(found)
+    assert len({(look.symbol, look.dash) for look in found.values()}) == len(found)

@@ -1,0 +1,58 @@
+"""The table of trials, and the sample grids: what stands in them, and what is left out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from made_search import draw_samples, facts, trial
+
+from tuner.report_files import Links
+from tuner.report_pictures import embedded, samples
+from tuner.report_table import table
+from tuner.spec import SearchSpec
+
+MakeSpec = Callable[..., SearchSpec]
+
+
+def test_a_row_has_what_is_known_of_its_trial(make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    trials = [trial(spec, 0, [3.0]), trial(spec, 1, [4.0, 2.0, 1.5], "completed", final=1.25)]
+    links = Links("http://h:1", None, {"00001": "http://h:1/r"})
+    found = table(facts(spec, trials), links)
+    names = ["place", "trial", "status", "steps", "w1", "± 95%", "w1 final", "own critic",
+             "training s", "critic_lr", "MLflow"]  # fmt: skip
+    assert found["columns"] == names
+    best, other = ([cell.text for cell in row["cells"]] for row in found["rows"])
+    assert best == ["1", "00001", "completed", "4,000", "1.5", "0.02", "1.25", "-1.5", "400.0",
+                    "1e-5", "run"]  # fmt: skip
+    assert other[:3] == ["2", "00000", "stopped at 250"]
+    assert (other[6], other[-1]) == ("", "-")
+    assert [row["is_best"] for row in found["rows"]] == [True, False]
+    assert set(names) - set(found["numeric"]) == {"status", "MLflow"}
+
+
+def test_columns_that_no_trial_fills_are_left_out(make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    diverged = trial(spec, 0, [], "diverged", message="it is not finite")
+    columns = table(facts(spec, [diverged]), Links())["columns"]
+    assert "message" in columns
+    assert not {"w1 final", "MLflow"} & set(columns)
+
+
+def test_samples_are_of_the_best_and_of_its_rungs(make_spec: MakeSpec, tmp_path: Path) -> None:
+    spec = make_spec()
+    trials = [trial(spec, n, [4.0, 2.0, 1.0 + n], "completed") for n in range(2)]
+    draw_samples(tmp_path, trials)
+    found = samples(facts(spec, trials, tmp_path))
+    assert [caption for _, caption in found["top_pictures"]] == [
+        "1. trial 00000: 1 at its last rung",
+        "2. trial 00001: 2 at its last rung",
+    ]
+    rungs = ["step 250: w1 4", "step 1,000: w1 2", "step 4,000: w1 1"]
+    assert [caption for _, caption in found["rung_pictures"]] == rungs
+    assert found["best_picture"].startswith("data:image/png;base64,")
+
+
+def test_what_is_no_picture_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n")
+    assert embedded(tmp_path / "cut.png") is None
+    assert embedded(tmp_path / "none.png") is None
