@@ -1,0 +1,144 @@
+"""What settings save, on recorded trials: ``python -m benchmarks.search_efficiency [NUM]``.
+
+Real trials of ``mixed.yaml`` on digits, recorded to the end by ``benchmarks.curves``, are searched
+again by each setting, with NUM seeds (30) on 1, 8 and 64 workers: how many generator steps, and how
+much time, until what the final would pick is within 5% of the best trial of all, by the truth that
+no search sees.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
+
+import numpy as np
+import optuna
+
+from benchmarks.curves import recorded
+from benchmarks.replay import NUM_TRIALS, Outcome, Replay, Setting, Table
+from benchmarks.rungs import Pasha, SoftHalving
+
+NUM_SEEDS = 30
+WORKERS = (1, 8, 64)
+#: Of the best truth in the table.
+WITHIN = 1.05
+RANDOM, ALL_RUN = "search.sampler=random", "asha.reduction_factor=1"
+DEFAULT = "default: TPE, rungs x4 from 75"
+BASELINE = "random, none stopped"
+SETTINGS = (
+    Setting(DEFAULT),
+    Setting("random, rungs x4 from 75", (RANDOM,)),
+    Setting("TPE, none stopped", (ALL_RUN,)),
+    Setting(BASELINE, (RANDOM, ALL_RUN)),
+)
+VARIANTS = (
+    Setting("rungs x2 from 75", ("asha.reduction_factor=2",)),
+    Setting("rungs x3 from 75", ("asha.reduction_factor=3",)),
+    Setting("rungs x4 from 150", ("asha.grace_generator_steps=150",)),
+    Setting("rungs x4 from 19", ("asha.grace_generator_steps=19",)),
+    Setting("rungs x2 from 38", ("asha.grace_generator_steps=38", "asha.reduction_factor=2")),
+    Setting("2 brackets", ("asha.brackets=2",)),
+    Setting("TPE after 5 random trials", num_startup=5),
+    Setting("TPE after 20 random trials", num_startup=20),
+    Setting("CMA-ES", ("search.sampler=cmaes",)),
+    Setting("stopped beyond 1 standard error", stops=partial(SoftHalving, num_errors=1.0)),
+    Setting("stopped beyond 2 standard errors", stops=partial(SoftHalving, num_errors=2.0)),
+    Setting("PASHA, rungs x2 from 75", ("asha.reduction_factor=2",), stops=Pasha),
+    Setting("PASHA, rungs x4 from 75", stops=Pasha),
+    Setting("by the own critic's estimate", metric="critic_estimate"),
+)
+
+
+@cache
+def _table(setting: Setting) -> Table:
+    return Table(recorded(), setting.spec.domains)
+
+
+def _replay(setting: Setting, num_workers: int, seed: int) -> Outcome:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    table = _table(setting)
+    return Replay(setting, table, seed).run(num_workers, WITHIN * table.best_truth)
+
+
+def replay_all(
+    settings: Sequence[Setting], workers: Sequence[int], num_seeds: int
+) -> Iterator[tuple[Setting, int, list[Outcome]]]:
+    """Each setting on each number of workers, with so many seeds."""
+    pairs = [(setting, num) for setting in settings for num in workers]
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        runs = [
+            [pool.submit(_replay, setting, num, seed) for seed in range(num_seeds)]
+            for setting, num in pairs
+        ]
+        for (setting, num), outcomes in zip(pairs, runs, strict=True):
+            yield setting, num, [outcome.result() for outcome in outcomes]
+
+
+def table(num_seeds: int = NUM_SEEDS, settings: Sequence[Setting] = SETTINGS + VARIANTS) -> str:
+    """What each setting took, in Markdown."""
+    curves = recorded()
+    best = min(curve.truth for curve in curves)
+    good = sum(curve.truth <= WITHIN * best for curve in curves)
+    found: dict[tuple[str, int], list[Outcome]] = {}
+    for setting, num, outcomes in replay_all(settings, WORKERS, num_seeds):
+        found[setting.name, num] = outcomes
+        print(f"{setting.name}, {num} workers", file=sys.stderr)
+    lines = [
+        f"{len(curves)} recorded trials, of which {good} are within {WITHIN - 1:.0%} of the best, "
+        f"truth {best:.4g}; {num_seeds} seeds. Generator steps and seconds until one of these "
+        f"would be picked: medians, with the quartiles; `-` where fewer than half got there before "
+        "all trials were used up.",
+        "",
+        "| setting | workers | got there | generator steps | of the random search's | seconds "
+        f"| trials | picked after {NUM_TRIALS} trials, by the best |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (name, num), outcomes in found.items():
+        lines.append(_row(name, num, outcomes, found[BASELINE, num], best))
+    return "\n".join(lines)
+
+
+def _row(
+    name: str, num: int, outcomes: Sequence[Outcome], baseline: Sequence[Outcome], best: float
+) -> str:
+    steps, seconds, trials = (
+        np.array([getattr(outcome, field) for outcome in outcomes])
+        for field in ("generator_steps", "seconds", "num_trials")
+    )
+    saved = _median(np.array([o.generator_steps for o in baseline])) / _median(steps)
+    picked = np.array([outcome.truth for outcome in outcomes]) / best
+    cells = [
+        name, str(num), f"{np.isfinite(steps).mean():.0%}", _spread(steps),
+        f"1/{saved:.1f}" if np.isfinite(saved) else "-", _spread(seconds), _spread(trials),
+        f"{_median(picked):.2f} ({_quantile(picked, 0.25):.2f} to {_quantile(picked, 0.75):.2f})",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _spread(values: np.ndarray) -> str:
+    low, middle, high = (_quantile(values, q) for q in (0.25, 0.5, 0.75))
+    return f"{_number(middle)} ({_number(low)} to {_number(high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if np.isfinite(value) else "-"
+
+
+def _median(values: np.ndarray) -> float:
+    return _quantile(values, 0.5)
+
+
+def _quantile(values: np.ndarray, q: float) -> float:
+    """One of the values, as an infinite one has no mean with another."""
+    return float(np.quantile(values, q, method="higher"))
+
+
+def main() -> None:
+    """Print the table."""
+    print(table(int(sys.argv[1]) if len(sys.argv) > 1 else NUM_SEEDS))
+
+
+if __name__ == "__main__":
+    main()
