@@ -1,9 +1,9 @@
 """What a search costs beside its training: ``python -m benchmarks.overhead [SPACE]``.
 
 Runs the command, on ``search_spaces/gp.yaml``, in a scratch folder, and then the same
-configurations for as many steps in a bare loop: a plain ``for`` over ``trainables.training.train`` in one process a core, without Ray, rungs,
-MLflow or files. CPU seconds are of every process that came of either, Ray's own included. Linux
-only.
+configurations for as many steps in a bare loop: a plain ``for`` over the training in one process a
+core, without Ray, rungs, MLflow or files. CPU seconds are of every process that came of either,
+Ray's own included. Linux only.
 """
 
 import csv
