@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import count
 from types import SimpleNamespace
@@ -87,17 +87,29 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What it took until the final would have picked a trial within the target; infinite if never.
+class Pick:
+    """What the final would have picked after so much: its truth, infinite where there is none.
 
-    ``seconds`` are the workers' wall time, ``num_trials`` those begun. ``truth`` is of what would
-    have been picked after ``NUM_TRIALS`` trials.
+    ``generator_steps`` are of all trials, ``seconds`` the workers' wall time, both with what it
+    takes to complete the finalists where the search stopped them before the end.
     """
 
     generator_steps: float = math.inf
     seconds: float = math.inf
     num_trials: float = math.inf
     truth: float = math.inf
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One search: what would have been picked whenever that changed, and after so many trials."""
+
+    picks: tuple[Pick, ...]
+    after_num_trials: Pick
+
+    def first(self, within: float) -> Pick:
+        """The first pick that is good enough; one of infinite cost where there is none."""
+        return next((pick for pick in self.picks if pick.truth <= within), Pick())
 
 
 class Table:
@@ -161,51 +173,50 @@ class Replay:
         self._at: dict[int, list[tuple[float, int]]] = defaultdict(list)
         self._worst = -math.inf
 
-    def run(self, num_workers: int, within: float) -> Outcome:
-        """Search until what would be picked is within the target, and ``NUM_TRIALS`` have ended."""
+    def run(self, num_workers: int, until: float) -> Outcome:
+        """Search until the pick is as good as ``until``, and ``NUM_TRIALS`` trials have ended."""
         events: list[tuple[float, int, _Running | None]] = []
-        order, steps, num_ended, outcome = count(), 0, 0, Outcome()
+        picks, after = [Pick()], Pick()
+        order, steps, num_ended = count(), 0, 0
         for _ in range(num_workers):
             heapq.heappush(events, (0.0, next(order), None))
         while events:
             now_s, _, trial = heapq.heappop(events)
             if trial is not None:
-                before, after = max(trial.scores, default=0), self._next(trial)
-                steps += after - before
-                if self._passes(trial, after):
+                at = self._next(trial)
+                steps += at - max(trial.scores, default=0)
+                if self._passes(trial, at):
                     heapq.heappush(events, (now_s + self._takes(trial), next(order), trial))
                     continue
                 num_ended += 1
-                truth, more_steps, more_s = self._pick(num_workers)
-                if math.isinf(outcome.generator_steps) and truth <= within:
-                    outcome = replace(
-                        outcome, generator_steps=steps + more_steps, seconds=now_s + more_s,
-                        num_trials=len(self._trials),
-                    )  # fmt: skip
+                pick = self._pick(steps, now_s, num_workers)
+                if pick.truth != picks[-1].truth:
+                    picks.append(pick)
                 if num_ended == NUM_TRIALS:
-                    outcome = replace(outcome, truth=truth)
-                if num_ended >= NUM_TRIALS and math.isfinite(outcome.generator_steps):
+                    after = pick
+                if num_ended >= NUM_TRIALS and pick.truth <= until:
                     break
             if not self._taken.all():
                 trial = self._propose()
                 heapq.heappush(events, (now_s + self._takes(trial), next(order), trial))
-        return outcome
+        return Outcome(tuple(picks[1:]), after)
 
-    def _pick(self, num_workers: int) -> tuple[float, int, float]:
-        """The truth of what the final would pick, and the steps and seconds to complete it."""
+    def _pick(self, steps: int, now_s: float, num_workers: int) -> Pick:
         top, end = self._stops.top_generator_steps, self._spec.asha.max_generator_steps
         finalists = [self._table.curves[i] for _, i in sorted(self._at[top])[:NUM_FINALISTS]]
+        if not finalists:
+            return Pick()
         ends = [min(end, max(curve.reports)) for curve in finalists]
         seconds = [
             curve.reports[last]["training_cpu_seconds"]
             - curve.reports[_recorded(top)]["training_cpu_seconds"]
             for curve, last in zip(finalists, ends, strict=True)
         ]
-        more_s = max(sum(seconds) / min(num_workers, NUM_FINALISTS), *seconds, 0.0, 0.0)
-        return (
-            min((c.truth for c in finalists), default=math.inf),
-            sum(ends) - top * len(ends),
-            more_s,
+        return Pick(
+            steps + sum(ends) - _recorded(top) * len(ends),
+            now_s + max(sum(seconds) / num_workers, *seconds, 0.0),
+            len(self._trials),
+            min(curve.truth for curve in finalists),
         )
 
     def _propose(self) -> _Running:
