@@ -9,7 +9,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ PAGE = Path(__file__).with_name("SPEED.md")
 PARTS: Mapping[str, tuple[str, Callable[[], str]]] = {
     "steps": ("Training steps", steps.table),
     "packing": ("Several at a time", packing.table),
-    "search_efficiency": ("The search", partial(search_efficiency.table, num_seeds=30)),
+    "search_efficiency": ("The search", search_efficiency.table),
     "overhead": ("What a search costs beside its training", overhead.table),
     "growth": ("Growth", growth.table),
 }
