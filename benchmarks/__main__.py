@@ -1,0 +1,59 @@
+"""All that is said of speed, measured: ``python -m benchmarks``, under half an hour on two cores.
+
+Prints one page of Markdown, and writes it to ``benchmarks/SPEED.md``. A part's name runs that part
+alone: ``python -m benchmarks steps``. ``FIDELITY.md`` has the objective's figures.
+"""
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from benchmarks import growth, overhead, packing, search_efficiency, steps
+
+PAGE = Path(__file__).with_name("SPEED.md")
+PARTS: Mapping[str, tuple[str, Callable[[], str]]] = {
+    "steps": ("Training steps", steps.table),
+    "packing": ("Several at a time", packing.table),
+    "search_efficiency": ("The search", search_efficiency.table),
+    "overhead": ("What a search costs beside its training", overhead.table),
+    "growth": ("Growth", growth.table),
+}
+
+
+def main() -> None:
+    """Run the parts, and write what they found."""
+    asked = sys.argv[1:] or list(PARTS)
+    if unknown := sorted({*asked} - PARTS.keys()):
+        sys.exit(f"there is no {', '.join(unknown)}: the parts are {', '.join(PARTS)}")
+    page = [f"# Speed\n\n{_machine()}"]
+    for name in asked:
+        title, table = PARTS[name]
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        started_s = time.monotonic()
+        load = os.getloadavg()[0]
+        found = table()
+        took = f"{time.monotonic() - started_s:.0f} s; load before {load:.1f}"
+        page.append(f"## {title}\n\n`python -m benchmarks {name}`: {took}.\n\n{found}")
+    text = "\n\n".join(page) + "\n"
+    if asked == list(PARTS):
+        PAGE.write_text(text, encoding="utf-8")
+    print(text)
+
+
+def _machine() -> str:
+    cpu = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+         if line.startswith("model name")), platform.machine(),
+    )  # fmt: skip
+    date = f"{time.gmtime().tm_mday} {time.strftime('%B %Y', time.gmtime())}"
+    what = f"{os.cpu_count()} cores of {cpu}, PyTorch {torch.__version__}"
+    return f"{date}: {what}. Made by `python -m benchmarks`."
+
+
+if __name__ == "__main__":
+    main()
