@@ -21,6 +21,7 @@ from trainables.config import DataConfig, TrialConfig
 from trainables.data import load
 from trainables.state import TrainState
 from trainables.training import train
+from trainables.trial import start_worker
 
 BLOCK_S = 0.35  # of the plain loop's, between two turns
 PEAK_WIDTH = 512
@@ -237,8 +238,7 @@ def _shares(setting: Setting) -> dict[str, float]:
 
 def table() -> str:
     """All that is measured, as Markdown."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+    start_worker(threads=1, use_gpu=False)  # which does the plain loop good as well
     lines = [
         "| ms of CPU a generator step | plain | ours | compiled | plain / ours | plain / compiled "
         "| plain without its loader / ours |",

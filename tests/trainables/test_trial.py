@@ -1,4 +1,7 @@
 import math
+import platform
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -289,3 +292,23 @@ def test_bytes_train_and_score_as_the_floats_that_they_stand_for(
         picture = (tmp_path / "samples.png").read_bytes()
         found.append((_numbers(reports), floor(data, FINAL), final, picture))
     assert found[0] == found[1]
+
+
+FAULTS = """
+import resource, torch
+from trainables.trial import start_worker
+start_worker(1, use_gpu=False)
+torch.ones(2**22).add_(1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(2**22)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
+def test_a_workers_tensors_lie_where_others_lay() -> None:
+    """16 MiB are 4,096 pages, each of which the kernel would have to clear again."""
+    command = [sys.executable, "-c", FAULTS]
+    faults = int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert faults < 4096
