@@ -138,7 +138,7 @@ def gradient_penalty(
     slope where the distance outweighs the penalty. It also punishes slopes below 1, which the best
     critic may have (Petzka 2018, section 4). Batch normalisation makes it meaningless.
     """
-    return (_norms_between(critic, real, fake, rng) - 1).square().mean()
+    return _two_sided(_norms_between(critic, real, fake, rng)).square().mean()
 
 
 def one_sided_penalty(
@@ -152,13 +152,28 @@ def one_sided_penalty(
     Arguments, default and derivatives are those of ``gradient_penalty``; so are the pitfalls, but
     that a slope below 1 costs nothing.
     """
-    return (_norms_between(critic, real, fake, rng) - 1).relu().square().mean()
+    return _one_sided(_norms_between(critic, real, fake, rng)).square().mean()
 
 
 #: Each takes (critic, real, fake, rng) and gives the term without its weight.
 PENALTIES: Mapping[Constraint | None, Callable[..., Tensor]] = {
     "gradient_penalty": gradient_penalty,
     "one_sided_penalty": one_sided_penalty,
+}
+
+
+def _two_sided(norms: Tensor) -> Tensor:
+    return norms - 1
+
+
+def _one_sided(norms: Tensor) -> Tensor:
+    return (norms - 1).relu()
+
+
+#: What a penalty squares, of the gradients' norms; its derivative by them is 0 or 1.
+EXCESSES: Mapping[Constraint | None, Callable[[Tensor], Tensor]] = {
+    "gradient_penalty": _two_sided,
+    "one_sided_penalty": _one_sided,
 }
 
 
@@ -182,6 +197,18 @@ def interpolate(
     return torch.lerp(real, fake, coefficients.view(-1, *[1] * (real.ndim - 1)))
 
 
+def coefficients_between(
+    real: Float[Tensor, "batch *sample"], rng: torch.Generator
+) -> Float[Tensor, " batch"]:
+    """One uniform coefficient in [0, 1) a sample, where a penalty is measured."""
+    return torch.rand(len(real), generator=rng, dtype=real.dtype, device=real.device)
+
+
+def norms(gradients: Float[Tensor, "batch *sample"]) -> Float[Tensor, " batch"]:
+    """L2 norm of each sample's gradient, never quite zero, so that it has a derivative."""
+    return (gradients.flatten(1).square().sum(1) + _INSIDE_ROOT).sqrt()
+
+
 @contextmanager
 def evaluating(network: Callable[..., Tensor]) -> Iterator[None]:
     """Put a module into evaluation mode, and each of its parts back as it was; else do nothing."""
@@ -199,15 +226,15 @@ def evaluating(network: Callable[..., Tensor]) -> Iterator[None]:
 def _norms_between(
     critic: Critic, real: Tensor, fake: Tensor, rng: torch.Generator
 ) -> Float[Tensor, " batch"]:
-    coefficients = torch.rand(len(real), generator=rng, dtype=real.dtype, device=real.device)
-    return _gradient_norms(critic, interpolate(real, fake, coefficients), create_graph=True)
+    between = interpolate(real, fake, coefficients_between(real, rng))
+    return _gradient_norms(critic, between, create_graph=True)
 
 
 def _gradient_norms(critic: Critic, samples: Tensor, *, create_graph: bool) -> Tensor:
     samples = samples.detach().requires_grad_()
     # The sum's gradient is every score's own, for a score depends on no sample but its own.
     (gradients,) = torch.autograd.grad(critic(samples).sum(), samples, create_graph=create_graph)
-    return (gradients.flatten(1).square().sum(1) + _INSIDE_ROOT).sqrt()
+    return norms(gradients)
 
 
 def _layers(critic: nn.Module) -> Iterator[nn.Linear | _ConvNd]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast, final
+from typing import Any, ParamSpec, TypeVar, cast, final
 
 import numpy as np
 import torch
@@ -16,8 +16,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from trainables.config import TrainingConfig, TrialConfig
 from trainables.lipschitz import prepare_
 from trainables.networks import build_critic, build_generator
+from trainables.piecewise import Descent, descent
 
 Forward = Callable[[nn.Module, Tensor], Tensor]
+_Inputs = ParamSpec("_Inputs")
+_Output = TypeVar("_Output")
 
 
 @final
@@ -29,6 +32,8 @@ class TrainState:
         latent_dim: Length of a latent vector.
         forward: How a player is called in training: in which precision, and whether compiled.
         averaged: The moving average of the generator, if there is one.
+        descent: What gives the critic's gradients, where they are written out; ``None`` where
+            autograd finds them.
         lr_ends_at_generator_steps: Where a linear decay of the learning rates reaches zero;
             ``None`` without one.
     """
@@ -41,6 +46,7 @@ class TrainState:
     latent_dim: int
     forward: Forward = nn.Module.__call__
     averaged: AveragedModel | None = None
+    descent: Descent | None = None
     lr_ends_at_generator_steps: int | None = None
     generator_steps: int = 0
     training_seconds: float = 0.0
@@ -79,6 +85,7 @@ class TrainState:
             cast(int, networks.latent_dim),
             _forward(training, torch.device(device)),
             _averaged(generator, training.ema_decay) if training.ema_decay else None,
+            _descent(training, prepared),
             config.max_generator_steps if training.lr_decay == "linear" else None,
         )
 
@@ -164,7 +171,7 @@ def _averaged(generator: nn.Module, decay: float) -> AveragedModel:
 
 
 def _forward(config: TrainingConfig, device: torch.device) -> Forward:
-    call = _compiled() if config.compile else nn.Module.__call__
+    call = _compile(_call) if config.compile else nn.Module.__call__
     if config.precision == "float32":
         return call
 
@@ -176,13 +183,24 @@ def _forward(config: TrainingConfig, device: torch.device) -> Forward:
     return in_bfloat16
 
 
-def _compiled() -> Forward:
-    # A function of our own, for torch.compile passes over ``nn.Module.__call__`` without a word.
+def _compile(function: Callable[_Inputs, _Output]) -> Callable[_Inputs, _Output]:
     # Each player's batches have one size each, which dynamic shapes would only slow down; and
     # the trials that share a process must not use up each other's share of recompilations.
     return torch.compile(  # type: ignore[call-overload]  # whose overloads lack the last one
-        lambda network, inputs: network(inputs), dynamic=False, isolate_recompiles=True
+        function, dynamic=False, isolate_recompiles=True
     )
+
+
+def _call(network: nn.Module, inputs: Tensor) -> Tensor:
+    # Not ``nn.Module.__call__``, which torch.compile passes over without a word.
+    return network(inputs)
+
+
+def _descent(config: TrainingConfig, critic: nn.Module) -> Descent | None:
+    written_out = descent(critic, config)
+    if written_out is None or not config.compile:
+        return written_out
+    return _compile(written_out)
 
 
 def _sees_batch(network: nn.Module) -> bool:

@@ -16,7 +16,13 @@ from torch.nn.utils import parameters_to_vector
 
 from trainables.config import TrainingConfig
 from trainables.data import as_floats
-from trainables.lipschitz import PENALTIES, gradient_norms, interpolate, project_
+from trainables.lipschitz import (
+    PENALTIES,
+    coefficients_between,
+    gradient_norms,
+    interpolate,
+    project_,
+)
 from trainables.losses import critic_loss, divergence, generator_loss
 from trainables.state import TrainState
 
@@ -89,6 +95,23 @@ def critic_step(
 
     Returns the estimate and the loss, both as they were before the step.
     """
+    if state.descent is not None:
+        coefficients = None
+        if config.gp_weight is not None:
+            coefficients = coefficients_between(real, state.rng)
+        unpenalised, loss, gradients = state.descent(real, fake, coefficients)
+    else:
+        unpenalised, loss = _critic_losses(state, config, real, fake)
+        gradients = _gradients(loss, state.critic_optimizer)
+    _step(state.critic_optimizer, gradients)
+    project_(state.critic, config)
+    return divergence(config.loss, unpenalised.detach()), loss.detach()
+
+
+def _critic_losses(
+    state: TrainState, config: TrainingConfig, real: Tensor, fake: Tensor
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The loss without any penalty, and what is descended."""
     samples = _with_noise(state, config, torch.cat([real, fake]))
     if state.critic_sees_batch:
         # In one batch the two would share their statistics, and a score tell of the other half.
@@ -96,15 +119,12 @@ def critic_step(
     else:
         scores = state.scores(samples).chunk(2)
     loss = critic_loss(config.loss, *scores)
-    estimate = divergence(config.loss, loss.detach())
-    if config.gp_weight is not None:
-        # By the critic itself, not ``state.scores``: code that was compiled cannot be
-        # differentiated twice, and a gradient's norm needs more digits than bfloat16 has.
-        penalty = PENALTIES[config.constraint](state.critic, real, fake, state.rng)
-        loss = loss + config.gp_weight * penalty
-    _descend(loss, state.critic_optimizer)
-    project_(state.critic, config)
-    return estimate, loss.detach()
+    if config.gp_weight is None:
+        return loss, loss
+    # By the critic itself, not ``state.scores``: code that was compiled cannot be
+    # differentiated twice, and a gradient's norm needs more digits than bfloat16 has.
+    penalty = PENALTIES[config.constraint](state.critic, real, fake, state.rng)
+    return loss, loss + config.gp_weight * penalty
 
 
 def generator_step(
@@ -113,7 +133,7 @@ def generator_step(
     """Take one step of the generator's optimiser; returns the loss and the samples before it."""
     fake = state.sample(config.batch_size)
     loss = generator_loss(config.loss, state.scores(_with_noise(state, config, fake)))
-    _descend(loss, state.generator_optimizer)
+    _step(state.generator_optimizer, _gradients(loss, state.generator_optimizer))
     if state.averaged is not None:
         state.averaged.update_parameters(state.generator)
     state.generator_steps += 1
@@ -198,9 +218,19 @@ def _is_sound(state: TrainState, fake: Tensor) -> bool:
     return bool(weights.isfinite().all() & (fake.abs().max() <= EXPLODED_SAMPLE))
 
 
-def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+def _gradients(loss: Tensor, optimizer: torch.optim.Optimizer) -> tuple[Tensor, ...]:
     # Not loss.backward(): that would also work out the other player's gradients.
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+    return torch.autograd.grad(loss, _parameters(optimizer))
+
+
+def _step(optimizer: torch.optim.Optimizer, gradients: Iterable[Tensor]) -> None:
+    for parameter, gradient in zip(_parameters(optimizer), gradients, strict=True):
+        if gradient.stride() != parameter.stride():
+            # A fused optimiser reads both in the order of memory, and would mix up the weights.
+            gradient = torch.empty_like(parameter).copy_(gradient)
         parameter.grad = gradient
     optimizer.step()
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

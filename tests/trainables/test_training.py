@@ -258,6 +258,30 @@ def test_training_brings_the_generated_mean_nearer_to_the_real_one(method) -> No
     assert distance() < 0.7 * before
 
 
+class Reordered(nn.Module):
+    """A convolution over an image that it has reordered in memory, as codes for GPUs do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.layer(samples.contiguous(memory_format=torch.channels_last)).sum((1, 2, 3))
+
+
+def test_each_weight_moves_by_its_own_gradient_however_that_lies_in_memory() -> None:
+    """Adam's first step is lr times the gradient's sign; d loss / dw = -sum of pixels it meets."""
+    state = by_hand(place=0.0, slope=1.0)
+    state.critic = Reordered()
+    state.critic_optimizer = torch.optim.Adam(state.critic.parameters(), 0.01, fused=True)
+    before = state.critic.layer.weight.detach().clone()
+    pixels = torch.randn(1, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    critic_step(state, trial("clip", clip_value=5).training, pixels, torch.zeros_like(pixels))
+    met = nn.functional.conv2d(pixels[0][:, None], torch.ones(1, 1, 3, 3))[:, 0]
+    moved = (state.critic.layer.weight - before).detach()
+    torch.testing.assert_close(moved, 0.01 * met.sign().expand(4, 3, 3, 3), rtol=1e-3, atol=1e-5)
+
+
 # --- reports
 
 

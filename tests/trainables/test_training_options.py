@@ -2,6 +2,7 @@
 
 import shutil
 
+import jaxtyping
 import pytest
 import torch
 from small_trials import METHODS, REAL, create, identical, run, trial, weights_of
@@ -186,8 +187,10 @@ def test_bfloat16_is_what_the_networks_compute_in_and_float32_what_comes_out() -
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("method", ["clip", "gradient_penalty"])
-def test_compiled_code_ends_near_the_plain_one(method) -> None:
+def test_compiled_code_ends_near_the_plain_one(method, monkeypatch) -> None:
     """And is what runs: unlike the plain code, it cannot be differentiated twice."""
+    # The checks of shapes, which are for tests alone, are no code that can be compiled.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     near({"compile": True}, method, within=0.05)
     state = create(trial(compile=True))
     with pytest.raises(RuntimeError, match="does not currently support double backward"):

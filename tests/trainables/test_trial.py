@@ -1,4 +1,7 @@
 import math
+import platform
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -289,3 +292,27 @@ def test_bytes_train_and_score_as_the_floats_that_they_stand_for(
         picture = (tmp_path / "samples.png").read_bytes()
         found.append((_numbers(reports), floor(data, FINAL), final, picture))
     assert found[0] == found[1]
+
+
+FAULTS = """
+import resource, torch
+from trainables.trial import start_worker
+start_worker(1, use_gpu=False)
+for step in range(13):
+    if step == 3:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    layers = [torch.ones(2**21) for _ in range(3)]
+    joined = torch.cat(layers)
+    del layers
+    doubled = joined * 2
+    del joined, doubled
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
+def test_a_steps_tensors_lie_where_those_of_the_last_one_lay() -> None:
+    """By itself glibc has the kernel clear 16,352 pages, 64 MiB, at every one of these steps."""
+    command = [sys.executable, "-c", FAULTS]
+    faults = int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert faults < 16384

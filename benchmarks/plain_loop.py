@@ -1,0 +1,114 @@
+"""WGAN and WGAN-GP as their well-known public codes train them: what our steps are held against.
+
+Written anew after the loops of the papers' own repositories and of their usual PyTorch ports:
+``loss.backward()`` by itself on real, on fake and on the penalty, Adam or RMSprop as PyTorch makes
+them by default, fresh fakes for every critic step, samples through a DataLoader, and every number
+read at every step. The networks, batch size, learning rates and betas are the caller's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from trainables.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What the public codes log at each generator step."""
+
+    critic_loss: float
+    estimate: float
+    generator_loss: float
+
+
+def loaded(real: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Batches for ever, by a DataLoader in this process: the data are in memory already."""
+    loader = DataLoader(TensorDataset(real), batch_size, shuffle=True, drop_last=True)
+    while True:
+        for (batch,) in loader:
+            yield batch
+
+
+def at_hand(real: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """The same without a DataLoader, to tell what that alone costs: one index a batch."""
+    while True:
+        for rows in torch.randperm(len(real)).split(batch_size):
+            if len(rows) == batch_size:
+                yield real[rows]
+
+
+def plain_loop(
+    generator: nn.Module,
+    critic: nn.Module,
+    config: TrainingConfig,
+    latent_dim: int,
+    batches: Iterator[Tensor],
+) -> Iterator[Losses]:
+    """Train for ever by clipping or by the gradient penalty; yields after each generator step."""
+    critic_optimizer = _optimizer(critic, config, config.critic_lr)
+    generator_optimizer = _optimizer(generator, config, config.generator_lr)
+    while True:
+        for parameter in critic.parameters():
+            parameter.requires_grad_(True)
+        critic_loss = estimate = 0.0
+        for _ in range(config.n_critic):
+            real = next(batches)
+            with torch.no_grad():
+                fake = generator(torch.randn(len(real), latent_dim))
+            critic_loss, estimate = _critic_step(critic, critic_optimizer, config, real, fake)
+
+        for parameter in critic.parameters():
+            parameter.requires_grad_(False)
+        generator_optimizer.zero_grad()
+        generator_loss = -critic(generator(torch.randn(config.batch_size, latent_dim))).mean()
+        generator_loss.backward()
+        generator_optimizer.step()
+        yield Losses(critic_loss, estimate, generator_loss.item())
+
+
+def _critic_step(
+    critic: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: TrainingConfig,
+    real: Tensor,
+    fake: Tensor,
+) -> tuple[float, float]:
+    optimizer.zero_grad()
+    on_real = critic(real).mean()
+    (-on_real).backward()
+    on_fake = critic(fake).mean()
+    on_fake.backward()
+    loss = on_fake - on_real
+    if config.gp_weight is not None:
+        penalty = config.gp_weight * _gradient_penalty(critic, real, fake)
+        penalty.backward()
+        loss = loss + penalty
+    optimizer.step()
+    if config.clip_value is not None:
+        for parameter in critic.parameters():
+            parameter.data.clamp_(-config.clip_value, config.clip_value)
+    return loss.item(), (on_real - on_fake).item()
+
+
+def _gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    alpha = torch.rand(len(real), *[1] * (real.ndim - 1))
+    between = (alpha * real + (1 - alpha) * fake).requires_grad_(True)
+    scores = critic(between)
+    (gradients,) = torch.autograd.grad(
+        scores, between, grad_outputs=torch.ones_like(scores), create_graph=True
+    )
+    return ((gradients.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
+
+
+def _optimizer(
+    network: nn.Module, config: TrainingConfig, learning_rate: float
+) -> torch.optim.Optimizer:
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(network.parameters(), lr=learning_rate)
+    betas = cast("tuple[float, float]", (config.beta1, config.beta2))
+    return torch.optim.Adam(network.parameters(), lr=learning_rate, betas=betas)
