@@ -17,12 +17,13 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from trainables.config import TrialConfig
+from trainables.trial import Schedule
 from tuner import snapshot
 from tuner.snapshot import Snapshot
 
@@ -187,9 +188,9 @@ def _waits(found: Snapshot, search: Watched) -> Iterator[str]:
         ends[number] = last["unix_time_s"]
     to_first_s = min(starts.values()) - search.started_s
     yield f"| command to the first trial's training | {to_first_s:.1f} | 12 |"
-    yield f"| a trial's end to the next one's training | {_spread(_between(starts, ends))} | 0.3 |"
-    saved = _around_reports(found)
-    for name, waits in saved.items():
+    yield f"| a trial's end to the next one's training | {_spread(between(starts, ends))} | 0.3 |"
+    schedule = Schedule(rungs=found.spec.asha.rungs, **found.spec.reporting.model_dump())
+    for name, waits in sorted(around_reports(found.reports, schedule.saves_at).items()):
         yield f"| {name} | {_spread(waits)} | 0.05 |"
     after_final = search.ended_s - (search.last_said("in the final") or search.ended_s)
     before_final = (search.last_said("the final:") or max(ends.values())) - max(ends.values())
@@ -197,7 +198,7 @@ def _waits(found: Snapshot, search: Watched) -> Iterator[str]:
     yield f"| the last trial's end to the exit, the final apart | {to_exit_s:.1f} | 5 |"
 
 
-def _between(starts: Mapping[int, float], ends: Mapping[int, float]) -> list[float]:
+def between(starts: Mapping[int, float], ends: Mapping[int, float]) -> list[float]:
     """From each trial's end to the next start of a trial, as long as there is one to start."""
     waits, later = [], sorted(starts.values())
     for ended_s in sorted(ends.values()):
@@ -208,19 +209,20 @@ def _between(starts: Mapping[int, float], ends: Mapping[int, float]) -> list[flo
     return waits
 
 
-def _around_reports(found: Snapshot) -> dict[str, list[float]]:
-    """What passed between two reports of a trial, but for training and scoring."""
+def around_reports(
+    reports: Mapping[int, Mapping[int, Mapping[str, float]]], saves_at: Callable[[int], bool]
+) -> dict[str, list[float]]:
+    """What passed between two reports of a trial, but for training and scoring.
+
+    It is told by the first of the two: ``saves_at`` says whether that had a checkpoint.
+    """
     waits: dict[str, list[float]] = defaultdict(list)
-    spec = found.spec
-    for reports in found.reports.values():
-        for before, after in pairwise(sorted(reports)):
-            one, other = reports[before], reports[after]
+    for of_trial in reports.values():
+        for before, after in pairwise(sorted(of_trial)):
+            one, other = of_trial[before], of_trial[after]
             worked = sum(other[key] - one[key] for key in ("training_seconds", "scoring_seconds"))
             wait = other["unix_time_s"] - one["unix_time_s"] - worked
-            saves = before in spec.asha.rungs or (
-                before % spec.reporting.checkpoint_every_generator_steps == 0
-            )
-            waits["a report with a checkpoint" if saves else "a report"].append(wait)
+            waits["a report with a checkpoint" if saves_at(before) else "a report"].append(wait)
     return waits
 
 
