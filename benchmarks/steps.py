@@ -23,7 +23,8 @@ from trainables.state import TrainState
 from trainables.training import train
 from trainables.trial import start_worker
 
-BLOCK_S = 0.35  # of the plain loop's, between two turns
+TURN_S = 0.35  # of the plain loop; what a report costs is spread over a turn of ours
+LEAST_STEPS = 3
 PEAK_WIDTH = 512
 
 
@@ -80,9 +81,7 @@ def ours(setting: Setting, real: Tensor, **training: Any) -> Steps:
     """Our loop; it reports at the end of each turn."""
     config = setting.config(**training)
     state = TrainState.create(config, setting.sample_shape)
-    return lambda num: list(
-        train(state, config.training, real, [state.generator_steps + num]),
-    )
+    return lambda num: list(train(state, config.training, real, [state.generator_steps + num]))
 
 
 def plain(
@@ -101,19 +100,18 @@ def plain(
     return lambda num: [next(steps) for _ in range(num)]
 
 
-def measured(setting: Setting, *, compiled: bool = True) -> dict[str, list[float]]:
-    """Milliseconds of CPU a generator step, a turn each; the first column is what others beat."""
+def measured(setting: Setting) -> dict[str, list[float]]:
+    """Milliseconds of CPU a generator step, a turn each."""
     real = real_samples(setting)
     contenders = {
         "plain": plain(setting, real, loaded),
         "without its loader": plain(setting, real, at_hand),
         "ours": ours(setting, real),
+        "compiled": ours(setting, real, compile=True),
     }
-    if compiled:
-        contenders["compiled"] = ours(setting, real, compile=True)
     for steps in contenders.values():
         _seconds(steps, 2)
-    num_steps = max(1, round(BLOCK_S / _seconds(contenders["plain"], 2)))
+    num_steps = max(LEAST_STEPS, round(TURN_S / _seconds(contenders["plain"], 2)))
     turns: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(setting.pairs):
         for name, steps in contenders.items():
