@@ -34,6 +34,9 @@ Ended = Literal["finished", "interrupted", "failed"]
 #: Seconds that each of those who are told of the end gets to write what it still lacks: MLflow,
 #: and remote storage. A machine that is taken away leaves little time.
 _TIME_TO_FINISH_S, _TIME_TO_GO_S = 60.0, 5.0
+#: Seconds for the sampling error of the report's importances: enough for rough intervals.
+#: ``python -m tuner.report`` takes longer, and draws finer ones.
+_TIME_TO_DRAW_S, _TIME_TO_DRAW_AND_GO_S = 3.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,9 @@ def _mirror(
 def _leave(record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended) -> list[str]:
     """Write the results; returns what could not be written, in words."""
     # Who is told to go may be gone in seconds: what is saved first is what a resume needs.
-    timeout_s = _TIME_TO_GO_S if ended == "interrupted" else _TIME_TO_FINISH_S
+    timeout_s, draw_s = _TIME_TO_FINISH_S, _TIME_TO_DRAW_S
+    if ended == "interrupted":
+        timeout_s, draw_s = _TIME_TO_GO_S, _TIME_TO_DRAW_AND_GO_S
     troubles = []
     best = record.best_so_far
     for what, write in (
@@ -175,7 +180,7 @@ def _leave(record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended
     try:
         from tuner import report  # plotly and more, which a search need not wait for at its start
 
-        report.write(record.run_dir, is_over=True, limit_s=timeout_s / 5)
+        report.write(record.run_dir, is_over=True, limit_s=draw_s)
     except Exception as error:  # a page that cannot be drawn must not cost anybody a search
         troubles.append(f"report.html could not be written: {error}")
     missing = [mirror.close(timeout_s) if mirror else None]
