@@ -25,8 +25,9 @@ def interpolated(
         end: As many others.
         num: Latents on each way, at least 2.
     """
-    cosine = torch.nn.functional.cosine_similarity(start, end, dim=1).clamp(-1, 1)
-    angle = torch.arccos(cosine.double())[:, None]
+    one, other = (torch.nn.functional.normalize(way.double(), dim=1) for way in (start, end))
+    # The arccosine of their product would lose half of its digits where they nearly lie on a line.
+    angle = 2 * torch.atan2((one - other).norm(dim=1), (one + other).norm(dim=1))[:, None]
     t = torch.linspace(0, 1, num, dtype=torch.float64)
     on_a_line = torch.sin(angle) < 1e-6
     sine = torch.where(on_a_line, 1.0, torch.sin(angle))
