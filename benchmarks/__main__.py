@@ -4,6 +4,7 @@ Prints one page of Markdown, and writes it to ``benchmarks/SPEED.md``. A part's 
 alone: ``python -m benchmarks steps``. ``FIDELITY.md`` has the objective's figures.
 """
 
+import argparse
 import os
 import platform
 import sys
@@ -27,9 +28,11 @@ PARTS: Mapping[str, tuple[str, Callable[[], str]]] = {
 
 def main() -> None:
     """Run the parts, and write what they found."""
-    asked = sys.argv[1:] or list(PARTS)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them")
+    asked = parser.parse_args().parts or list(PARTS)
     if unknown := sorted({*asked} - PARTS.keys()):
-        sys.exit(f"there is no {', '.join(unknown)}: the parts are {', '.join(PARTS)}")
+        parser.error(f"there is no {', '.join(unknown)}: the parts are {', '.join(PARTS)}")
     page = [f"# Speed\n\n{_machine()}"]
     for name in asked:
         title, table = PARTS[name]

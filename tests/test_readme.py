@@ -13,6 +13,7 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -116,13 +117,16 @@ def test_a_command_of_ours_takes_what_is_shown(
 ) -> None:
     found = find_spec(command.program)
     assert found is not None, f"there is no {command.program}"
+    if found.submodule_search_locations is not None:  # of a package, what runs is this
+        found = find_spec(f"{command.program}.__main__")
+    assert found is not None
     assert found.origin is not None
     if command.is_mention and not command.arguments:
         return
     if "argparse" not in Path(found.origin).read_text():
         assert command.arguments == ()
         return
-    parse(command, monkeypatch)
+    parse(replace(command, program=found.name), monkeypatch)
     assert capsys.readouterr().err == ""
 
 
