@@ -193,7 +193,9 @@ def _waits(found: Snapshot, search: Watched) -> Iterator[str]:
     for name, waits in sorted(around_reports(found.reports, schedule.saves_at).items()):
         yield f"| {name} | {_spread(waits)} | 0.05 |"
     after_final = search.ended_s - (search.last_said("in the final") or search.ended_s)
-    before_final = (search.last_said("the final:") or max(ends.values())) - max(ends.values())
+    before_final = (search.last_said("the final: the best") or max(ends.values())) - max(
+        ends.values()
+    )
     to_exit_s = before_final + after_final
     yield f"| the last trial's end to the exit, the final apart | {to_exit_s:.1f} | 5 |"
 
