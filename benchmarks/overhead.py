@@ -45,9 +45,9 @@ class Watched:
         """Of all processes."""
         return self.cpu_s_by_name.total()
 
-    def last_said(self, *words: str) -> float | None:
-        """When a line with one of these words was last printed, in seconds since 1970."""
-        said = [at for at, line in self.lines if any(word in line for word in words)]
+    def last_said(self, words: str) -> float | None:
+        """When a line with these words was last printed, in seconds since 1970."""
+        said = [at for at, line in self.lines if words in line]
         return max(said, default=None)
 
 

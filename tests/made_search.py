@@ -48,6 +48,20 @@ def trial(
     return Trial(number, config, params, scores, status, metrics, message, (), scored or None)
 
 
+def of_every_end(spec: SearchSpec) -> list[Trial]:
+    """Eight trials, of which each rung and each way to end has some; two were in the final."""
+    return [
+        trial(spec, 0, [3.0, 2.0, 1.0], "completed", final=1.1),
+        trial(spec, 1, [4.0, 2.5, 0.9], "completed", final=1.3),
+        trial(spec, 2, [2.0, 1.5, 1.2], "completed"),
+        trial(spec, 3, [5.0, 3.0]),
+        trial(spec, 4, [9.0]),
+        trial(spec, 5, [], "diverged"),
+        trial(spec, 6, [6.0], None),
+        trial(spec, 7, [], "failed"),
+    ]
+
+
 def facts(
     spec: SearchSpec,
     trials: Sequence[Trial],

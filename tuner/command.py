@@ -95,14 +95,12 @@ def no_space_text(error: OSError) -> str:
 def run(ready: Ready, *, resume: bool, console: Console) -> "Outcome":
     """Run a search that was checked, and say what came of it."""
     from tuner import experiment
-    from tuner.results import score_text
+    from tuner.results import score_text, trials_text
 
     spec, run_dir = ready.spec, ready.run_dir
     if resume and not (run_dir / "spec.yaml").exists():
         console.print(f"{run_dir} holds no search yet: starting it")
-    trials = "trials"
-    if spec.num_trials is not None:
-        trials = f"{spec.num_trials} trial{'s' * (spec.num_trials != 1)}"
+    trials = "trials" if spec.num_trials is None else trials_text(spec.num_trials)
     rungs = ", ".join(map(str, spec.asha.rungs))
     console.print(f"{spec.name}: {trials}, rungs at {rungs} generator steps, into {run_dir}")
     place = experiment.Place(ready.address, checks.num_cpus(), ready.runtime_env)

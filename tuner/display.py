@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import Progress
 
+from tuner import results
 from tuner.record import Follower
 from tuner.screen import (
     STATUSES,
@@ -81,7 +82,7 @@ def ending_line(record: "Record", trial: "Trial") -> str:
     metric, best = record.spec.objective.metric, record.best_so_far
     so_far = f"; best {metric} {best.score:.4g} (trial {best.trial_id})" if best else ""
     asked, ended = record.spec.num_trials, num_ended(record)
-    ended_text = f"{ended}/{asked} trials" if asked else f"{ended} trial{'s' * (ended != 1)}"
+    ended_text = f"{ended}/{asked} trials" if asked else results.trials_text(ended)
     return f"{ending_text(trial, metric)}; {ended_text} ended{so_far}"
 
 

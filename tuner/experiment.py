@@ -266,8 +266,8 @@ def _summary(record: Record) -> str:
     )
     finals = [t.final["final_scoring_seconds"] for t in record.trials.values() if t.final]
     final = f", {sum(finals):.0f} s of the final" if finals else ""
-    num = sum(counts.values())
+    trials = results.trials_text(sum(counts.values()))
     return (
-        f"{num} trial{'s' * (num != 1)} in {record.elapsed_s:.0f} s: {by_status or 'none'}; "
+        f"{trials} in {record.elapsed_s:.0f} s: {by_status or 'none'}; "
         f"{training_s:.0f} s of training, {scoring_s:.0f} s of scoring{final}"
     )

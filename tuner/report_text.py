@@ -15,6 +15,7 @@ from tuner.report_figures import MOST_CURVES, shown
 from tuner.report_ladder import ladder
 from tuner.report_spaces import MOST_LINES, MOST_SLICES
 from tuner.report_style import number, short
+from tuner.results import trials_text
 
 _SECTIONS = (
     ("answer", "Answer"),
@@ -112,7 +113,7 @@ def importance(scope: str, evaluator: str, steps: int, num: int, id_: str) -> di
     """The title of a figure of importances, and what is below it."""
     whose = "All scored trials" if scope == "all" else "Completed trials"
     what = f"{num:,} trials, by w1 at step {steps:,}; {_EVALUATOR_NOTES[evaluator]}."
-    lacking = f"{num} trial{'s' * (num != 1)}: too few to tell, it takes {MIN_TRIALS}."
+    lacking = f"{trials_text(num)}: too few to tell, it takes {MIN_TRIALS}."
     title = f"{whose}: {_EVALUATOR_TITLES[evaluator]}"
     return {"id": id_, "title": title, "note": what if id_ else lacking}
 

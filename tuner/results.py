@@ -158,6 +158,11 @@ def half_width(stderr: float) -> float:
     return 1.96 * stderr
 
 
+def trials_text(num: int) -> str:
+    """So many trials, in words."""
+    return f"{num} trial{'s' * (num != 1)}"
+
+
 def score_text(trial: Trial) -> str:
     """What the last rung said of a completed trial, and the final, with its 95% interval."""
     at_rung = f"{trial.config.objective.metric} {trial.score:.4g} at its last rung"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import pytest
-from made_search import facts, trial
+from made_search import facts, of_every_end, trial
 
 from tuner.report_facts import Facts, cost, last_common_rung, wrong_pick
 from tuner.spec import SearchSpec
@@ -20,19 +20,7 @@ def spec(make_spec: MakeSpec) -> SearchSpec:
 
 @pytest.fixture
 def some(spec: SearchSpec) -> Facts:
-    return facts(
-        spec,
-        [
-            trial(spec, 0, [3.0, 2.0, 1.0], "completed", final=1.1),
-            trial(spec, 1, [4.0, 2.5, 0.9], "completed", final=1.3),
-            trial(spec, 2, [2.0, 1.5, 1.2], "completed"),
-            trial(spec, 3, [5.0, 3.0]),
-            trial(spec, 4, [9.0]),
-            trial(spec, 5, [], "diverged"),
-            trial(spec, 6, [6.0], None),
-            trial(spec, 7, [], "failed"),
-        ],
-    )
+    return facts(spec, of_every_end(spec))
 
 
 def numbers(found: Sequence[object]) -> list[int]:

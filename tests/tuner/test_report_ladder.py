@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from made_search import facts, trial
+from made_search import facts, of_every_end, trial
 
 from tuner.report_figures import rung_ladder
 from tuner.report_ladder import ladder
@@ -13,20 +13,8 @@ def test_each_trial_that_set_out_for_a_rung_left_it_in_one_way(
     make_spec: Callable[..., SearchSpec],
 ) -> None:
     spec = make_spec(search={"num_trials": 9})
-    some = facts(
-        spec,
-        [
-            trial(spec, 0, [3.0, 2.0, 1.0], "completed", final=1.1),
-            trial(spec, 1, [4.0, 2.5, 0.9], "completed", final=1.3),
-            trial(spec, 2, [2.0, 1.5, 1.2], "completed"),
-            trial(spec, 3, [5.0, 3.0]),
-            trial(spec, 4, [9.0]),
-            trial(spec, 5, [], "diverged"),
-            trial(spec, 6, [6.0], None),
-            trial(spec, 7, [], "failed"),
-            trial(spec, 8, [7.0]).with_metrics({"generator_steps": 700.0}),
-        ],
-    )
+    cut = trial(spec, 8, [7.0]).with_metrics({"generator_steps": 700.0})
+    some = facts(spec, [*of_every_end(spec), cut])
     rows = ladder(some)
     assert [r.entered for r in rows] == [9, 5, 3]
     ends = [(r.stopped, r.out_of_time, r.diverged, r.failed, r.under_way) for r in rows]
