@@ -118,6 +118,8 @@ def test_of_two_searches_of_one_name_the_second_is_refused(make_space):
     status, out, err = first.ended(60)
     assert (status, err) == (130, "")
     assert out.splitlines()[-1].endswith("--resume")
+    assert f"report: {run_dir / 'report.html'}\n" in out
+    assert "faulty" in (run_dir / "report.html").read_text()
     assert (run_dir / "spec.yaml").read_bytes() == before
 
 
