@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trainables.config import CriticBudget
 from trainables.data import as_floats
 from trainables.lipschitz import evaluating, gradient_norms, interpolate
+from trainables.optimizers import Adam
 
 Generate = Callable[[Tensor], Tensor]
 #: Samples as they are kept: bytes are scaled to [-1, 1] batch by batch.
@@ -189,9 +190,7 @@ def _train(
     critics: _Critics, fit: Tensor, generated: Tensor, budget: CriticBudget, rng: torch.Generator
 ) -> None:
     """Train h; its loss is in units of the scale, so one penalty weight serves all data."""
-    optimizer = torch.optim.Adam(
-        critics.parameters(), lr=budget.learning_rate, betas=(0.5, 0.9), fused=True
-    )
+    optimizer = Adam(critics.parameters(), lr=budget.learning_rate, betas=(0.5, 0.9), fused=True)
     # Down to zero, as the last steps' noise would else outweigh a small distance.
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.critic_steps)
     num_samples = critics.num_critics * budget.batch_size

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from trainables.config import TrainingConfig, TrialConfig
 from trainables.lipschitz import prepare_
 from trainables.networks import build_critic, build_generator
+from trainables.optimizers import Adam, AdamW, RMSprop
 from trainables.piecewise import Descent, descent
 
 Forward = Callable[[nn.Module, Tensor], Tensor]
@@ -156,13 +157,11 @@ def _optimizer(
 ) -> torch.optim.Optimizer:
     parameters = network.parameters()
     if config.optimizer == "rmsprop":
-        return torch.optim.RMSprop(parameters, learning_rate)
+        return RMSprop(parameters, learning_rate)
     betas = cast("tuple[float, float]", (config.beta1, config.beta2))
     if config.weight_decay is None:
-        return torch.optim.Adam(parameters, learning_rate, betas, fused=True)
-    return torch.optim.AdamW(
-        parameters, learning_rate, betas, weight_decay=config.weight_decay, fused=True
-    )
+        return Adam(parameters, learning_rate, betas, fused=True)
+    return AdamW(parameters, learning_rate, betas, weight_decay=config.weight_decay, fused=True)
 
 
 def _averaged(generator: nn.Module, decay: float) -> AveragedModel:
