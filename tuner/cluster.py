@@ -215,6 +215,27 @@ def num_slots(needs: Needs) -> int:
     return needs.num_slots(ray.cluster_resources())
 
 
+def warm_workers(needs: Needs, most: int) -> None:
+    """Have workers import what trials need, while the driver gets the rest of a search ready.
+
+    Ray gives a worker that has run a task to the next actor. Only where trials take CPUs alone:
+    one that ran without a GPU might not find the one that it is given later.
+
+    Args:
+        needs: What a trial takes.
+        most: No more trials than this run at a time.
+    """
+    if needs.gpus or needs.others:
+        return
+    for _ in range(min(most, num_slots(needs))):
+        _warm.options(num_cpus=needs.cpus).remote()  # type: ignore[attr-defined]
+
+
+@ray.remote(max_retries=0)
+def _warm() -> None:
+    import trainables.wgan  # noqa: F401
+
+
 def share(data: "Data") -> ray.ObjectRef:
     """Put the data into Ray's object store: one copy a machine, whoever looks at it."""
     return ray.put(data)

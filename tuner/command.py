@@ -1,13 +1,15 @@
 """What the commands that train have in common: their options, their output, their exit status."""
 
 import argparse
+import atexit
+import contextlib
 import errno
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
@@ -51,6 +53,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="dotted.key=value",
         help="replace a value of the file; may be given more than once",
     )
+
+
+def end_with(main: Callable[[], int]) -> NoReturn:
+    """Run a command and end its process, without taking apart all that was imported.
+
+    That takes Python seconds once torch, Ray and MLflow are among it, in which a shell waits for
+    nothing. All else happens as ever: threads are waited for, and what is registered for the exit.
+    """
+    status: int | None = None
+
+    def leave() -> None:
+        if status is not None:
+            with contextlib.suppress(OSError):  # nobody reads on: Python has its ways with that
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+
+    atexit.register(leave)  # the first to be registered is the last to be called
+    status = main()
+    sys.exit(status)
 
 
 def guarded(act: Callable[[Console], int]) -> int:

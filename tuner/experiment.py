@@ -3,8 +3,11 @@
 import importlib.util
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,7 @@ from rich.console import Console
 
 from trainables.checkpoint import DamagedCheckpointError
 from trainables.data import Data
-from tuner import folder, results, storage
+from tuner import folder, mlflow_store, results, storage
 from tuner.display import Display, LogFile
 from tuner.errors import BadInput, Fault
 from tuner.mirror import Mirror
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from ray import ObjectRef
 
     from tuner.cluster import Needs
+    from tuner.report import Known
 
 Ended = Literal["finished", "interrupted", "failed"]
 
@@ -78,7 +82,8 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         # Read when Ray is imported. Its servers run any code that they are sent: on this machine
         # alone they need not listen to any other.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    # Seconds of import, and not needed to refuse a search.
+    # Seconds of import, and not needed to refuse a search; MLflow's pass while Ray starts.
+    threading.Thread(target=mlflow_store.prepare, name="mlflow-import", daemon=True).start()
     from tuner import cluster
     from tuner.gauges import Gauges
 
@@ -96,6 +101,7 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         location = storage.join(spec.results.storage or str(runs_dir), spec.name)
         try:
             cluster.check_nodes(needs, location)
+            cluster.warm_workers(needs, _most_at_a_time(spec))
             mirror = _mirror(spec, run_dir, location, say)
         except OSError as error:
             raise BadInput("results.storage", [Fault("", str(error))]) from error
@@ -108,17 +114,19 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         record = Record(run_dir, spec, study, tracker)
         ended: Ended = "failed"
         troubles: list[str] = []
+        known: Known = {}
         try:
             addresses = {"dashboard": dashboard, "MLflow": tracker.ui_command}
             record.followers += [LogFile(record), Gauges(record)]
             with Display(console, addresses).showing(record):
                 shared = cluster.share(data)
                 slots = cluster.num_slots(needs) if place.address is None else None
-                _run_all(record, shared, storage.join(location, "ray"), needs, interrupted, slots)
+                ray_location = storage.join(location, "ray")
+                _run_all(record, shared, ray_location, needs, interrupted, slots, known)
             stopped = interrupted.is_set() or record.halted is not None
             ended = "interrupted" if stopped else "finished"
         finally:
-            troubles = _leave(record, tracker, mirror, ended)
+            troubles = _leave(record, tracker, mirror, ended, known)
         return Outcome(
             interrupted=ended == "interrupted",
             halted=record.halted,
@@ -136,6 +144,7 @@ def _run_all(
     needs: "Needs",
     interrupted: Event,
     num_slots: int | None,
+    known: "Known",
 ) -> None:
     from tuner import final, runner
 
@@ -143,11 +152,28 @@ def _run_all(
     runner.run(record, data, location, needs, session, interrupted, num_slots)
     if interrupted.is_set() or record.halted is not None:
         return
+    drawing = ThreadPoolExecutor(1, thread_name_prefix="report")
     try:
         record.end_waiting()
+        # Now, while others compute: the final changes nothing in what mattered at the rungs. What
+        # goes wrong with it is met again, and told, at the end.
+        drawing.submit(_draw, record.run_dir, _TIME_TO_DRAW_S, known)
         final.run_final(record, data, needs, interrupted)
     except OSError as error:
         record.cannot_write(error)
+    finally:
+        drawing.shutdown(wait=not interrupted.is_set())
+
+
+def _draw(run_dir: Path, limit_s: float, known: "Known", *, is_over: bool = False) -> None:
+    from tuner import report  # plotly and more, which a search need not wait for at its start
+
+    report.write(run_dir, is_over=is_over, limit_s=limit_s, known=known)
+
+
+def _most_at_a_time(spec: SearchSpec) -> int:
+    """No search has more trials at a time than this, however large the cluster."""
+    return min(spec.search.max_concurrent_trials or sys.maxsize, spec.num_trials or sys.maxsize)
 
 
 def _mirror(
@@ -161,7 +187,9 @@ def _mirror(
     return mirror
 
 
-def _leave(record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended) -> list[str]:
+def _leave(
+    record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended, known: "Known"
+) -> list[str]:
     """Write the results; returns what could not be written, in words."""
     # Who is told to go may be gone in seconds: what is saved first is what a resume needs.
     timeout_s, draw_s = _TIME_TO_FINISH_S, _TIME_TO_DRAW_S
@@ -178,9 +206,7 @@ def _leave(record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended
         except (OSError, DamagedCheckpointError) as error:
             troubles.append(f"{what} could not be written: {error}")
     try:
-        from tuner import report  # plotly and more, which a search need not wait for at its start
-
-        report.write(record.run_dir, is_over=True, limit_s=draw_s)
+        _draw(record.run_dir, draw_s, known, is_over=True)
     except Exception as error:  # a page that cannot be drawn must not cost anybody a search
         troubles.append(f"report.html could not be written: {error}")
     missing = [mirror.close(timeout_s) if mirror else None]

@@ -41,10 +41,17 @@ _LIMIT_S = 12.0
 #: Hyperparameters among whose pairs the strongest is looked for.
 _PAIRED = 6
 _PAGE = Path(__file__).with_name("page")
+#: Importances, and the strongest pair, by what they were asked of.
+Known = dict[tuple[str, str], Any]
 
 
 def write(
-    run_dir: Path, out: Path | None = None, *, is_over: bool = False, limit_s: float = _LIMIT_S
+    run_dir: Path,
+    out: Path | None = None,
+    *,
+    is_over: bool = False,
+    limit_s: float = _LIMIT_S,
+    known: Known | None = None,
 ) -> Path:
     """Write the report of a search as it stands, by default to ``RUN/report.html``.
 
@@ -53,6 +60,8 @@ def write(
         out: Another file.
         is_over: Whether the caller is the driver, whose sitting is over though it holds the folder.
         limit_s: Seconds for the sampling error of the importances.
+        known: What an earlier report found to matter: it is not looked for again where it was of
+            the same trials. What this one finds is added.
 
     Returns:
         The file.
@@ -65,14 +74,14 @@ def write(
     if is_over:
         search = replace(search, is_running=False)
     path = out or run_dir / "report.html"
-    write_atomically(path, page(Facts(search), limit_s))
+    write_atomically(path, page(Facts(search), limit_s, known))
     return path
 
 
-def page(facts: Facts, limit_s: float = _LIMIT_S) -> str:
+def page(facts: Facts, limit_s: float = _LIMIT_S, known: Known | None = None) -> str:
     """The report as HTML."""
     run_dir = facts.search.run_dir
-    drawn, told = _space(facts, limit_s)
+    drawn, told = _space(facts, limit_s, {} if known is None else known)
     drawn |= _trials(facts)
     seeds, defaults, found = retrained(run_dir), baselines(facts), links(run_dir)
     best = facts.search.best
@@ -133,7 +142,7 @@ def _points(facts: Facts, steps: int, numbers: Sequence[int]) -> list[Point]:
     return [Point(facts.search.trials[n].params, w1[n]) for n in numbers if n in w1]
 
 
-def _space(facts: Facts, limit_s: float) -> tuple[dict[str, Any], dict[str, Any]]:
+def _space(facts: Facts, limit_s: float, known: Known) -> tuple[dict[str, Any], dict[str, Any]]:
     """The figures of what was searched, and the words with them."""
     domains = facts.search.spec.domains
     first = facts.first_scored_rung
@@ -149,7 +158,10 @@ def _space(facts: Facts, limit_s: float) -> tuple[dict[str, Any], dict[str, Any]
             id_ = f"fig-importance-{len(told)}"
             rows = []
             if len(points) >= MIN_TRIALS and domains:
-                rows = importances(points, domains, evaluator, limit_s / num)
+                asked = (evaluator, repr(points))
+                if asked not in known:
+                    known[asked] = importances(points, domains, evaluator, limit_s / num)
+                rows = known[asked]
             if rows:
                 drawn[id_] = spaces.importance_bars(rows)
             if scope == "all":
@@ -159,7 +171,10 @@ def _space(facts: Facts, limit_s: float) -> tuple[dict[str, Any], dict[str, Any]
                 report_text.importance(scope, evaluator, steps, len(points), id_ if rows else "")
             )
     keys = _by_importance(rankings, [*domains])
-    pair = strongest_pair(everyone, domains, keys[:_PAIRED], limit_s / 4)
+    asked = (repr(keys), repr(everyone))
+    if asked not in known:
+        known[asked] = strongest_pair(everyone, domains, keys[:_PAIRED], limit_s / 4)
+    pair = known[asked]
     if pair is not None:
         drawn["fig-pair"] = spaces.pair_contour(everyone, domains, pair.keys)
     drawn["fig-parallel"] = spaces.parallel(facts, keys)

@@ -12,7 +12,7 @@ from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train._internal.checkpoint_manager import _CheckpointManager
-from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
+from ray.tune.execution.class_cache import DEFAULT_ENV_VARS, ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
 
@@ -59,7 +59,7 @@ def run(
     if interrupted.is_set():
         return
     _take_out_of_memory_for_a_crash()
-    _keep_credentials_in_the_environment()
+    _give_trials_no_environment_of_their_own()
     spec = record.spec
     trainable = tune.with_parameters(train_wgan, data=[data])
     file_system, path = storage.resolve(location)
@@ -118,11 +118,14 @@ def _take_out_of_memory_for_a_crash() -> None:
     RayActorManager._actor_task_failed = with_out_of_memory  # type: ignore[method-assign]
 
 
-def _keep_credentials_in_the_environment() -> None:
-    """Ray Tune would hand the driver's AWS keys to trials, by way of a log that shows them."""
-    ENV_VARS_TO_PROPAGATE.difference_update(
-        [name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]
-    )
+def _give_trials_no_environment_of_their_own() -> None:
+    """Ray Tune would hand some of the driver's variables to trials, besides one of Lightning's.
+
+    AWS keys are among them, which a log then shows. And workers that Ray has started beforehand
+    have none of them: trials would wait for others to be started, and import torch.
+    """
+    DEFAULT_ENV_VARS.clear()
+    ENV_VARS_TO_PROPAGATE.clear()
 
 
 def _trial_name(trial: RayTrial) -> str:

@@ -80,4 +80,4 @@ def _dry_run(ready: Ready, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.end_with(main)

@@ -229,4 +229,4 @@ def _keep(path: Path, new: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.end_with(main)

@@ -94,6 +94,30 @@ def test_three_thousand_trials_are_bounded_and_said_to_be(make_spec: MakeSpec) -
     assert page.count("<tr data-status") == 3000
 
 
+def test_what_mattered_is_not_looked_for_again_in_the_same_trials(
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, known = searched(make_spec, tmp_path), {}
+    first = report.page(made, limit_s=0, known=known)
+    looked_for: list[int] = []
+
+    def again(points: Any, *_: Any) -> list[Any]:
+        looked_for.append(len(points))
+        return []
+
+    monkeypatch.setattr(report, "importances", again)
+    monkeypatch.setattr(report, "strongest_pair", lambda *_: looked_for.append(0))
+    second = report.page(made, limit_s=0, known=known)
+    assert _figures(second) == _figures(first)
+    assert looked_for == []
+    report.page(searched(make_spec, tmp_path / "another", num=25), limit_s=0, known=known)
+    assert set(looked_for) == {0, 25}  # who completed are the same nine
+
+
+def _figures(page: str) -> str:
+    return page.partition('id="figures"')[2].partition(">")[2].partition("</script>")[0]
+
+
 def test_the_command_refuses_what_is_no_search(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
