@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trainables.config import TrainingConfig, TrialConfig
 from trainables.lipschitz import prepare_
@@ -45,7 +45,7 @@ class TrainState:
     rng: torch.Generator
     latent_dim: int
     forward: Forward = nn.Module.__call__
-    averaged: AveragedModel | None = None
+    averaged: nn.Module | None = None
     descent: Descent | None = None
     lr_ends_at_generator_steps: int | None = None
     generator_steps: int = 0
@@ -84,7 +84,7 @@ class TrainState:
             torch.Generator(device).manual_seed(seeds[2]),
             cast(int, networks.latent_dim),
             _forward(training, torch.device(device)),
-            _averaged(generator, training.ema_decay) if training.ema_decay else None,
+            deepcopy(generator) if training.ema_decay else None,
             _descent(training, prepared),
             config.max_generator_steps if training.lr_decay == "linear" else None,
         )
@@ -92,7 +92,7 @@ class TrainState:
     @property
     def scored(self) -> nn.Module:
         """The generator to score and to save: the average of its weights where there is one."""
-        return self.generator if self.averaged is None else self.averaged.module
+        return self.generator if self.averaged is None else self.averaged
 
     @cached_property
     def generator_sees_batch(self) -> bool:
@@ -113,6 +113,19 @@ class TrainState:
     def scores(self, samples: Float[Tensor, "batch *sample"]) -> Float[Tensor, " batch"]:
         """Score samples by the trial's own critic; float32."""
         return self.forward(self.critic, samples)
+
+    @torch.no_grad()
+    def average(self, decay: float) -> None:
+        """Let the average keep ``decay`` of itself; the rest, and its buffers, are the generator's.
+
+        Unlike ``AveragedModel``'s own update it asks no tensor how many there were before.
+        """
+        averaged = cast(nn.Module, self.averaged)
+        kept: list[Tensor] = [*averaged.parameters()]
+        new: list[Tensor] = [*self.generator.parameters()]
+        get_ema_multi_avg_fn(decay)(kept, new, 0)
+        for own, buffer in zip(averaged.buffers(), self.generator.buffers(), strict=True):
+            own.copy_(buffer)
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot in tensors and primitives, for ``torch.load(..., weights_only=True)``."""
@@ -163,11 +176,6 @@ def _optimizer(
     return torch.optim.AdamW(
         parameters, learning_rate, betas, weight_decay=config.weight_decay, fused=True
     )
-
-
-def _averaged(generator: nn.Module, decay: float) -> AveragedModel:
-    # Its first update copies the weights: the initial ones have no part in the average.
-    return AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
 def _forward(config: TrainingConfig, device: torch.device) -> Forward:

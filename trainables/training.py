@@ -135,7 +135,8 @@ def generator_step(
     loss = generator_loss(config.loss, state.scores(_with_noise(state, config, fake)))
     _step(state.generator_optimizer, _gradients(loss, state.generator_optimizer))
     if state.averaged is not None:
-        state.averaged.update_parameters(state.generator)
+        # The first average is of the new weights alone: the initial ones have no part in it.
+        state.average(config.ema_decay if state.generator_steps > 0 else 0.0)
     state.generator_steps += 1
     return loss.detach(), fake.detach()
 
