@@ -52,20 +52,22 @@ def plain_loop(
     """Train for ever by clipping or by the gradient penalty; yields after each generator step."""
     critic_optimizer = _optimizer(critic, config, config.critic_lr)
     generator_optimizer = _optimizer(generator, config, config.generator_lr)
+    device = next(critic.parameters()).device
     while True:
         for parameter in critic.parameters():
             parameter.requires_grad_(True)
         critic_loss = estimate = 0.0
         for _ in range(config.n_critic):
-            real = next(batches)
+            real = next(batches).to(device)
             with torch.no_grad():
-                fake = generator(torch.randn(len(real), latent_dim))
+                fake = generator(torch.randn(len(real), latent_dim, device=device))
             critic_loss, estimate = _critic_step(critic, critic_optimizer, config, real, fake)
 
         for parameter in critic.parameters():
             parameter.requires_grad_(False)
         generator_optimizer.zero_grad()
-        generator_loss = -critic(generator(torch.randn(config.batch_size, latent_dim))).mean()
+        latents = torch.randn(config.batch_size, latent_dim, device=device)
+        generator_loss = -critic(generator(latents)).mean()
         generator_loss.backward()
         generator_optimizer.step()
         yield Losses(critic_loss, estimate, generator_loss.item())
@@ -96,7 +98,7 @@ def _critic_step(
 
 
 def _gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    alpha = torch.rand(len(real), *[1] * (real.ndim - 1))
+    alpha = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
     between = (alpha * real + (1 - alpha) * fake).requires_grad_(True)
     scores = critic(between)
     (gradients,) = torch.autograd.grad(

@@ -4,6 +4,8 @@ One generator step with its critic steps, against the loop of the well-known pub
 (``plain_loop``): the same networks, data, batches, betas and types, on one thread. The contenders
 take turns, and a ratio is of neighbours in time. Seconds are CPU time, the kernel's included: wall
 time on one thread that nothing interrupts, and nearly the same on a machine that is shared.
+
+Where there is a GPU, the same there, by wall time, and captured as a CUDA graph (``cuda_graph``).
 """
 
 import statistics
@@ -26,6 +28,7 @@ from trainables.trial import start_worker
 TURN_S = 0.35  # of the plain loop; what a report costs is spread over a turn of ours
 LEAST_STEPS = 3
 PEAK_WIDTH = 512
+GPU_STEPS = 50  # of a turn on a GPU, at whose end the CPU waits for it
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,14 @@ def ours(setting: Setting, real: Tensor, **training: Any) -> Steps:
 
 
 def plain(
-    setting: Setting, real: Tensor, batches: Callable[[Tensor, int], Iterator[Tensor]]
+    setting: Setting,
+    real: Tensor,
+    batches: Callable[[Tensor, int], Iterator[Tensor]],
+    device: str = "cpu",
 ) -> Steps:
     """The public codes' loop, from the same initial weights."""
     config = setting.config()
-    state = TrainState.create(config, setting.sample_shape)
+    state = TrainState.create(config, setting.sample_shape, device)
     steps = plain_loop(
         state.generator,
         state.critic,
@@ -137,6 +143,51 @@ def _row(setting: Setting, turns: Mapping[str, list[float]]) -> str:
     ratios = [ratio(base, turns["ours"]), ratio(base, turns["compiled"])]
     ratios.append(ratio(turns["without its loader"], turns["ours"]))
     return "| " + " | ".join([setting.name, *times, *ratios]) + " |"
+
+
+def on_gpu() -> str:
+    """The same on a GPU, where there is one."""
+    if not torch.cuda.is_available():
+        return "On a GPU: not measured."
+    lines = [
+        f"| ms a generator step on one {torch.cuda.get_device_name()} | plain | ours | captured "
+        "| plain / ours | plain / captured |",
+        "|---|---|---|---|---|---|",
+    ]
+    for setting in SETTINGS:
+        turns = _measured_on_gpu(setting)
+        times = [f"{statistics.median(taken):.2f}" for taken in turns.values()]
+        ratios = [ratio(turns["plain"], turns[name]) for name in ("ours", "captured")]
+        lines.append("| " + " | ".join([setting.name, *times, *ratios]) + " |")
+    return "\n".join(lines)
+
+
+def _measured_on_gpu(setting: Setting) -> dict[str, list[float]]:
+    """Milliseconds of wall time a generator step, a turn each; the first turn is not counted."""
+    real = real_samples(setting)
+    contenders = {
+        "plain": plain(setting, real, loaded, "cuda"),
+        "ours": _turns(setting, real.cuda()),
+        "captured": _turns(setting, real.cuda(), cuda_graph=True),
+    }
+    turns: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(1 + setting.pairs):
+        for name, steps in contenders.items():
+            torch.cuda.synchronize()
+            started_s = time.perf_counter()
+            steps(GPU_STEPS)
+            torch.cuda.synchronize()
+            turns[name].append(1000 * (time.perf_counter() - started_s) / GPU_STEPS)
+    return {name: taken[1:] for name, taken in turns.items()}
+
+
+def _turns(setting: Setting, real: Tensor, **training: Any) -> Steps:
+    """Our loop, of which each call goes on: a graph is captured in the first."""
+    config = setting.config(**training)
+    state = TrainState.create(config, setting.sample_shape, real.device)
+    report_at = range(GPU_STEPS, GPU_STEPS * (setting.pairs + 2), GPU_STEPS)
+    reports = train(state, config.training, real, report_at)
+    return lambda num: next(reports)
 
 
 def products(setting: Setting) -> Iterator[tuple[int, int, int]]:
@@ -243,7 +294,7 @@ def table() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     lines += [_row(setting, measured(setting)) for setting in SETTINGS]
-    return "\n\n".join(["\n".join(lines), peak(), profiled()])
+    return "\n\n".join(["\n".join(lines), peak(), profiled(), on_gpu()])
 
 
 def main() -> None:

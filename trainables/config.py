@@ -349,6 +349,12 @@ class TrainingConfig(Conditional):
     compile: Annotated[bool, Field(strict=True)] = Field(
         default=False, description="Whether torch.compile makes the networks' code."
     )
+    cuda_graph: Annotated[bool, Field(strict=True)] = Field(
+        default=False,
+        description="Whether a generator step, its critic steps included, is captured as a CUDA "
+        "graph and launched by one call: for GPUs, on a CPU it changes nothing. Unmeasured. "
+        "Networks of your own must read no number back from the GPU. Not under orthogonal.",
+    )
 
     @model_validator(mode="before")
     @classmethod

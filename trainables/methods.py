@@ -101,6 +101,14 @@ REFUSED = (
         "a residual block adds its input to its output, so that its slope may be 2 whatever its "
         "weights are",
     ),
+    Refused(
+        "cuda_graph",
+        (True,),
+        "constraint",
+        ("orthogonal",),
+        "its projection goes on until the weights are orthonormal, and a captured step cannot ask "
+        "whether they are",
+    ),
 )
 
 _ADAM_OF_GULRAJANI = {"beta1": 0.0, "beta2": 0.9}
@@ -262,9 +270,13 @@ def refused_together(
         if met and others:
             yield (
                 rule.key,
-                f"must not be {' or '.join(met)} where {rule.other} is {' or '.join(others)}: "
+                f"must not be {_either(met)} where {rule.other} is {_either(others)}: "
                 f"{rule.why}; change the one or the other",
             )
+
+
+def _either(values: Sequence[Any]) -> str:
+    return " or ".join("true" if value is True else str(value) for value in values)
 
 
 def _may_apply(key: str, possible: Mapping[str, Collection[Any]]) -> bool:

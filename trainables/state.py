@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trainables.config import TrainingConfig, TrialConfig
 from trainables.lipschitz import prepare_
@@ -22,6 +22,8 @@ from trainables.piecewise import Descent, descent
 Forward = Callable[[nn.Module, Tensor], Tensor]
 _Inputs = ParamSpec("_Inputs")
 _Output = TypeVar("_Output")
+#: The kind of device on which a step can be captured as a graph.
+_CAPTURES_ON = "cuda"
 
 
 @final
@@ -35,6 +37,7 @@ class TrainState:
         averaged: The moving average of the generator, if there is one.
         descent: What gives the critic's gradients, where they are written out; ``None`` where
             autograd finds them.
+        captures: Whether steps are captured as a CUDA graph. Learning rates are tensors then.
         lr_ends_at_generator_steps: Where a linear decay of the learning rates reaches zero;
             ``None`` without one.
     """
@@ -46,8 +49,9 @@ class TrainState:
     rng: torch.Generator
     latent_dim: int
     forward: Forward = nn.Module.__call__
-    averaged: AveragedModel | None = None
+    averaged: nn.Module | None = None
     descent: Descent | None = None
+    captures: bool = False
     lr_ends_at_generator_steps: int | None = None
     generator_steps: int = 0
     training_seconds: float = 0.0
@@ -75,25 +79,27 @@ class TrainState:
             prepare_(built, training.constraint)
             return built
 
+        captures = training.cuda_graph and torch.device(device).type == _CAPTURES_ON
         generator = _seeded(seeds[0], lambda: build_generator(networks, sample_shape)).to(device)
         prepared = _seeded(seeds[1], critic).to(device)
         return cls(
             generator,
             prepared,
-            _optimizer(training, generator, training.generator_lr),
-            _optimizer(training, prepared, training.critic_lr),
+            _optimizer(training, generator, training.generator_lr, captures),
+            _optimizer(training, prepared, training.critic_lr, captures),
             torch.Generator(device).manual_seed(seeds[2]),
             cast(int, networks.latent_dim),
             _forward(training, torch.device(device)),
-            _averaged(generator, training.ema_decay) if training.ema_decay else None,
+            deepcopy(generator) if training.ema_decay else None,
             _descent(training, prepared),
+            captures,
             config.max_generator_steps if training.lr_decay == "linear" else None,
         )
 
     @property
     def scored(self) -> nn.Module:
         """The generator to score and to save: the average of its weights where there is one."""
-        return self.generator if self.averaged is None else self.averaged.module
+        return self.generator if self.averaged is None else self.averaged
 
     @cached_property
     def generator_sees_batch(self) -> bool:
@@ -115,6 +121,19 @@ class TrainState:
         """Score samples by the trial's own critic; float32."""
         return self.forward(self.critic, samples)
 
+    @torch.no_grad()
+    def average(self, decay: float) -> None:
+        """Let the average keep ``decay`` of itself; the rest, and its buffers, are the generator's.
+
+        Unlike ``AveragedModel``'s own update it asks no tensor how many there were before.
+        """
+        averaged = cast(nn.Module, self.averaged)
+        kept: list[Tensor] = [*averaged.parameters()]
+        new: list[Tensor] = [*self.generator.parameters()]
+        get_ema_multi_avg_fn(decay)(kept, new, 0)
+        for own, buffer in zip(averaged.buffers(), self.generator.buffers(), strict=True):
+            own.copy_(buffer)
+
     def state_dict(self) -> dict[str, Any]:
         """A snapshot in tensors and primitives, for ``torch.load(..., weights_only=True)``."""
         return deepcopy(
@@ -126,13 +145,18 @@ class TrainState:
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Become the saved state, whose tensors may be on any device; learning rates included.
 
+        It may have captured its steps, or not: whether this one does stays as it was made.
+
         The state must have been created from the same configuration. Raises what PyTorch raises
         where it was not: RuntimeError for other shapes, ValueError for other optimisers; and
         KeyError for a moving average that was not saved.
         """
         for name, part in self._parts().items():
             # An optimiser keeps the tensors it is given: two states must not share them.
-            part.load_state_dict(deepcopy(saved[name]))
+            own = deepcopy(saved[name])
+            if isinstance(part, torch.optim.Optimizer):
+                _adapt(own, part)
+            part.load_state_dict(own)
         for name in _COUNTERS:
             setattr(self, name, saved[name])
         self.rng.set_state(saved["rng"].cpu())
@@ -152,21 +176,46 @@ _COUNTERS = (
 )
 
 
+def set_learning_rate(group: dict[str, Any], learning_rate: float) -> None:
+    """Set that of an optimiser's group, in place where it is a tensor."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(learning_rate)
+    else:
+        group["lr"] = learning_rate
+
+
 def _optimizer(
-    config: TrainingConfig, network: nn.Module, learning_rate: float
+    config: TrainingConfig, network: nn.Module, learning_rate: float, captures: bool
 ) -> torch.optim.Optimizer:
-    parameters = network.parameters()
+    parameters = list(network.parameters())
+    optimizer = _optimizer_of(config, parameters, learning_rate, captures)
+    if captures:
+        for group in optimizer.param_groups:
+            group["lr"] = torch.tensor(learning_rate, device=parameters[0].device)
+    return optimizer
+
+
+def _optimizer_of(
+    config: TrainingConfig, parameters: list[nn.Parameter], learning_rate: float, captures: bool
+) -> torch.optim.Optimizer:
     if config.optimizer == "rmsprop":
-        return RMSprop(parameters, learning_rate)
+        # Its plain loop would read the learning rate back from the GPU.
+        foreach = True if captures else None
+        return RMSprop(parameters, learning_rate, foreach=foreach, capturable=captures)
     betas = cast("tuple[float, float]", (config.beta1, config.beta2))
+    options: dict[str, Any] = {"fused": True, "capturable": captures}
     if config.weight_decay is None:
-        return Adam(parameters, learning_rate, betas, fused=True)
-    return AdamW(parameters, learning_rate, betas, weight_decay=config.weight_decay, fused=True)
+        return Adam(parameters, learning_rate, betas, **options)
+    return AdamW(parameters, learning_rate, betas, weight_decay=config.weight_decay, **options)
 
 
-def _averaged(generator: nn.Module, decay: float) -> AveragedModel:
-    # Its first update copies the weights: the initial ones have no part in the average.
-    return AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
+def _adapt(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """Make of a saved optimiser one that may be captured, or not, as the optimiser may."""
+    for group, made in zip(saved["param_groups"], optimizer.param_groups, strict=False):
+        group.update({key: made[key] for key in ("capturable", "foreach") if key in made})
+        learning_rate = float(group["lr"])
+        group["lr"] = deepcopy(made["lr"])
+        set_learning_rate(group, learning_rate)
 
 
 def _forward(config: TrainingConfig, device: torch.device) -> Forward:

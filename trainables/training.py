@@ -6,8 +6,9 @@ constraint differ.
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Num
@@ -16,6 +17,7 @@ from torch.nn.utils import parameters_to_vector
 
 from trainables.config import TrainingConfig
 from trainables.data import as_floats
+from trainables.graph import captured
 from trainables.lipschitz import (
     PENALTIES,
     coefficients_between,
@@ -24,7 +26,11 @@ from trainables.lipschitz import (
     project_,
 )
 from trainables.losses import critic_loss, divergence, generator_loss
-from trainables.state import TrainState
+from trainables.state import TrainState, set_learning_rate
+
+#: Takes a generator step with its critic steps; returns the estimate and both losses, the last
+#: batch of real samples, and that of fake ones.
+Step = Callable[[], tuple[Float[Tensor, "3"], Tensor, Tensor]]
 
 #: A generated value beyond it counts as an explosion. Data lie in [-1, 1]; a trial that is merely
 #: bad, at a W1 of 100, stays far below.
@@ -75,11 +81,15 @@ def train(
     nothing in the training, and the time spent at a yield is not counted.
 
     ``real`` is on the state's device, float32 scaled to [-1, 1] or the uint8 of images, which a
-    batch at a time becomes that; ``report_at`` is finite, in any order.
+    batch at a time becomes that; ``report_at`` is finite, in any order. A state that captures its
+    steps must not be loaded into between the first measurement and the last.
     """
+    step: Step = partial(_iteration, state, config, real)
+    if state.captures:
+        step = captured(step, state.rng).__next__
     for generator_step in sorted(set(report_at)):
         if generator_step > state.generator_steps:
-            measurement = _train_until(state, config, real, generator_step)
+            measurement = _train_until(state, config, step, generator_step)
             yield measurement
             if measurement.diverged:
                 return
@@ -135,8 +145,8 @@ def generator_step(
     loss = generator_loss(config.loss, state.scores(_with_noise(state, config, fake)))
     _step(state.generator_optimizer, _gradients(loss, state.generator_optimizer))
     if state.averaged is not None:
-        state.averaged.update_parameters(state.generator)
-    state.generator_steps += 1
+        # The first average is of the new weights alone: the initial ones have no part in it.
+        state.average(config.ema_decay if state.generator_steps > 0 else 0.0)
     return loss.detach(), fake.detach()
 
 
@@ -151,14 +161,15 @@ def _with_noise(state: TrainState, config: TrainingConfig, samples: Tensor) -> T
 
 
 def _train_until(
-    state: TrainState, config: TrainingConfig, real: Tensor, last_step: int
+    state: TrainState, config: TrainingConfig, step: Step, last_step: int
 ) -> Measurement:
     started_s, started_cpu_s = time.perf_counter(), time.thread_time()
     num_steps = last_step - state.generator_steps
     # Sums stay on the device: reading a number at every step would stall a GPU.
-    totals, real_batch, fake = _iteration(state, config, real)
+    metrics, real_batch, fake = _advance(state, config, step)
+    totals = metrics.clone()  # which a captured step writes over
     for _ in range(num_steps - 1):
-        metrics, real_batch, fake = _iteration(state, config, real)
+        metrics, real_batch, fake = _advance(state, config, step)
         totals += metrics
     coefficients = torch.linspace(0, 1, len(fake), device=fake.device)
     norms = gradient_norms(state.critic, interpolate(real_batch, fake, coefficients))
@@ -176,10 +187,19 @@ def _train_until(
     )
 
 
+def _advance(
+    state: TrainState, config: TrainingConfig, step: Step
+) -> tuple[Float[Tensor, "3"], Tensor, Tensor]:
+    # All that a step has to do in Python, and that a captured one would do but once.
+    _set_learning_rates(state, config)
+    outputs = step()
+    state.generator_steps += 1
+    return outputs
+
+
 def _iteration(
     state: TrainState, config: TrainingConfig, real: Tensor
 ) -> tuple[Float[Tensor, "3"], Tensor, Tensor]:
-    _set_learning_rates(state, config)
     # The papers' Algorithm 1. The generator stands still while the critic trains, so all critic
     # batches of an iteration are drawn in one go: a tenth fewer kernels.
     shape = (config.n_critic, config.batch_size)
@@ -210,7 +230,7 @@ def _set_learning_rates(state: TrainState, config: TrainingConfig) -> None:
         (state.critic_optimizer, config.critic_lr),
     ):
         for group in optimizer.param_groups:
-            group["lr"] = left * learning_rate
+            set_learning_rate(group, left * learning_rate)
 
 
 def _is_sound(state: TrainState, fake: Tensor) -> bool:

@@ -51,6 +51,8 @@ def train_wgan(config: Mapping[str, Any], data: Data | Sequence[ray.ObjectRef]) 
         with _newest_whole(_checkpoints(config["checkpoints"])) as (folder, notes):
             if use_gpu and device.type == "cpu":
                 notes.append("was given a GPU on which torch finds no CUDA: trains on the CPU")
+            if trial.training.cuda_graph and device.type == "cpu":
+                notes.append("cuda_graph changes nothing on a CPU")
             note = {"note": "; ".join(notes)} if notes else {}
             for report in run(trial, data, schedule, device, folder):
                 with _saved(report) as checkpoint, watchdog.waiting():

@@ -21,7 +21,13 @@ from trainables.methods import (
 )
 
 #: No paper's: off unless asked for.
-OFF = {"lr_decay": "constant", "ema_decay": 0.0, "precision": "float32", "compile": False}
+OFF = {
+    "lr_decay": "constant",
+    "ema_decay": 0.0,
+    "precision": "float32",
+    "compile": False,
+    "cuda_graph": False,
+}
 METHODS = [
     *({"constraint": constraint} for constraint in get_args(Constraint)),
     *({"loss": loss} for loss in get_args(Loss) if loss != "wasserstein"),
@@ -256,6 +262,20 @@ def test_what_can_never_meet_is_not_refused() -> None:
     assert [key for key, _ in refused_together(apart | {"critic_norm": ("batch",)})] == [
         "critic_norm"
     ]
+
+
+def test_a_captured_step_has_no_orthonormal_weights() -> None:
+    """In one trial, and in a search whose trials may have both."""
+    why = (
+        "must not be true where constraint is orthogonal: its projection goes on until the weights "
+        "are orthonormal, and a captured step cannot ask whether they are; change the one or the "
+        "other"
+    )
+    with pytest.raises(ValidationError, match=f"cuda_graph {why}"):
+        TrialConfig(training=TrainingConfig(constraint="orthogonal", cuda_graph=True))
+    searched = {"cuda_graph": (False, True), "constraint": ("clip", "orthogonal")}
+    assert list(refused_together(searched)) == [("cuda_graph", why)]
+    assert list(refused_together(searched | {"cuda_graph": (False,)})) == []
 
 
 def test_a_key_does_not_meet_a_value_under_which_it_is_not_asked_for() -> None:

@@ -72,7 +72,6 @@ def test_generator_step_moves_the_samples_up_the_critic() -> None:
     assert loss.item() == pytest.approx(-0.75)
     assert samples.tolist() == [[0.25]] * 4
     assert state.generator.place.item() == pytest.approx(0.25 + 0.1 * 3)
-    assert state.generator_steps == 1
 
 
 SIGMOID_OF_1 = 1 / (1 + math.exp(-1))

@@ -31,6 +31,7 @@ SCHEDULE = Schedule(
 STEPS = [4, 8, 10, 12, 16, 20, 24]
 TIMES = ("seconds", "generator_steps_per_s")
 NO_CUDA = "was given a GPU on which torch finds no CUDA: trains on the CPU"
+NO_GRAPH = "cuda_graph changes nothing on a CPU"
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,7 @@ def _fit(
     num_trials: int,
     gpus: float,
     report_timeout_s: float = 200.0,
+    **training: bool,
 ) -> Heard:
     """Run equal trials of numbers 0, 1, ..., each called by ``around(config, train)``."""
     heard = Heard()
@@ -105,7 +107,7 @@ def _fit(
         param_space={
             "search": "small",
             "number": tune.grid_search(list(range(num_trials))),
-            "trial": trial().model_dump(mode="json"),
+            "trial": trial(**training).model_dump(mode="json"),
             "schedule": SCHEDULE.model_dump(),
             "threads": 1,
             "report_timeout_s": report_timeout_s,
@@ -144,12 +146,12 @@ def test_four_trials_of_half_a_gpu_share_two_of_them_each_under_its_own_name(
         wgan.run = run_and_look
         train()
 
-    heard = _fit(in_ray / "gpus", around, 4, gpus=0.5)
+    heard = _fit(in_ray / "gpus", around, 4, gpus=0.5, cuda_graph=True)
     pairs = [(tmp_path / f"gpu_{n}").read_text().split(" ") for n in range(4)]
     assert all(seen == given for seen, given in pairs)
     assert sorted(seen for seen, _ in pairs) == ["0", "0", "1", "1"]
     for number in range(4):
-        assert heard.notes(number) == [NO_CUDA]
+        assert heard.notes(number) == [f"{NO_CUDA}; {NO_GRAPH}"]
         assert [r["generator_steps"] for r in heard.reports[number]] == STEPS
         titles = (tmp_path / f"title_{number}").read_text().splitlines()
         assert titles == [f"ray::small_{number:05d}"] * len(STEPS)

@@ -14,7 +14,13 @@ FaultsOf = Callable[..., list[Fault]]
 PENALTIES = ("gradient_penalty", "one_sided_penalty")
 GANS = ("minimax", "non_saturating")
 #: No paper's: off unless asked for.
-OFF = {"lr_decay": "constant", "ema_decay": 0.0, "precision": "float32", "compile": False}
+OFF = {
+    "lr_decay": "constant",
+    "ema_decay": 0.0,
+    "precision": "float32",
+    "compile": False,
+    "cuda_graph": False,
+}
 
 # --- What the papers publish -------------------------------------------------------------------
 

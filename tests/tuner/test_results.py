@@ -137,6 +137,7 @@ def test_hyperparameters_are_those_that_apply():
         "ema_decay": 0.0,
         "precision": "float32",
         "compile": False,
+        "cuda_graph": False,
         **NetworkConfig().model_dump(exclude_none=True),
         "seed": 9,
     }
@@ -184,7 +185,7 @@ def test_the_table_has_a_row_a_trial_and_its_columns_in_their_order(tmp_path: Pa
         "critic_estimate", "training_seconds", "scoring_seconds", "final_scoring_seconds",
         "loss", "constraint", "gp_weight", "clip_value", "n_critic", "batch_size", "optimizer",
         "critic_lr", "generator_lr", "beta1", "beta2", "lr_decay", "ema_decay", "precision",
-        "compile",
+        "compile", "cuda_graph",
         "architecture", "latent_dim", "generator_width", "generator_depth",
         "generator_activation", "critic_width", "critic_depth", "critic_activation",
         "seed", "message",
