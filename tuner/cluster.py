@@ -87,6 +87,8 @@ def connected(
     num_cpus: int,
     own_code: Sequence[Path] = (),
     runtime_env: Mapping[str, Any] | None = None,
+    *,
+    all_train: bool = False,
 ) -> Iterator[str]:
     """Start a local Ray of ``num_cpus``, or join the one at ``address``; yields its dashboard.
 
@@ -95,6 +97,8 @@ def connected(
         num_cpus: CPUs of a cluster that is started here.
         own_code: Files and packages of the user's that a cluster's nodes need beside ours.
         runtime_env: What else its nodes need, as Ray's runtime environment has it.
+        all_train: Whether each CPU of a cluster that is started here gets a trial. Ray starts a
+            worker for each beforehand, which then imports torch before there is anything to do.
 
     Raises:
         BadInput: where there is no cluster at the address, or it does not let us in.
@@ -105,6 +109,8 @@ def connected(
     if address is None:
         options |= {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
         options |= {"include_dashboard": True}
+        if all_train:
+            options |= {"_system_config": {"preload_python_modules": ["trainables.wgan"]}}
     else:
         _check_answers(address)
         options |= {"address": address, "runtime_env": _runtime_env(own_code, runtime_env or {})}
@@ -213,27 +219,6 @@ def _needs(resources: ResourceConfig, has_gpus: bool) -> Needs:
 def num_slots(needs: Needs) -> int:
     """Trials that fit the cluster at a time, as it now is."""
     return needs.num_slots(ray.cluster_resources())
-
-
-def warm_workers(needs: Needs, most: int) -> None:
-    """Have workers import what trials need, while the driver gets the rest of a search ready.
-
-    Ray gives a worker that has run a task to the next actor. Only where trials take CPUs alone:
-    one that ran without a GPU might not find the one that it is given later.
-
-    Args:
-        needs: What a trial takes.
-        most: No more trials than this run at a time.
-    """
-    if needs.gpus or needs.others:
-        return
-    for _ in range(min(most, num_slots(needs))):
-        _warm.options(num_cpus=needs.cpus).remote()  # type: ignore[attr-defined]
-
-
-@ray.remote(max_retries=0)
-def _warm() -> None:
-    import trainables.wgan  # noqa: F401
 
 
 def share(data: "Data") -> ray.ObjectRef:

@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -82,8 +81,7 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         # Read when Ray is imported. Its servers run any code that they are sent: on this machine
         # alone they need not listen to any other.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    # Seconds of import, and not needed to refuse a search; MLflow's pass while Ray starts.
-    threading.Thread(target=mlflow_store.prepare, name="mlflow-import", daemon=True).start()
+    # Seconds of import, and not needed to refuse a search.
     from tuner import cluster
     from tuner.gauges import Gauges
 
@@ -91,9 +89,14 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
     with ExitStack() as stack:
         run_dir = stack.enter_context(folder.owned(runs_dir / spec.name))
         say("starting Ray ..." if place.address is None else f"joining Ray at {place.address} ...")
+        threading.Thread(target=_import_meanwhile, name="imports", daemon=True).start()
         # Before anything is written: a cluster may turn out not to be there, or unfit.
         connection = cluster.connected(
-            place.address, place.num_cpus, _own_code(spec), place.runtime_env
+            place.address,
+            place.num_cpus,
+            _own_code(spec),
+            place.runtime_env,
+            all_train=_fills(spec, place.num_cpus),
         )
         dashboard = stack.enter_context(connection)
         interrupted = stack.enter_context(_interruptible())  # Ray's start sets a handler of its own
@@ -101,7 +104,6 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         location = storage.join(spec.results.storage or str(runs_dir), spec.name)
         try:
             cluster.check_nodes(needs, location)
-            cluster.warm_workers(needs, _most_at_a_time(spec))
             mirror = _mirror(spec, run_dir, location, say)
         except OSError as error:
             raise BadInput("results.storage", [Fault("", str(error))]) from error
@@ -171,9 +173,21 @@ def _draw(run_dir: Path, limit_s: float, known: "Known", *, is_over: bool = Fals
     report.write(run_dir, is_over=is_over, limit_s=limit_s, known=known)
 
 
-def _most_at_a_time(spec: SearchSpec) -> int:
-    """No search has more trials at a time than this, however large the cluster."""
-    return min(spec.search.max_concurrent_trials or sys.maxsize, spec.num_trials or sys.maxsize)
+def _import_meanwhile() -> None:
+    """Import what is needed next, while Ray starts its processes; it takes as long."""
+    mlflow_store.prepare()
+    from tuner import runner  # noqa: F401  # and Ray Tune
+
+
+def _fills(spec: SearchSpec, num_cpus: int) -> bool:
+    """Whether there is a trial for each CPU, and no GPU to wait for."""
+    import torch
+
+    most = [spec.search.max_concurrent_trials, spec.num_trials, num_cpus]
+    fewest = min(number for number in most if number is not None)
+    takes_gpus = spec.resources.gpus_per_trial != 0 and torch.cuda.is_available()
+    fits = spec.resources.cpus_per_trial <= 1 and not spec.resources.custom
+    return fewest == num_cpus and fits and not takes_gpus
 
 
 def _mirror(

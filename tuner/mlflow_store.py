@@ -29,7 +29,8 @@ def prepare() -> None:
     """Import MLflow (seconds, the first time) without its telemetry, retries and chatter."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import mlflow.entities  # noqa: F401
+    import mlflow.entities
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         for name in ("mlflow", "alembic", "sqlalchemy"):
