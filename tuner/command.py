@@ -1,15 +1,13 @@
 """What the commands that train have in common: their options, their output, their exit status."""
 
 import argparse
-import atexit
-import contextlib
 import errno
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -55,26 +53,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def end_with(main: Callable[[], int]) -> NoReturn:
-    """Run a command and end its process, without taking apart all that was imported.
-
-    That takes Python seconds once torch, Ray and MLflow are among it, in which a shell waits for
-    nothing. All else happens as ever: threads are waited for, and what is registered for the exit.
-    """
-    status: int | None = None
-
-    def leave() -> None:
-        if status is not None:
-            with contextlib.suppress(OSError):  # nobody reads on: Python has its ways with that
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
-
-    atexit.register(leave)  # the first to be registered is the last to be called
-    status = main()
-    sys.exit(status)
-
-
 def guarded(act: Callable[[Console], int]) -> int:
     """Do what a command does; returns its exit status, also where it could not."""
     try:
@@ -92,13 +70,21 @@ def guarded(act: Callable[[Console], int]) -> int:
         return INTERRUPTED
 
 
+class _Console(Console):
+    """A search goes on where nobody reads any more what it says; its folder has the log."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def console(*, quiet: bool = False) -> Console:
     """Where a search is shown: in a notebook as plain lines, like wherever else is no terminal.
 
     A notebook's output calls itself a terminal, but a screen drawn anew would fill its cell.
     """
     is_plain = quiet or Console().is_jupyter
-    return Console(
+    return _Console(
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -24,6 +24,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tuner import ending
 from tuner.errors import BadInput, Fault
 from tuner.results import COLUMNS
 
@@ -192,4 +193,4 @@ def _no_such(key: str, known: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.end_with(main)

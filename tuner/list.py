@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tuner import ending
 from tuner.errors import BadInput, Fault
 from tuner.glance import Glance, glance, searches
 
@@ -118,4 +119,4 @@ def _utc(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.end_with(main)

@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from tuner import report_answer, report_text, snapshot
+from tuner import ending, report_answer, report_text, snapshot
 from tuner import report_figures as figures
 from tuner import report_spaces as spaces
 from tuner.errors import BadInput, Fault
@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         snapshot.check_is_search(args.run)
-        print(write(args.run, args.out))
+        written = write(args.run, args.out)
     except BadInput as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
@@ -208,6 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         fault = Fault("", what)
         print(BadInput(str(args.out or args.run / "report.html"), [fault]), file=sys.stderr)
         return BAD_INPUT
+    print(written)
     return DONE
 
 
@@ -224,4 +225,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.end_with(main)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner import ending
 from tuner.errors import BadInput, Fault
 
 if TYPE_CHECKING:
@@ -157,4 +158,4 @@ def write(samples: "Tensor", out: Path, columns: int | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.end_with(main)

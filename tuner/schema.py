@@ -6,10 +6,10 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tuner import ending
 from tuner.spec import KNOWN, SearchSpec
 from tuner.yaml_file import SHORTHANDS
 
@@ -124,4 +124,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.end_with(main)

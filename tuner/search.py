@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tuner import command, request
+from tuner import command, ending, request
 from tuner.request import Ready
 from tuner.spec import largest_budget_generator_steps
 
@@ -80,4 +80,4 @@ def _dry_run(ready: Ready, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    command.end_with(main)
+    ending.end_with(main)

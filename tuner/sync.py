@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
-from tuner import folder, past, snapshot
+from tuner import ending, folder, past, snapshot
 from tuner.errors import BadInput, Fault
 from tuner.history import now_ms, reported_ms
 from tuner.sections import MlflowConfig
@@ -137,4 +137,4 @@ def _progress_shown(console: Console) -> Iterator[Callable[[int], None]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.end_with(main)

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tuner import command, request, retrain, snapshot, spread
+from tuner import command, ending, request, retrain, snapshot, spread
 from tuner.errors import BadInput, Fault
 from tuner.request import Ready, Request
 from tuner.results import write_atomically
@@ -229,4 +229,4 @@ def _keep(path: Path, new: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    command.end_with(main)
+    ending.end_with(main)

@@ -7,7 +7,7 @@ import pytest
 
 ENDING = """
 import atexit, sys, threading, time
-from tuner import command
+from tuner import ending
 
 class Imported:
     def __del__(self):
@@ -20,7 +20,7 @@ def main():
     threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
     {what}
 
-command.end_with(main)
+ending.end_with(main)
 """
 
 
@@ -41,3 +41,16 @@ def test_a_process_ends_with_its_status_and_leaves_nothing_undone(
     assert done.returncode == status
     assert done.stdout.split() == said
     assert ("a fault of ours" in done.stderr) == (status == 1)
+
+
+def test_who_has_read_enough_ends_a_command_without_a_word() -> None:
+    for main in ("print('word' * 100_000); return 0", "return print('word', flush=True) or 0"):
+        code = f"from tuner import ending\ndef main():\n    {main}\nending.end_with(main)"
+        done = subprocess.run(
+            ["bash", "-c", '"$0" -c "$1" | true; echo "${PIPESTATUS[0]}"', sys.executable, code],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stderr == ""
+        assert int(done.stdout) in (0, 141), (
+            "141 is of the shell's, for who wrote into a closed pipe"
+        )
