@@ -65,11 +65,11 @@ class _Flops(TorchDispatchMode):
 class Trial:
     """A trial that trains for as long as it is asked to."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, device: str = "cpu") -> None:
         self._config = size.config()
         rng = torch.Generator().manual_seed(0)
-        self._real = torch.rand(size.rows, SIDE, generator=rng) * 2 - 1
-        self._state = TrainState.create(self._config, (SIDE,))
+        self._real = (torch.rand(size.rows, SIDE, generator=rng) * 2 - 1).to(device)
+        self._state = TrainState.create(self._config, (SIDE,), device)
         self.run(20)
 
     def run(self, num_steps: int) -> None:

@@ -3,7 +3,8 @@
 Runs the command, on ``search_spaces/gp.yaml``, in a scratch folder, and then the same
 configurations for as many steps in a bare loop: a plain ``for`` over the training in one process a
 core, without Ray, rungs, MLflow or files. CPU seconds are of every process that came of either,
-Ray's own included. A search of one trial goes before, so that neither waits for the disk. Linux only.
+Ray's own included. A search of one trial goes before, so that neither waits for the disk. Linux
+only.
 """
 
 import csv

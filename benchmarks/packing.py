@@ -1,12 +1,13 @@
 """Several at a time: ``python -m benchmarks.packing``.
 
-Trials on the cores of this machine, one thread each, against one alone; and the independent critics
-of a rung, trained as one batch, against one after the other.
+Trials on the cores of this machine, one thread each, against one alone, and on its GPU if it has
+one; and the independent critics of a rung, trained as one batch, against one after the other.
 """
 
 import os
 import statistics
 import time
+from collections.abc import Sequence
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from typing import Any
@@ -21,40 +22,47 @@ from trainables.objective import score
 NUM_PAIRS = 5
 _MEASURED_S = 3.0
 CRITICS = (1, 2, 4, 8)
+ON_A_GPU = (1, 2, 4, 8)
 _spawn = get_context("spawn")
 
 
 def table() -> str:
-    """Both tables, in Markdown."""
-    return "\n".join([*_trials(), "", *_critics()])
-
-
-def _trials() -> list[str]:
+    """The tables, in Markdown."""
     cores = os.cpu_count() or 1
-    numbers = [1, cores, 2 * cores]
+    lines = [*_trials("cpu", f"{cores} cores", (1, cores, 2 * cores), cores), ""]
+    if torch.cuda.is_available():
+        lines += [*_trials("cuda", torch.cuda.get_device_name(), ON_A_GPU, None), ""]
+    else:
+        lines += ["On a GPU: not measured.", ""]
+    return "\n".join([*lines, *_critics()])
+
+
+def _trials(device: str, on: str, numbers: Sequence[int], most: int | None) -> list[str]:
+    """Of so many trials at a time; ``most`` is by how much they can gain, where that is known."""
     ratios: dict[int, list[float]] = {num: [] for num in numbers}
     steps: dict[int, list[float]] = {num: [] for num in numbers}
     for _ in range(NUM_PAIRS):
         for num in numbers:
-            steps[num].append(_together(num))
+            steps[num].append(_together(num, device))
             ratios[num].append(steps[num][-1] / steps[1][-1])
     lines = [
-        f"| trials at a time on {cores} cores | generator steps a second, all of them "
+        f"| trials at a time on {on} | generator steps a second, all of them "
         "| to one alone | in theory |",
         "|---|---|---|---|",
     ]
     for num in numbers:
         lines.append(
             f"| {num} | {statistics.median(steps[num]):.0f} | {_spread(ratios[num])} "
-            f"| {min(num, cores)} |"
+            f"| {'-' if most is None else min(num, most)} |"
         )
     return lines
 
 
-def _together(num_trials: int) -> float:
+def _together(num_trials: int, device: str) -> float:
     """Generator steps a second of so many trials, in a process each."""
     barrier, counts = _spawn.Barrier(num_trials), _spawn.SimpleQueue()
-    processes = [_spawn.Process(target=_train, args=(barrier, counts)) for _ in range(num_trials)]
+    given = (barrier, counts, device)
+    processes = [_spawn.Process(target=_train, args=given) for _ in range(num_trials)]
     for process in processes:
         process.start()
     rates = [counts.get() for _ in processes]
@@ -63,9 +71,9 @@ def _together(num_trials: int) -> float:
     return sum(rates)
 
 
-def _train(barrier: Barrier, rates: Any) -> None:
+def _train(barrier: Barrier, rates: Any, device: str) -> None:
     torch.set_num_threads(1)
-    trial = Trial(Size())
+    trial = Trial(Size(), device)
     barrier.wait()
     rate = 1_000 / trial.ms(_MEASURED_S)
     barrier.wait()  # all the while, all of them train
