@@ -48,7 +48,7 @@ def mnist(folder: Path) -> dict[str, object]:
         (raw / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
         labels = struct.pack(">II", 0x801, NUM_IMAGES) + bytes(NUM_IMAGES)
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(labels)
-    return {"networks.generator_width": 8, "networks.critic_width": 8}
+    return {"networks.generator_width": 64, "networks.critic_width": 64}
 
 
 def cifar10(folder: Path) -> dict[str, object]:
