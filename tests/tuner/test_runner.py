@@ -81,5 +81,5 @@ def test_trials_run_in_the_workers_that_ray_starts_beforehand() -> None:
         actor_class = _ActorClassCache().get(Trial)
         actors = [actor_class.options(num_cpus=1).remote() for _ in range(2)]
         found = ray.get([actor.where.remote() for actor in actors])
-    assert {pid for pid, _ in found} == before
+    assert {pid for pid, _ in found} <= before
     assert all(has_imported for _, has_imported in found)
