@@ -183,11 +183,11 @@ def _fills(spec: SearchSpec, num_cpus: int) -> bool:
     """Whether there is a trial for each CPU, and no GPU to wait for."""
     import torch
 
-    most = [spec.search.max_concurrent_trials, spec.num_trials, num_cpus]
-    fewest = min(number for number in most if number is not None)
-    takes_gpus = spec.resources.gpus_per_trial != 0 and torch.cuda.is_available()
+    limits = (spec.search.max_concurrent_trials, spec.num_trials)
+    are_enough = all(limit is None or limit >= num_cpus for limit in limits)
     fits = spec.resources.cpus_per_trial <= 1 and not spec.resources.custom
-    return fewest == num_cpus and fits and not takes_gpus
+    takes_gpus = spec.resources.gpus_per_trial != 0 and torch.cuda.is_available()
+    return are_enough and fits and not takes_gpus
 
 
 def _mirror(

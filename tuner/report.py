@@ -9,8 +9,9 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,10 +159,9 @@ def _space(facts: Facts, limit_s: float, known: Known) -> tuple[dict[str, Any], 
             id_ = f"fig-importance-{len(told)}"
             rows = []
             if len(points) >= MIN_TRIALS and domains:
-                asked = (evaluator, repr(points))
-                if asked not in known:
-                    known[asked] = importances(points, domains, evaluator, limit_s / num)
-                rows = known[asked]
+                share_s = limit_s / num
+                find = partial(importances, points, domains, evaluator, share_s)
+                rows = _once(known, (evaluator, repr(points)), find)
             if rows:
                 drawn[id_] = spaces.importance_bars(rows)
             if scope == "all":
@@ -171,10 +171,8 @@ def _space(facts: Facts, limit_s: float, known: Known) -> tuple[dict[str, Any], 
                 report_text.importance(scope, evaluator, steps, len(points), id_ if rows else "")
             )
     keys = _by_importance(rankings, [*domains])
-    asked = (repr(keys), repr(everyone))
-    if asked not in known:
-        known[asked] = strongest_pair(everyone, domains, keys[:_PAIRED], limit_s / 4)
-    pair = known[asked]
+    find = partial(strongest_pair, everyone, domains, keys[:_PAIRED], limit_s / 4)
+    pair = _once(known, (repr(keys), repr(everyone)), find)
     if pair is not None:
         drawn["fig-pair"] = spaces.pair_contour(everyone, domains, pair.keys)
     drawn["fig-parallel"] = spaces.parallel(facts, keys)
@@ -184,6 +182,12 @@ def _space(facts: Facts, limit_s: float, known: Known) -> tuple[dict[str, Any], 
         cuts.append((f"fig-slice-{index}", short(key)))
     texts = report_text.space(facts, pair, len(keys), len(cuts), rankings)
     return drawn, {"rankings": rankings, "importances": told, "slices": cuts, **texts}
+
+
+def _once(known: Known, asked: tuple[str, str], find: Callable[[], Any]) -> Any:
+    if asked not in known:
+        known[asked] = find()
+    return known[asked]
 
 
 def _by_importance(rankings: Sequence[Sequence[Importance]], keys: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 from pydantic import ValidationError
+from unpublished import OFF
 
 from trainables.config import DataConfig, NetworkConfig, TrainingConfig, TrialConfig
 from trainables.methods import (
@@ -20,14 +21,6 @@ from trainables.methods import (
     why_no_effect,
 )
 
-#: No paper's: off unless asked for.
-OFF = {
-    "lr_decay": "constant",
-    "ema_decay": 0.0,
-    "precision": "float32",
-    "compile": False,
-    "cuda_graph": False,
-}
 METHODS = [
     *({"constraint": constraint} for constraint in get_args(Constraint)),
     *({"loss": loss} for loss in get_args(Loss) if loss != "wasserstein"),

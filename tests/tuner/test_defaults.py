@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from unpublished import OFF
 
 from trainables.config import TrainingConfig
 from tuner.domains import Choice, Range
@@ -13,14 +14,6 @@ MakeSpec = Callable[..., SearchSpec]
 FaultsOf = Callable[..., list[Fault]]
 PENALTIES = ("gradient_penalty", "one_sided_penalty")
 GANS = ("minimax", "non_saturating")
-#: No paper's: off unless asked for.
-OFF = {
-    "lr_decay": "constant",
-    "ema_decay": 0.0,
-    "precision": "float32",
-    "compile": False,
-    "cuda_graph": False,
-}
 
 # --- What the papers publish -------------------------------------------------------------------
 
