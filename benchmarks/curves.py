@@ -25,11 +25,11 @@ from typing import Any
 
 import optuna
 
-from trainables.config import ObjectiveConfig
+from trainables.config.trial import ObjectiveConfig
 from trainables.data import Data, load
 from trainables.trial import GENERATOR, Schedule, final_score, run, start_worker
-from tuner.proposals import draw
-from tuner.spec import SearchSpec, read
+from tuner.space.spec import SearchSpec, read
+from tuner.study.proposals import draw
 
 SPACE = Path(__file__).parent.parent / "search_spaces" / "mixed.yaml"
 TABLE = Path(__file__).with_name("mixed_digits.jsonl")

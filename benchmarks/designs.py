@@ -15,9 +15,14 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
 from benchmarks.truth import train_classifier, turned
-from trainables.config import ObjectiveConfig
-from trainables.lipschitz import gradient_norms, gradient_penalty, interpolate, one_sided_penalty
+from trainables.config.trial import ObjectiveConfig
 from trainables.objective import score
+from trainables.training.lipschitz import (
+    gradient_norms,
+    gradient_penalty,
+    interpolate,
+    one_sided_penalty,
+)
 
 RUNG = ObjectiveConfig().rung
 

@@ -21,7 +21,7 @@ from benchmarks.designs import DESIGNS
 from benchmarks.pools import POINTS_2D, Member, load_data, pool
 from benchmarks.ranking import Number, Row, Trials, rank
 from benchmarks.truth import measure
-from trainables.config import CriticBudget, DataConfig, ObjectiveConfig
+from trainables.config.trial import CriticBudget, DataConfig, ObjectiveConfig
 from trainables.objective import score
 
 #: Trials this near count as converged: W1 below a fifth of the data's spread.

@@ -14,9 +14,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from trainables.config import NetworkConfig, TrainingConfig, TrialConfig
-from trainables.state import TrainState
-from trainables.training import train
+from trainables.config.trial import NetworkConfig, TrainingConfig, TrialConfig
+from trainables.training.loop import train
+from trainables.training.state import TrainState
 
 WIDTHS = (32, 64, 128, 256, 512)
 BATCHES = (16, 64, 256, 1024)

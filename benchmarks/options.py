@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from scipy.stats import kendalltau
 
-from trainables.config import DataConfig, NetworkConfig, TrainingConfig, TrialConfig
+from trainables.config.trial import DataConfig, NetworkConfig, TrainingConfig, TrialConfig
 from trainables.data import Data, load
 from trainables.objective import score
-from trainables.state import TrainState
-from trainables.training import train
+from trainables.training.loop import train
+from trainables.training.state import TrainState
 
 NUM_TRIALS = 15
 GENERATOR_STEPS = 300

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.trial import Schedule
-from tuner import snapshot
-from tuner.snapshot import Snapshot
+from tuner.results import snapshot
+from tuner.results.snapshot import Snapshot
 
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_S = 0.25
@@ -131,8 +131,8 @@ def bare(run_dir: Path) -> None:
 
 def _train(config: TrialConfig, generator_steps: int) -> None:
     from trainables.data import as_tensor, load
-    from trainables.state import TrainState
-    from trainables.training import train
+    from trainables.training.loop import train
+    from trainables.training.state import TrainState
     from trainables.trial import start_worker
 
     device = start_worker(1, False)

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainables.config import DataConfig, NetworkConfig, TrainingConfig, TrialConfig
+from trainables.config.trial import DataConfig, NetworkConfig, TrainingConfig, TrialConfig
 from trainables.data import Data, load, split
-from trainables.lipschitz import gradient_norms, interpolate
 from trainables.networks import build_generator
-from trainables.training import TrainState, train
+from trainables.training.lipschitz import gradient_norms, interpolate
+from trainables.training.loop import TrainState, train
 
 POINTS_2D = ("eight_gaussians", "twenty_five_gaussians", "swiss_roll")
 NUM_CRITIC_POINTS = 1024

@@ -22,10 +22,10 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.schedulers import TrialScheduler
 
 from benchmarks.curves import SCORED_AT, SPACE, Curve
-from tuner.domains import Choice, Domain, is_integer
-from tuner.proposals import Shown, draw
-from tuner.scheduler import Asha
-from tuner.spec import SearchSpec, read
+from tuner.cluster.asha import Asha
+from tuner.space.domains import Choice, Domain, is_integer
+from tuner.space.spec import SearchSpec, read
+from tuner.study.proposals import Shown, draw
 
 #: Of these, by ``w1`` at the last rung, the final makes its choice.
 NUM_FINALISTS = 3

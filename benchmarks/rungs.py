@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from tuner.spec import SearchSpec
+from tuner.space.spec import SearchSpec
 
 
 class SoftHalving:

@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from tuner.domains import Choice
-from tuner.spec import SearchSpec, read
+from tuner.space.domains import Choice
+from tuner.space.spec import SearchSpec, read
 
 RUNGS = (100, 300, 900)
 SAVES = (*RUNGS, 500)
@@ -118,7 +118,7 @@ def _one(kind: str, asked: argparse.Namespace) -> Run:
         counter.touch()
         trainable = _sleeper(counter, asked.sleep_s)
         spec = _spec(Path(folder), asked.trials[0], asked.sampler)
-        from tuner import cluster
+        from tuner.cluster import nodes as cluster
 
         with cluster.connected(None, asked.slots), _sampling(counter) as samples:
             drain_s = KINDS[kind](Path(folder), spec, trainable, asked.slots)
@@ -163,12 +163,13 @@ def _bare(folder: Path, spec: SearchSpec, trainable: Callable[..., None], slots:
 
 def _ours(folder: Path, spec: SearchSpec, trainable: Callable[..., None], slots: int) -> float:
     import trainables.wgan
-    from tuner import cluster, runner
-    from tuner.display import Display
-    from tuner.gauges import Gauges
-    from tuner.record import Record
-    from tuner.study import Study
-    from tuner.tracking import tracker_of
+    from tuner.cluster import nodes as cluster
+    from tuner.cluster import trials as runner
+    from tuner.cluster.gauges import Gauges
+    from tuner.display.lines import Display
+    from tuner.record.record import Record
+    from tuner.study.study import Study
+    from tuner.tracking.tracker import tracker_of
 
     trainables.wgan.train_wgan = trainable
     tracker = tracker_of(spec, folder, "scale", lambda text: print(text, file=sys.stderr))

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 # Before Ray, as its settings are read when it is imported.
-from tuner import cluster  # noqa: F401  # isort: skip
+from tuner.cluster import nodes as cluster  # noqa: F401  # isort: skip
 import ray
 from ray import tune
 
-from trainables.config import TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.data import Data, split
 from trainables.trial import Schedule
 from trainables.wgan import train_wgan

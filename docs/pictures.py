@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from tuner import snapshot
+from tuner.results import snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"

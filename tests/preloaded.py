@@ -7,7 +7,7 @@ import optuna  # noqa: F401
 import sklearn.datasets  # noqa: F401
 import torch  # noqa: F401
 
-from tuner import mlflow_runs
+from tuner.tracking import runs as mlflow_runs
 
 for name, value in mlflow_runs.ENVIRONMENT.items():
     os.environ.setdefault(name, value)

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from tuner.record import Record
-from tuner.spec import SearchSpec
+from tuner.record.record import Record
+from tuner.space.spec import SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
 OpenRecord = Callable[[SearchSpec], tuple[Record, Any]]

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner import mlflow_store
-from tuner.history import TrialHistory, picture_name
-from tuner.naming import Naming
-from tuner.record import Record
-from tuner.spec import SearchSpec
-from tuner.study import Study
-from tuner.tracking import Tracker, kept_files
+from tuner.record.record import Record
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Study
+from tuner.tracking import store as mlflow_store
+from tuner.tracking.history import TrialHistory, picture_name
+from tuner.tracking.naming import Naming
+from tuner.tracking.tracker import Tracker, kept_files
 
 NAMING = Naming("gp", {"num_trials": 2, "seed": None}, {"git": "abc"})
 

@@ -24,9 +24,9 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.runtime_env import RuntimeEnv
 
-from tuner.gauges import GAUGES
+from tuner.cluster.gauges import GAUGES
 from tuner.search import parser
-from tuner.yaml_file import load
+from tuner.space.yaml_file import load
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"

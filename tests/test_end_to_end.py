@@ -13,10 +13,10 @@ import torch
 import yaml
 from ray_cluster import Cluster
 
-from trainables.config import NetworkConfig, TrialConfig
+from trainables.config.trial import NetworkConfig, TrialConfig
 from trainables.networks import build_generator
-from tuner import spec
-from tuner.study import Study
+from tuner.space import spec
+from tuner.study.study import Study
 
 SPACE = """
 name: small

@@ -22,8 +22,11 @@ from small_search import (
     wait_for_queue,
 )
 
-from tuner import mlflow_store, spec, sync, tracking
-from tuner.tracking import Tracker, tracker_of
+from tuner import sync
+from tuner.space import spec
+from tuner.tracking import store as mlflow_store
+from tuner.tracking import tracker as tracking
+from tuner.tracking.tracker import Tracker, tracker_of
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

@@ -24,10 +24,10 @@ import pytest
 import yaml
 from documents import DOCUMENTS, ROOT, Command
 
-from trainables.config import TrialConfig
-from tuner import spec
+from trainables.config.trial import TrialConfig
 from tuner.search import main as run_search
-from tuner.yaml_file import load
+from tuner.space import spec
+from tuner.space.yaml_file import load
 
 COMMANDS = documents.commands()
 OURS = [c for c in COMMANDS if c.program.split(".")[0] in ("tuner", "benchmarks")]
@@ -251,7 +251,7 @@ def test_the_saved_generator_is_used_as_shown(
 ) -> None:
     import torch
 
-    from trainables.state import TrainState
+    from trainables.training.state import TrainState
     from trainables.trial import generator_file
 
     block = next(

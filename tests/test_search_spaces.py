@@ -14,8 +14,8 @@ import yaml
 from PIL import Image
 from ray_cluster import Cluster
 
-from trainables.config import TrialConfig, plain_number
-from tuner import command
+from trainables.config.trial import TrialConfig, plain_number
+from tuner.cli import command
 from tuner.search import main
 
 FOLDER = Path(__file__).parent.parent / "search_spaces"

@@ -22,12 +22,12 @@ import torch
 import yaml
 
 from trainables.checkpoint import DamagedCheckpointError, damage
-from trainables.config import DataConfig
+from trainables.config.trial import DataConfig
 from trainables.data import BadData, load
 from trainables.trial import load_generator
-from tuner import spec
 from tuner.errors import BadInput
 from tuner.search import main
+from tuner.space import spec
 
 SPACE = """
 name: small
@@ -394,7 +394,7 @@ def test_no_file_runs_code_that_it_reads():
 
 
 def test_the_one_exception_refuses_what_is_no_optimiser(tmp_path: Path):
-    from tuner import cma_state
+    from tuner.study import cma_state
 
     hostile = pickle.dumps(Touches(tmp_path / "made")).hex()
     with pytest.raises(BadInput, match=r"holds pathlib\S*, which no optimiser has"):

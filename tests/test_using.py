@@ -11,7 +11,7 @@ import searches
 import torch
 
 import tuner
-from tuner import past
+from tuner.tracking import catch_up as past
 
 SPACE = """
 name: small

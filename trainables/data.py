@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
-from trainables.config import DataConfig
+from trainables.config.methods import DOWNLOADED
+from trainables.config.trial import DataConfig
 from trainables.datasets.arrays import array
 from trainables.datasets.digits import digits
 from trainables.datasets.downloaded import downloaded
 from trainables.datasets.errors import BadData, Note, Progress
 from trainables.datasets.folder import image_folder
 from trainables.datasets.synthetic import DRAW
-from trainables.methods import DOWNLOADED
 
 if TYPE_CHECKING:
     import torch

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from trainables.checkpoint import GENERATOR, STATE, load_whole
-from trainables.config import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole
+from trainables.config.trial import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole
 from trainables.data import Data, as_floats, as_tensor
-from trainables.lipschitz import evaluating
 from trainables.networks import build_generator
 from trainables.objective import Score, score
 from trainables.pictures import num_drawn, save_samples
-from trainables.state import TrainState
-from trainables.training import train
+from trainables.training.lipschitz import evaluating
+from trainables.training.loop import train
+from trainables.training.state import TrainState
 
 #: Generator steps after which a trial is first looked at: a hopeless one should not hold its slot
 #: until the first regular report.

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from tuner.generators import Generator
-    from tuner.request import Ready
-    from tuner.snapshot import Snapshot
-    from tuner.study import Trial
+    from tuner.driver.request import Ready
+    from tuner.results.generators import Generator
+    from tuner.results.snapshot import Snapshot
+    from tuner.study.study import Trial
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class BestTrial:
 
     @cached_property
     def _generator(self) -> "Generator":
-        from tuner import generators
+        from tuner.results import generators
 
         return generators.of_trial(self._search, self._trial)
 
@@ -131,7 +131,8 @@ def search(
     """
     import os
 
-    from tuner import command, request
+    from tuner.cli import command
+    from tuner.driver import request
 
     _want_no_widgets()
     given = {"search.num_trials": num_trials, "search.time_budget_s": time_budget_s}
@@ -167,7 +168,7 @@ def _want_no_widgets() -> None:
 
 
 def _run(ready: "Ready", resume: bool, console: Any) -> None:
-    from tuner import command
+    from tuner.cli import command
 
     outcome = command.run(ready, resume=resume, console=console)
     if outcome.halted is not None:
@@ -184,7 +185,7 @@ def load(run_dir: str | Path) -> Result:
     Raises:
         BadInput: where it holds no search.
     """
-    from tuner import snapshot
+    from tuner.results import snapshot
 
     found = snapshot.read(Path(run_dir))
     trial = found.best

@@ -24,9 +24,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tuner import ending
+from tuner.cli import exit as ending
 from tuner.errors import BadInput, Fault
-from tuner.results import COLUMNS
+from tuner.results.ranking import COLUMNS
 
 DONE, BAD_INPUT = 0, 2
 #: How a trial ends; one that has not is ``running``.

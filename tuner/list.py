@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tuner import ending
+from tuner.cli import exit as ending
 from tuner.errors import BadInput, Fault
-from tuner.glance import Glance, glance, searches
+from tuner.results.summary import Glance, glance, searches
 
 DONE, BAD_INPUT = 0, 2
 #: How a trial ends, or that it has not.

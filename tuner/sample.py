@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner import ending
+from tuner.cli import exit as ending
 from tuner.errors import BadInput, Fault
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tuner.generators import Generator
+    from tuner.results.generators import Generator
 
 DONE, BAD_INPUT = 0, 2
 #: Images on each way from one latent to another, one way a row.
@@ -95,10 +95,10 @@ def _check(args: argparse.Namespace) -> None:
 def _find(run: Path, trial_id: str | None) -> "tuple[str, Generator]":
     """What to name the samples after, and the generator."""
     if run.is_file():
-        from tuner import generators
+        from tuner.results import generators
 
         return run.stem, generators.of_file(run)
-    from tuner import generators, snapshot
+    from tuner.results import generators, snapshot
 
     search = snapshot.read(run)
     trial = search.best if trial_id is None else search.trial(trial_id)

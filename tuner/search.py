@@ -10,9 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tuner import command, ending, request
-from tuner.request import Ready
-from tuner.spec import largest_budget_generator_steps
+from tuner.cli import command
+from tuner.cli import exit as ending
+from tuner.driver import request
+from tuner.driver.request import Ready
+from tuner.space.spec import largest_budget_generator_steps
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +63,8 @@ def _dry_run(ready: Ready, console: Console) -> None:
     """Check all that can be checked without training, and say what would be run."""
     spec, data = ready.spec, ready.data
     if ready.address is not None:
-        from tuner import checks, cluster
+        from tuner.cluster import nodes as cluster
+        from tuner.driver import preflight as checks
 
         with cluster.connected(ready.address, checks.num_cpus(), (), ready.runtime_env):
             cluster.needs(spec.resources, console.print)

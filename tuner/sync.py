@@ -16,12 +16,15 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
-from tuner import ending, folder, past, snapshot
+from tuner.cli import exit as ending
 from tuner.errors import BadInput, Fault
-from tuner.history import now_ms, reported_ms
-from tuner.sections import MlflowConfig
-from tuner.snapshot import Snapshot
-from tuner.tracking import kept_files, kept_generator, tracker_of
+from tuner.results import snapshot
+from tuner.results.snapshot import Snapshot
+from tuner.space.sections import MlflowConfig
+from tuner.storage import lock as folder
+from tuner.tracking import catch_up as past
+from tuner.tracking.history import now_ms, reported_ms
+from tuner.tracking.tracker import kept_files, kept_generator, tracker_of
 
 DONE, NOT_WRITTEN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 

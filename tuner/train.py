@@ -14,13 +14,18 @@ from typing import Any
 
 from rich.console import Console
 
-from tuner import command, ending, request, retrain, snapshot, spread
+from tuner.cli import command
+from tuner.cli import exit as ending
+from tuner.driver import request
+from tuner.driver.request import Ready, Request
 from tuner.errors import BadInput, Fault
-from tuner.request import Ready, Request
-from tuner.results import write_atomically
-from tuner.retrain import Origin
-from tuner.snapshot import Snapshot
-from tuner.yaml_file import override
+from tuner.results import snapshot
+from tuner.results.ranking import write_atomically
+from tuner.results.snapshot import Snapshot
+from tuner.retrain import origin as retrain
+from tuner.retrain import spread
+from tuner.retrain.origin import Origin
+from tuner.space.yaml_file import override
 
 #: What ``--set`` may replace: the rest is what is trained.
 _SETTABLE = ("resources", "reporting", "results", "mlflow", "search.max_concurrent_trials")
@@ -179,7 +184,7 @@ def _tell_spread(origin: Origin, ready: Ready, console: Console) -> None:
 
 def _renew_report(origin: Origin, console: Console) -> None:
     """Have the search's report say it, too; a search that still runs writes its own at its end."""
-    from tuner import report
+    from tuner.page import page as report
 
     if origin.search is None or origin.run_dir is None or origin.search.is_running:
         return

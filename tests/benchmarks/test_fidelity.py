@@ -9,7 +9,7 @@ import torch
 from benchmarks import pools
 from benchmarks.designs import DESIGNS, Design, estimate
 from benchmarks.ranking import Trials
-from trainables.lipschitz import gradient_penalty
+from trainables.training.lipschitz import gradient_penalty
 
 
 def test_a_pool_is_trained_once_and_then_the_same(tmp_path: Path, monkeypatch) -> None:

@@ -5,10 +5,10 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from trainables.config import TrialConfig
-from trainables.methods import PUBLISHED, Constraint
-from trainables.state import TrainState
-from trainables.training import Measurement, train
+from trainables.config.methods import PUBLISHED, Constraint
+from trainables.config.trial import TrialConfig
+from trainables.training.loop import Measurement, train
+from trainables.training.state import TrainState
 
 CONSTRAINTS = get_args(Constraint)
 METHODS = tuple(PUBLISHED)

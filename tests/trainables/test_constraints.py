@@ -7,11 +7,11 @@ import torch
 from small_trials import CONSTRAINTS, identical
 from torch import Tensor, nn
 
-from trainables.config import TrialConfig
-from trainables.lipschitz import gradient_norms, interpolate
+from trainables.config.trial import TrialConfig
 from trainables.networks.layers import GroupSort
-from trainables.state import TrainState
-from trainables.training import critic_step, train
+from trainables.training.lipschitz import gradient_norms, interpolate
+from trainables.training.loop import critic_step, train
+from trainables.training.state import TrainState
 
 OPTIMIZERS = ["adam", "rmsprop", "adamw"]
 #: Where the largest gradient norm may end, and the mean reading of a W1 of 1. A penalty of weight

@@ -11,9 +11,9 @@ import pytest
 import torch
 from made_datasets import make
 
-from trainables.config import DataConfig
+from trainables.config.methods import DOWNLOADED
+from trainables.config.trial import DataConfig
 from trainables.data import BadData, Data, as_floats, as_tensor, load, split
-from trainables.methods import DOWNLOADED
 
 DATASETS = get_args(DataConfig.model_fields["dataset"].annotation)
 POINTS = ("eight_gaussians", "twenty_five_gaussians", "swiss_roll", "two_moons", "parallel_lines")

@@ -14,11 +14,11 @@ from graph_fakes import NoCopies, NoGPU, capture
 from small_trials import GANS, METHODS, REAL, identical, numbers, trial, weights_of
 from torch import Tensor, nn
 
-from trainables import graph
-from trainables.config import TrialConfig
-from trainables.graph import WARM_UP_STEPS, captured
-from trainables.state import TrainState
-from trainables.training import _advance, _iteration, train
+from trainables.config.trial import TrialConfig
+from trainables.training import cuda_graph as graph
+from trainables.training.cuda_graph import WARM_UP_STEPS, captured
+from trainables.training.loop import _advance, _iteration, train
+from trainables.training.state import TrainState
 
 PIXELS = torch.randint(256, (20, 1, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
 CAPTURABLE = [method for method in METHODS if method != "orthogonal"]
@@ -75,7 +75,7 @@ def run(state: TrainState, config: TrialConfig, report_at: list[int]) -> list[di
 
 @pytest.fixture
 def on_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.state._CAPTURES_ON", "meta")
+    monkeypatch.setattr("trainables.training.state._CAPTURES_ON", "meta")
     monkeypatch.setattr("torch.Generator", NoGPU)
     monkeypatch.setattr(RMSPROP, "_get_capturable_supported_devices", lambda: ["meta"])
     monkeypatch.setattr(ADAM, "_device_dtype_check_for_fused", lambda parameter: None)
@@ -143,7 +143,7 @@ def test_orthonormal_weights_are_read_until_they_are() -> None:
 
 @pytest.fixture
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.state._CAPTURES_ON", "cpu")
+    monkeypatch.setattr("trainables.training.state._CAPTURES_ON", "cpu")
     monkeypatch.setattr(graph, "_warm_up", lambda step: step())
     monkeypatch.setattr(graph, "_capture", capture)
     monkeypatch.setattr(RMSPROP, "_get_capturable_supported_devices", lambda: ["cpu"])
@@ -231,7 +231,7 @@ def test_a_state_goes_on_captured_or_not_whatever_it_was_saved_as(optimizer, mon
     """As where a trial stopped on a GPU and goes on, on a CPU: the device decides, not the file."""
     config = kind(optimizer=optimizer, lr_decay="linear", **EXACT)
     plain = made(config)
-    monkeypatch.setattr("trainables.state._CAPTURES_ON", "cpu")
+    monkeypatch.setattr("trainables.training.state._CAPTURES_ON", "cpu")
     on_a_gpu = made(config)
     for one, other in ((plain, on_a_gpu), (on_a_gpu, plain)):
         options = one.critic_optimizer.param_groups[0] | {"params": None, "lr": None}

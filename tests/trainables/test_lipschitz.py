@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from trainables.lipschitz import (
+from trainables.training.lipschitz import (
     clip_weights_,
     gradient_norms,
     gradient_penalty,

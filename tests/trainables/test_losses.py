@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.losses import critic_loss, divergence, generator_loss
-from trainables.methods import Loss
+from trainables.config.methods import Loss
+from trainables.training.losses import critic_loss, divergence, generator_loss
 
 LOSSES = get_args(Loss)
 GANS = [loss for loss in LOSSES if loss != "wasserstein"]

@@ -6,8 +6,7 @@ import pytest
 from pydantic import ValidationError
 from unpublished import OFF
 
-from trainables.config import DataConfig, NetworkConfig, TrainingConfig, TrialConfig
-from trainables.methods import (
+from trainables.config.methods import (
     APPLIES_WHEN,
     ARCHITECTURES,
     DATASETS,
@@ -20,6 +19,7 @@ from trainables.methods import (
     refused_together,
     why_no_effect,
 )
+from trainables.config.trial import DataConfig, NetworkConfig, TrainingConfig, TrialConfig
 
 METHODS = [
     *({"constraint": constraint} for constraint in get_args(Constraint)),

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from trainables import objective
-from trainables.config import CriticBudget, ObjectiveConfig
+from trainables.config.trial import CriticBudget, ObjectiveConfig
 from trainables.data import as_floats
-from trainables.lipschitz import gradient_norms
 from trainables.objective import Score, _Critics, score
+from trainables.training.lipschitz import gradient_norms
 
 BUDGET = ObjectiveConfig().rung
 NUM_MODES = 8

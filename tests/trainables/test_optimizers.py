@@ -7,7 +7,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from trainables import optimizers
+from trainables.training import optimizers
 
 KINDS = {
     "adam": (optimizers.Adam, torch.optim.Adam, {"betas": (0.5, 0.9), "fused": True}),
@@ -18,10 +18,10 @@ KINDS = {
 ONE_TRIAL = """
 import sys
 import torch
-from trainables.config import ObjectiveConfig, TrialConfig
+from trainables.config.trial import ObjectiveConfig, TrialConfig
 from trainables.objective import score
-from trainables.state import TrainState
-from trainables.training import train
+from trainables.training.state import TrainState
+from trainables.training.loop import train
 
 for training in ({training}):
     config = TrialConfig(networks={{"generator_width": 8, "critic_width": 8}}, training=training)

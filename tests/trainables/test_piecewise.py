@@ -5,17 +5,17 @@ import torch
 from small_trials import create, run, trial, weights_of
 from torch import Tensor, nn
 
-from trainables.config import NetworkConfig, TrainingConfig
-from trainables.lipschitz import (
+from trainables.config.trial import NetworkConfig, TrainingConfig
+from trainables.networks import build_critic
+from trainables.training.closed_form import descent
+from trainables.training.lipschitz import (
     PENALTIES,
     coefficients_between,
     gradient_norms,
     interpolate,
     prepare_,
 )
-from trainables.losses import critic_loss
-from trainables.networks import build_critic
-from trainables.piecewise import descent
+from trainables.training.losses import critic_loss
 
 CRITICS = {
     "mlp": {"critic_depth": 3},

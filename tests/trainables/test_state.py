@@ -18,9 +18,9 @@ from small_trials import (
     weights_of,
 )
 
-from trainables.config import TrialConfig
-from trainables.state import TrainState
-from trainables.training import train
+from trainables.config.trial import TrialConfig
+from trainables.training.loop import train
+from trainables.training.state import TrainState
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,14 @@ import torch
 from small_trials import GANS, METHODS, REAL, create, identical, run, trial, weights_of
 from torch import Tensor, nn
 
-from trainables.state import TrainState
-from trainables.training import EXPLODED_SAMPLE, Measurement, critic_step, generator_step, train
+from trainables.training.loop import (
+    EXPLODED_SAMPLE,
+    Measurement,
+    critic_step,
+    generator_step,
+    train,
+)
+from trainables.training.state import TrainState
 
 
 class Point(nn.Module):
@@ -352,7 +358,7 @@ def test_time_spent_at_a_yield_or_between_runs_is_not_training_time(monkeypatch)
     fake_time = SimpleNamespace(
         perf_counter=lambda: float(next(clock)), thread_time=lambda: float(next(cpu))
     )
-    monkeypatch.setattr("trainables.training.time", fake_time)
+    monkeypatch.setattr("trainables.training.loop.time", fake_time)
     config = trial()
     state = create(config)
     measured = []

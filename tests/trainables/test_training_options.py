@@ -8,9 +8,9 @@ import torch
 from small_trials import METHODS, REAL, create, identical, run, trial, weights_of
 from torch import Tensor, nn
 
-from trainables.lipschitz import gradient_penalty
-from trainables.state import TrainState
-from trainables.training import critic_step, train
+from trainables.training.lipschitz import gradient_penalty
+from trainables.training.loop import critic_step, train
+from trainables.training.state import TrainState
 
 # --- batch normalisation: whose statistics each player sees
 

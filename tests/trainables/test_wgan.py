@@ -18,8 +18,9 @@ from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from ray import tune
 from small_trials import trial
 
-from trainables import state, wgan
+from trainables import wgan
 from trainables.data import Data
+from trainables.training import state
 from trainables.trial import Schedule, run, start_worker
 from trainables.wgan import train_wgan
 

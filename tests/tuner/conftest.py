@@ -8,12 +8,12 @@ import pytest
 import s3
 import small_search
 
-from tuner import spec
 from tuner.errors import Fault
-from tuner.history import TrialHistory
-from tuner.record import Record
-from tuner.spec import SearchSpec
-from tuner.study import Study
+from tuner.record.record import Record
+from tuner.space import spec
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Study
+from tuner.tracking.history import TrialHistory
 
 
 class FakeTracker:
@@ -56,7 +56,7 @@ class FakeTracker:
 @pytest.fixture(autouse=True)
 def _nothing_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow is written to as things happen: a test need not wait for more to come."""
-    monkeypatch.setattr("tuner.backlog.COLLECT_S", 0.0)
+    monkeypatch.setattr("tuner.tracking.backlog.COLLECT_S", 0.0)
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +112,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def uri(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An MLflow database of one's own, whose tables are there."""
-    monkeypatch.setattr("tuner.tracking.FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr("tuner.tracking.tracker.FIRST_RETRY_S", 0.01)
     return small_search.copied(empty_database, tmp_path)
 
 

@@ -14,9 +14,10 @@ import torch
 from test_generators import save
 
 import tuner
-from tuner import command, request
-from tuner.spec import SearchSpec
-from tuner.tracking import tracker_of
+from tuner.cli import command
+from tuner.driver import request
+from tuner.space.spec import SearchSpec
+from tuner.tracking.tracker import tracker_of
 
 ROOT = Path(__file__).parents[2]
 SPACE = """

@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.backlog import Backlog, Event
-from tuner.mlflow_values import Change
+from tuner.tracking.backlog import Backlog, Event
+from tuner.tracking.values import Change
 
 KINDS = st.sampled_from(["report", "file", "end"])
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tuner import checks
+from tuner.driver import preflight as checks
 from tuner.errors import BadInput, Fault
-from tuner.sections import ResourceConfig
-from tuner.spec import SearchSpec
+from tuner.space.sections import ResourceConfig
+from tuner.space.spec import SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
 

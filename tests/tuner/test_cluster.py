@@ -2,10 +2,10 @@
 
 import pytest
 
-from tuner import cluster
-from tuner.cluster import Needs
+from tuner.cluster import nodes as cluster
+from tuner.cluster.nodes import Needs
 from tuner.errors import BadInput
-from tuner.sections import ResourceConfig
+from tuner.space.sections import ResourceConfig
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once() -> None:

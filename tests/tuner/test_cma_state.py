@@ -11,10 +11,10 @@ import cmaes
 import numpy as np
 import pytest
 
-from tuner import cma_state
 from tuner.errors import BadInput
-from tuner.spec import SearchSpec
-from tuner.study import Study
+from tuner.space.spec import SearchSpec
+from tuner.study import cma_state
+from tuner.study.study import Study
 
 LR = {"low": 1e-5, "high": 1e-2, "log": True}
 SEARCHED = {"critic_lr": LR, "generator_lr": LR, "n_critic": {"low": 1, "high": 5}}

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 from unpublished import OFF
 
-from trainables.config import TrainingConfig
-from tuner.domains import Choice, Range
+from trainables.config.trial import TrainingConfig
 from tuner.errors import Fault
-from tuner.spec import SearchSpec
+from tuner.space.domains import Choice, Range
+from tuner.space.spec import SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
 FaultsOf = Callable[..., list[Fault]]

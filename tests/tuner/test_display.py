@@ -15,10 +15,10 @@ from shown_search import (
     run_some,
 )
 
-from tuner import display as display_module
-from tuner import record as record_module
-from tuner.display import Display, decoding, ending_line
-from tuner.record import Record
+from tuner.display import lines as display_module
+from tuner.display.lines import Display, decoding, ending_line
+from tuner.record import record as record_module
+from tuner.record.record import Record
 
 
 @pytest.fixture

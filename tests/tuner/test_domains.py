@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from trainables.config import Frozen, Real, Whole
-from tuner.domains import Choice, Range, grid, is_integer, searchable
+from trainables.config.trial import Frozen, Real, Whole
+from tuner.space.domains import Choice, Range, grid, is_integer, searchable
 
 
 class Section(Frozen):

@@ -7,7 +7,7 @@ import pytest
 
 ENDING = """
 import atexit, sys, threading, time
-from tuner import ending
+from tuner.cli import exit as ending
 
 class Imported:
     def __del__(self):
@@ -45,7 +45,9 @@ def test_a_process_ends_with_its_status_and_leaves_nothing_undone(
 
 def test_who_has_read_enough_ends_a_command_without_a_word() -> None:
     for main in ("print('word' * 100_000); return 0", "return print('word', flush=True) or 0"):
-        code = f"from tuner import ending\ndef main():\n    {main}\nending.end_with(main)"
+        code = (
+            f"from tuner.cli import exit as ending\ndef main():\n    {main}\nending.end_with(main)"
+        )
         done = subprocess.run(
             ["bash", "-c", '"$0" -c "$1" | true; echo "${PIPESTATUS[0]}"', sys.executable, code],
             capture_output=True, text=True, check=True,

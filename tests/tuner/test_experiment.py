@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from trainables.data import Data, split
-from tuner import experiment
+from tuner.driver import session as experiment
 from tuner.errors import BadInput
-from tuner.spec import SearchSpec
-from tuner.study import Study
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Study
 
 MakeSpec = Callable[..., SearchSpec]
 

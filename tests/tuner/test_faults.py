@@ -3,7 +3,7 @@
 import pytest
 
 from tuner.errors import BadInput, Fault
-from tuner.faults import describe, unknown_key
+from tuner.space.messages import describe, unknown_key
 
 KNOWN = {
     "name": (),

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.config import NetworkConfig
+from trainables.config.trial import NetworkConfig
 from trainables.data import Data
 from trainables.networks import build_generator
 from trainables.trial import final_score
-from tuner import cluster, final
-from tuner.record import Follower, Record
-from tuner.spec import SearchSpec
-from tuner.study import Trial
+from tuner.cluster import final
+from tuner.cluster import nodes as cluster
+from tuner.record.record import Follower, Record
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Trial
 
 MakeSpec = Callable[..., SearchSpec]
 OpenRecord = Callable[[SearchSpec], tuple[Record, Any]]

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tuner import gauges as gauges_module
-from tuner.gauges import GAUGES, Gauges, standing
-from tuner.record import Record
-from tuner.spec import SearchSpec
+from tuner.cluster import gauges as gauges_module
+from tuner.cluster.gauges import GAUGES, Gauges, standing
+from tuner.record.record import Record
+from tuner.space.spec import SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
 OpenRecord = Callable[[SearchSpec], tuple[Record, Any]]
@@ -24,8 +24,8 @@ import json, time, urllib.error, urllib.request
 from collections import Counter
 from types import SimpleNamespace
 
-from tuner import cluster
-from tuner.gauges import Gauges
+from tuner.cluster import nodes as cluster
+from tuner.cluster.gauges import Gauges
 
 def listens_at(port):
     rows = [line.split() for net in ("tcp", "tcp6") for line in open(f"/proc/net/{net}")]

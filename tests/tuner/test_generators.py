@@ -9,14 +9,14 @@ import pytest
 import small_search
 import torch
 
-from trainables.config import NetworkConfig, TrialConfig
-from trainables.state import TrainState
+from trainables.config.trial import NetworkConfig, TrialConfig
+from trainables.training.state import TrainState
 from trainables.trial import generator_file
-from tuner import generators, snapshot
 from tuner.errors import BadInput
-from tuner.spec import SearchSpec
-from tuner.study import Study
-from tuner.tracking import tracker_of
+from tuner.results import generators, snapshot
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Study
+from tuner.tracking.tracker import tracker_of
 
 CONFIG = TrialConfig(networks=NetworkConfig(latent_dim=5, generator_width=8, critic_width=8))
 

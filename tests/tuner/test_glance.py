@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import small_search
 
-from tuner import folder, results, snapshot
-from tuner.glance import Glance, glance, searches
-from tuner.spec import SearchSpec
-from tuner.study import Study
-from tuner.tracking import tracker_of
+from tuner.results import ranking as results
+from tuner.results import snapshot
+from tuner.results.summary import Glance, glance, searches
+from tuner.space.spec import SearchSpec
+from tuner.storage import lock as folder
+from tuner.study.study import Study
+from tuner.tracking.tracker import tracker_of
 
 MakeSpec = Callable[..., SearchSpec]
 

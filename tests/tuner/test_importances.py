@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from made_search import DOMAINS, points
 
-from tuner.importances import EVALUATORS, MIN_TRIALS, Point, importances
+from tuner.study.importances import EVALUATORS, MIN_TRIALS, Point, importances
 
 
 @pytest.mark.parametrize("evaluator", EVALUATORS)

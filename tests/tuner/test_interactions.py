@@ -2,7 +2,7 @@
 
 from made_search import DOMAINS, points
 
-from tuner.interactions import strongest_pair
+from tuner.study.interactions import strongest_pair
 
 
 def test_a_product_interacts_and_a_sum_does_not() -> None:

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import s3
 
-from tuner import storage
 from tuner.errors import BadInput
-from tuner.mirror import LEASE, Mirror, restore
-from tuner.storage import Folder
+from tuner.storage import folder as storage
+from tuner.storage.folder import Folder
+from tuner.storage.mirror import LEASE, Mirror, restore
 
 OFTEN_S, SELDOM_S = 0.05, 3600.0
 
@@ -274,7 +274,7 @@ def test_a_driver_of_this_machine_that_was_killed_holds_nothing(
     start: Callable[..., Mirror], location: str, run_dir: Path
 ) -> None:
     code = (
-        "import os, signal, sys, pathlib; from tuner.mirror import Mirror; "
+        "import os, signal, sys, pathlib; from tuner.storage.mirror import Mirror; "
         "Mirror(pathlib.Path(sys.argv[1]), sys.argv[2], warn=print).start(); "
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

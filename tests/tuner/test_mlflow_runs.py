@@ -28,9 +28,10 @@ from small_search import (
     wait_for_queue,
 )
 
-from tuner import mlflow_store, tracking
-from tuner.history import Links
-from tuner.tracking import Tracker
+from tuner.tracking import store as mlflow_store
+from tuner.tracking import tracker as tracking
+from tuner.tracking.history import Links
+from tuner.tracking.tracker import Tracker
 
 
 def test_one_parent_and_one_child_a_trial(uri: str, picture: Path) -> None:
@@ -248,7 +249,7 @@ import os, sys
 from pathlib import Path
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from tuner import mlflow_store
+from tuner.tracking import store as mlflow_store
 
 @event.listens_for(Engine, "before_cursor_execute")
 def kill(connection, cursor, statement, *_):

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from tuner import results
-from tuner.naming import naming_of
-from tuner.spec import SearchSpec
-from tuner.study import Study
+from tuner.results import ranking as results
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Study
+from tuner.tracking.naming import naming_of
 
 MIXED = {
     "networks": {"architecture": {"choice": ["mlp", "dcgan"]}},

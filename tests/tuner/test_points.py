@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tuner import spec
 from tuner.errors import Fault
-from tuner.spec import SearchSpec
-from tuner.study import Study
+from tuner.space import spec
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Study
 
 MakeSpec = Callable[..., SearchSpec]
 FaultsOf = Callable[..., list[Fault]]

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner import proposals
-from tuner.proposals import NUM_BEST, NUM_LATEST, Shown, draw
-from tuner.spec import SearchSpec
-from tuner.study import Study
+from tuner.space.spec import SearchSpec
+from tuner.study import proposals
+from tuner.study.proposals import NUM_BEST, NUM_LATEST, Shown, draw
+from tuner.study.study import Study
 
 MakeSpec = Callable[..., SearchSpec]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tuner import record as record_module
-from tuner.record import Follower, Record
-from tuner.spec import SearchSpec
-from tuner.study import Study, Trial
+from tuner.record import record as record_module
+from tuner.record.record import Follower, Record
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Study, Trial
 
 MakeSpec = Callable[..., SearchSpec]
 OpenRecord = Callable[[SearchSpec], tuple[Record, Any]]

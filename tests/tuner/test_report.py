@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from made_search import draw_samples, facts, trial
 
-from tuner import report
-from tuner.report_facts import Facts
-from tuner.spec import SearchSpec
+from tuner import report as report_command
+from tuner.page import page as report
+from tuner.page.facts import Facts
+from tuner.space.spec import SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
 HOSTILE = "</script><script>document.title='broken'</script>"
@@ -121,7 +122,7 @@ def _figures(page: str) -> str:
 def test_the_command_refuses_what_is_no_search(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert report.main([str(tmp_path)]) == report.BAD_INPUT
+    assert report_command.main([str(tmp_path)]) == report_command.BAD_INPUT
     assert "holds no search: it has no spec.yaml" in capsys.readouterr().err
 
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from made_search import facts, trial
 
-from tuner.interactions import Pair
-from tuner.report_answer import answer
-from tuner.report_files import Retrained
-from tuner.report_text import space, trials
-from tuner.spec import SearchSpec
+from tuner.page.answer import answer
+from tuner.page.text import space, trials
+from tuner.retrain.kept import Retrained
+from tuner.space.spec import SearchSpec
+from tuner.study.interactions import Pair
 
 MakeSpec = Callable[..., SearchSpec]
 

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from made_search import facts, trial
 
-from tuner import spec as specs
-from tuner.report_baseline import baselines
-from tuner.spec import SearchSpec
+from tuner.page.baseline import baselines
+from tuner.space import spec as specs
+from tuner.space.spec import SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
 LR = {"low": 1e-5, "high": 1e-2, "log": True}

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import pytest
 from made_search import facts, of_every_end, trial
 
-from tuner.report_facts import Facts, cost, last_common_rung, wrong_pick
-from tuner.spec import SearchSpec
-from tuner.study import Trial
+from tuner.page.facts import Facts, cost, last_common_rung, wrong_pick
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Trial
 
 MakeSpec = Callable[..., SearchSpec]
 

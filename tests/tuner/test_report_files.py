@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from made_search import trial
 
-from tuner.report_files import Links, Retrained, links, retrained
-from tuner.spec import SearchSpec
+from tuner.retrain.kept import Links, Retrained, links, retrained
+from tuner.space.spec import SearchSpec
 
 
 def test_the_scores_by_seed_are_read(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from made_search import facts, trial
 
-from tuner.domains import Choice, Range
-from tuner.importances import Importance
-from tuner.report_facts import Facts
-from tuner.report_files import Retrained
-from tuner.report_hints import best_config, domain_text, edge, hints
-from tuner.spec import SearchSpec
+from tuner.page.facts import Facts
+from tuner.page.hints import best_config, domain_text, edge, hints
+from tuner.retrain.kept import Retrained
+from tuner.space.domains import Choice, Range
+from tuner.space.spec import SearchSpec
+from tuner.study.importances import Importance
 
 MakeSpec = Callable[..., SearchSpec]
 LOG = Range[float](low=1e-4, high=1.0, log=True)

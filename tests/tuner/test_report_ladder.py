@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from made_search import facts, of_every_end, trial
 
-from tuner.report_figures import rung_ladder
-from tuner.report_ladder import ladder
-from tuner.spec import SearchSpec
+from tuner.page.figures import rung_ladder
+from tuner.page.ladder import ladder
+from tuner.space.spec import SearchSpec
 
 
 def test_each_trial_that_set_out_for_a_rung_left_it_in_one_way(

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from tuner.report_facts import OUT_OF_TIME, UNDER_WAY
-from tuner.report_style import escaped, log_scale, looks, number, scale, short
+from tuner.page.facts import OUT_OF_TIME, UNDER_WAY
+from tuner.page.style import escaped, log_scale, looks, number, scale, short
 
 
 @pytest.mark.parametrize(

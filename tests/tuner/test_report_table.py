@@ -5,10 +5,10 @@ from pathlib import Path
 
 from made_search import draw_samples, facts, trial
 
-from tuner.report_files import Links
-from tuner.report_pictures import embedded, samples
-from tuner.report_table import table
-from tuner.spec import SearchSpec
+from tuner.page.pictures import embedded, samples
+from tuner.page.table import table
+from tuner.retrain.kept import Links
+from tuner.space.spec import SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.checkpoint import DamagedCheckpointError
-from trainables.config import NetworkConfig, ObjectiveConfig, TrainingConfig, TrialConfig
-from tuner import results
-from tuner.study import Status, Trial
+from trainables.config.trial import NetworkConfig, ObjectiveConfig, TrainingConfig, TrialConfig
+from tuner.results import ranking as results
+from tuner.study.study import Status, Trial
 
 CONFIG = TrialConfig(seed=9)
 

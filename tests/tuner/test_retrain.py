@@ -11,13 +11,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.config import TrialConfig
-from tuner import retrain, spec
+from trainables.config.trial import TrialConfig
 from tuner.errors import BadInput
-from tuner.proposals import draw
-from tuner.retrain import Origin
-from tuner.spec import SearchSpec
-from tuner.tracking import tracker_of
+from tuner.retrain import origin as retrain
+from tuner.retrain.origin import Origin
+from tuner.space import spec
+from tuner.space.spec import SearchSpec
+from tuner.study.proposals import draw
+from tuner.tracking.tracker import tracker_of
 
 MakeSpec = Callable[..., SearchSpec]
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -152,7 +153,7 @@ def test_a_file_that_is_no_best_yaml_is_refused(tmp_path: Path, content: str, sa
 
 
 def test_a_search_with_nothing_completed_is_refused(make_spec: MakeSpec, tmp_path: Path) -> None:
-    from tuner.study import Study
+    from tuner.study.study import Study
 
     search = make_spec()
     (tmp_path / "spec.yaml").write_text(search.to_yaml())

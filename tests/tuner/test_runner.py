@@ -9,7 +9,8 @@ import pytest
 import ray
 from ray.tune.execution.class_cache import _ActorClassCache
 
-from tuner import cluster, runner
+from tuner.cluster import nodes as cluster
+from tuner.cluster import trials as runner
 
 RAISED = """Failure # 1 (occurred at 2026-11-22_10-00-00)
 ray::ImplicitFunc.train() (pid=1)

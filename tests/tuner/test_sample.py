@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.config import NetworkConfig, TrialConfig
-from trainables.state import TrainState
+from trainables.config.trial import NetworkConfig, TrialConfig
+from trainables.training.state import TrainState
 from trainables.trial import generator_file
-from tuner import generators
+from tuner.results import generators
 from tuner.sample import main
 
 

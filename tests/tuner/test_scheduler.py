@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 
-from trainables.config import ObjectiveConfig, TrialConfig
-from tuner.scheduler import Asha
-from tuner.sections import AshaConfig
-from tuner.study import Trial
+from trainables.config.trial import ObjectiveConfig, TrialConfig
+from tuner.cluster.asha import Asha
+from tuner.space.sections import AshaConfig
+from tuner.study.study import Trial
 
 GO_ON, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 

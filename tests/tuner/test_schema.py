@@ -8,9 +8,10 @@ import jsonschema
 import pytest
 import yaml
 
-from trainables.config import plain_number
-from tuner import schema
-from tuner.spec import KNOWN, SearchSpec
+from trainables.config.trial import plain_number
+from tuner import schema as schema_command
+from tuner.space import schema
+from tuner.space.spec import KNOWN, SearchSpec
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
@@ -102,7 +103,7 @@ def test_a_row_says_what_a_key_may_be_and_where_it_starts():
 
 
 def test_the_command_prints_them(capsys: pytest.CaptureFixture[str]):
-    assert schema.main([]) == 0
+    assert schema_command.main([]) == 0
     assert json.loads(capsys.readouterr().out) == schema.schema()
-    assert schema.main(["--table"]) == 0
+    assert schema_command.main(["--table"]) == 0
     assert capsys.readouterr().out == schema.table() + "\n"

@@ -15,9 +15,9 @@ from shown_search import (
     run_some,
 )
 
-from tuner import record as record_module
-from tuner.record import Record
-from tuner.screen import Screen, clock, remaining_s
+from tuner.display.screen import Screen, clock, remaining_s
+from tuner.record import record as record_module
+from tuner.record.record import Record
 
 
 @pytest.fixture

@@ -11,8 +11,11 @@ import pytest
 import yaml
 from rich.console import Console
 
-from tuner import checks, command, request, spec, yaml_file
+from tuner.cli import command
+from tuner.driver import preflight as checks
+from tuner.driver import request
 from tuner.search import asked, main, parser
+from tuner.space import spec, yaml_file
 
 Space = Callable[[str], Path]
 

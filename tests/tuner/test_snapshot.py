@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import small_search
 
-from tuner import folder, snapshot
 from tuner.errors import BadInput
-from tuner.spec import SearchSpec
-from tuner.tracking import tracker_of
+from tuner.results import snapshot
+from tuner.space.spec import SearchSpec
+from tuner.storage import lock as folder
+from tuner.tracking.tracker import tracker_of
 
 MakeSpec = Callable[..., SearchSpec]
 

@@ -11,11 +11,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainables.config import TrialConfig
-from tuner import spec
-from tuner.domains import Choice, Range
+from trainables.config.trial import TrialConfig
 from tuner.errors import BadInput, Fault
-from tuner.spec import AshaConfig, SearchSpec
+from tuner.space import spec
+from tuner.space.domains import Choice, Range
+from tuner.space.spec import AshaConfig, SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
 FaultsOf = Callable[..., list[Fault]]

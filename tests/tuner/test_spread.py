@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from tuner.spread import luck_text, spread, spread_text
+from tuner.retrain.spread import luck_text, spread, spread_text
 
 
 @settings(deadline=None)

@@ -12,8 +12,8 @@ import pytest
 import s3
 from ray import tune
 
-from tuner import storage
-from tuner.storage import Folder
+from tuner.storage import folder as storage
+from tuner.storage.folder import Folder
 
 SECRET = "wJalr/hush"
 
@@ -96,7 +96,7 @@ def test_credentials_are_refused_and_not_repeated(location: str) -> None:
 
 
 def test_looking_at_a_location_imports_no_pyarrow() -> None:
-    code = "import sys; from tuner import storage; storage.faults('s3://b/f'); "
+    code = "import sys; from tuner.storage import folder as storage; storage.faults('s3://b/f'); "
     subprocess.run([sys.executable, "-c", code + "assert 'pyarrow' not in sys.modules"], check=True)
 
 
@@ -241,7 +241,7 @@ def test_ray_reads_a_checkpoint_back_from_its_location(server: s3.S3, tmp_path: 
 
 
 def test_a_process_that_used_s3_exits_at_once_and_says_nothing(server: s3.S3) -> None:
-    code = f"from tuner import storage; storage.reachable({server.uri('exit')!r})"
+    code = f"from tuner.storage import folder as storage; storage.reachable({server.uri('exit')!r})"
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
     )

@@ -14,8 +14,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.spec import SearchSpec
-from tuner.study import Status, Study, Trial
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Status, Study, Trial
 
 MakeSpec = Callable[..., SearchSpec]
 LR = {"low": 1e-5, "high": 1e-2, "log": True}

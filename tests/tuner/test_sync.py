@@ -12,10 +12,11 @@ import pytest
 import small_search
 from small_search import read_files, read_metric, read_runs, tell_search
 
-from tuner import sync, tracking
-from tuner.spec import SearchSpec
-from tuner.study import Study
-from tuner.tracking import Tracker, kept_files, tracker_of
+from tuner import sync
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Study
+from tuner.tracking import tracker as tracking
+from tuner.tracking.tracker import Tracker, kept_files, tracker_of
 
 NOWHERE = "http://127.0.0.1:9"
 

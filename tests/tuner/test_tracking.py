@@ -23,10 +23,10 @@ from small_search import (
     wait_for_queue,
 )
 
-from tuner import tracking
-from tuner.backlog import Event
-from tuner.history import TrialHistory
-from tuner.tracking import Tracker
+from tuner.tracking import tracker as tracking
+from tuner.tracking.backlog import Event
+from tuner.tracking.history import TrialHistory
+from tuner.tracking.tracker import Tracker
 
 
 def test_a_server_that_comes_back_gets_everything(uri: str, picture: Path) -> None:

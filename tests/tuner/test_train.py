@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 import small_search
 
-from tuner import command, request, retrain, snapshot, train
+from tuner import train
+from tuner.cli import command
+from tuner.driver import request
 from tuner.errors import BadInput
-from tuner.spec import SearchSpec
-from tuner.tracking import tracker_of
+from tuner.results import snapshot
+from tuner.retrain import origin as retrain
+from tuner.space.spec import SearchSpec
+from tuner.tracking.tracker import tracker_of
 
 Tell = Callable[..., Path]
 

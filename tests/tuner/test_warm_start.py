@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tuner import warm_start
+from tuner.driver import warm_start
 from tuner.errors import BadInput
-from tuner.spec import SearchSpec
+from tuner.space.spec import SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
 

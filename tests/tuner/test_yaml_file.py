@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner import yaml_file
 from tuner.errors import BadInput, Fault
+from tuner.space import yaml_file
 
 Space = Callable[[str | bytes], Path]
 

@@ -4,8 +4,8 @@ from typing import cast
 
 from torch import nn
 
-from trainables.config import NetworkConfig
-from trainables.methods import Architecture, Constraint
+from trainables.config.methods import Architecture, Constraint
+from trainables.config.trial import NetworkConfig
 from trainables.networks import dcgan, mlp, resnet
 from trainables.networks.errors import BadNetwork
 from trainables.networks.layers import Design

@@ -9,10 +9,10 @@ import pytest
 from made_datasets import IDX, make, pixels, write_idx
 from torchvision import datasets
 
-from trainables.config import DataConfig
+from trainables.config.methods import DOWNLOADED
+from trainables.config.trial import DataConfig
 from trainables.datasets.downloaded import downloaded
 from trainables.datasets.errors import BadData
-from trainables.methods import DOWNLOADED
 
 
 def read(config: DataConfig, notes: list[str] | None = None) -> np.ndarray:

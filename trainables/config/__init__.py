@@ -1,0 +1,1 @@
+"""The frozen configuration of a trial, and the published defaults of its methods."""

@@ -1,0 +1,87 @@
+"""The final: the best trials, scored again by stronger critics, each as a task of Ray's."""
+
+import math
+from collections import deque
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError
+
+from trainables.config.trial import ObjectiveConfig
+from tuner.cluster.nodes import Needs, last_raised
+from tuner.record.record import Record
+from tuner.space.sections import ResourceConfig
+
+if TYPE_CHECKING:
+    from trainables.data import Data
+
+#: Ctrl-C is looked for at least so often.
+_POLL_S = 0.5
+
+
+def run_final(record: Record, data: ray.ObjectRef, needs: Needs, interrupted: Event) -> None:
+    """Score the best trials again, as many at a time as trials run, until done or interrupted.
+
+    A task whose worker dies is run again as often as a trial would be. Whatever goes wrong with
+    one, the record is told, and the others go on.
+    """
+    if interrupted.is_set() or not (finalists := record.start_final()):
+        return
+    spec = record.spec
+    score_again = _scoring_task(spec.objective, spec.resources, needs)
+    waiting, running = deque(finalists), {}
+    most = spec.search.max_concurrent_trials or len(finalists)
+    while (waiting or running) and not interrupted.is_set():
+        while waiting and len(running) < most:
+            trial = waiting.popleft()
+            running[score_again.remote(trial.checkpoint, data)] = trial
+        record.moment_passed()
+        for task in ray.wait([*running], timeout=_POLL_S)[0]:
+            number = running.pop(task).number
+            try:
+                w1, w1_stderr, seconds = ray.get(task)
+            except RayError as error:
+                record.final_failed(number, last_raised(str(error).splitlines()))
+                continue
+            if math.isfinite(w1):
+                record.final_scored(number, w1, w1_stderr, seconds)
+            else:
+                record.final_failed(number, "its samples are not finite")
+    for task in running:
+        ray.cancel(task, force=True)
+
+
+def _scoring_task(objective: ObjectiveConfig, resources: ResourceConfig, needs: Needs) -> Any:
+    """From a checkpoint's folder to w1, its standard error and the seconds that it took."""
+    threads, timeout_s, use_gpu = (
+        resources.threads_per_trial,
+        resources.report_timeout_s,
+        needs.gpus > 0,
+    )
+
+    # Ray ships a function within a function as it is: a module's would make every worker import
+    # that module, and with it Ray Tune, which takes as long as the scoring.
+    @ray.remote(
+        num_cpus=needs.cpus,
+        num_gpus=needs.gpus,
+        resources=dict(needs.others),
+        max_retries=resources.retries_per_trial,
+    )
+    def score_again(checkpoint: str, data: "Data") -> tuple[float, float, float]:
+        import tempfile
+        import time
+
+        from trainables.trial import final_score, start_worker
+        from trainables.watchdog import Watchdog
+        from tuner.storage.folder import fetch
+
+        with Watchdog(timeout_s), tempfile.TemporaryDirectory() as scratch:
+            device, started_s = start_worker(threads, use_gpu), time.perf_counter()
+            generator = Path(scratch, "generator.pt")
+            fetch(checkpoint, generator.name, generator)
+            found = final_score(generator, data, objective, device)
+            return found.w1, found.w1_stderr, time.perf_counter() - started_s
+
+    return score_again

@@ -1,0 +1,81 @@
+"""Where a search stands, as Ray's metrics, which Prometheus reads and Grafana draws."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, get_args
+
+from ray.util.metrics import Gauge
+
+from tuner.record.record import Follower
+from tuner.study.study import Status
+
+if TYPE_CHECKING:
+    from tuner.record.record import Record
+    from tuner.study.study import Trial
+
+#: By name, to which Ray adds ``ray_`` in front: what it tells, and its tags beside ``search``.
+GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "wgan_best_w1": ("w1 of the best trial so far, at its last rung", ()),
+    "wgan_best_w1_final": ("w1 of the best trial, by the final", ()),
+    "wgan_trials": ("Trials by status", ("status",)),
+    "wgan_generator_steps_per_second": ("Generator steps a second of all running trials", ()),
+    "wgan_elapsed_seconds": ("Seconds of all sittings of the search", ()),
+}
+#: Ray itself passes metrics on more seldom than this.
+_EVERY_S = 1.0
+
+
+def standing(record: "Record") -> Iterator[tuple[str, dict[str, str], float]]:
+    """Each gauge of :data:`GAUGES` that has a value by now: its name, its tags and the value.
+
+    There is no best trial until one has completed, and no ``w1_final`` before the final.
+    """
+    tags = {"search": record.spec.name}
+    best = record.best_so_far
+    if best is not None and "w1" in best.metrics:
+        yield "wgan_best_w1", tags, best.metrics["w1"]
+    if best is not None and best.final is not None:
+        yield "wgan_best_w1_final", tags, best.final["w1_final"]
+    counts = record.counts()
+    for status in ("running", *get_args(Status)):
+        yield "wgan_trials", tags | {"status": status}, float(counts[status])
+    speeds = [report.get("generator_steps_per_s", 0.0) for report in record.running.values()]
+    yield "wgan_generator_steps_per_second", tags, sum(speeds)
+    yield "wgan_elapsed_seconds", tags, record.elapsed_s
+
+
+class Gauges(Follower):
+    """Shows a record in Ray's metrics, while this process is connected to Ray."""
+
+    def __init__(self, record: "Record") -> None:
+        self._record = record
+        self._gauges = {
+            name: Gauge(name, description=what, tag_keys=("search", *more))
+            for name, (what, more) in GAUGES.items()
+        }
+        self._due = 0.0
+        self.update()
+
+    def update(self) -> None:
+        """Set every gauge, unless that was done within the last second: it reads all trials."""
+        if time.monotonic() < self._due:
+            return
+        for name, tags, value in standing(self._record):
+            self._gauges[name].set(value, tags=tags)
+        self._due = time.monotonic() + _EVERY_S
+
+    def reported(self) -> None:
+        """Show a report."""
+        self.update()
+
+    def ended(self, trial: "Trial") -> None:
+        """Show an ending."""
+        self.update()
+
+    def final_starts(self, trials: "Sequence[Trial]") -> None:
+        """Show how the trials ended."""
+        self.update()
+
+    def in_final(self, trial: "Trial") -> None:
+        """Show what the final said."""
+        self.update()

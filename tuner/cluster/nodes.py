@@ -1,0 +1,321 @@
+"""Ray: starts or joins a cluster, and sees to it that its nodes can run trials.
+
+With what runs on it (``runner``, ``final``, ``scheduler``, ``gauges``), this package's only files
+that know Ray.
+"""
+
+import logging
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import BadInput, Fault
+from tuner.space.sections import ResourceConfig
+
+if TYPE_CHECKING:
+    from trainables.data import Data
+
+#: Read when Ray is imported or started.
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
+    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry from what we start
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asks for no GPU sees none
+    # Ray's own killing of workers at 95% of memory may hit a machine that others fill. The
+    # kernel's, which takes workers first, is a crash that trials recover from as well.
+    "RAY_memory_monitor_refresh_ms": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record keeps the reports
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: Ray's loses what is in flight
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in trials.csv, and whole in the trial's folder
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # nor those that nobody waits for, since it was stopped
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # w1 comes at rungs only
+    # Ray gives a stopped trial 2 s to leave before it fails the next one on the same worker.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+    # Ray's own snapshot of the experiment is never read: a resume starts from the study.
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+}
+#: A node that does not answer for so long cannot be asked whether it is fit for trials.
+_PROBE_TIMEOUT_S = 120.0
+#: By then the cluster knows of a node's death.
+_DEATH_KNOWN_S = 40.0
+#: Nodes are looked at so often while one that fits is waited for.
+_LOOK_AGAIN_S = 2.0
+
+for _name, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray.exceptions import RayError  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a trial takes of a node, by Ray's names."""
+
+    cpus: float
+    gpus: float
+    others: Mapping[str, float]
+
+    def fit(self, there: Mapping[str, float]) -> bool:
+        """Whether a node of these resources could run a trial."""
+        return all(there.get(name, 0) >= amount for name, amount in self._by_name().items())
+
+    def num_slots(self, there: Mapping[str, float]) -> int:
+        """Trials that such resources run at a time."""
+        return min(int(there.get(name, 0) / n) for name, n in self._by_name().items())
+
+    def __str__(self) -> str:
+        """As a person would say it."""
+        return ", ".join(f"{amount:g} {name}" for name, amount in self._by_name().items())
+
+    def _by_name(self) -> dict[str, float]:
+        named = {"CPU": self.cpus, "GPU": self.gpus, **self.others}
+        return {name: amount for name, amount in named.items() if amount}
+
+
+@contextmanager
+def connected(
+    address: str | None,
+    num_cpus: int,
+    own_code: Sequence[Path] = (),
+    runtime_env: Mapping[str, Any] | None = None,
+    *,
+    all_train: bool = False,
+) -> Iterator[str]:
+    """Start a local Ray of ``num_cpus``, or join the one at ``address``; yields its dashboard.
+
+    Args:
+        address: Of a cluster; ``None`` for one on this machine, bound to loopback.
+        num_cpus: CPUs of a cluster that is started here.
+        own_code: Files and packages of the user's that a cluster's nodes need beside ours.
+        runtime_env: What else its nodes need, as Ray's runtime environment has it.
+        all_train: Whether each CPU of a cluster that is started here gets a trial. Ray starts a
+            worker for each beforehand, which then imports torch before there is anything to do.
+
+    Raises:
+        BadInput: where there is no cluster at the address, or it does not let us in.
+    """
+    # It says at the end which trials failed, as the summary does.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        options |= {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
+        options |= {"include_dashboard": True}
+        if all_train:
+            options |= {"_system_config": {"preload_python_modules": ["trainables.wgan"]}}
+    else:
+        _check_answers(address)
+        options |= {"address": address, "runtime_env": _runtime_env(own_code, runtime_env or {})}
+    try:
+        context = ray.init(**options)
+    except ConnectionError as error:
+        said = " ".join(str(error).split())[:200]
+        what = f"the Ray cluster at {address!r} does not let this search in ({said}): where it "
+        way_out = "asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment"
+        raise BadInput("--address", [Fault("", what + way_out)]) from error
+    try:
+        url = context.dashboard_url
+        yield f"http://{url}" if url else "not running"
+    finally:
+        ray.shutdown()
+
+
+def _runtime_env(own_code: Sequence[Path], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Ours, the user's modules, and what else the user says that nodes need."""
+    ours = [Path(__file__).parents[1], Path(__file__).parents[2] / "trainables"]
+    code = [str(path) for path in (*ours, *own_code)]
+    return {
+        **given,
+        "py_modules": [*code, *given.get("py_modules", [])],
+        "env_vars": {**_ENVIRONMENT, **given.get("env_vars", {})},
+    }
+
+
+def _check_answers(address: str) -> None:
+    """Whether anything listens there: Ray itself would try for many minutes."""
+    if address.startswith("ray://"):
+        what = f"is Ray's client address, which cannot run a search, got {address!r}: start the "
+        way_out = "search on one of the cluster's nodes, or by `ray job submit`"
+        raise BadInput("--address", [Fault("", what + way_out)])
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():  # "auto", say: Ray looks it up
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except OSError as error:
+        what = f"no Ray cluster answers at {address!r} ({error}): start one, or leave it out"
+        raise BadInput("--address", [Fault("", what)]) from error
+
+
+def needs(
+    resources: ResourceConfig, say: Callable[[str], None], interrupted: Event | None = None
+) -> Needs:
+    """What a trial takes, once a node is there that has it.
+
+    Args:
+        resources: What the search asks for.
+        say: Told that a node is being waited for.
+        interrupted: Ends the waiting.
+
+    Raises:
+        BadInput: where no node has it, ``wait_for_nodes_s`` later: Ray would wait for ever.
+        KeyboardInterrupt: where it was interrupted.
+    """
+    interrupted = interrupted or Event()
+    until_s = time.monotonic() + resources.wait_for_nodes_s
+    found, nodes = _as_of_now(resources)
+    if any(map(found.fit, nodes)):
+        return found
+    if resources.wait_for_nodes_s:
+        say(f"waiting for a node with {found} for a trial ...")
+        with _asked_for(found):
+            while time.monotonic() < until_s:
+                if interrupted.wait(_LOOK_AGAIN_S):
+                    raise KeyboardInterrupt
+                found, nodes = _as_of_now(resources)
+                if any(map(found.fit, nodes)):
+                    return found
+    have = "; ".join(f"{n.get('CPU', 0):g} CPU and {n.get('GPU', 0):g} GPU" for n in nodes)
+    what = f"no node has {found} for a trial; the nodes have {have}"
+    way_out = "ask for less per trial, or give wait_for_nodes_s where nodes are still to come"
+    raise BadInput("resources", [Fault("", f"{what}: {way_out}")])
+
+
+def _as_of_now(resources: ResourceConfig) -> tuple[Needs, list[Mapping[str, float]]]:
+    """What a trial takes, and what each node has."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return _needs(resources, any(node.get("GPU", 0) for node in nodes)), nodes
+
+
+@contextmanager
+def _asked_for(needs: Needs) -> Iterator[None]:
+    """Ask the cluster to grow by a node that a trial fits: it would keep one for as long."""
+    from ray.autoscaler.sdk import request_resources
+
+    request_resources(bundles=[needs._by_name()])
+    try:
+        yield
+    finally:
+        request_resources(bundles=[])
+
+
+def _needs(resources: ResourceConfig, has_gpus: bool) -> Needs:
+    gpus = resources.gpus_per_trial
+    others = dict(resources.custom)
+    if resources.accelerator_type is not None:
+        # Ray gives each node of the type 1 of it, to be asked for in small parts.
+        others[f"accelerator_type:{resources.accelerator_type}"] = 0.001
+    return Needs(resources.cpus_per_trial, float(has_gpus) if gpus == "auto" else gpus, others)
+
+
+def num_slots(needs: Needs) -> int:
+    """Trials that fit the cluster at a time, as it now is."""
+    return needs.num_slots(ray.cluster_resources())
+
+
+def share(data: "Data") -> ray.ObjectRef:
+    """Put the data into Ray's object store: one copy a machine, whoever looks at it."""
+    return ray.put(data)
+
+
+def check_nodes(needs: Needs, location: str) -> None:
+    """See that every node on which trials may run has what they need, before any of them starts.
+
+    Args:
+        needs: What a trial takes of a node.
+        location: The folder, or URI, of checkpoints, which all of them must share.
+
+    Raises:
+        BadInput: with every node that lacks the packages, or sees another folder there.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    others = [
+        node
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] != here and needs.fit(node["Resources"])
+    ]
+    if not others:
+        return
+    marker = secrets.token_hex(8)
+    with _marked(location, f".probe-{marker}", marker):
+        asked = {
+            _probe.options(  # type: ignore[attr-defined]  # what the decorator adds
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(location, f".probe-{marker}", marker): node
+            for node in others
+        }
+        found = {n["NodeManagerAddress"]: _answer(task, n["NodeID"]) for task, n in asked.items()}
+    faults = [Fault(f"node {node}", what) for node, what in found.items() if what]
+    if faults:
+        raise BadInput("the cluster", faults)
+
+
+@contextmanager
+def _marked(location: str, name: str, marker: str) -> Iterator[None]:
+    from tuner.storage import folder as storage
+
+    file_system, folder = storage.resolve(location)
+    file_system.create_dir(folder, recursive=True)
+    with file_system.open_output_stream(f"{folder}/{name}") as file:
+        file.write(marker.encode())
+    try:
+        yield
+    finally:
+        file_system.delete_file(f"{folder}/{name}")
+
+
+def _answer(task: ray.ObjectRef, node_id: str) -> str | None:
+    try:
+        return ray.get(task, timeout=_PROBE_TIMEOUT_S)
+    except RayError as error:
+        if _is_gone(node_id):
+            return None
+        said = last_raised(str(error).splitlines())
+        return f"cannot run a trial ({said}): mend it, or take it out of the cluster"
+
+
+def _is_gone(node_id: str) -> bool:
+    """Whether a node has died: the cluster may take a while to know."""
+    until_s = time.monotonic() + _DEATH_KNOWN_S
+    while time.monotonic() < until_s:
+        if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id):
+            return True
+        time.sleep(_LOOK_AGAIN_S)
+    return False
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _probe(location: str, name: str, marker: str) -> str | None:
+    """Run on a node: what it lacks."""
+    import contextlib
+    import importlib.util
+
+    needed = ("torch", "torchvision", "pydantic", "jaxtyping", "matplotlib", "sklearn")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        what = f"lacks {', '.join(missing)}: install this project's dependencies there"
+        return f"{what}, or name them in a --runtime-env file"
+    from tuner.storage import folder as storage
+
+    file_system, folder = storage.resolve(location)
+    with contextlib.suppress(OSError), file_system.open_input_stream(f"{folder}/{name}") as file:
+        if file.read().decode() == marker:
+            return None
+    what = f"does not see the folder {location!r} of the search's checkpoints"
+    return f"{what}: put --runs-dir or results.storage where all nodes reach it (NFS, s3://...)"
+
+
+def last_raised(lines: Sequence[str]) -> str:
+    """The last line that names an exception, else the one that gives a reason, else the first."""
+    said = [line.strip() for line in lines if line.strip()]
+    raised = [line for line in said if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    reasons = [line for line in said if "because" in line]
+    return (raised[-1:] or reasons[:1] or said[:1] or ["ended without a message"])[0][:500]

@@ -1,0 +1,321 @@
+"""The trials of a search as Ray Tune runs them: proposed, watched, restarted, stopped."""
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import ray
+from ray import tune
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.train._internal.checkpoint_manager import _CheckpointManager
+from ray.tune.execution.class_cache import DEFAULT_ENV_VARS, ENV_VARS_TO_PROPAGATE
+from ray.tune.experiment import Trial as RayTrial
+from ray.tune.search import Searcher
+
+from tuner.cluster.asha import Asha
+from tuner.cluster.nodes import Needs, last_raised
+from tuner.record.record import Record
+from tuner.storage import folder as storage
+
+#: What an error says where there is no more room for what a trial writes.
+_FULL = ("No space left on device", "Disk quota exceeded")
+_NODE_DIED = "its node died, or is out of reach"
+#: Ray's words for the death of a trial's process, and plain ones.
+_DEATHS = {
+    "its node has died": _NODE_DIED,
+    "is temporarily unavailable": _NODE_DIED,
+    "running low on memory": "its node was running out of memory",
+    "its worker process has died": "its process was killed, ran out of memory, or crashed",
+}
+
+
+def run(
+    record: Record,
+    data: ray.ObjectRef,
+    location: str,
+    needs: Needs,
+    session: str,
+    interrupted: Event,
+    num_slots: int | None,
+) -> None:
+    """Run trials until the search has no more, its budget is used up, or it is interrupted.
+
+    Args:
+        record: Gives the trials, and is told of all that happens to them.
+        data: What ``cluster.share`` gave.
+        location: The folder, or URI, of the search's checkpoints.
+        needs: What a trial takes of a node.
+        session: Names the folder of this sitting's checkpoints.
+        interrupted: Once set, trials end where they are, to be resumed.
+        num_slots: Trials that fit a cluster that does not grow; ``None`` if it may. Ray proposes
+            one trial more than fit, before the sampler can know how those that run will end.
+    """
+    from trainables.wgan import train_wgan
+
+    if interrupted.is_set():
+        return
+    _take_out_of_memory_for_a_crash()
+    _give_trials_no_environment_of_their_own()
+    spec = record.spec
+    trainable = tune.with_parameters(train_wgan, data=[data])
+    file_system, path = storage.resolve(location)
+    tuner = tune.Tuner(
+        tune.with_resources(
+            trainable, {"cpu": needs.cpus, "gpu": needs.gpus, **dict(needs.others)}
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=_Proposer(record),
+            scheduler=Asha(spec.asha, spec.search.seed, spec.objective, record.trials.values()),
+            num_samples=-1,
+            max_concurrent_trials=spec.search.max_concurrent_trials or num_slots,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=session,
+            storage_path=path,
+            storage_filesystem=file_system if storage.is_remote(location) else None,
+            callbacks=[_Listener(record, location)],
+            stop=_Stopper(record, interrupted),
+            failure_config=tune.FailureConfig(max_failures=spec.resources.retries_per_trial),
+            # No `num_to_keep`: with it Ray writes a snapshot of all trials, anew, at every second
+            # checkpoint of each. The record deletes what is needed no more.
+            verbose=0,
+            # Named, or in a notebook another one would wipe the cell to make room for itself.
+            progress_reporter=tune.CLIReporter(),
+        ),
+    )
+    try:
+        tuner.fit()
+    except Exception as error:  # Ray Tune keeps files of its own, and hides what it met in text
+        full = [line for line in str(error).splitlines() if any(word in line for word in _FULL)]
+        if not full:
+            raise
+        record.halt(full[-1].strip())
+
+
+@functools.cache
+def _take_out_of_memory_for_a_crash() -> None:
+    """Have Ray Tune restart a trial that Ray's memory monitor killed, as after any other death.
+
+    Ray Tune 2.60 does not know the error, takes it for a fault of its own and ends the search.
+    """
+    task_failed = RayActorManager._actor_task_failed
+
+    def with_out_of_memory(
+        self: RayActorManager, tracked_actor_task: Any, exception: Exception
+    ) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            said = " ".join(str(exception).split())
+            exception = RayActorError(error_msg=f"OutOfMemoryError: {said}")
+        task_failed(self, tracked_actor_task, exception)
+
+    RayActorManager._actor_task_failed = with_out_of_memory  # type: ignore[method-assign]
+
+
+def _give_trials_no_environment_of_their_own() -> None:
+    """Ray Tune would hand some of the driver's variables to trials, besides one of Lightning's.
+
+    AWS keys are among them, which a log then shows. And workers that Ray has started beforehand
+    have none of them: trials would wait for others to be started, and import torch.
+    """
+    DEFAULT_ENV_VARS.clear()
+    ENV_VARS_TO_PROPAGATE.clear()
+
+
+def _trial_name(trial: RayTrial) -> str:
+    return f"{trial.config['search']}_{trial.config['number']:05d}"
+
+
+class _NotPickled:
+    """Ray pickles what it is given into a snapshot, which nothing here ever reads."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _halting(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Stop the search in order where its own files cannot be written.
+
+    An exception in a callback would end Ray Tune with it, and what is running be lost.
+    """
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._record.halted is not None:
+            return None
+        try:
+            return method(self, *args, **kwargs)
+        except OSError as error:
+            self._record.cannot_write(error)
+
+    return call
+
+
+class _Proposer(_NotPickled, Searcher):
+    """Hands the record's trials to Ray; what became of them the listener says."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(metric="score", mode="min")
+        self._record = record
+
+    def suggest(self, trial_id: str) -> Any:
+        return self._next() or Searcher.FINISHED
+
+    @_halting
+    def _next(self) -> dict[str, Any] | None:
+        trial = self._record.next_trial()
+        if trial is None:
+            return None
+        spec = self._record.spec
+        return {
+            "search": spec.name,
+            "number": trial.number,
+            "trial": trial.config.model_dump(mode="json"),
+            "schedule": {"rungs": spec.asha.rungs, **spec.reporting.model_dump()},
+            "threads": spec.resources.threads_per_trial,
+            "report_timeout_s": spec.resources.report_timeout_s,
+            "checkpoints": list(trial.checkpoints),
+        }
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a search resumes from its study, not from Ray's snapshot")
+
+
+class _Stopper(_NotPickled, tune.Stopper):
+    """Ends trials at their next report once the budget is used up, and all at once on Ctrl-C."""
+
+    def __init__(self, record: Record, interrupted: Event) -> None:
+        self._record = record
+        self._interrupted = interrupted
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self._record.is_over_budget
+
+    def stop_all(self) -> bool:
+        return self._interrupted.is_set() or self._record.halted is not None
+
+
+class _Listener(_NotPickled, tune.Callback):
+    """Tells the record what Ray tells it."""
+
+    def __init__(self, record: Record, location: str) -> None:
+        self._record = record
+        self._location = location
+        self._heard_s: dict[int, float] = {}
+
+    def on_trial_start(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        self._heard_s[trial.config["number"]] = time.monotonic()
+
+    @_halting
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[RayTrial],
+        trial: RayTrial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        number = trial.config["number"]
+        self._heard_s[number] = time.monotonic()
+        if "note" in result:
+            self._record.note(f"trial {number:05d}: {result['note']}")
+        self._record.reported(number, _own_metrics(result), goes_on=not result.get("done"))
+
+    @_halting
+    def on_checkpoint(
+        self,
+        iteration: int,
+        trials: list[RayTrial],
+        trial: RayTrial,
+        checkpoint: tune.Checkpoint,
+        **info: Any,
+    ) -> None:
+        folder = storage.uri_of(self._location, checkpoint.path)
+        self._record.checkpointed(trial.config["number"], folder)
+
+    @_halting
+    def on_trial_complete(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        self._record.ended(trial.config["number"])
+        _forget(trial)
+
+    @_halting
+    def on_trial_recover(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        number, why = trial.config["number"], self._why(trial)
+        if _is_full(why):
+            self._record.halt(why)
+            return
+        done, most = trial.num_failures, self._record.spec.resources.retries_per_trial
+        if why == _NODE_DIED:
+            trial.run_metadata.num_failures -= 1  # whoever it was, it was none of the trial's doing
+        self._record.note(
+            f"trial {number:05d} goes on from its last checkpoint ({done} of {most}): {why}"
+        )
+
+    @_halting
+    def on_trial_error(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        why = self._why(trial)
+        if _is_full(why):
+            self._record.halt(why)
+        else:
+            self._record.ended(trial.config["number"], why, failed=True)
+            _forget(trial)
+
+    def _why(self, trial: RayTrial) -> str:
+        """What ended a trial's process, or was raised in it."""
+        timeout_s = self._record.spec.resources.report_timeout_s
+        now_s = time.monotonic()
+        # One whose node died beneath it may not have been heard of at all.
+        if now_s - self._heard_s.get(trial.config["number"], now_s) >= timeout_s:
+            return f"hung: no report for {timeout_s:g} s"
+        why = _what_was_raised(trial.error_file)
+        return next((plain for said, plain in _DEATHS.items() if said in why), why)
+
+
+def _forget(trial: RayTrial) -> None:
+    """Free what Ray keeps of a trial that ended: 100 kB, mostly statistics that nobody reads."""
+    known = trial.run_metadata
+    known.metric_analysis, known.metric_n_steps = {}, {}
+    known.checkpoint_manager = _CheckpointManager(None)  # it has the report at every checkpoint
+
+
+def _is_full(why: str) -> bool:
+    """Whether it failed for want of space: no fault of its own, and the next trial's too."""
+    return any(word in why for word in _FULL)
+
+
+def _own_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """The floats that a trial reported, without what Ray adds to them."""
+    from ray.tune.result import AUTO_RESULT_KEYS
+
+    own = (k for k, v in result.items() if isinstance(v, float) and k not in AUTO_RESULT_KEYS)
+    return {key: result[key] for key in own}
+
+
+def _what_was_raised(error_file: str | None) -> str:
+    """The exception of the last failure; its traceback stays in the file, in the trial's folder."""
+    if error_file is None or not Path(error_file).exists():
+        return "ended without a message"
+    text = Path(error_file).read_text(encoding="utf-8", errors="replace")
+    return last_raised(text.rpartition("Failure # ")[2].splitlines()[1:])

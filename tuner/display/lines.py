@@ -1,0 +1,156 @@
+"""A search as it runs: one screen on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import Progress
+
+from tuner.display.screen import (
+    STATUSES,
+    Screen,
+    best_text,
+    clock,
+    ending_text,
+    final_text,
+    in_final_text,
+    num_ended,
+    steps_per_s,
+)
+from tuner.record.record import Follower
+from tuner.results import ranking as results
+
+if TYPE_CHECKING:
+    from tuner.record.record import Record
+    from tuner.study.study import Trial
+
+#: On a terminal the screen is drawn so often a second.
+_REFRESH_PER_S = 2
+#: Elsewhere a line comes at least so often.
+_LINE_EVERY_S = 30.0
+
+
+@contextmanager
+def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Show how many image files of how many are read; nothing where it takes but a moment."""
+    started = shown = time.monotonic()
+    hidden = not console.is_terminal
+    with Progress(console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("decoding images", total=None, visible=False)
+
+        def progress(done: int, total: int) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            bar.update(task, completed=done, total=total, visible=now - started > 1)
+            if hidden and now - shown > _LINE_EVERY_S:
+                shown = now
+                console.print(f"decoded {done:,} of {total:,} images")
+
+        yield progress
+
+
+class Display:
+    """Shows a record while a search runs."""
+
+    def __init__(self, console: Console, addresses: dict[str, str]) -> None:
+        self._console = console
+        self._addresses = addresses
+
+    @contextmanager
+    def showing(self, record: "Record") -> Iterator[None]:
+        """Show the record until the block ends."""
+        if not self._console.is_terminal:
+            for name, address in self._addresses.items():
+                self._console.print(f"{name}: {address}")
+            record.followers.append(_Lines(record, self._console))
+            yield
+            return
+        screen = Screen(record, self._addresses, self._console)
+        record.followers.append(screen)
+        with Live(screen, console=self._console, refresh_per_second=_REFRESH_PER_S):
+            try:
+                yield
+            finally:
+                screen.is_over = True  # the last frame stays, and nothing is behind its addresses
+
+
+def ending_line(record: "Record", trial: "Trial") -> str:
+    """One line on a trial that ended, and on where the search stands."""
+    metric, best = record.spec.objective.metric, record.best_so_far
+    so_far = f"; best {metric} {best.score:.4g} (trial {best.trial_id})" if best else ""
+    asked, ended = record.spec.num_trials, num_ended(record)
+    ended_text = f"{ended}/{asked} trials" if asked else results.trials_text(ended)
+    return f"{ending_text(trial, metric)}; {ended_text} ended{so_far}"
+
+
+def final_line(record: "Record", trial: "Trial") -> str:
+    """One line on a trial that the final has been through."""
+    return final_text(trial, record.final_faults.get(trial.number))
+
+
+def _standing(record: "Record") -> str:
+    """One line on how the search stands."""
+    if record.in_final:
+        return f"the final: {in_final_text(record)}"
+    counts, best = record.counts(), record.best_so_far
+    total = f" of {record.spec.num_trials}" if record.spec.num_trials else ""
+    by_status = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
+    return (
+        f"trials {counts.total()}{total}: {by_status}; best {record.spec.objective.metric} "
+        f"{best_text(best) if best else 'no trial completed yet'}; "
+        f"speed {steps_per_s(record):.0f} generator steps/s over all trials"
+    )
+
+
+class _Lines(Follower):
+    """A line for every trial that ends, and one now and then in between."""
+
+    def __init__(self, record: "Record", console: Console) -> None:
+        self._record = record
+        self._console = console
+        self._said = time.monotonic()
+
+    def ended(self, trial: "Trial") -> None:
+        self._say(ending_line(self._record, trial))
+
+    def reported(self) -> None:
+        if time.monotonic() - self._said >= _LINE_EVERY_S:
+            self._say(_standing(self._record))
+
+    def final_starts(self, trials: "Sequence[Trial]") -> None:
+        best = f"best {len(trials)} trials are" if len(trials) > 1 else "best trial is"
+        self._say(f"the final: the {best} scored again, by stronger critics")
+
+    def in_final(self, trial: "Trial") -> None:
+        self._say(final_line(self._record, trial))
+
+    def noted(self, text: str) -> None:
+        self._say(text)
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"{clock(self._record.elapsed_s)}  {line}")
+        self._said = time.monotonic()
+
+
+class LogFile(Follower):
+    """Keeps what a search said in ``RUN/search.log``, after what its earlier sittings said."""
+
+    def __init__(self, record: "Record") -> None:
+        self._record = record
+        self._path = record.run_dir / "search.log"
+
+    def ended(self, trial: "Trial") -> None:
+        """Keep how a trial ended."""
+        self.noted(ending_line(self._record, trial))
+
+    def in_final(self, trial: "Trial") -> None:
+        """Keep what the final said of a trial."""
+        self.noted(final_line(self._record, trial))
+
+    def noted(self, text: str) -> None:
+        """Keep a line, with the time of the day."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")

@@ -1,0 +1,218 @@
+"""One screen of a search for a terminal, drawn from its record as it stands."""
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, final
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tuner.record.record import Follower
+from tuner.results import ranking as results
+
+if TYPE_CHECKING:
+    from tuner.record.record import Record
+    from tuner.study.study import Trial
+
+STATUSES = ("completed", "stopped", "diverged", "failed", "running")
+#: Rungs that are all shown; of a longer ladder, only those that matter now.
+_RUNGS = 7
+#: Endings that are shown, where the terminal has the room.
+_LATEST = 4
+_BAR_WIDTH = 32
+#: Columns between a row's name and what it says.
+_GAP = (0, 2)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def remaining_s(record: "Record") -> float | None:
+    """Seconds that the search will still take, guessed from the trials that ended; or unknown."""
+    guesses = []
+    budget_s = record.spec.search.time_budget_s
+    if budget_s is not None:
+        guesses.append(max(0.0, budget_s - record.elapsed_s))
+    ended = num_ended(record)
+    if record.spec.num_trials is not None and ended:
+        guesses.append(record.elapsed_s * (record.spec.num_trials - ended) / ended)
+    return min(guesses, default=None)
+
+
+def num_ended(record: "Record") -> int:
+    """Trials that ended, however they did."""
+    counts = record.counts()
+    return counts.total() - counts["running"]
+
+
+def steps_per_s(record: "Record") -> float:
+    """Generator steps a second of all trials that run."""
+    return sum(m.get("generator_steps_per_s", 0.0) for m in list(record.running.values()))
+
+
+def best_text(best: "Trial") -> str:
+    """The best score so far, whose it is, and what the final made of it."""
+    again = f", w1 {best.final['w1_final']:.4g} by the final" if best.final else ""
+    return f"{best.score:.4g}, trial {best.trial_id}{again}"
+
+
+def ending_text(trial: "Trial", metric: str) -> str:
+    """How a trial ended."""
+    score = "" if trial.score is None else f", {metric} {trial.score:.4g}"
+    why = f" ({trial.message})" if trial.message else ""
+    at = f"at generator step {trial.generator_steps}"
+    return f"trial {trial.trial_id} {trial.status} {at}{score}{why}"
+
+
+def final_text(trial: "Trial", why_not: str | None) -> str:
+    """What the final said of a trial; ``why_not`` where it could not score it."""
+    if why_not is not None:
+        return f"trial {trial.trial_id} could not be scored again ({why_not}): it keeps its score"
+    return f"trial {trial.trial_id} in the final: {results.score_text(trial)}"
+
+
+@final
+class Screen(Follower):
+    """Draws itself anew from the record each time it is asked."""
+
+    def __init__(self, record: "Record", addresses: dict[str, str], console: Console) -> None:
+        self._record = record
+        self._addresses = addresses
+        self._console = console
+        self._latest: deque[str] = deque(maxlen=_LATEST)
+        self.is_over = False
+
+    def ended(self, trial: "Trial") -> None:
+        """Show how a trial ended among the latest."""
+        self._keep(ending_text(trial, self._record.spec.objective.metric))
+
+    def in_final(self, trial: "Trial") -> None:
+        """Show what the final said among the latest."""
+        self._keep(final_text(trial, self._record.final_faults.get(trial.number)))
+
+    def noted(self, text: str) -> None:
+        """Say it above the screen, where it stays."""
+        self._console.print(f"{clock(self._record.elapsed_s)}  {text}")
+
+    def _keep(self, text: str) -> None:
+        self._latest.append(f"{clock(self._record.elapsed_s)}  {text}")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """All of it, with as many of the latest endings as the terminal has room for."""
+        # The command's console wraps no line that it prints: here one too long would spoil all.
+        options = options.update(no_wrap=False, overflow="fold")
+        heading = _heading(self._record, self.is_over)
+        above = [Text(), heading, _summary(self._record), Text(), _ladder(self._record)]
+        below = [Text()] if self.is_over else [Text(), _addresses(self._addresses)]
+        used = len(console.render_lines(Group(*above, *below), options, pad=False))
+        # One line for what is above them, one for the cursor.
+        room = max(0, console.size.height - used - 2)
+        latest = list(self._latest)[-room:] if room and not self.is_over else []
+        lines = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in latest]
+        whole = Group(*above, *([Text(), *lines] if lines else []), *below)
+        yield from console.render(whole, options)
+
+
+def _heading(record: "Record", is_over: bool) -> Text:
+    rest_s = remaining_s(record)
+    left = "time left not known yet" if rest_s is None else f"about {clock(rest_s)} left"
+    if record.in_final:
+        left = "the final is under way"
+    ending = "" if is_over else f", {left}"
+    heading = Text(record.spec.name, style="bold")
+    return heading.append(f"  {clock(record.elapsed_s)} elapsed{ending}", style="not bold")
+
+
+def _rows(rows: dict[str, RenderableType], name_style: str, style: str = "") -> Table:
+    table = Table.grid(padding=_GAP)
+    table.add_column(style=name_style, no_wrap=True)
+    table.add_column(style=style, overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _summary(record: "Record") -> Table:
+    """How far it is, how well it does, and what with."""
+    metric, best = record.spec.objective.metric, record.best_so_far
+    counts = record.counts()
+    rows: dict[str, RenderableType] = {
+        "trials": _progress(record),
+        "": ", ".join(f"{counts[s]} {s}" for s in STATUSES if counts[s]) or "none has begun",
+        f"best {metric}": "no trial completed yet",
+    }
+    if best is not None:
+        floor = record.floor_w1
+        real = f" (real samples: {floor:.4g})" if floor is not None and metric == "w1" else ""
+        rows[f"best {metric}"] = Text(best_text(best), style="bold").append(real, "not bold")
+        rows["with"] = _searched(record, best)
+    if record.in_final:
+        rows["final"] = in_final_text(record)
+    else:
+        rows["speed"] = f"{steps_per_s(record):.0f} generator steps/s over all trials"
+    return _rows(rows, "bold")
+
+
+def _progress(record: "Record") -> Table:
+    """A bar, as far as the first limit is used up, and how many trials ended."""
+    ended, asked = num_ended(record), record.spec.num_trials
+    budget_s = record.spec.search.time_budget_s
+    of_trials = ended / asked if asked else 0.0
+    of_time = min(1.0, record.elapsed_s / budget_s) if budget_s else 0.0
+    share = 1.0 if record.in_final else max(of_trials, of_time)
+    text = f"{ended}{f' of {asked}' if asked else ''} ended"
+    if of_time > of_trials and not record.in_final:
+        text += f", {of_time:.0%} of the time"
+    row = Table.grid(padding=_GAP)
+    bar = ProgressBar(1.0, share, _BAR_WIDTH, complete_style="cyan", finished_style="green")
+    row.add_row(bar, text)
+    return row
+
+
+def _searched(record: "Record", trial: "Trial") -> str:
+    """A trial's values of what is searched, as far as it applies to it."""
+    values = results.hyperparameters(trial)
+    names = [key.split(".", 1)[1] for key in record.spec.domains]
+    shown = [f"{name} {_short(values[name])}" for name in names if name in values]
+    return ", ".join(shown) or "the one configuration there is"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def in_final_text(record: "Record") -> str:
+    """How far the final is."""
+    finalists = record.finalists
+    done = sum(t.final is not None or t.number in record.final_faults for t in finalists)
+    return f"{done} of the best {len(finalists)} scored again by stronger critics"
+
+
+def _ladder(record: "Record") -> Table:
+    """The rungs: how many were scored there and how well, and who is on the way to it."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
+    for name in ("rung", "scored", f"best {record.spec.objective.metric}", "on the way"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)  # what room the others leave
+    rungs, below = record.spec.asha.rungs, 0
+    for rung in rungs:
+        num_scored, lowest = record.at_rung(rung)
+        here = [
+            f"{number:05d} at {int(metrics.get('generator_steps', 0))}"
+            for number, metrics in list(record.running.items())
+            if below <= metrics.get("generator_steps", 0) < rung
+        ]
+        below = rung
+        if len(rungs) > _RUNGS and not here and rung not in (rungs[0], rungs[-1]):
+            continue  # a long ladder shows its ends and where somebody climbs
+        best = "-" if lowest is None else f"{lowest:.4g}"
+        table.add_row(str(rung), str(num_scored), best, str(len(here) or "-"), ", ".join(here))
+    return table
+
+
+def _addresses(addresses: dict[str, str]) -> Table:
+    return _rows({**addresses, "Ctrl-C": "stops the search, to be resumed"}, "dim", "dim")

@@ -1,0 +1,81 @@
+"""Sentences that the lines and the screen share."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tuner.record.record import Record
+    from tuner.study.trial import Trial
+from typing import TYPE_CHECKING
+
+from tuner.results.text import score_text, trials_text
+
+STATUSES = ("completed", "stopped", "diverged", "failed", "running")
+
+
+def remaining_s(record: "Record") -> float | None:
+    """Seconds that the search will still take, guessed from the trials that ended; or unknown."""
+    guesses = []
+    budget_s = record.spec.search.time_budget_s
+    if budget_s is not None:
+        guesses.append(max(0.0, budget_s - record.elapsed_s))
+    ended = num_ended(record)
+    if record.spec.num_trials is not None and ended:
+        guesses.append(record.elapsed_s * (record.spec.num_trials - ended) / ended)
+    return min(guesses, default=None)
+
+
+def num_ended(record: "Record") -> int:
+    """Trials that ended, however they did."""
+    counts = record.counts()
+    return counts.total() - counts["running"]
+
+
+def steps_per_s(record: "Record") -> float:
+    """Generator steps a second of all trials that run."""
+    return sum(m.get("generator_steps_per_s", 0.0) for m in list(record.running.values()))
+
+
+def best_text(best: "Trial") -> str:
+    """The best score so far, whose it is, and what the final made of it."""
+    again = f", w1 {best.final['w1_final']:.4g} by the final" if best.final else ""
+    return f"{best.score:.4g}, trial {best.trial_id}{again}"
+
+
+def ending_text(trial: "Trial", metric: str) -> str:
+    """How a trial ended."""
+    score = "" if trial.score is None else f", {metric} {trial.score:.4g}"
+    why = f" ({trial.message})" if trial.message else ""
+    at = f"at generator step {trial.generator_steps}"
+    return f"trial {trial.trial_id} {trial.status} {at}{score}{why}"
+
+
+def final_text(trial: "Trial", why_not: str | None) -> str:
+    """What the final said of a trial; ``why_not`` where it could not score it."""
+    if why_not is not None:
+        return f"trial {trial.trial_id} could not be scored again ({why_not}): it keeps its score"
+    return f"trial {trial.trial_id} in the final: {score_text(trial)}"
+
+
+def in_final_text(record: "Record") -> str:
+    """How far the final is."""
+    finalists = record.finalists
+    done = sum(t.final is not None or t.number in record.final_faults for t in finalists)
+    return f"{done} of the best {len(finalists)} scored again by stronger critics"
+
+
+#: Elsewhere a line comes at least so often.
+LINE_EVERY_S = 30.0
+
+
+def ending_line(record: "Record", trial: "Trial") -> str:
+    """One line on a trial that ended, and on where the search stands."""
+    metric, best = record.spec.objective.metric, record.best_so_far
+    so_far = f"; best {metric} {best.score:.4g} (trial {best.trial_id})" if best else ""
+    asked, ended = record.spec.num_trials, num_ended(record)
+    ended_text = f"{ended}/{asked} trials" if asked else trials_text(ended)
+    return f"{ending_text(trial, metric)}; {ended_text} ended{so_far}"
+
+
+def final_line(record: "Record", trial: "Trial") -> str:
+    """One line on a trial that the final has been through."""
+    return final_text(trial, record.final_faults.get(trial.number))

@@ -1,0 +1,1 @@
+"""One session of a search: request, checks, wiring, resume."""

@@ -1,0 +1,116 @@
+"""What a search needs besides a right file: this machine, and the folder it writes to."""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import Fault
+from tuner.space import yaml_file
+from tuner.space.domains import Choice
+from tuner.space.sections import ResourceConfig
+from tuner.space.spec import SearchSpec
+
+#: The folder of decoded images, in the folder of all searches.
+DATA_CACHE = "data-cache"
+#: What else stands there.
+RESERVED_NAMES = ("mlflow.db", "mlflow.db.lock", "mlflow-artifacts", DATA_CACHE)
+
+
+def num_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def num_gpus() -> int:
+    """NVIDIA GPUs that this process may use, told without loading torch or Ray."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    there = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    if visible is None:
+        return there
+    # CUDA reads the list up to the first that is none: "-1" is how people hide all GPUs.
+    listed = itertools.takewhile(lambda v: v.strip() not in ("", "-1"), visible.split(","))
+    return min(there, len(list(listed)))
+
+
+def machine_faults(resources: ResourceConfig) -> list[Fault]:
+    """A trial that fits no node would be waited for without end."""
+    faults = []
+    for key, needed, there in (
+        ("cpus_per_trial", resources.cpus_per_trial, num_cpus()),
+        ("gpus_per_trial", resources.gpus_per_trial, num_gpus()),
+    ):
+        if not isinstance(needed, str) and needed > there:
+            what = f"must be at most {there}, all that this machine has, got {needed:g}"
+            faults.append(Fault(f"resources.{key}", f"{what}: lower it, or give --address"))
+    return faults
+
+
+def compiler_faults(training: Any) -> list[Fault]:
+    """``torch.compile`` needs a C++ compiler, and says so at a trial's first step only."""
+    asked = training.compile.choice if isinstance(training.compile, Choice) else (training.compile,)
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++")
+    if True not in asked or any(shutil.which(name) for name in compilers):
+        return []
+    what = "needs a C++ compiler, and this machine has none: install g++, name one in CXX, or "
+    return [Fault("training.compile", f"{what}leave it false")]
+
+
+def folder_faults(runs_dir: Path) -> list[Fault]:
+    """Whether the folder of all searches can be made and written to."""
+    folder = runs_dir.absolute()
+    if "\0" in str(folder):
+        return [Fault("results.runs_dir", f"must not hold a null byte, got {str(runs_dir)!r}")]
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):  # tried, since permissions do not tell root
+            return []
+    except OSError as error:
+        what = f"{folder} cannot be written to ({error.strerror}): choose another by --runs-dir"
+        return [Fault("results.runs_dir", what)]
+
+
+def storage_faults(location: str | None) -> list[Fault]:
+    """What can be told of a storage location without looking there."""
+    if location is None:
+        return []
+    from tuner.storage import folder as storage
+
+    return [Fault("results.storage", what) for what in storage.faults(location)]
+
+
+def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault]:
+    """A name stands for one search: a new one needs a new name, an old one its old file."""
+    saved = runs_dir / spec.name / "spec.yaml"
+    if spec.name in RESERVED_NAMES or saved.parent.is_file():
+        what = f"{saved.parent} is not the folder of a search: choose another by --name"
+        return [Fault("name", what)]
+    if not saved.exists():
+        return []
+    if not resume:
+        what = f"{saved.parent} already holds a search: go on with it by adding --resume"
+        return [Fault("name", f"{what}, or start another by --name")]
+    was, now = _flat(yaml_file.load(saved)[0]), _flat(spec.resolved())
+    return [
+        Fault(
+            key,
+            f"was {was.get(key)!r} when this search began, is now {now.get(key)!r}: "
+            "set it back to resume, or start another search by --name",
+        )
+        for key in sorted(was.keys() | now.keys())
+        if was.get(key) != now.get(key) and key != "results.runs_dir"
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

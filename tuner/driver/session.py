@@ -1,0 +1,319 @@
+"""One sitting of a search: opens its folder, wires the parts together, leaves the results."""
+
+import importlib.util
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+
+from trainables.checkpoint import DamagedCheckpointError
+from trainables.data import Data
+from tuner.display.lines import Display, LogFile
+from tuner.errors import BadInput, Fault
+from tuner.record.record import Record
+from tuner.results import ranking as results
+from tuner.space.spec import SearchSpec
+from tuner.storage import folder as storage
+from tuner.storage import lock as folder
+from tuner.storage.mirror import Mirror
+from tuner.study.study import Study, Trial
+from tuner.tracking import store as mlflow_store
+from tuner.tracking.tracker import Tracker, kept_files, kept_generator, tracker_of
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+    from tuner.cluster.nodes import Needs
+    from tuner.page.page import Known
+
+Ended = Literal["finished", "interrupted", "failed"]
+
+#: Seconds that each of those who are told of the end gets to write what it still lacks: MLflow,
+#: and remote storage. A machine that is taken away leaves little time.
+_TIME_TO_FINISH_S, _TIME_TO_GO_S = 60.0, 5.0
+#: Seconds for the sampling error of the report's importances: enough for rough intervals.
+#: ``python -m tuner.report`` takes longer, and draws finer ones.
+_TIME_TO_DRAW_S, _TIME_TO_DRAW_AND_GO_S = 3.0, 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sitting ended. ``best`` is ``None`` where no trial has completed.
+
+    ``halted`` says what from outside the search stopped it, to be mended before a resume;
+    ``notes`` whom the best is tied with, and what could not be done or written.
+    """
+
+    interrupted: bool
+    halted: str | None
+    best: Trial | None
+    summary: str
+    notes: tuple[str, ...]
+    mlflow_command: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a search runs: at the address of a Ray cluster, or on this machine's CPUs."""
+
+    address: str | None
+    num_cpus: int
+    runtime_env: Mapping[str, Any] | None = None
+
+
+def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Console) -> Outcome:
+    """Start a search, or go on with the one in its folder, until it is done or interrupted.
+
+    Args:
+        spec: The search.
+        data: That it names.
+        runs_dir: The folder of all searches.
+        place: Where its trials run.
+        console: Where progress is shown.
+    """
+    if place.address is None:
+        # Read when Ray is imported. Its servers run any code that they are sent: on this machine
+        # alone they need not listen to any other.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    # Seconds of import, and not needed to refuse a search.
+    from tuner.cluster import nodes as cluster
+    from tuner.cluster.gauges import Gauges
+
+    say = console.print
+    with ExitStack() as stack:
+        run_dir = stack.enter_context(folder.owned(runs_dir / spec.name))
+        say("starting Ray ..." if place.address is None else f"joining Ray at {place.address} ...")
+        threading.Thread(target=_import_meanwhile, name="imports", daemon=True).start()
+        # Before anything is written: a cluster may turn out not to be there, or unfit.
+        connection = cluster.connected(
+            place.address,
+            place.num_cpus,
+            _own_code(spec),
+            place.runtime_env,
+            all_train=_fills(spec, place.num_cpus),
+        )
+        dashboard = stack.enter_context(connection)
+        interrupted = stack.enter_context(_interruptible())  # Ray's start sets a handler of its own
+        needs = cluster.needs(spec.resources, say, interrupted)
+        location = storage.join(spec.results.storage or str(runs_dir), spec.name)
+        try:
+            cluster.check_nodes(needs, location)
+            mirror = _mirror(spec, run_dir, location, say)
+        except OSError as error:
+            raise BadInput("results.storage", [Fault("", str(error))]) from error
+        if not (run_dir / "spec.yaml").exists():
+            results.write_atomically(run_dir / "spec.yaml", spec.to_yaml())
+        study = Study(run_dir / "study.log", spec)
+        _check_data(study, data)
+        say(_floor_text(study, data, spec))
+        tracker = tracker_of(spec, run_dir, study.search_id, lambda text: say(text))
+        record = Record(run_dir, spec, study, tracker)
+        ended: Ended = "failed"
+        troubles: list[str] = []
+        known: Known = {}
+        try:
+            addresses = {"dashboard": dashboard, "MLflow": tracker.ui_command}
+            record.followers += [LogFile(record), Gauges(record)]
+            with Display(console, addresses).showing(record):
+                shared = cluster.share(data)
+                slots = cluster.num_slots(needs) if place.address is None else None
+                ray_location = storage.join(location, "ray")
+                _run_all(record, shared, ray_location, needs, interrupted, slots, known)
+            stopped = interrupted.is_set() or record.halted is not None
+            ended = "interrupted" if stopped else "finished"
+        finally:
+            troubles = _leave(record, tracker, mirror, ended, known)
+        return Outcome(
+            interrupted=ended == "interrupted",
+            halted=record.halted,
+            best=record.best_so_far,
+            summary=_summary(record),
+            notes=(*_notes(record), *troubles),
+            mlflow_command=tracker.ui_command,
+        )
+
+
+def _run_all(
+    record: Record,
+    data: "ObjectRef",
+    location: str,
+    needs: "Needs",
+    interrupted: Event,
+    num_slots: int | None,
+    known: "Known",
+) -> None:
+    from tuner.cluster import final
+    from tuner.cluster import trials as runner
+
+    session = time.strftime("%Y%m%d-%H%M%S")
+    runner.run(record, data, location, needs, session, interrupted, num_slots)
+    if interrupted.is_set() or record.halted is not None:
+        return
+    drawing = ThreadPoolExecutor(1, thread_name_prefix="report")
+    try:
+        record.end_waiting()
+        # Now, while others compute: the final changes nothing in what mattered at the rungs. What
+        # goes wrong with it is met again, and told, at the end.
+        drawing.submit(_draw, record.run_dir, _TIME_TO_DRAW_S, known)
+        final.run_final(record, data, needs, interrupted)
+    except OSError as error:
+        record.cannot_write(error)
+    finally:
+        drawing.shutdown(wait=not interrupted.is_set())
+
+
+def _draw(run_dir: Path, limit_s: float, known: "Known", *, is_over: bool = False) -> None:
+    from tuner.page import (
+        page as report,  # plotly and more, which a search need not wait for at its start
+    )
+
+    report.write(run_dir, is_over=is_over, limit_s=limit_s, known=known)
+
+
+def _import_meanwhile() -> None:
+    """Import what is needed next, while Ray starts its processes; it takes as long."""
+    mlflow_store.prepare()
+    from tuner.cluster import trials as runner  # noqa: F401  # and Ray Tune
+
+
+def _fills(spec: SearchSpec, num_cpus: int) -> bool:
+    """Whether there is a trial for each CPU, and no GPU to wait for."""
+    import torch
+
+    limits = (spec.search.max_concurrent_trials, spec.num_trials)
+    are_enough = all(limit is None or limit >= num_cpus for limit in limits)
+    fits = spec.resources.cpus_per_trial <= 1 and not spec.resources.custom
+    takes_gpus = spec.resources.gpus_per_trial != 0 and torch.cuda.is_available()
+    return are_enough and fits and not takes_gpus
+
+
+def _mirror(
+    spec: SearchSpec, run_dir: Path, location: str, say: Callable[[str], None]
+) -> Mirror | None:
+    """What keeps a copy of the search's own files beside its checkpoints, if they are elsewhere."""
+    if spec.results.storage is None:
+        return None
+    mirror = Mirror(run_dir, location, warn=lambda text: say(text))
+    mirror.start()
+    return mirror
+
+
+def _leave(
+    record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended, known: "Known"
+) -> list[str]:
+    """Write the results; returns what could not be written, in words."""
+    # Who is told to go may be gone in seconds: what is saved first is what a resume needs.
+    timeout_s, draw_s = _TIME_TO_FINISH_S, _TIME_TO_DRAW_S
+    if ended == "interrupted":
+        timeout_s, draw_s = _TIME_TO_GO_S, _TIME_TO_DRAW_AND_GO_S
+    troubles = []
+    best = record.best_so_far
+    for what, write in (
+        ("the last of the results", record.close),
+        ("best/", lambda: best and results.write_best(record.run_dir, best, record.by_number())),
+    ):
+        try:
+            write()
+        except (OSError, DamagedCheckpointError) as error:
+            troubles.append(f"{what} could not be written: {error}")
+    try:
+        _draw(record.run_dir, draw_s, known, is_over=True)
+    except Exception as error:  # a page that cannot be drawn must not cost anybody a search
+        troubles.append(f"report.html could not be written: {error}")
+    missing = [mirror.close(timeout_s) if mirror else None]
+    # The model takes seconds: of an interrupted search a resume, or tuner.sync, writes it.
+    generator = None if ended == "interrupted" else kept_generator(record.run_dir)
+    files = kept_files(record.run_dir)
+    missing.append(tracker.close(ended, files, timeout_s, generator=generator))
+    return [*troubles, *(text for text in missing if text is not None)]
+
+
+def _own_code(spec: SearchSpec) -> list[Path]:
+    """The user's own modules, but for those that are installed: as the nodes' own must be."""
+    found = [importlib.util.find_spec(name) for name in sorted(spec.own_modules)]
+    files = [Path(module.origin) for module in found if module is not None and module.origin]
+    code = [file.parent if file.name == "__init__.py" else file for file in files]
+    return [path for path in code if "site-packages" not in path.parts]
+
+
+@contextmanager
+def _interruptible() -> Iterator[Event]:
+    """An event that the first Ctrl-C (or SIGTERM) sets; the second one is not held back."""
+    interrupted = Event()
+
+    def handle(*_: object) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check_data(study: Study, data: Data) -> None:
+    """Trials of other data, or of another split, would not compare with those that there are."""
+    fingerprint = data.fingerprint()
+    if study.data is None:
+        study.set_data(fingerprint)
+    elif study.data != fingerprint:
+        what = "are not those that this search began with: put them back as they were to resume"
+        raise BadInput("--resume", [Fault("data", f"{what}, or start another search by --name")])
+
+
+def _floor_text(study: Study, data: Data, spec: SearchSpec) -> str:
+    """Measure once in a search what real samples score, and say so."""
+    if (known := study.floor) is None:
+        from trainables.trial import floor, start_worker
+
+        # More threads only wait for each other.
+        start_worker(spec.resources.threads_per_trial, use_gpu=False)
+        found = floor(data, spec.objective)
+        known = {"w1_floor": found.w1, "w1_floor_stderr": found.w1_stderr}
+        study.set_floor(known)
+    error = results.half_width(known["w1_floor_stderr"])
+    return f"floor: w1 {known['w1_floor']:.4g} +- {error:.2g} (95%), of real samples"
+
+
+def _notes(record: Record) -> tuple[str, ...]:
+    notes = [
+        f"trial {number:05d} could not be scored again ({why}): it keeps its rung's score, and "
+        "--resume tries it again"
+        for number, why in record.final_faults.items()
+    ]
+    finalists = record.finalists
+    num_tried = sum(t.final is not None or t.number in record.final_faults for t in finalists)
+    if record.in_final and num_tried < len(finalists):
+        notes.append(f"the final has scored {num_tried} of {len(finalists)} trials so far")
+    ties = record.best_so_far and results.ties_text(record.best_so_far, record.trials.values())
+    return (*([ties] if ties else []), *notes)
+
+
+def _summary(record: Record) -> str:
+    counts = record.counts()
+    # The sitting is over: whatever has not ended waits for a resume.
+    names = {"running": "to go on"}
+    by_status = ", ".join(f"{n} {names.get(status, status)}" for status, n in counts.items() if n)
+    training_s, scoring_s = (
+        sum(t.metrics.get(key, 0.0) for t in record.trials.values())
+        for key in ("training_seconds", "scoring_seconds")
+    )
+    finals = [t.final["final_scoring_seconds"] for t in record.trials.values() if t.final]
+    final = f", {sum(finals):.0f} s of the final" if finals else ""
+    trials = results.trials_text(sum(counts.values()))
+    return (
+        f"{trials} in {record.elapsed_s:.0f} s: {by_status or 'none'}; "
+        f"{training_s:.0f} s of training, {scoring_s:.0f} s of scoring{final}"
+    )

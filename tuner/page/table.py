@@ -1,0 +1,111 @@
+"""The trials of a report as a table: what it has of each, and where MLflow shows it."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+from tuner.page.facts import Facts
+from tuner.page.style import number, short
+from tuner.retrain.kept import Links
+from tuner.study.study import Trial
+from tuner.tracking.tracker import tracker_of
+
+
+@final
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows; ``v`` is the number that it sorts by, where it is one."""
+
+    text: str
+    v: float | str | None = None
+    href: str | None = None
+    wrap: bool = False
+
+
+def table(facts: Facts, links: Links) -> dict[str, Any]:
+    """Columns, rows by place, and what to say of them, for the page."""
+    trials = facts.places
+    keys = [key for key in facts.search.spec.domains if any(key in t.params for t in trials)]
+    has_final = any(t.final for t in trials)
+    has_message = any(t.message for t in trials)
+    columns = ["place", "trial", "status", "steps", "w1", "± 95%"]
+    columns += ["w1 final"] * has_final + ["own critic", "training s"]
+    columns += [short(key) for key in keys]
+    columns += ["MLflow"] * bool(links.runs) + ["message"] * has_message
+    best = facts.search.best
+    rows = []
+    for trial in trials:
+        cells = _cells(facts, trial, has_final)
+        cells += [_value(trial.params.get(key)) for key in keys]
+        if links.runs:
+            href = links.of(trial)
+            cells.append(Cell("run" if href else "-", None, href))
+        if has_message:
+            cells.append(Cell(trial.message or "", wrap=True))
+        is_best = best is not None and trial.number == best.number
+        status = trial.status or "running"
+        rows.append({"cells": cells, "status": status, "is_best": is_best})
+    return {
+        "columns": columns,
+        "rows": rows,
+        "numeric": [
+            name
+            for name, *cells in zip(columns, *(row["cells"] for row in rows), strict=True)
+            if any(cell.v not in (None, "") for cell in cells)
+        ],
+        "statuses": sorted({row["status"] for row in rows}),
+        **_mlflow(facts, links),
+        "table_notes": _notes(facts, links),
+    }
+
+
+def _cells(facts: Facts, trial: Trial, has_final: bool) -> list[Cell]:
+    curve = facts.curves.get(trial.number, {})
+    last = max(curve, default=None)
+    report = facts.search.reports.get(trial.number, {}).get(last or -1, trial.metrics)
+    error = report.get("w1_stderr")
+    final = (trial.final or {}).get("w1_final")
+    return [
+        Cell(str(facts.place_of[trial.number]), facts.place_of[trial.number]),
+        Cell(trial.trial_id, trial.number),
+        Cell(facts.fate(trial)),
+        Cell(f"{trial.generator_steps:,}", trial.generator_steps),
+        _value(None if last is None else curve[last]),
+        _value(None if error is None or last is None else 1.96 * error, "{:.2g}"),
+        *([_value(final)] if has_final else []),
+        _value(report.get("critic_estimate")),
+        _value(trial.metrics.get("training_seconds"), "{:.1f}"),
+    ]
+
+
+def _value(value: Any, form: str | None = None) -> Cell:
+    if value is None:
+        return Cell("", "")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return Cell(str(value))
+    return Cell(form.format(value) if form else number(value), value)
+
+
+def _mlflow(facts: Facts, links: Links) -> dict[str, str | None]:
+    """The command that serves what the links lead to, where nothing serves it by itself."""
+    search = facts.search
+    is_local = bool(links.ui) and search.spec.mlflow.tracking_uri is None
+    if not is_local:
+        return {"mlflow_command": None}
+    tracker = tracker_of(search.spec, search.run_dir, search.search_id, lambda text: None)
+    return {"mlflow_command": tracker.ui_command}
+
+
+def _notes(facts: Facts, links: Links) -> list[str]:
+    rung = (
+        "w1 is that of a trial's last rung: compare it between trials that ended at the same one."
+    )
+    how = "Click a heading to sort; the best place has the best w1 by the final, then at the last "
+    notes = [f"{how}rung, then at the latest one that was reached. {rung}"]
+    if not facts.search.trials:
+        return ["No trial has been proposed yet."]
+    if not links.runs:
+        why = "The search's folder has no mlflow.json, which says where MLflow has its runs"
+        return [*notes, f"{why}: the rows have no links to them."]
+    if facts.search.spec.mlflow.tracking_uri is None:
+        notes.append(f"The links to MLflow lead to {links.ui}, while this command runs:")
+    return notes

@@ -1,0 +1,1 @@
+"""The files that a search leaves in its folder."""

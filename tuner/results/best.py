@@ -1,0 +1,47 @@
+"""The best trial's configuration and generator, in best.yaml and best/."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+from trainables.checkpoint import load_whole
+from tuner.results.text import score_text, ties_text
+from tuner.storage.atomic import write_atomically
+from tuner.storage.folder import fetch
+from tuner.study.trial import Trial
+
+
+def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> None:
+    """Write ``best/`` from the trial's last checkpoint, then ``best.yaml``.
+
+    Args:
+        run_dir: The search's folder.
+        trial: The best one.
+        trials: All of them, for those that it is tied with.
+
+    Raises:
+        FileNotFoundError: where the checkpoint is gone, and ``best/`` is not this trial's.
+        DamagedCheckpointError: where it is not whole.
+    """
+    text = yaml.safe_dump(trial.config.applied(), sort_keys=False)
+    title = f"# trial {trial.trial_id}: {score_text(trial)}, generator step {trial.generator_steps}"
+    if (ties := ties_text(trial, trials)) is not None:
+        title += f"\n# {ties}"
+    path, folder = run_dir / "best.yaml", run_dir / "best"
+    if path.exists() and path.read_text(encoding="utf-8") == f"{title}\n{text}":
+        return  # written last, so the rest is there
+    if trial.checkpoint is None:
+        raise FileNotFoundError(f"trial {trial.trial_id} left no checkpoint")
+    folder.mkdir(exist_ok=True)
+    fetched = {name: folder / f".{name}.new" for name in ("generator.pt", "samples.png")}
+    try:
+        for name, scratch in fetched.items():
+            fetch(trial.checkpoint, name, scratch)
+        load_whole(fetched["generator.pt"], "cpu")
+        for name, scratch in fetched.items():
+            scratch.replace(folder / name)
+    finally:
+        for scratch in fetched.values():
+            scratch.unlink(missing_ok=True)
+    write_atomically(path, f"{title}\n{text}")

@@ -1,0 +1,118 @@
+"""A search as its folder has it at a moment, read without touching it: it may be running."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, final
+
+from tuner.errors import BadInput, Fault
+from tuner.results import ranking as results
+from tuner.space import spec
+from tuner.space.spec import SearchSpec
+from tuner.storage import lock as folder
+from tuner.study.study import Study, Trial
+from tuner.tracking import catch_up as past
+
+State = Literal["running", "interrupted", "finished"]
+
+
+@final
+@dataclass(frozen=True)
+class Snapshot:
+    """What is known of a search.
+
+    ``trials`` are by number; one that has not ended has its last report as ``metrics``.
+    ``reports`` are what each trial reported, by its number and then by generator step; a report at
+    a rung has ``w1``. ``floor`` has ``w1_floor`` and ``w1_floor_stderr``, once they were measured.
+    """
+
+    run_dir: Path
+    spec: SearchSpec
+    search_id: str
+    trials: tuple[Trial, ...]
+    reports: Mapping[int, Mapping[int, Mapping[str, float]]]
+    floor: Mapping[str, float] | None
+    elapsed_s: float
+    is_running: bool
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a resume would find nothing to do."""
+        budget_s, num_trials = self.spec.search.time_budget_s, self.spec.num_trials
+        has_asked = num_trials is not None and len(self.trials) >= num_trials
+        is_over = budget_s is not None and self.elapsed_s >= budget_s
+        finalists = results.ranked(self.trials)[: self.spec.objective.final_trials]
+        has_ended = all(trial.status is not None for trial in self.trials)
+        return has_ended and (has_asked or is_over) and all(t.final is not None for t in finalists)
+
+    @property
+    def state(self) -> State:
+        """Running, or how it was left."""
+        if self.is_running:
+            return "running"
+        return "finished" if self.is_finished else "interrupted"
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial so far: of those in the final, else of those completed."""
+        return results.best(self.trials)
+
+    def trial(self, trial_id: str) -> Trial:
+        """The trial of this number, with or without its leading zeros.
+
+        Raises:
+            BadInput: where there is none.
+        """
+        number = int(trial_id) if trial_id.isascii() and trial_id.isdigit() else -1
+        if not 0 <= number < len(self.trials):
+            there = f"it has 0 to {len(self.trials) - 1}" if self.trials else "it has none yet"
+            what = f"{self.run_dir} has no trial {trial_id!r}: {there}"
+            raise BadInput("--trial", [Fault("", what)])
+        return self.trials[number]
+
+
+def check_is_search(run_dir: Path) -> None:
+    """Refuse a folder that is none of a search.
+
+    Raises:
+        BadInput: saying what it lacks.
+    """
+    missing = [name for name in ("spec.yaml", "study.log") if not (run_dir / name).exists()]
+    if missing:
+        what = f"holds no search: it has no {' and no '.join(missing)}; give a search's folder"
+        raise BadInput(str(run_dir), [Fault("", f"{what}, such as runs/gp")])
+
+
+def read(run_dir: Path) -> Snapshot:
+    """Read a search's folder; nothing in it is written, mended or locked for longer than a look.
+
+    Raises:
+        BadInput: where it holds no search.
+    """
+    check_is_search(run_dir)
+    search = spec.read(run_dir / "spec.yaml")
+    is_running = folder.is_held(run_dir)
+    with tempfile.TemporaryDirectory() as scratch:
+        # A copy: to open a journal is to mend it, which whoever writes it would not survive.
+        study = Study(Path(shutil.copy(run_dir / "study.log", scratch)), search)
+        trials, search_id = study.trials(), study.search_id
+        floor, elapsed_s = study.floor, study.elapsed_s
+    reports = past.read_reports(run_dir / "metrics.jsonl")
+    return Snapshot(
+        run_dir=run_dir,
+        spec=search,
+        search_id=search_id,
+        trials=tuple(_as_of_now(trial, reports.get(trial.number, {})) for trial in trials),
+        reports=reports,
+        floor=floor,
+        elapsed_s=elapsed_s,
+        is_running=is_running,
+    )
+
+
+def _as_of_now(trial: Trial, reports: Mapping[int, Mapping[str, float]]) -> Trial:
+    if trial.status is not None or not reports:
+        return trial
+    return trial.with_metrics(reports[max(reports)])

@@ -1,0 +1,34 @@
+"""How results are written in sentences: scores, ties, numbers of trials, times."""
+
+from collections.abc import Iterable
+
+from tuner.results.ranking import half_width, tied_with, w1_final_of
+from tuner.study.trial import Trial
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def trials_text(num: int) -> str:
+    """So many trials, in words."""
+    return f"{num} trial{'s' * (num != 1)}"
+
+
+def score_text(trial: Trial) -> str:
+    """What the last rung said of a completed trial, and the final, with its 95% interval."""
+    at_rung = f"{trial.config.objective.metric} {trial.score:.4g} at its last rung"
+    if trial.final is None:
+        return at_rung
+    error = half_width(trial.final["w1_final_stderr"])
+    return f"w1 {w1_final_of(trial):.4g} +- {error:.2g} (95%) by the final, {at_rung}"
+
+
+def ties_text(best: Trial, trials: Iterable[Trial]) -> str | None:
+    """Which trials are as good as the best, for all that the final can tell."""
+    tied = [f"{t.trial_id} ({w1_final_of(t):.4g})" for t in tied_with(best, trials)]
+    if not tied:
+        return None
+    return f"tied within the error with trial{'s' * (len(tied) > 1)} {', '.join(tied)}"

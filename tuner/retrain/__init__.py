@@ -1,0 +1,1 @@
+"""A winner, trained again."""

@@ -1,0 +1,124 @@
+"""The networks and the training resolved: what the papers publish is filled in, what cannot apply
+refused.
+
+A searched value has several possible ones, so a default must be the same under all of them. Where
+several architectures are searched, what they do not agree on is left to each trial's own.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from trainables.config.methods import (
+    APPLIES_WHEN,
+    ARCHITECTURES,
+    DEFAULT_ARCHITECTURE,
+    DEFAULT_CONSTRAINT,
+    DEFAULT_LOSS,
+    PUBLISHED,
+    may_be_absent,
+    refused_together,
+    why_no_effect,
+)
+from trainables.config.trial import NetworkConfig, TrainingConfig
+from tuner.errors import Fault
+from tuner.space.domains import Choice
+
+#: Every key that a paper publishes, parents first.
+_PUBLISHED_KEYS = tuple(dict.fromkeys(key for method in PUBLISHED.values() for key in method))
+_OF_ARCHITECTURES = tuple(dict.fromkeys(key for net in ARCHITECTURES.values() for key in net))
+#: Parents before what depends on them, whichever section they stand in.
+_SECTION = {
+    **dict.fromkeys(TrainingConfig.model_fields, "training"),
+    **dict.fromkeys(NetworkConfig.model_fields, "networks"),
+}
+
+
+def resolve(
+    networks: Any, training: Any, broken: Collection[str] = ()
+) -> tuple[Any, Any, list[Fault]]:
+    """Fill in what the papers of the methods searched publish; refuse what cannot apply.
+
+    ``broken`` keys have faults of their own: nothing is concluded from them.
+    """
+    values = {
+        field: getattr(s, field) for s in (networks, training) for field in s.model_fields_set
+    }
+    values = {field: value for field, value in values.items() if value is not None}
+    given = set(values)
+    values.setdefault("loss", DEFAULT_LOSS)
+    if "wasserstein" in _possible(values["loss"]):
+        values.setdefault("constraint", DEFAULT_CONSTRAINT)
+    if not why_no_effect("architecture", _known(values, broken)):
+        values.setdefault("architecture", DEFAULT_ARCHITECTURE)
+    unsure, faults = set(broken), []
+    for field in _PUBLISHED_KEYS:
+        published = {m: PUBLISHED[m][field] for m in _methods(values) if field in PUBLISHED[m]}
+        if field in values or not published or why_no_effect(field, _known(values, unsure)):
+            continue
+        values[field] = next(iter(published.values()))
+        if len(set(published.values())) > 1 and not unsure & {field, *_parents(field)}:
+            unsure.add(field)
+            faults.append(Fault(f"training.{field}", _no_one_default(values, published)))
+    named = _possible(values.get("architecture", DEFAULT_ARCHITECTURE))
+    for field in _OF_ARCHITECTURES:
+        there = [ARCHITECTURES[n][field] for n in named if field in ARCHITECTURES.get(n, {})]
+        agreed = field not in values and len(set(there)) == 1
+        if agreed and not why_no_effect(field, _known(values, unsure)):
+            values[field] = there[0]
+    known = _known(values, unsure)
+    for field in APPLIES_WHEN:
+        if field in given and (why := why_no_effect(field, known)):
+            faults.append(Fault(f"{_SECTION[field]}.{field}", why))
+    faults += [
+        Fault(f"{_SECTION[key]}.{key}", why)
+        for key, why in refused_together(known, where_asked=True)
+    ]
+    return (
+        _with(networks, values),
+        _with(training, {**_defaults(), **values}),
+        faults,
+    )
+
+
+def _with(section: Any, values: Mapping[str, Any]) -> Any:
+    own = type(section).model_fields
+    return type(section).model_validate({k: v for k, v in values.items() if k in own})
+
+
+def _possible(value: Any) -> tuple[Any, ...]:
+    return value.choice if isinstance(value, Choice) else (value,)
+
+
+def _parents(field: str) -> set[str]:
+    return {parent for needs in APPLIES_WHEN.get(field, ()) for parent in needs}
+
+
+def _methods(values: Mapping[str, Any]) -> Iterator[str]:
+    for loss in _possible(values["loss"]):
+        if loss == "wasserstein":
+            yield from _possible(values["constraint"])
+        else:
+            yield loss
+
+
+def _known(values: Mapping[str, Any], unsure: Collection[str]) -> dict[str, tuple[Any, ...]]:
+    """The values that each key may take, without those of which nothing is concluded."""
+    known: dict[str, tuple[Any, ...]] = {}
+    for key in _SECTION:
+        if key not in unsure:
+            may_be = _possible(values.get(key))
+            known[key] = (*may_be, None) if may_be_absent(key, known) else may_be
+    return known
+
+
+def _no_one_default(values: Mapping[str, Any], published: Mapping[str, Any]) -> str:
+    searched = [key for key in ("loss", "constraint") if len(_possible(values.get(key))) > 1]
+    by = ", ".join(f"{value} under {method}" for method, value in published.items())
+    which = f"{' and '.join(searched)} {'is' if len(searched) == 1 else 'are'} searched"
+    return f"has no one default while {which} ({by}): give it"
+
+
+def _defaults() -> dict[str, Any]:
+    """Defaults that are the same under every method."""
+    fields = TrainingConfig.model_fields
+    return {field: fields[field].default for field in fields if field not in APPLIES_WHEN}

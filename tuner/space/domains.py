@@ -1,0 +1,160 @@
+"""A searched value: a range of numbers or a choice, wherever a fixed value may stand.
+
+A section of :mod:`trainables.config` becomes searchable by :func:`searchable`, which lets every
+field hold either its value or a mapping that says where to look for it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+
+from trainables.config.trial import Argument, Frozen, Real, Whole, plain_integer, plain_number
+
+T = TypeVar("T")
+
+
+class Range(Frozen, Generic[T]):
+    """Numbers from ``low`` to ``high``, both included; ``log`` draws their logarithm uniformly."""
+
+    low: T
+    high: T
+    log: bool = Field(default=False, strict=True)
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> "Range[T]":
+        if not self.low < self.high:  # type: ignore[operator]
+            raise ValueError(
+                f"low must be below high, got low {self.low} and high {self.high}: "
+                "swap or widen them, or give one fixed value"
+            )
+        if self.log and not self.low > 0:  # type: ignore[operator]
+            raise ValueError(
+                f"low must be above 0 on a log scale, got {self.low}: "
+                "give a small positive low, or leave log out"
+            )
+        return self
+
+
+class Choice(Frozen, Generic[T]):
+    """One of the values listed."""
+
+    choice: tuple[T, ...]
+
+    @field_validator("choice")
+    @classmethod
+    def _has_distinct_values(cls, choice: tuple[T, ...]) -> tuple[T, ...]:
+        if not choice:
+            raise ValueError("must list at least one value, got []")
+        if len(set(choice)) != len(choice):
+            raise ValueError(f"must list each value once, got {list(choice)}")
+        return choice
+
+
+Domain = Range[Any] | Choice[Any]
+
+
+def is_integer(domain: Range[Any]) -> bool:
+    """Whether the range is one of whole numbers."""
+    return isinstance(domain.low, int)
+
+
+def grid(domain: Domain) -> tuple[Any, ...] | None:
+    """All the values of a domain, or ``None`` where there is no end of them."""
+    if isinstance(domain, Choice):
+        return domain.choice
+    return tuple(range(domain.low, domain.high + 1)) if is_integer(domain) else None
+
+
+def member(domain: Domain, value: Any) -> Any:
+    """The value as the domain has it, or ``None`` where it is not one of the domain's."""
+    if isinstance(domain, Choice):
+        # True == 1, and a choice may hold either.
+        same = (c for c in domain.choice if isinstance(c, bool) == isinstance(value, bool))
+        return next((c for c in same if c == plain_number(value)), None)
+    number = plain_integer(value) if is_integer(domain) else plain_number(value)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return None
+    if is_integer(domain) and not isinstance(number, int):
+        return None
+    return type(domain.low)(number) if domain.low <= number <= domain.high else None
+
+
+def _tag(value: object) -> str:
+    if isinstance(value, Choice) or (isinstance(value, Mapping) and "choice" in value):
+        return "choice"
+    return "range" if isinstance(value, Range | Mapping) else "fixed value"
+
+
+def _tag_of_argument(value: object) -> str:
+    """Of a keyword argument, whose type nothing here knows: whole ends make it a whole number."""
+    if (tag := _tag(value)) != "range":
+        return tag
+    ends = (value.low, value.high) if isinstance(value, Range) else _ends(value)
+    return "whole range" if all(type(end) is int for end in ends) else "range"
+
+
+def _ends(value: Any) -> tuple[object, object]:
+    return value.get("low"), value.get("high")
+
+
+SearchableArgument = Annotated[
+    Annotated[Argument, Tag("fixed value")]
+    | Annotated[Choice[Argument], Tag("choice")]
+    | Annotated[Range[Whole], Tag("whole range")]
+    | Annotated[Range[Real], Tag("range")],
+    Discriminator(_tag_of_argument),
+]
+
+
+def _searchable_field(field: FieldInfo) -> tuple[Any, FieldInfo]:
+    value_type = field.annotation
+    if get_origin(value_type) is Union or type(None) in get_args(value_type):
+        (value_type,) = (t for t in get_args(value_type) if t is not type(None))
+    if get_origin(value_type) is dict:
+        arguments: Any = dict[str, SearchableArgument] | None
+        return arguments, FieldInfo(default=None, description=field.description)
+    plain, *rules = get_args(value_type) if get_origin(value_type) is Annotated else (value_type,)
+    # The validator last: bounds that follow it are missing from the JSON Schema.
+    rules = sorted((*rules, *field.metadata), key=lambda rule: isinstance(rule, BeforeValidator))
+    if rules:
+        value_type = Annotated[(plain, *rules)]  # type: ignore[valid-type]
+    options = [
+        Annotated[value_type, Tag("fixed value")],
+        Annotated[Choice[value_type], Tag("choice")],
+    ]
+    if _has_order(value_type):
+        options.append(Annotated[Range[value_type], Tag("range")])
+    union = Annotated[Union[tuple(options)], Discriminator(_tag)]  # noqa: UP007
+    return union, Field(field.default, description=field.description)
+
+
+def _has_order(value_type: Any) -> bool:
+    plain = get_args(value_type)[0] if get_origin(value_type) is Annotated else value_type
+    return plain in (int, float)
+
+
+def flat(section: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """A section's values by key, those of its keyword arguments by ``generator_args.name``."""
+    for field, value in section:
+        if isinstance(value, Mapping):
+            yield from ((f"{field}.{name}", inner) for name, inner in value.items())
+        else:
+            yield field, value
+
+
+def searchable(section: type[Frozen], doc: str) -> type[Frozen]:
+    """The same section, each of whose fields may also hold a range or a choice of values."""
+    fields: dict[str, Any] = {
+        name: _searchable_field(field) for name, field in section.model_fields.items()
+    }
+    return create_model(f"Searchable{section.__name__}", __base__=Frozen, __doc__=doc, **fields)

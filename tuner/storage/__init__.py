@@ -1,0 +1,1 @@
+"""Folders and URIs: read, write, lock, mirror."""

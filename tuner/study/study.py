@@ -1,0 +1,261 @@
+"""The trials of a search as an Optuna study: the one durable record of what was run.
+
+This file alone knows Optuna, with the proposals and the importances. The study lives in an
+append-only journal, one line per event, written through before the search goes on, so that a search
+killed at any moment knows on its return which trials ended, how, and where the others stood.
+"""
+
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from trainables.config.trial import TrialConfig
+from tuner.space.spec import SearchSpec
+from tuner.study import cma_state
+from tuner.study.proposals import Shown, draw
+
+Status = Literal["completed", "stopped", "diverged", "failed"]
+
+#: What a diverged trial is said to have scored where no trial has a score yet to be worse than.
+_WORST_SCORE = 10.0
+#: How much worse than the worst score it is said to be, at the least.
+_LEAST_STEP = 1e-3
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is known of a trial. ``status`` is ``None`` until it ends.
+
+    ``scores`` are what ranked it at the rungs, by generator step; ``metrics`` the last report;
+    ``checkpoints`` where the last two are, the newer first; ``final`` what the final said of it, if
+    it was in it: ``w1_final``, ``w1_final_stderr``, ``generator_steps`` and more.
+    """
+
+    number: int
+    config: TrialConfig
+    params: Mapping[str, Any]
+    scores: Mapping[int, float]
+    status: Status | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    message: str | None = None
+    checkpoints: tuple[str, ...] = ()
+    final: Mapping[str, float] | None = None
+
+    @property
+    def trial_id(self) -> str:
+        """The number as everybody outside shows it."""
+        return f"{self.number:05d}"
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Where its last checkpoint is."""
+        return self.checkpoints[0] if self.checkpoints else None
+
+    def with_metrics(self, metrics: Mapping[str, float]) -> "Trial":
+        """The same trial with another last report."""
+        return replace(self, metrics=metrics)
+
+    @property
+    def score(self) -> float | None:
+        """What ranked it at its last rung."""
+        return self.scores[max(self.scores)] if self.scores else None
+
+    @property
+    def generator_steps(self) -> int:
+        """Steps trained, as last reported."""
+        return int(self.metrics.get("generator_steps", 0))
+
+
+class Study:
+    """Proposes trials, and keeps what became of them in ``RUN/study.log``."""
+
+    def __init__(self, path: Path, spec: SearchSpec) -> None:
+        """Open the study at ``path``, or make it; a line that a crash cut short is dropped."""
+        optuna.logging.set_verbosity(logging.ERROR)
+        _mend(path)
+        backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
+        self._storage = JournalStorage(backend)
+        self._study = optuna.create_study(
+            storage=self._storage, study_name=spec.name, direction="minimize", load_if_exists=True
+        )
+        cma_state.check(path, {t.number: t.system_attrs for t in self._frozen()})
+        self._spec = spec
+        is_grid = spec.search.sampler == "grid"
+        self._points = list(spec.grid_points()) if is_grid else spec.first_points
+        self._num_trials = spec.num_trials
+        self._ids: dict[int, int] = {}
+        self._configs: dict[int, TrialConfig] = {}
+        self._finals = dict(self._study.user_attrs.get("finals", {}))
+        frozen = self._frozen()
+        self._worst = max(
+            (value for trial in frozen for value in trial.intermediate_values.values()),
+            default=None,
+        )
+        self._shown = Shown(frozen)
+        self._finish_interrupted_endings()
+
+    def ask(self) -> Trial | None:
+        """Propose the next trial, or ``None`` where the search has asked for its last one."""
+        frozen = self._frozen()
+        number = len(frozen)
+        if self._num_trials is not None and number >= self._num_trials:
+            return None
+        # Drawn beside the journal and written in one line: a kill within a draw of many values
+        # would else use up a trial's number, and with it the seed of every trial from there on.
+        point = self._points[number] if number < len(self._points) else None
+        drawn, config = draw(self._spec, number, self._shown.of(frozen), point)
+        self._study.add_trial(drawn)
+        self._configs[number] = config
+        self._shown.note(self._storage.get_trial(self._id(number)))
+        return Trial(number, config, drawn.params, {})
+
+    def score(self, number: int, generator_steps: int, score: float) -> None:
+        """Record that a trial passed a rung with this score; again is the same as once."""
+        trial_id = self._id(number)
+        if generator_steps not in self._storage.get_trial(trial_id).intermediate_values:
+            self._storage.set_trial_intermediate_value(trial_id, generator_steps, score)
+            self._worst = score if self._worst is None else max(self._worst, score)
+
+    def save(self, number: int, checkpoint: str) -> list[str]:
+        """Record where a trial's last checkpoint is; the one before it serves if it is damaged.
+
+        Returns:
+            Those that are needed no more.
+        """
+        before = self._storage.get_trial(self._id(number)).user_attrs.get("checkpoints", [])
+        all_kept = [checkpoint, *(other for other in before if other != checkpoint)]
+        self._storage.set_trial_user_attr(self._id(number), "checkpoints", all_kept[:2])
+        return all_kept[2:]
+
+    def end(
+        self,
+        number: int,
+        status: Status,
+        metrics: Mapping[str, float],
+        score: float | None,
+        message: str | None = None,
+    ) -> None:
+        """Record how a trial ended, and teach the sampler what there is to learn from it."""
+        ending = {"status": status, "metrics": dict(metrics), "score": score, "message": message}
+        # The line that decides: what follows from it is made up for when the study is opened.
+        self._storage.set_trial_user_attr(self._id(number), "ending", ending)
+        self._tell(number, ending)
+
+    def set_final(self, number: int, final: Mapping[str, float]) -> None:
+        """Record what the final said of a trial."""
+        # Of the study: Optuna keeps a trial that has ended from being changed.
+        finals = {**self._finals, str(number): dict(final)}
+        self._study.set_user_attr("finals", finals)
+        self._finals = finals
+
+    def trials(self) -> list[Trial]:
+        """Every trial that was proposed, by number."""
+        return [self._trial(t) for t in self._frozen()]
+
+    def trial(self, number: int) -> Trial:
+        """What is known of one trial."""
+        return self._trial(self._storage.get_trial(self._id(number)))
+
+    @property
+    def search_id(self) -> str:
+        """What tells this search from an earlier one of the same name."""
+        if "search_id" not in self._study.user_attrs:
+            self._study.set_user_attr("search_id", uuid.uuid4().hex)
+        return str(self._study.user_attrs["search_id"])
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that the search has run, over all of its sittings."""
+        return float(self._study.user_attrs.get("elapsed_s", 0.0))
+
+    def set_elapsed(self, seconds: float) -> None:
+        """Record the seconds that the search has run."""
+        self._study.set_user_attr("elapsed_s", seconds)
+
+    @property
+    def floor(self) -> Mapping[str, float] | None:
+        """What real samples score by the search's objective, once that was measured."""
+        return self._study.user_attrs.get("floor")
+
+    def set_floor(self, floor: Mapping[str, float]) -> None:
+        """Record what real samples score."""
+        self._study.set_user_attr("floor", dict(floor))
+
+    @property
+    def data(self) -> str | None:
+        """The fingerprint of the data that the search began with."""
+        return self._study.user_attrs.get("data")
+
+    def set_data(self, fingerprint: str) -> None:
+        """Record which data the search is of."""
+        self._study.set_user_attr("data", fingerprint)
+
+    def _frozen(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _id(self, number: int) -> int:
+        if number not in self._ids:
+            study_id = self._storage.get_study_id_from_name(self._study.study_name)
+            self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(
+                study_id, number
+            )
+        return self._ids[number]
+
+    def _tell(self, number: int, ending: Mapping[str, Any]) -> None:
+        """A stopped trial is PRUNED at its last rung; a diverged one scored worse than all."""
+        status, score = ending["status"], ending["score"]
+        if score is not None:
+            self.score(number, int(ending["metrics"]["generator_steps"]), score)
+        if status == "completed":
+            self._study.tell(number, score)
+        elif status == "stopped":
+            self._study.tell(number, state=TrialState.PRUNED)
+        elif status == "failed":
+            self._study.tell(number, state=TrialState.FAIL)
+        else:
+            worst = _WORST_SCORE if self._worst is None else self._worst
+            # An estimate may be negative.
+            self._study.tell(number, worst + max(abs(worst), _LEAST_STEP))
+        self._shown.note(self._storage.get_trial(self._id(number)))
+
+    def _trial(self, frozen: FrozenTrial) -> Trial:
+        attrs = frozen.user_attrs
+        ending = attrs.get("ending", {})
+        if frozen.number not in self._configs:  # which never changes, and takes long to check
+            self._configs[frozen.number] = TrialConfig.model_validate(attrs["config"])
+        return Trial(
+            number=frozen.number,
+            config=self._configs[frozen.number],
+            params=frozen.params,
+            scores=frozen.intermediate_values,
+            status=ending.get("status"),
+            metrics=ending.get("metrics", {}),
+            message=ending.get("message"),
+            checkpoints=tuple(attrs.get("checkpoints", ())),
+            final=self._finals.get(str(frozen.number)),
+        )
+
+    def _finish_interrupted_endings(self) -> None:
+        for trial in self._frozen():
+            if trial.state == TrialState.RUNNING and "ending" in trial.user_attrs:
+                self._tell(trial.number, trial.user_attrs["ending"])
+
+
+def _mend(path: Path) -> None:
+    """Drop a last line without its end: it was never acknowledged, so nothing stands on it."""
+    # The search's folder is locked by now, so a journal lock is one that a crash left behind.
+    path.with_name(path.name + ".lock").unlink(missing_ok=True)
+    if path.exists():
+        whole = path.read_bytes()
+        end = whole.rfind(b"\n") + 1
+        if end < len(whole):
+            with path.open("r+b") as file:
+                file.truncate(end)

@@ -1,0 +1,1 @@
+"""MLflow: runs, values, artifacts and models. The only package that imports it."""

@@ -1,0 +1,71 @@
+"""What a search's folder says of its past, for those who follow it: at a resume, and afterwards."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from tuner.results import ranking as results
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Trial
+from tuner.tracking import description as notes
+from tuner.tracking.history import UNIX_TIME, TrialHistory, now_ms, picture_name, reported_ms
+from tuner.tracking.tracker import Tracker
+
+
+def read_reports(path: Path) -> dict[int, dict[int, Mapping[str, float]]]:
+    """All reports by trial and generator step; a last line without its end is passed over."""
+    reports: dict[int, dict[int, Mapping[str, float]]] = {}
+    raw = path.read_bytes() if path.exists() else b""
+    for line in raw[: raw.rfind(b"\n") + 1].splitlines():
+        report = json.loads(line)
+        reports.setdefault(report.pop("trial"), {})[int(report["generator_steps"])] = report
+    return reports
+
+
+def mend_reports(path: Path) -> None:
+    """Cut off a last line without its end, which a crash left: more is to be written."""
+    if path.exists():
+        raw = path.read_bytes()
+        if (end := raw.rfind(b"\n") + 1) < len(raw):
+            os.truncate(path, end)
+
+
+def history_of(
+    run_dir: Path, trial: Trial, reports: Mapping[int, Mapping[str, float]]
+) -> TrialHistory:
+    """What is durably known of a trial, with its reports by generator step."""
+    samples = run_dir / "samples" / trial.trial_id
+    pictures = {steps: samples / picture_name(steps) for steps in trial.scores}
+    return TrialHistory(
+        trial_id=trial.trial_id,
+        params=results.hyperparameters(trial),
+        reports=[report for _, report in sorted(reports.items())],
+        pictures={steps: path for steps, path in pictures.items() if path.exists()},
+        status=trial.status,
+        message=trial.message,
+        final=trial.final,
+    )
+
+
+def bests(trials: Sequence[Trial], metric: str) -> Iterator[tuple[int, dict[str, float]]]:
+    """The best score so far at each trial's end, as the search told it."""
+    ended = [trial for trial in trials if trial.status is not None]
+    best = math.inf
+    for count, trial in enumerate(sorted(ended, key=lambda t: t.metrics.get(UNIX_TIME, 0)), 1):
+        if trial.status == "completed" and trial.score is not None:
+            best = min(best, trial.score)
+        if best < math.inf:
+            times = {UNIX_TIME: trial.metrics[UNIX_TIME]} if UNIX_TIME in trial.metrics else {}
+            yield count, {f"best_{metric}": best, **times}
+
+
+def tell_best(tracker: Tracker, spec: SearchSpec, run_dir: Path, trials: Sequence[Trial]) -> None:
+    """Tell MLflow which trial is the best, and by what, if any is."""
+    if (best := results.best(trials)) is not None:
+        final = best.final or {}
+        metrics = {f"best_{k}": final[k] for k in ("w1_final", "w1_final_stderr") if k in final}
+        note = partial(notes.search_note, spec, run_dir, best, tuple(trials))
+        tracker.search_best(best.trial_id, metrics, reported_ms(final, now_ms()), note)

@@ -1,0 +1,112 @@
+"""A search described in Markdown, for its run in MLflow: the answer, the samples, how to go on."""
+
+import html
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from tuner.results import ranking as results
+from tuner.space.domains import Choice, Range, flat
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Trial
+from tuner.tracking.history import Links
+
+
+def search_note(
+    spec: SearchSpec, run_dir: Path, best: Trial, trials: Sequence[Trial], links: Links
+) -> str:
+    """Describe a search by its best trial.
+
+    Args:
+        spec: The search.
+        run_dir: Its folder.
+        best: The best trial.
+        trials: All of them.
+        links: Where it is in MLflow, with the files that can be linked to or shown.
+    """
+    ties = results.ties_text(best, trials)
+    parts = [
+        f"**Best: trial {best.trial_id}**, {results.score_text(best)}, generator step "
+        f"{best.generator_steps:,}; {len(trials)} trials.",
+        f"It is {ties}." if ties else "",
+        _samples(links),
+        _report(links),
+        "### Its configuration",
+        _table(results.hyperparameters(best), _searched(spec)),
+        "### How to use it",
+        _commands(run_dir, best, links),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _samples(links: Links) -> str:
+    # Relative: the page may be served from any address, and below any path.
+    if "samples.png" not in links.files:
+        return ""
+    source = f"get-artifact?path=samples.png&run_uuid={links.run_id}"
+    return f"Real data on the left, its samples on the right:\n\n![samples]({source})"
+
+
+def _report(links: Links) -> str:
+    if "report.html" not in links.files:
+        return ""
+    page = f"#/experiments/{links.experiment_id}/runs/{links.run_id}/artifacts/report.html"
+    return f"[The whole search as a report]({page})"
+
+
+def _table(values: Mapping[str, object], searched: Iterable[str]) -> str:
+    """The values, what was searched first and in bold; as HTML, for a name may hold anything."""
+    known = set(searched)
+    ordered = sorted(values, key=lambda name: name not in known)
+    rows = [
+        f"<tr><td>{_bold(html.escape(name), name in known)}</td>"
+        f"<td>{_bold(html.escape(_shown(values[name])), name in known)}</td></tr>"
+        for name in ordered
+    ]
+    return "<table><tbody>" + "".join(rows) + "</tbody></table>"
+
+
+def _bold(text: str, is_bold: bool) -> str:
+    return f"<b>{text}</b>" if is_bold else text
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _searched(spec: SearchSpec) -> set[str]:
+    values = (*flat(spec.training), *flat(spec.networks))
+    return {key for key, value in values if isinstance(value, Choice | Range)}
+
+
+def _commands(run_dir: Path, best: Trial, links: Links) -> str:
+    python, folder = shlex.quote(sys.executable), shlex.quote(str(run_dir))
+    lines = [
+        f"{python} -m tuner.sample {folder} --out samples.png",
+        f"{python} -m tuner.train {folder}",
+    ]
+    blocks = [_code(lines)]
+    if links.model_id is not None:
+        uri = f"models:/{links.model_id}"
+        serve = f"{python} -m mlflow models serve --model-uri {uri} --env-manager local --port 5001"
+        tracking = shlex.quote(links.tracking_uri)
+        blocks += [
+            "Its generator as an MLflow model, from Python and as a server:",
+            _code(
+                [
+                    "import mlflow, numpy",
+                    f"mlflow.set_tracking_uri({links.tracking_uri!r})",
+                    f"model = mlflow.pyfunc.load_model({uri!r})",
+                    "latents = numpy.random.standard_normal("
+                    f"(64, {best.config.networks.latent_dim})).astype('float32')",
+                    "images = model.predict(latents)",
+                ]
+            ),
+            _code([f"MLFLOW_TRACKING_URI={tracking} {serve}"]),
+        ]
+    return "\n\n".join(blocks)
+
+
+def _code(lines: Sequence[str]) -> str:
+    return "\n".join(["```", *lines, "```"])

@@ -1,0 +1,102 @@
+"""What the runs of a search are called, tagged and given as params, so that they compare.
+
+The run list shows a column for every param of any run in it, and the compare view a line: what no
+trial of the search can differ in stands on the parent alone, once. A child has what is searched,
+and the defaults that go with it, such as the widths of two architectures. Its seed is a tag: it
+differs everywhere, and says nothing.
+
+The tags are on the parent and on the children, so that one filter finds either.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from trainables.config.trial import NetworkConfig, TrainingConfig
+from tuner.space.domains import Choice, Range, flat
+from tuner.space.spec import SearchSpec
+
+METHOD, ARCHITECTURE, SEED = "method", "architecture", "seed"
+#: The keys that a tag stands for.
+_KEYS = {METHOD: ("loss", "constraint"), ARCHITECTURE: ("architecture", "generator")}
+
+
+@final
+@dataclass(frozen=True)
+class Facts:
+    """What a run is made with."""
+
+    name: str
+    params: Mapping[str, object]
+    tags: Mapping[str, str]
+
+
+@final
+@dataclass(frozen=True)
+class Naming:
+    """How the runs of one search are named.
+
+    ``params`` are the parent's: what is the same for all trials. ``tags`` are every run's.
+    ``apart`` are the children's own tags that tell them from each other, for their names.
+    """
+
+    search_name: str
+    params: Mapping[str, object]
+    tags: Mapping[str, str]
+    apart: tuple[str, ...] = ()
+
+    def parent(self) -> Facts:
+        """The run of the search itself."""
+        return Facts(self.search_name, self.params, self.tags)
+
+    def child(self, trial_id: str, applied: Mapping[str, object]) -> Facts:
+        """The run of a trial; ``applied`` are all values that apply to it, none if unknown."""
+        tags = {**self.tags, **_method_tags(applied)}
+        if SEED in applied:
+            tags[SEED] = str(applied[SEED])
+        own = {k: v for k, v in applied.items() if k not in self.params and k != SEED}
+        parts = [self.search_name, trial_id, *(tags[key] for key in self.apart if key in tags)]
+        return Facts(" ".join(parts), own, tags)
+
+
+def naming_of(spec: SearchSpec) -> Naming:
+    """The naming of a search."""
+    given: dict[str, Any] = {
+        key: value
+        for section, known in ((spec.training, TrainingConfig), (spec.networks, NetworkConfig))
+        for key, value in flat((k, v) for k, v in section if k in known.model_fields)
+        if value is not None
+    }
+    searched = {key for key, value in given.items() if isinstance(value, Choice | Range)}
+    fixed = {key: value for key, value in given.items() if key not in searched}
+    apart = tuple(tag for tag, keys in _KEYS.items() if searched.intersection(keys))
+    same = {k: v for k, v in _method_tags(fixed).items() if k not in apart}
+    asha = spec.asha
+    return Naming(
+        spec.name,
+        {
+            "sampler": spec.search.sampler,
+            "search_seed": spec.search.seed,
+            "grace_generator_steps": asha.grace_generator_steps,
+            "max_generator_steps": asha.max_generator_steps,
+            "reduction_factor": asha.reduction_factor,
+            **fixed,
+        },
+        {
+            "search": spec.name,
+            "data": spec.data.dataset,
+            "objective": spec.objective.name,
+            **same,
+        },
+        apart,
+    )
+
+
+def _method_tags(values: Mapping[str, object]) -> dict[str, str]:
+    """The loss where it is a GAN's, else the constraint; the architecture, or one's own network."""
+    is_wasserstein = values.get("loss", "wasserstein") == "wasserstein"
+    found = {
+        METHOD: values.get("constraint" if is_wasserstein else "loss"),
+        ARCHITECTURE: values.get("generator") or values.get("architecture"),
+    }
+    return {tag: str(value) for tag, value in found.items() if value is not None}

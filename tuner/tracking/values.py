@@ -1,0 +1,171 @@
+"""What MLflow gets of a run, and what it has of it: metrics, params and tags as it takes them.
+
+Metrics that a person compares come first and stand alone; what explains them is in a section of
+its own, by MLflow's prefix. A score is logged under its rung's name too: ``w1`` draws the curve,
+``w1_at_000600`` compares all trials at a like budget.
+
+NaN and infinities are both logged as NaN: MLflow would store an infinity as 1.8e308, and leaving
+it out would let a diverged trial rank by its last finite value.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any, final
+
+from tuner.tracking.history import STEP, UNIX_TIME, now_ms, reported_ms
+
+TRIALS_FINISHED = "trials_finished"  # the step of the parent's metrics
+
+SEARCH_TAG, TRIAL_TAG = "tuner.search_id", "tuner.trial_id"
+BEST_TAG = "best_trial"  # the parent's
+NOTE_TAG = "mlflow.note.content"  # what MLflow shows as a run's description
+INCOMPLETE_TAG = "tuner.incomplete"  # something of this trial could not be written: look again
+
+# MLflow takes 1,000 things in a request, of which 100 params; tags need some room beside them.
+MAX_METRICS_PER_REQUEST, MAX_PARAMS_PER_REQUEST = 890, 100
+MAX_PARAM_CHARS, MAX_TAG_CHARS = 6_000, 5_000  # MLflow's own limits
+
+RUN_STATUS = {
+    "completed": "FINISHED",
+    "stopped": "FINISHED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+}
+OUTCOME_STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+
+#: The sections of a trial's metrics that are not the first to look at.
+#: By name they sort after `w1` and its rungs: what is first is what MLflow compares runs by.
+_SECTIONS = {
+    "while_training": (
+        STEP, "critic_estimate", "critic_loss", "generator_loss", "critic_gradient_norm",
+        "critic_lipschitz", "generator_steps_per_s", "training_seconds", "training_cpu_seconds",
+    ),
+    "while_scoring": (
+        "w1_train", "w1_floor", "independent_critic_lipschitz", "scoring_seconds",
+        "scoring_cpu_seconds", "rung_scoring_seconds", "final_scoring_seconds",
+    ),
+}  # fmt: skip
+_SECTION_OF = {name: section for section, names in _SECTIONS.items() for name in names}
+#: Its tag says it, and it is 0 everywhere else.
+_NOT_LOGGED = {"diverged"}
+
+
+@final
+@dataclass(frozen=True)
+class Change:
+    """What is new of a run; what waits together travels in one request."""
+
+    params: Mapping[str, object] | None = None  # given: the run starts, or goes on
+    reports: Sequence[Mapping[str, float]] = ()
+    ending: tuple[str, str | None] | None = None  # status and message
+    time_ms: int = field(default_factory=now_ms)
+
+    @staticmethod
+    def merged(changes: Sequence["Change"]) -> "Change":
+        """Several as one, in the order in which they happened, up to an ending."""
+        given = [change.params for change in changes if change.params is not None]
+        return Change(
+            {key: value for params in given for key, value in params.items()} if given else None,
+            [report for change in changes for report in change.reports],
+            changes[-1].ending,
+            changes[0].time_ms,
+        )
+
+
+@dataclass
+class Run:
+    """What MLflow has of a run."""
+
+    run_id: str
+    marker: str
+    state: str = "RUNNING"  # MLflow's; ours is the tag `status`
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)  # the last of each
+    settled: bool = False  # ended earlier, and nothing is missing
+
+    @property
+    def last_step(self) -> float:
+        """Of the last report that it has."""
+        names = (metric_name(self.marker), self.marker)  # the latter in earlier databases
+        return max(self.metrics.get(name, -math.inf) for name in names)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of it was left out."""
+        return self.tags.get(INCOMPLETE_TAG) != "true"
+
+
+def new_metrics(run: Run, change: Change) -> list[list[Any]]:
+    """The metrics of the reports that are newer than what the run has, a request each."""
+    batches: list[list[Any]] = [[]]
+    newest = run.last_step
+    for report in sorted(change.reports, key=lambda report: report[run.marker]):
+        if report[run.marker] <= newest:
+            continue
+        newest = report[run.marker]
+        metrics = metrics_of(report, run.marker, reported_ms(report, change.time_ms))
+        if batches[-1] and len(batches[-1]) + len(metrics) > MAX_METRICS_PER_REQUEST:
+            batches.append([])
+        batches[-1] += metrics
+    return batches
+
+
+def ending_tags(run: Run, status: str, message: str | None) -> dict[str, str]:
+    """The tags that say how a run ended."""
+    # An empty message takes the place of an earlier ending's.
+    told = message if message or not run.tags.get("message") else ""
+    return texts({"status": status, "message": told}, MAX_TAG_CHARS)
+
+
+def state_of(status: str) -> str:
+    """MLflow's word for how a trial ended."""
+    return RUN_STATUS.get(status, "FAILED")
+
+
+def metrics_of(report: Mapping[str, float], marker: str, time_ms: int) -> list[Any]:
+    """The metrics of a report, the one that it is counted by as the last."""
+    from mlflow.entities import Metric
+
+    step = int(report[marker])
+    found = {
+        metric_name(name): float(value)
+        for name, value in report.items()
+        if name not in (marker, UNIX_TIME, *_NOT_LOGGED) and isinstance(value, Real)
+    }
+    if "w1" in found and marker == STEP:
+        found[rung_metric(step)] = found["w1"]
+    found[metric_name(marker)] = step
+    return [
+        Metric(name, value if math.isfinite(value) else math.nan, time_ms, step)
+        for name, value in found.items()
+    ]
+
+
+def metric_name(name: str) -> str:
+    """What MLflow calls a metric: in its section, if it has one."""
+    section = _SECTION_OF.get(name)
+    return key_of(name if section is None else f"{section}/{name}")
+
+
+def rung_metric(steps: int) -> str:
+    """The metric of the score at a rung; sorts as the steps do."""
+    return f"w1_at_{steps:06d}"
+
+
+def texts(values: Mapping[str, object], max_chars: int) -> dict[str, str]:
+    """Params or tags as MLflow takes them, without those that are ``None``."""
+    return {key_of(k): str(v)[:max_chars] for k, v in values.items() if v is not None}
+
+
+def key_of(name: str) -> str:
+    """A name as MLflow takes it."""
+    return re.sub(r"[^\w.\- :/]", "_", name)[:250]  # all that MLflow allows
+
+
+def marker_of(trial_id: str | None) -> str:
+    """The metric by which a run's reports are counted."""
+    return TRIALS_FINISHED if trial_id is None else STEP
