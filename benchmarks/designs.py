@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
 from benchmarks.truth import train_classifier, turned
-from trainables.config.trial import ObjectiveConfig
+from trainables.config.objective import ObjectiveConfig
 from trainables.objective import score
 from trainables.training.lipschitz import (
     gradient_norms,

@@ -21,7 +21,8 @@ from benchmarks.designs import DESIGNS
 from benchmarks.pools import POINTS_2D, Member, load_data, pool
 from benchmarks.ranking import Number, Row, Trials, rank
 from benchmarks.truth import measure
-from trainables.config.trial import CriticBudget, DataConfig, ObjectiveConfig
+from trainables.config.data import DataConfig
+from trainables.config.objective import CriticBudget, ObjectiveConfig
 from trainables.objective import score
 
 #: Trials this near count as converged: W1 below a fifth of the data's spread.

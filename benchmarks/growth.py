@@ -14,7 +14,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from trainables.config.trial import NetworkConfig, TrainingConfig, TrialConfig
+from trainables.config.networks import NetworkConfig
+from trainables.config.training import TrainingConfig
+from trainables.config.trial import TrialConfig
 from trainables.training.loop import train
 from trainables.training.state import TrainState
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks.pools import POINTS_2D, load_data
 from benchmarks.truth import exact_w1
-from trainables.config.trial import ObjectiveConfig
+from trainables.config.objective import ObjectiveConfig
 from trainables.data import Data
 from trainables.objective import score
 

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from benchmarks.growth import Size, Trial
-from trainables.config.trial import DataConfig, ObjectiveConfig
+from trainables.config.data import DataConfig
+from trainables.config.objective import ObjectiveConfig
 from trainables.data import as_tensor, load
 from trainables.objective import score
 

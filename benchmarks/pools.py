@@ -17,7 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainables.config.trial import DataConfig, NetworkConfig, TrainingConfig, TrialConfig
+from trainables.config.data import DataConfig
+from trainables.config.networks import NetworkConfig
+from trainables.config.training import TrainingConfig
+from trainables.config.trial import TrialConfig
 from trainables.data import Data, load, split
 from trainables.networks import build_generator
 from trainables.training.lipschitz import gradient_norms, interpolate

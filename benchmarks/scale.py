@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from tuner.cluster.connection import connected
 from tuner.space.domains import Choice
 from tuner.space.spec import SearchSpec, read
 
@@ -118,9 +119,8 @@ def _one(kind: str, asked: argparse.Namespace) -> Run:
         counter.touch()
         trainable = _sleeper(counter, asked.sleep_s)
         spec = _spec(Path(folder), asked.trials[0], asked.sampler)
-        from tuner.cluster import nodes as cluster
 
-        with cluster.connected(None, asked.slots), _sampling(counter) as samples:
+        with connected(None, asked.slots), _sampling(counter) as samples:
             drain_s = KINDS[kind](Path(folder), spec, trainable, asked.slots)
         return Run(tuple(samples), drain_s)
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.plain_loop import at_hand, loaded, plain_loop
-from trainables.config.trial import DataConfig, TrialConfig
+from trainables.config.data import DataConfig
+from trainables.config.trial import TrialConfig
 from trainables.data import load
 from trainables.training.loop import train
 from trainables.training.state import TrainState

@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image
 
 from tuner.page.facts import Facts
+from tuner.results.pictures import picture_name
 from tuner.results.snapshot import Snapshot
 from tuner.space.domains import Choice, Domain, Range
 from tuner.space.spec import SearchSpec
 from tuner.study.importances import Point
-from tuner.study.study import Status, Trial
-from tuner.tracking.history import picture_name
+from tuner.study.trial import Status, Trial
 
 FLOOR = {"w1_floor": 0.2, "w1_floor_stderr": 0.05}
 UNIT = Range[float](low=0.0, high=1.0)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tuner.record.record import Record
+from tuner.results.pictures import picture_name
 from tuner.space.spec import SearchSpec
 from tuner.study.study import Study
 from tuner.tracking import store as mlflow_store
-from tuner.tracking.history import TrialHistory, picture_name
+from tuner.tracking.history import TrialHistory
 from tuner.tracking.naming import Naming
 from tuner.tracking.tracker import Tracker, kept_files
 

@@ -13,7 +13,8 @@ import torch
 import yaml
 from ray_cluster import Cluster
 
-from trainables.config.trial import NetworkConfig, TrialConfig
+from trainables.config.networks import NetworkConfig
+from trainables.config.trial import TrialConfig
 from trainables.networks import build_generator
 from tuner.space import spec
 from tuner.study.study import Study

@@ -14,7 +14,8 @@ import yaml
 from PIL import Image
 from ray_cluster import Cluster
 
-from trainables.config.trial import TrialConfig, plain_number
+from trainables.config.base import plain_number
+from trainables.config.trial import TrialConfig
 from tuner.cli import command
 from tuner.search import main
 

@@ -11,7 +11,7 @@ import searches
 import torch
 
 import tuner
-from tuner.tracking import catch_up as past
+from tuner.results.reports import read_reports
 
 SPACE = """
 name: small
@@ -42,7 +42,7 @@ def train(result: tuner.Result, *options: str) -> searches.Search:
 
 def reports(run_dir: Path, number: int) -> dict[int, dict[str, float]]:
     """What a trial reported, but for the time that it took."""
-    found = past.read_reports(run_dir / "metrics.jsonl")[number]
+    found = read_reports(run_dir / "metrics.jsonl")[number]
     return {
         steps: {key: found[steps][key] for key in ("critic_estimate", "w1") if key in found[steps]}
         for steps in found

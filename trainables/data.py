@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
+from trainables.config.data import DataConfig
 from trainables.config.methods import DOWNLOADED
-from trainables.config.trial import DataConfig
 from trainables.datasets.arrays import array
 from trainables.datasets.digits import digits
 from trainables.datasets.downloaded import downloaded

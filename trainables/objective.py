@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
-from trainables.config.trial import CriticBudget
+from trainables.config.objective import CriticBudget
 from trainables.data import as_floats
 from trainables.training.lipschitz import evaluating, gradient_norms, interpolate
 from trainables.training.optimizers import Adam

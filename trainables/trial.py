@@ -13,7 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from trainables.checkpoint import GENERATOR, STATE, load_whole
-from trainables.config.trial import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole
+from trainables.config.base import Frozen, Whole
+from trainables.config.networks import NetworkConfig
+from trainables.config.objective import ObjectiveConfig
+from trainables.config.trial import TrialConfig
 from trainables.data import Data, as_floats, as_tensor
 from trainables.networks import build_generator
 from trainables.objective import Score, score

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tuner.driver.request import Ready
     from tuner.results.generators import Generator
     from tuner.results.snapshot import Snapshot
-    from tuner.study.study import Trial
+    from tuner.study.trial import Trial
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from tuner.cli import exit as ending
 from tuner.errors import BadInput, Fault
-from tuner.results.ranking import COLUMNS
+from tuner.results.table import COLUMNS
 
 DONE, BAD_INPUT = 0, 2
 #: How a trial ends; one that has not is ``running``.

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tuner.cli import command
 from tuner.cli import exit as ending
+from tuner.cluster.connection import connected
 from tuner.driver import request
 from tuner.driver.request import Ready
 from tuner.space.spec import largest_budget_generator_steps
@@ -66,7 +67,7 @@ def _dry_run(ready: Ready, console: Console) -> None:
         from tuner.cluster import nodes as cluster
         from tuner.driver import preflight as checks
 
-        with cluster.connected(ready.address, checks.num_cpus(), (), ready.runtime_env):
+        with connected(ready.address, checks.num_cpus(), (), ready.runtime_env):
             cluster.needs(spec.resources, console.print)
             console.print(f"Ray answers at {ready.address}, and a trial fits its nodes")
     budget = largest_budget_generator_steps(spec)

@@ -5,7 +5,6 @@ same tracking, progress, resuming and results.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -20,16 +19,15 @@ from tuner.driver import request
 from tuner.driver.request import Ready, Request
 from tuner.errors import BadInput, Fault
 from tuner.results import snapshot
-from tuner.results.ranking import write_atomically
 from tuner.results.snapshot import Snapshot
 from tuner.retrain import origin as retrain
 from tuner.retrain import spread
+from tuner.retrain.kept import RETRAINED, entry, keep_entry
 from tuner.retrain.origin import Origin
 from tuner.space.yaml_file import override
 
 #: What ``--set`` may replace: the rest is what is trained.
 _SETTABLE = ("resources", "reporting", "results", "mlflow", "search.max_concurrent_trials")
-RETRAINED = "retrained.json"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -177,7 +175,7 @@ def _tell_spread(origin: Origin, ready: Ready, console: Console) -> None:
     if _is_fresh(origin, found) and origin.ranked_at not in ready.spec.asha.rungs:
         console.print(_no_luck_text(origin))
     if origin.run_dir is not None:
-        _keep(origin.run_dir / RETRAINED, entry(origin, found))
+        keep_entry(origin.run_dir / RETRAINED, entry(origin, found))
         console.print(f"kept in {origin.run_dir / RETRAINED}")
         _renew_report(origin, console)
 
@@ -206,31 +204,6 @@ def _no_luck_text(origin: Origin) -> str:
 
 def _is_fresh(origin: Origin, found: Snapshot) -> bool:
     return all(trial.config.seed != origin.config.seed for trial in found.trials)
-
-
-def entry(origin: Origin, found: Snapshot) -> dict[str, Any]:
-    """What ``retrained.json`` has of a training; its lists are of the completed seeds, alike."""
-    completed = [trial for trial in found.trials if trial.status == "completed"]
-    return {
-        "trial_id": origin.trial_id,
-        "name": found.spec.name,
-        "generator_steps": found.spec.asha.max_generator_steps,
-        "seeds": [trial.config.seed for trial in completed],
-        "w1": [trial.metrics["w1"] for trial in completed],
-        "w1_final": [t.final["w1_final"] if t.final else None for t in completed],
-        "not_completed": len(found.trials) - len(completed),
-    }
-
-
-def _keep(path: Path, new: Mapping[str, Any]) -> None:
-    """Add an entry, in the place of an earlier one of that name."""
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        others = [one for one in kept if one["name"] != new["name"]]
-    except (ValueError, KeyError, TypeError) as error:
-        what = f"is not as it was written ({error}): move it away, and add --resume"
-        raise BadInput(str(path), [Fault("", what)]) from error
-    write_atomically(path, json.dumps([*others, dict(new)], indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from torchvision import datasets
 
+from trainables.config.data import DataConfig
 from trainables.config.methods import DATASETS
-from trainables.config.trial import DataConfig
 
 NUM_IMAGES = 700
 IDX = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 from unpublished import OFF
 
+from trainables.config.data import DataConfig
 from trainables.config.methods import (
     APPLIES_WHEN,
     ARCHITECTURES,
@@ -19,7 +20,9 @@ from trainables.config.methods import (
     refused_together,
     why_no_effect,
 )
-from trainables.config.trial import DataConfig, NetworkConfig, TrainingConfig, TrialConfig
+from trainables.config.networks import NetworkConfig
+from trainables.config.training import TrainingConfig
+from trainables.config.trial import TrialConfig
 
 METHODS = [
     *({"constraint": constraint} for constraint in get_args(Constraint)),

@@ -3,6 +3,7 @@
 import pytest
 
 from tuner.cluster import nodes as cluster
+from tuner.cluster.connection import _ENVIRONMENT, _runtime_env, connected
 from tuner.cluster.nodes import Needs
 from tuner.errors import BadInput
 from tuner.space.sections import ResourceConfig
@@ -11,7 +12,7 @@ from tuner.space.sections import ResourceConfig
 def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
     with (
         pytest.raises(BadInput, match=r"no Ray cluster answers at '127\.0\.0\.1:9' .*leave it out"),
-        cluster.connected("127.0.0.1:9", num_cpus=1),
+        connected("127.0.0.1:9", num_cpus=1),
     ):
         pass
 
@@ -19,7 +20,7 @@ def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
 def test_a_client_address_is_refused_since_a_search_must_run_on_a_node():
     with (
         pytest.raises(BadInput, match=r"got 'ray://there:10001': start the search on one of"),
-        cluster.connected("ray://there:10001", num_cpus=1),
+        connected("ray://there:10001", num_cpus=1),
     ):
         pass
 
@@ -50,8 +51,8 @@ def test_needs_are_said_as_a_person_would():
 
 def test_a_runtime_environment_of_the_users_goes_beside_ours():
     given = {"env_vars": {"MINE": "1", "TUNE_GLOBAL_CHECKPOINT_S": "7"}, "pip": ["x"]}
-    found = cluster._runtime_env([], given | {"py_modules": ["mine"]})
+    found = _runtime_env([], given | {"py_modules": ["mine"]})
     assert found["pip"] == ["x"]
     assert found["py_modules"][-1] == "mine"
     assert [path.rpartition("/")[2] for path in found["py_modules"]][:2] == ["tuner", "trainables"]
-    assert found["env_vars"] == cluster._ENVIRONMENT | given["env_vars"]
+    assert found["env_vars"] == _ENVIRONMENT | given["env_vars"]

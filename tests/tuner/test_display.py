@@ -16,7 +16,9 @@ from shown_search import (
 )
 
 from tuner.display import lines as display_module
-from tuner.display.lines import Display, decoding, ending_line
+from tuner.display.lines import Display
+from tuner.display.progress import decoding
+from tuner.display.text import ending_line
 from tuner.record import record as record_module
 from tuner.record.record import Record
 

@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.config.trial import NetworkConfig
+from trainables.config.networks import NetworkConfig
 from trainables.data import Data
 from trainables.networks import build_generator
 from trainables.trial import final_score
 from tuner.cluster import final
 from tuner.cluster import nodes as cluster
-from tuner.record.record import Follower, Record
+from tuner.cluster.connection import connected
+from tuner.record.listener import Follower
+from tuner.record.record import Record
 from tuner.space.spec import SearchSpec
-from tuner.study.study import Trial
+from tuner.study.trial import Trial
 
 MakeSpec = Callable[..., SearchSpec]
 OpenRecord = Callable[[SearchSpec], tuple[Record, Any]]
@@ -48,7 +50,7 @@ class Deadly(str):
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    with cluster.connected(None, num_cpus=2):
+    with connected(None, num_cpus=2):
         yield
 
 

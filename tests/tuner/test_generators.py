@@ -9,7 +9,8 @@ import pytest
 import small_search
 import torch
 
-from trainables.config.trial import NetworkConfig, TrialConfig
+from trainables.config.networks import NetworkConfig
+from trainables.config.trial import TrialConfig
 from trainables.training.state import TrainState
 from trainables.trial import generator_file
 from tuner.errors import BadInput

@@ -10,6 +10,7 @@ import small_search
 from tuner.results import ranking as results
 from tuner.results import snapshot
 from tuner.results.summary import Glance, glance, searches
+from tuner.results.table import write_trials
 from tuner.space.spec import SearchSpec
 from tuner.storage import lock as folder
 from tuner.study.study import Study
@@ -83,7 +84,7 @@ def test_a_search_is_finished_too_when_its_time_is_used_up(tell: Callable[..., P
         study.set_elapsed(6.0)
         for trial in results.ranked(study.trials()):
             study.set_final(trial.number, {"w1_final": 1.0, "w1_final_stderr": 0.1})
-        results.write_trials(run_dir / "trials.csv", study.trials())
+        write_trials(run_dir / "trials.csv", study.trials())
         assert_agrees(glance(run_dir))
         states.append(glance(run_dir).state)
     assert states == ["finished", "interrupted"]

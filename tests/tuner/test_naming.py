@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tuner.results import ranking as results
+from tuner.results.table import hyperparameters
 from tuner.space.spec import SearchSpec
 from tuner.study.study import Study
 from tuner.tracking.naming import naming_of
@@ -24,7 +24,7 @@ def children(search: SearchSpec, tmp_path):
     study, naming = Study(tmp_path / "study.log", search), naming_of(search)
     trials = [trial for _ in range(4) if (trial := study.ask()) is not None]
     for trial in trials:
-        yield trial, naming.child(trial.trial_id, results.hyperparameters(trial))
+        yield trial, naming.child(trial.trial_id, hyperparameters(trial))
 
 
 def test_parent_and_child_have_every_value_once(
@@ -33,7 +33,7 @@ def test_parent_and_child_have_every_value_once(
     search = make_spec(**MIXED)
     parent = naming_of(search).parent()
     for trial, child in children(search, tmp_path):
-        applied = results.hyperparameters(trial)
+        applied = hyperparameters(trial)
         assert not child.params.keys() & parent.params.keys()
         both = {**parent.params, **child.params}
         assert {key: both[key] for key in applied if key != "seed"} == {

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from tuner.record import record as record_module
-from tuner.record.record import Follower, Record
+from tuner.record.listener import Follower
+from tuner.record.record import Record
 from tuner.space.spec import SearchSpec
-from tuner.study.study import Study, Trial
+from tuner.study.study import Study
+from tuner.study.trial import Trial
 
 MakeSpec = Callable[..., SearchSpec]
 OpenRecord = Callable[[SearchSpec], tuple[Record, Any]]

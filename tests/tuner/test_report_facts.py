@@ -7,7 +7,7 @@ from made_search import facts, of_every_end, trial
 
 from tuner.page.facts import Facts, cost, last_common_rung, wrong_pick
 from tuner.space.spec import SearchSpec
-from tuner.study.study import Trial
+from tuner.study.trial import Trial
 
 MakeSpec = Callable[..., SearchSpec]
 

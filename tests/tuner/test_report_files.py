@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from made_search import trial
 
-from tuner.retrain.kept import Links, Retrained, links, retrained
+from tuner.retrain.kept import Retrained, retrained
 from tuner.space.spec import SearchSpec
+from tuner.tracking.places import Links, links
 
 
 def test_the_scores_by_seed_are_read(tmp_path: Path) -> None:

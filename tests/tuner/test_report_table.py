@@ -7,8 +7,8 @@ from made_search import draw_samples, facts, trial
 
 from tuner.page.pictures import embedded, samples
 from tuner.page.table import table
-from tuner.retrain.kept import Links
 from tuner.space.spec import SearchSpec
+from tuner.tracking.places import Links
 
 MakeSpec = Callable[..., SearchSpec]
 

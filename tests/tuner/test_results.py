@@ -13,9 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.checkpoint import DamagedCheckpointError
-from trainables.config.trial import NetworkConfig, ObjectiveConfig, TrainingConfig, TrialConfig
+from trainables.config.networks import NetworkConfig
+from trainables.config.objective import ObjectiveConfig
+from trainables.config.training import TrainingConfig
+from trainables.config.trial import TrialConfig
 from tuner.results import ranking as results
-from tuner.study.study import Status, Trial
+from tuner.results.best import write_best
+from tuner.results.table import hyperparameters, write_trials
+from tuner.results.text import score_text, ties_text
+from tuner.storage.atomic import write_atomically
+from tuner.study.trial import Status, Trial
 
 CONFIG = TrialConfig(seed=9)
 
@@ -96,35 +103,35 @@ def test_what_the_final_cannot_tell_apart_is_a_tie(
     without = trial(2, w1=0.0)
     assert results.best([other, winner]) == winner
     assert results.tied_with(winner, [other, winner, without]) == [other] * is_tied
-    said = results.ties_text(winner, [other, winner])
+    said = ties_text(winner, [other, winner])
     expected = f"tied within the error with trial 00001 ({2.0 + difference:.4g})"
     assert said == (expected if is_tied else None)
 
 
 def test_without_a_final_nothing_is_said_of_ties():
     assert results.tied_with(trial(0), [trial(0), trial(1, final=(1.0, 0.1))]) == []
-    assert results.ties_text(trial(0), [trial(0), trial(1)]) is None
+    assert ties_text(trial(0), [trial(0), trial(1)]) is None
 
 
 def test_several_ties_are_told_in_the_order_of_their_scores():
     winner = trial(0, w1=3.0, final=(1.0, 0.1))
     others = [trial(1, w1=2.0, final=(1.1, 0.1)), trial(2, w1=1.0, final=(1.2, 0.1))]
-    assert results.ties_text(winner, [winner, *others]) == (
+    assert ties_text(winner, [winner, *others]) == (
         "tied within the error with trials 00002 (1.2), 00001 (1.1)"
     )
 
 
 def test_a_score_is_told_with_what_ranked_it_and_its_interval():
     by_critic = TrialConfig(objective=ObjectiveConfig(name="critic_estimate"))
-    assert results.score_text(trial(0, w1=0.45678)) == "w1 0.4568 at its last rung"
-    assert results.score_text(trial(0, w1=3.5, config=by_critic, final=(0.5, 0.01))) == (
+    assert score_text(trial(0, w1=0.45678)) == "w1 0.4568 at its last rung"
+    assert score_text(trial(0, w1=3.5, config=by_critic, final=(0.5, 0.01))) == (
         "w1 0.5 +- 0.02 (95%) by the final, critic_estimate 3.5 at its last rung"
     )
 
 
 def test_hyperparameters_are_those_that_apply():
     clip = TrialConfig(training=TrainingConfig(constraint="clip"), seed=9)
-    assert results.hyperparameters(trial(0, config=clip)) == {
+    assert hyperparameters(trial(0, config=clip)) == {
         "loss": "wasserstein",
         "constraint": "clip",
         "clip_value": 0.01,
@@ -146,9 +153,9 @@ def test_hyperparameters_are_those_that_apply():
 def test_the_arguments_of_a_network_of_ones_own_are_hyperparameters(tmp_path: Path):
     networks = NetworkConfig(generator="mine:G", generator_args={"width": 8, "deep": True})
     own = trial(0, config=TrialConfig(networks=networks))
-    values = results.hyperparameters(own)
+    values = hyperparameters(own)
     assert (values["generator_args.width"], values["generator_args.deep"]) == (8, True)
-    results.write_trials(tmp_path / "trials.csv", [own, trial(1)])
+    write_trials(tmp_path / "trials.csv", [own, trial(1)])
     with (tmp_path / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["generator_args.width"] for row in rows] == ["8", ""]
@@ -162,7 +169,7 @@ def test_the_table_has_a_row_a_trial_and_its_columns_in_their_order(tmp_path: Pa
         1, clip, {}, {}, "failed", {}, message='CUDA error: "out of memory", says\nthe driver'
     )
     seconds = {"training_seconds": 1.5, "scoring_seconds": 0.25}
-    results.write_trials(
+    write_trials(
         path,
         [
             trial(
@@ -204,26 +211,26 @@ def test_the_table_has_a_row_a_trial_and_its_columns_in_their_order(tmp_path: Pa
 
 
 def test_a_table_of_no_trials_is_its_heading(tmp_path: Path):
-    results.write_trials(tmp_path / "trials.csv", [])
+    write_trials(tmp_path / "trials.csv", [])
     (heading,) = (tmp_path / "trials.csv").read_text().splitlines()
     assert heading.startswith("trial_id,status,generator_steps,w1,w1_stderr,w1_final,w1_final_std")
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path):
     path = tmp_path / "a.txt"
-    results.write_atomically(path, "größe\r\n")
+    write_atomically(path, "größe\r\n")
     assert path.read_bytes() == "größe\r\n".encode()
     with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
-        results.write_atomically(path, "half of it" * 100_000 + "\ud800")
+        write_atomically(path, "half of it" * 100_000 + "\ud800")
     assert path.read_bytes() == "größe\r\n".encode()
-    results.write_atomically(path, "new")  # what the failed one left is in nobody's way
+    write_atomically(path, "new")  # what the failed one left is in nobody's way
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_failed_write_leaves_no_new_file(tmp_path: Path):
     with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
-        results.write_atomically(tmp_path / "a.txt", "\ud800")
+        write_atomically(tmp_path / "a.txt", "\ud800")
     assert not (tmp_path / "a.txt").exists()
 
 
@@ -238,7 +245,7 @@ def test_the_best_trial_is_left_with_its_generator_and_its_samples(tmp_path: Pat
     config = TrialConfig(training=TrainingConfig(constraint="clip"), seed=3)
     for number, w1 in ((7, 0.123456789), (8, 0.1)):  # the second one replaces the first
         folder = save_checkpoint(tmp_path / f"checkpoint_{number}", f"of {number}")
-        results.write_best(tmp_path, trial(number, w1=w1, config=config, checkpoint=folder))
+        write_best(tmp_path, trial(number, w1=w1, config=config, checkpoint=folder))
         heading, text = (tmp_path / "best.yaml").read_text().split("\n", 1)
         assert heading == (
             f"# trial {number:05d}: w1 {w1:.4g} at its last rung, generator step 4000"
@@ -253,11 +260,11 @@ def test_the_best_trial_is_left_with_its_generator_and_its_samples(tmp_path: Pat
 
 def test_a_damaged_generator_does_not_take_the_place_of_a_whole_one(tmp_path: Path):
     whole = save_checkpoint(tmp_path / "checkpoint_1", "whole")
-    results.write_best(tmp_path, trial(1, w1=0.5, checkpoint=whole))
+    write_best(tmp_path, trial(1, w1=0.5, checkpoint=whole))
     damaged = Path(save_checkpoint(tmp_path / "checkpoint_2", "damaged"), "generator.pt")
     os.truncate(damaged, damaged.stat().st_size - 1)
     with pytest.raises(DamagedCheckpointError, match="must be as it was saved"):
-        results.write_best(tmp_path, trial(2, w1=0.4, checkpoint=str(damaged.parent)))
+        write_best(tmp_path, trial(2, w1=0.4, checkpoint=str(damaged.parent)))
     kept = torch.load(tmp_path / "best" / "generator.pt", weights_only=True)
     assert kept == {"content": "whole"}
     assert (tmp_path / "best.yaml").read_text().startswith("# trial 00001")
@@ -267,7 +274,7 @@ def test_the_best_trials_file_says_what_it_is_tied_with(tmp_path: Path):
     folder = save_checkpoint(tmp_path / "checkpoint", "any")
     best = trial(7, final=(0.5, 0.1), checkpoint=folder)
     for other, ties in ((9.0, 0), (0.55, 1), (0.55, 1)):
-        results.write_best(tmp_path, best, [best, trial(8, w1=0.5, final=(other, 0.1))])
+        write_best(tmp_path, best, [best, trial(8, w1=0.5, final=(other, 0.1))])
         lines = (tmp_path / "best.yaml").read_text().splitlines()
         assert lines[0] == (
             "# trial 00007: w1 0.5 +- 0.2 (95%) by the final, w1 1 at its last rung, "
@@ -279,7 +286,7 @@ def test_the_best_trials_file_says_what_it_is_tied_with(tmp_path: Path):
 
 def test_a_best_trial_without_a_checkpoint_is_said_to_have_none(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="trial 00003 left no checkpoint"):
-        results.write_best(tmp_path, trial(3))
+        write_best(tmp_path, trial(3))
     assert list(tmp_path.iterdir()) == []
 
 

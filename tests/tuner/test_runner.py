@@ -9,8 +9,8 @@ import pytest
 import ray
 from ray.tune.execution.class_cache import _ActorClassCache
 
-from tuner.cluster import nodes as cluster
 from tuner.cluster import trials as runner
+from tuner.cluster.connection import connected
 
 RAISED = """Failure # 1 (occurred at 2026-11-22_10-00-00)
 ray::ImplicitFunc.train() (pid=1)
@@ -73,7 +73,7 @@ def test_trials_run_in_the_workers_that_ray_starts_beforehand() -> None:
         def where(self) -> tuple[int, bool]:
             return os.getpid(), "trainables.wgan" in sys.modules
 
-    with cluster.connected(None, num_cpus=2, all_train=True):
+    with connected(None, num_cpus=2, all_train=True):
         until_s = time.monotonic() + 60
         while len(_idle_workers()) < 2 and time.monotonic() < until_s:
             time.sleep(0.1)

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 
-from trainables.config.trial import ObjectiveConfig, TrialConfig
+from trainables.config.objective import ObjectiveConfig
+from trainables.config.trial import TrialConfig
 from tuner.cluster.asha import Asha
 from tuner.space.sections import AshaConfig
-from tuner.study.study import Trial
+from tuner.study.trial import Trial
 
 GO_ON, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 

@@ -15,9 +15,11 @@ from shown_search import (
     run_some,
 )
 
-from tuner.display.screen import Screen, clock, remaining_s
+from tuner.display.screen import Screen
+from tuner.display.text import remaining_s
 from tuner.record import record as record_module
 from tuner.record.record import Record
+from tuner.results.text import clock
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from ray import tune
 
 from tuner.storage import folder as storage
 from tuner.storage.folder import Folder
+from tuner.storage.uri import faults, is_remote, join, shown
 
 SECRET = "wJalr/hush"
 
@@ -22,8 +23,8 @@ SECRET = "wJalr/hush"
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A folder of each kind, of a name that a URI must write otherwise."""
     if request.param == "s3":
-        return storage.join(request.getfixturevalue("server").uri(tmp_path.name), "a b%c")
-    return storage.join(str(tmp_path) if request.param == "folder" else tmp_path.as_uri(), "a b%c")
+        return join(request.getfixturevalue("server").uri(tmp_path.name), "a b%c")
+    return join(str(tmp_path) if request.param == "folder" else tmp_path.as_uri(), "a b%c")
 
 
 @pytest.mark.parametrize(
@@ -44,8 +45,8 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     ],
 )
 def test_these_locations_are_right(location: str) -> None:
-    assert storage.faults(location) == []
-    assert storage.faults(storage.join(location, "a b", "ü%")) == []
+    assert faults(location) == []
+    assert faults(join(location, "a b", "ü%")) == []
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_these_locations_are_right(location: str) -> None:
     ],
 )
 def test_a_fault_gives_the_rule_and_the_way_out(location: str, rule: str) -> None:
-    (fault,) = storage.faults(location)
+    (fault,) = faults(location)
     assert re.search(rule, fault), fault
 
 
@@ -89,10 +90,10 @@ def test_a_fault_gives_the_rule_and_the_way_out(location: str, rule: str) -> Non
     ],
 )
 def test_credentials_are_refused_and_not_repeated(location: str) -> None:
-    found = storage.faults(location)
+    found = faults(location)
     assert found
     for part in SECRET.split("/"):
-        assert part not in " ".join(found) + storage.shown(location).partition("?")[0]
+        assert part not in " ".join(found) + shown(location).partition("?")[0]
 
 
 def test_looking_at_a_location_imports_no_pyarrow() -> None:
@@ -101,18 +102,18 @@ def test_looking_at_a_location_imports_no_pyarrow() -> None:
 
 
 def test_join_keeps_the_scheme_and_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert storage.join("s3://b/f/?region=x", "a b", "c") == "s3://b/f/a%20b/c?region=x"
-    assert storage.join("gs://b", "c") == "gs://b/c"
-    assert storage.join("/f", "a b") == "/f/a b"
+    assert join("s3://b/f/?region=x", "a b", "c") == "s3://b/f/a%20b/c?region=x"
+    assert join("gs://b", "c") == "gs://b/c"
+    assert join("/f", "a b") == "/f/a b"
     monkeypatch.chdir("/tmp")
-    assert storage.join("f", "c") == "/tmp/f/c"
-    assert storage.is_remote("s3://b/f")
-    assert not storage.is_remote("file:///f")
-    assert not storage.is_remote("f")
+    assert join("f", "c") == "/tmp/f/c"
+    assert is_remote("s3://b/f")
+    assert not is_remote("file:///f")
+    assert not is_remote("f")
 
 
 def test_uri_of_undoes_resolve(location: str) -> None:
-    below = storage.join(location, "ray", "trial 1", "checkpoint_000001")
+    below = join(location, "ray", "trial 1", "checkpoint_000001")
     assert storage.uri_of(location, storage.resolve(below)[1]) == below
     assert storage.uri_of(location, storage.resolve(location)[1]) == location
     with pytest.raises(ValueError, match="is not in the subpath"):

@@ -15,7 +15,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.space.spec import SearchSpec
-from tuner.study.study import Status, Study, Trial
+from tuner.study.study import Study
+from tuner.study.trial import Status, Trial
 
 MakeSpec = Callable[..., SearchSpec]
 LR = {"low": 1e-5, "high": 1e-2, "log": True}

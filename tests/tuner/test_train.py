@@ -14,6 +14,7 @@ from tuner.driver import request
 from tuner.errors import BadInput
 from tuner.results import snapshot
 from tuner.retrain import origin as retrain
+from tuner.retrain.kept import entry, keep_entry
 from tuner.space.spec import SearchSpec
 from tuner.tracking.tracker import tracker_of
 
@@ -103,15 +104,15 @@ def test_an_earlier_training_is_not_written_over(
 def test_what_it_found_is_kept_beside_what_others_found(tell: Tell, tmp_path: Path) -> None:
     again = tell("again", search={"num_trials": 2, "sampler": "random", "trial_seeds": [7, 8]})
     origin = retrain.find(tell("gp"), None)
-    entry = train.entry(origin, snapshot.read(again))
-    assert entry == {
+    kept = entry(origin, snapshot.read(again))
+    assert kept == {
         **{"trial_id": "00000", "name": "again", "generator_steps": 4000, "seeds": [7, 8]},
         **{"w1": [1.0, 2.0], "w1_final": [1.5, 1.5], "not_completed": 0},
     }
     path = tmp_path / "retrained.json"
-    for one in ({**entry, "name": "other"}, {**entry, "w1": [9.0, 9.0]}, entry):
-        train._keep(path, one)
-    assert json.loads(path.read_text()) == [{**entry, "name": "other"}, entry]
+    for one in ({**kept, "name": "other"}, {**kept, "w1": [9.0, 9.0]}, kept):
+        keep_entry(path, one)
+    assert json.loads(path.read_text()) == [{**kept, "name": "other"}, kept]
     path.write_text("{")
     with pytest.raises(BadInput, match=r"retrained\.json: 1 fault\n  is not as it was written"):
-        train._keep(path, entry)
+        keep_entry(path, kept)

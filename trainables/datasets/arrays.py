@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
-from trainables.config.trial import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets.errors import BadData, Note
 
 #: Samples that are converted in one go, so that no second array of float64 is made of all.

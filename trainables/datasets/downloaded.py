@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from trainables.config.trial import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets.errors import BadData, Note, Progress
 from trainables.datasets.folder import decoded, named
 

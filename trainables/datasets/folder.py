@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from trainables.config.trial import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets.cache import keep, recall
 from trainables.datasets.errors import BadData, Note, Progress
 

@@ -5,7 +5,7 @@ from typing import cast
 from torch import nn
 
 from trainables.config.methods import Architecture, Constraint
-from trainables.config.trial import NetworkConfig
+from trainables.config.networks import NetworkConfig
 from trainables.networks import dcgan, mlp, resnet
 from trainables.networks.errors import BadNetwork
 from trainables.networks.layers import Design

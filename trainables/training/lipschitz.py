@@ -20,7 +20,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrizations
 
 from trainables.config.methods import LAYERWISE, Constraint
-from trainables.config.trial import TrainingConfig
+from trainables.config.training import TrainingConfig
 
 Critic = Callable[[Tensor], Tensor]
 

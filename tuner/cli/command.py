@@ -103,7 +103,7 @@ def no_space_text(error: OSError) -> str:
 def run(ready: Ready, *, resume: bool, console: Console) -> "Outcome":
     """Run a search that was checked, and say what came of it."""
     from tuner.driver import session as experiment
-    from tuner.results.ranking import score_text, trials_text
+    from tuner.results.text import score_text, trials_text
 
     spec, run_dir = ready.spec, ready.run_dir
     if resume and not (run_dir / "spec.yaml").exists():

@@ -8,13 +8,13 @@ import numpy as np
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
-from trainables.config.trial import ObjectiveConfig
+from trainables.config.objective import ObjectiveConfig
 from tuner.space.sections import AshaConfig
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
 
-    from tuner.study.study import Trial
+    from tuner.study.trial import Trial
 
 
 class Asha(AsyncHyperBandScheduler):

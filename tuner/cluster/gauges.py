@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, get_args
 
 from ray.util.metrics import Gauge
 
-from tuner.record.record import Follower
-from tuner.study.study import Status
+from tuner.record.listener import Follower
+from tuner.study.trial import Status
 
 if TYPE_CHECKING:
     from tuner.record.record import Record
-    from tuner.study.study import Trial
+    from tuner.study.trial import Trial
 
 #: By name, to which Ray adds ``ray_`` in front: what it tells, and its tags beside ``search``.
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {

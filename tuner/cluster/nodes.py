@@ -1,21 +1,17 @@
-"""Ray: starts or joins a cluster, and sees to it that its nodes can run trials.
+"""See to it that the nodes of a cluster can run trials."""
 
-With what runs on it (``runner``, ``final``, ``scheduler``, ``gauges``), this package's only files
-that know Ray.
-"""
-
-import logging
-import os
 import re
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tuner.errors import BadInput, Fault
 from tuner.space.sections import ResourceConfig
@@ -23,24 +19,6 @@ from tuner.space.sections import ResourceConfig
 if TYPE_CHECKING:
     from trainables.data import Data
 
-#: Read when Ray is imported or started.
-_ENVIRONMENT = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
-    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry from what we start
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asks for no GPU sees none
-    # Ray's own killing of workers at 95% of memory may hit a machine that others fill. The
-    # kernel's, which takes workers first, is a crash that trials recover from as well.
-    "RAY_memory_monitor_refresh_ms": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record keeps the reports
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: Ray's loses what is in flight
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in trials.csv, and whole in the trial's folder
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # nor those that nobody waits for, since it was stopped
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # w1 comes at rungs only
-    # Ray gives a stopped trial 2 s to leave before it fails the next one on the same worker.
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
-    # Ray's own snapshot of the experiment is never read: a resume starts from the study.
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-}
 #: A node that does not answer for so long cannot be asked whether it is fit for trials.
 _PROBE_TIMEOUT_S = 120.0
 #: By then the cluster knows of a node's death.
@@ -48,12 +26,9 @@ _DEATH_KNOWN_S = 40.0
 #: Nodes are looked at so often while one that fits is waited for.
 _LOOK_AGAIN_S = 2.0
 
-for _name, _value in _ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
 
-import ray  # noqa: E402
-from ray.exceptions import RayError  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+#: Data in the object store: one copy a machine.
+SharedData = ray.ObjectRef
 
 
 @dataclass(frozen=True)
@@ -79,80 +54,6 @@ class Needs:
     def _by_name(self) -> dict[str, float]:
         named = {"CPU": self.cpus, "GPU": self.gpus, **self.others}
         return {name: amount for name, amount in named.items() if amount}
-
-
-@contextmanager
-def connected(
-    address: str | None,
-    num_cpus: int,
-    own_code: Sequence[Path] = (),
-    runtime_env: Mapping[str, Any] | None = None,
-    *,
-    all_train: bool = False,
-) -> Iterator[str]:
-    """Start a local Ray of ``num_cpus``, or join the one at ``address``; yields its dashboard.
-
-    Args:
-        address: Of a cluster; ``None`` for one on this machine, bound to loopback.
-        num_cpus: CPUs of a cluster that is started here.
-        own_code: Files and packages of the user's that a cluster's nodes need beside ours.
-        runtime_env: What else its nodes need, as Ray's runtime environment has it.
-        all_train: Whether each CPU of a cluster that is started here gets a trial. Ray starts a
-            worker for each beforehand, which then imports torch before there is anything to do.
-
-    Raises:
-        BadInput: where there is no cluster at the address, or it does not let us in.
-    """
-    # It says at the end which trials failed, as the summary does.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is None:
-        options |= {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
-        options |= {"include_dashboard": True}
-        if all_train:
-            options |= {"_system_config": {"preload_python_modules": ["trainables.wgan"]}}
-    else:
-        _check_answers(address)
-        options |= {"address": address, "runtime_env": _runtime_env(own_code, runtime_env or {})}
-    try:
-        context = ray.init(**options)
-    except ConnectionError as error:
-        said = " ".join(str(error).split())[:200]
-        what = f"the Ray cluster at {address!r} does not let this search in ({said}): where it "
-        way_out = "asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment"
-        raise BadInput("--address", [Fault("", what + way_out)]) from error
-    try:
-        url = context.dashboard_url
-        yield f"http://{url}" if url else "not running"
-    finally:
-        ray.shutdown()
-
-
-def _runtime_env(own_code: Sequence[Path], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Ours, the user's modules, and what else the user says that nodes need."""
-    ours = [Path(__file__).parents[1], Path(__file__).parents[2] / "trainables"]
-    code = [str(path) for path in (*ours, *own_code)]
-    return {
-        **given,
-        "py_modules": [*code, *given.get("py_modules", [])],
-        "env_vars": {**_ENVIRONMENT, **given.get("env_vars", {})},
-    }
-
-
-def _check_answers(address: str) -> None:
-    """Whether anything listens there: Ray itself would try for many minutes."""
-    if address.startswith("ray://"):
-        what = f"is Ray's client address, which cannot run a search, got {address!r}: start the "
-        way_out = "search on one of the cluster's nodes, or by `ray job submit`"
-        raise BadInput("--address", [Fault("", what + way_out)])
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():  # "auto", say: Ray looks it up
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=2).close()
-    except OSError as error:
-        what = f"no Ray cluster answers at {address!r} ({error}): start one, or leave it out"
-        raise BadInput("--address", [Fault("", what)]) from error
 
 
 def needs(
@@ -221,7 +122,7 @@ def num_slots(needs: Needs) -> int:
     return needs.num_slots(ray.cluster_resources())
 
 
-def share(data: "Data") -> ray.ObjectRef:
+def share(data: "Data") -> SharedData:
     """Put the data into Ray's object store: one copy a machine, whoever looks at it."""
     return ray.put(data)
 

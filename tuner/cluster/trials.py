@@ -20,6 +20,7 @@ from tuner.cluster.asha import Asha
 from tuner.cluster.nodes import Needs, last_raised
 from tuner.record.record import Record
 from tuner.storage import folder as storage
+from tuner.storage.uri import is_remote
 
 #: What an error says where there is no more room for what a trial writes.
 _FULL = ("No space left on device", "Disk quota exceeded")
@@ -79,7 +80,7 @@ def run(
         run_config=tune.RunConfig(
             name=session,
             storage_path=path,
-            storage_filesystem=file_system if storage.is_remote(location) else None,
+            storage_filesystem=file_system if is_remote(location) else None,
             callbacks=[_Listener(record, location)],
             stop=_Stopper(record, interrupted),
             failure_config=tune.FailureConfig(max_failures=spec.resources.retries_per_trial),

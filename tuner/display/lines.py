@@ -1,55 +1,30 @@
 """A search as it runs: one screen on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import Progress
 
-from tuner.display.screen import (
+from tuner.display.screen import Screen
+from tuner.display.text import (
     STATUSES,
-    Screen,
     best_text,
-    clock,
-    ending_text,
-    final_text,
     in_final_text,
-    num_ended,
     steps_per_s,
 )
-from tuner.record.record import Follower
-from tuner.results import ranking as results
+from tuner.record.listener import Follower
+from tuner.results.text import clock
 
 if TYPE_CHECKING:
     from tuner.record.record import Record
-    from tuner.study.study import Trial
+    from tuner.study.trial import Trial
+from tuner.display.text import LINE_EVERY_S, ending_line, final_line
 
 #: On a terminal the screen is drawn so often a second.
 _REFRESH_PER_S = 2
-#: Elsewhere a line comes at least so often.
-_LINE_EVERY_S = 30.0
-
-
-@contextmanager
-def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Show how many image files of how many are read; nothing where it takes but a moment."""
-    started = shown = time.monotonic()
-    hidden = not console.is_terminal
-    with Progress(console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("decoding images", total=None, visible=False)
-
-        def progress(done: int, total: int) -> None:
-            nonlocal shown
-            now = time.monotonic()
-            bar.update(task, completed=done, total=total, visible=now - started > 1)
-            if hidden and now - shown > _LINE_EVERY_S:
-                shown = now
-                console.print(f"decoded {done:,} of {total:,} images")
-
-        yield progress
 
 
 class Display:
@@ -75,20 +50,6 @@ class Display:
                 yield
             finally:
                 screen.is_over = True  # the last frame stays, and nothing is behind its addresses
-
-
-def ending_line(record: "Record", trial: "Trial") -> str:
-    """One line on a trial that ended, and on where the search stands."""
-    metric, best = record.spec.objective.metric, record.best_so_far
-    so_far = f"; best {metric} {best.score:.4g} (trial {best.trial_id})" if best else ""
-    asked, ended = record.spec.num_trials, num_ended(record)
-    ended_text = f"{ended}/{asked} trials" if asked else results.trials_text(ended)
-    return f"{ending_text(trial, metric)}; {ended_text} ended{so_far}"
-
-
-def final_line(record: "Record", trial: "Trial") -> str:
-    """One line on a trial that the final has been through."""
-    return final_text(trial, record.final_faults.get(trial.number))
 
 
 def _standing(record: "Record") -> str:
@@ -117,7 +78,7 @@ class _Lines(Follower):
         self._say(ending_line(self._record, trial))
 
     def reported(self) -> None:
-        if time.monotonic() - self._said >= _LINE_EVERY_S:
+        if time.monotonic() - self._said >= LINE_EVERY_S:
             self._say(_standing(self._record))
 
     def final_starts(self, trials: "Sequence[Trial]") -> None:

@@ -8,14 +8,24 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuner.record.record import Follower
-from tuner.results import ranking as results
+from tuner.record.listener import Follower
 
 if TYPE_CHECKING:
     from tuner.record.record import Record
-    from tuner.study.study import Trial
+    from tuner.study.trial import Trial
+from tuner.display.text import (
+    STATUSES,
+    best_text,
+    ending_text,
+    final_text,
+    in_final_text,
+    num_ended,
+    remaining_s,
+    steps_per_s,
+)
+from tuner.results.table import hyperparameters
+from tuner.results.text import clock
 
-STATUSES = ("completed", "stopped", "diverged", "failed", "running")
 #: Rungs that are all shown; of a longer ladder, only those that matter now.
 _RUNGS = 7
 #: Endings that are shown, where the terminal has the room.
@@ -23,56 +33,6 @@ _LATEST = 4
 _BAR_WIDTH = 32
 #: Columns between a row's name and what it says.
 _GAP = (0, 2)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
-def remaining_s(record: "Record") -> float | None:
-    """Seconds that the search will still take, guessed from the trials that ended; or unknown."""
-    guesses = []
-    budget_s = record.spec.search.time_budget_s
-    if budget_s is not None:
-        guesses.append(max(0.0, budget_s - record.elapsed_s))
-    ended = num_ended(record)
-    if record.spec.num_trials is not None and ended:
-        guesses.append(record.elapsed_s * (record.spec.num_trials - ended) / ended)
-    return min(guesses, default=None)
-
-
-def num_ended(record: "Record") -> int:
-    """Trials that ended, however they did."""
-    counts = record.counts()
-    return counts.total() - counts["running"]
-
-
-def steps_per_s(record: "Record") -> float:
-    """Generator steps a second of all trials that run."""
-    return sum(m.get("generator_steps_per_s", 0.0) for m in list(record.running.values()))
-
-
-def best_text(best: "Trial") -> str:
-    """The best score so far, whose it is, and what the final made of it."""
-    again = f", w1 {best.final['w1_final']:.4g} by the final" if best.final else ""
-    return f"{best.score:.4g}, trial {best.trial_id}{again}"
-
-
-def ending_text(trial: "Trial", metric: str) -> str:
-    """How a trial ended."""
-    score = "" if trial.score is None else f", {metric} {trial.score:.4g}"
-    why = f" ({trial.message})" if trial.message else ""
-    at = f"at generator step {trial.generator_steps}"
-    return f"trial {trial.trial_id} {trial.status} {at}{score}{why}"
-
-
-def final_text(trial: "Trial", why_not: str | None) -> str:
-    """What the final said of a trial; ``why_not`` where it could not score it."""
-    if why_not is not None:
-        return f"trial {trial.trial_id} could not be scored again ({why_not}): it keeps its score"
-    return f"trial {trial.trial_id} in the final: {results.score_text(trial)}"
 
 
 @final
@@ -175,7 +135,7 @@ def _progress(record: "Record") -> Table:
 
 def _searched(record: "Record", trial: "Trial") -> str:
     """A trial's values of what is searched, as far as it applies to it."""
-    values = results.hyperparameters(trial)
+    values = hyperparameters(trial)
     names = [key.split(".", 1)[1] for key in record.spec.domains]
     shown = [f"{name} {_short(values[name])}" for name in names if name in values]
     return ", ".join(shown) or "the one configuration there is"
@@ -183,13 +143,6 @@ def _searched(record: "Record", trial: "Trial") -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def in_final_text(record: "Record") -> str:
-    """How far the final is."""
-    finalists = record.finalists
-    done = sum(t.final is not None or t.number in record.final_faults for t in finalists)
-    return f"{done} of the best {len(finalists)} scored again by stronger critics"
 
 
 def _ladder(record: "Record") -> Table:

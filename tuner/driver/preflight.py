@@ -13,6 +13,7 @@ from tuner.space import yaml_file
 from tuner.space.domains import Choice
 from tuner.space.sections import ResourceConfig
 from tuner.space.spec import SearchSpec
+from tuner.storage.uri import faults
 
 #: The folder of decoded images, in the folder of all searches.
 DATA_CACHE = "data-cache"
@@ -78,9 +79,8 @@ def storage_faults(location: str | None) -> list[Fault]:
     """What can be told of a storage location without looking there."""
     if location is None:
         return []
-    from tuner.storage import folder as storage
 
-    return [Fault("results.storage", what) for what in storage.faults(location)]
+    return [Fault("results.storage", what) for what in faults(location)]
 
 
 def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault]:

@@ -19,6 +19,7 @@ from tuner.driver.preflight import DATA_CACHE
 from tuner.errors import BadInput, Fault
 from tuner.space import yaml_file
 from tuner.space.spec import SearchSpec, check_sections
+from tuner.storage.uri import join, shown
 
 if TYPE_CHECKING:
     from trainables.data import Data
@@ -178,14 +179,14 @@ def _bring_back(document: Mapping[str, Any], request: Request, say: Callable[[st
     from tuner.storage import lock as folder
     from tuner.storage import mirror
 
-    location, run_dir = storage.join(results.storage, name), Path(results.runs_dir, name).absolute()
-    say(f"looking into {storage.shown(location)} ...")
+    location, run_dir = join(results.storage, name), Path(results.runs_dir, name).absolute()
+    say(f"looking into {shown(location)} ...")
     try:
         storage.reachable(results.storage)
         if (run_dir / "spec.yaml").exists() or not storage.exists(location, "spec.yaml"):
             return
         if not request.resume:
-            what = f"{storage.shown(location)} already holds a search: go on with it by adding "
+            what = f"{shown(location)} already holds a search: go on with it by adding "
             way_out = "--resume, or start another by --name"
             raise BadInput(request.source, [Fault("name", what + way_out)])
         say("fetching the search from there ...")
@@ -208,7 +209,7 @@ def _load_data(
 ) -> "Data":
     """The data, before anything is written or Ray started: it may be unfit for a search."""
     from trainables.data import BadData, load
-    from tuner.display.lines import decoding
+    from tuner.display.progress import decoding
 
     try:
         with decoding(console) as progress:

@@ -17,22 +17,25 @@ from rich.console import Console
 
 from trainables.checkpoint import DamagedCheckpointError
 from trainables.data import Data
+from tuner.cluster.connection import connected
 from tuner.display.lines import Display, LogFile
 from tuner.errors import BadInput, Fault
 from tuner.record.record import Record
 from tuner.results import ranking as results
+from tuner.results.best import write_best
+from tuner.results.text import ties_text, trials_text
 from tuner.space.spec import SearchSpec
-from tuner.storage import folder as storage
 from tuner.storage import lock as folder
+from tuner.storage.atomic import write_atomically
 from tuner.storage.mirror import Mirror
-from tuner.study.study import Study, Trial
+from tuner.storage.uri import join
+from tuner.study.study import Study
+from tuner.study.trial import Trial
 from tuner.tracking import store as mlflow_store
 from tuner.tracking.tracker import Tracker, kept_files, kept_generator, tracker_of
 
 if TYPE_CHECKING:
-    from ray import ObjectRef
-
-    from tuner.cluster.nodes import Needs
+    from tuner.cluster.nodes import Needs, SharedData
     from tuner.page.page import Known
 
 Ended = Literal["finished", "interrupted", "failed"]
@@ -94,7 +97,7 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         say("starting Ray ..." if place.address is None else f"joining Ray at {place.address} ...")
         threading.Thread(target=_import_meanwhile, name="imports", daemon=True).start()
         # Before anything is written: a cluster may turn out not to be there, or unfit.
-        connection = cluster.connected(
+        connection = connected(
             place.address,
             place.num_cpus,
             _own_code(spec),
@@ -104,14 +107,14 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         dashboard = stack.enter_context(connection)
         interrupted = stack.enter_context(_interruptible())  # Ray's start sets a handler of its own
         needs = cluster.needs(spec.resources, say, interrupted)
-        location = storage.join(spec.results.storage or str(runs_dir), spec.name)
+        location = join(spec.results.storage or str(runs_dir), spec.name)
         try:
             cluster.check_nodes(needs, location)
             mirror = _mirror(spec, run_dir, location, say)
         except OSError as error:
             raise BadInput("results.storage", [Fault("", str(error))]) from error
         if not (run_dir / "spec.yaml").exists():
-            results.write_atomically(run_dir / "spec.yaml", spec.to_yaml())
+            write_atomically(run_dir / "spec.yaml", spec.to_yaml())
         study = Study(run_dir / "study.log", spec)
         _check_data(study, data)
         say(_floor_text(study, data, spec))
@@ -126,7 +129,7 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
             with Display(console, addresses).showing(record):
                 shared = cluster.share(data)
                 slots = cluster.num_slots(needs) if place.address is None else None
-                ray_location = storage.join(location, "ray")
+                ray_location = join(location, "ray")
                 _run_all(record, shared, ray_location, needs, interrupted, slots, known)
             stopped = interrupted.is_set() or record.halted is not None
             ended = "interrupted" if stopped else "finished"
@@ -144,7 +147,7 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
 
 def _run_all(
     record: Record,
-    data: "ObjectRef",
+    data: "SharedData",
     location: str,
     needs: "Needs",
     interrupted: Event,
@@ -219,7 +222,7 @@ def _leave(
     best = record.best_so_far
     for what, write in (
         ("the last of the results", record.close),
-        ("best/", lambda: best and results.write_best(record.run_dir, best, record.by_number())),
+        ("best/", lambda: best and write_best(record.run_dir, best, record.by_number())),
     ):
         try:
             write()
@@ -297,7 +300,7 @@ def _notes(record: Record) -> tuple[str, ...]:
     num_tried = sum(t.final is not None or t.number in record.final_faults for t in finalists)
     if record.in_final and num_tried < len(finalists):
         notes.append(f"the final has scored {num_tried} of {len(finalists)} trials so far")
-    ties = record.best_so_far and results.ties_text(record.best_so_far, record.trials.values())
+    ties = record.best_so_far and ties_text(record.best_so_far, record.trials.values())
     return (*([ties] if ties else []), *notes)
 
 
@@ -312,7 +315,7 @@ def _summary(record: Record) -> str:
     )
     finals = [t.final["final_scoring_seconds"] for t in record.trials.values() if t.final]
     final = f", {sum(finals):.0f} s of the final" if finals else ""
-    trials = results.trials_text(sum(counts.values()))
+    trials = trials_text(sum(counts.values()))
     return (
         f"{trials} in {record.elapsed_s:.0f} s: {by_status or 'none'}; "
         f"{training_s:.0f} s of training, {scoring_s:.0f} s of scoring{final}"

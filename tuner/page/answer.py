@@ -9,15 +9,15 @@ from typing import Any
 
 import yaml
 
-from tuner.display.lines import clock
 from tuner.page.baseline import Baseline
 from tuner.page.facts import OUT_OF_TIME, UNDER_WAY, Cost, Facts, cost, last_common_rung
 from tuner.page.hints import best_config
 from tuner.page.style import number
 from tuner.results import ranking as results
+from tuner.results.text import clock, ties_text
 from tuner.retrain.kept import Retrained
 from tuner.retrain.spread import luck_text, spread
-from tuner.study.study import Trial
+from tuner.study.trial import Trial
 
 
 def answer(
@@ -77,7 +77,7 @@ def _verdict(facts: Facts, best: Trial | None, defaults: Sequence[Baseline]) -> 
         return [_no_best(facts)]
     texts = []
     if best.final is not None:
-        ties = results.ties_text(best, search.trials)
+        ties = ties_text(best, search.trials)
         texts.append(f"It is {ties}." if ties else "No other trial of the final is tied with it.")
     else:
         texts.append("It has not been through the final, so that its score is of its rung alone.")

@@ -9,11 +9,11 @@ from typing import Any, final
 import yaml
 
 from trainables.config.methods import ARCHITECTURES, DEFAULT_ARCHITECTURE, PUBLISHED
-from trainables.config.trial import TrainingConfig
+from trainables.config.training import TrainingConfig
 from tuner.page.facts import Facts, last_common_rung
 from tuner.space.domains import Choice, Domain, member
 from tuner.space.spec import SearchSpec
-from tuner.study.study import Trial
+from tuner.study.trial import Trial
 
 #: What makes a method, rather than being a value of it.
 _KINDS = ("training.loss", "training.constraint")

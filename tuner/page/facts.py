@@ -13,7 +13,7 @@ import numpy as np
 
 from tuner.results import ranking as results
 from tuner.results.snapshot import Snapshot
-from tuner.study.study import Trial
+from tuner.study.trial import Trial
 
 #: The fate of a trial that the time budget ended between two rungs, and of one that has not ended.
 OUT_OF_TIME, UNDER_WAY = "out of time", "under way"

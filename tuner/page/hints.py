@@ -8,7 +8,8 @@ from typing import Any, final
 
 from annotated_types import Ge
 
-from trainables.config.trial import NetworkConfig, TrainingConfig
+from trainables.config.networks import NetworkConfig
+from trainables.config.training import TrainingConfig
 from tuner.page.baseline import Baseline
 from tuner.page.facts import Facts
 from tuner.page.style import number, short

@@ -29,10 +29,11 @@ from tuner.page.pictures import samples
 from tuner.page.style import short
 from tuner.page.table import table
 from tuner.results import snapshot
-from tuner.results.ranking import write_atomically
-from tuner.retrain.kept import links, retrained
+from tuner.retrain.kept import retrained
+from tuner.storage.atomic import write_atomically
 from tuner.study.importances import EVALUATORS, MIN_TRIALS, Importance, Point, importances
 from tuner.study.interactions import strongest_pair
+from tuner.tracking.places import links
 
 #: Seconds that the sampling error of the importances may take, over all of them.
 _LIMIT_S = 12.0

@@ -5,8 +5,8 @@ from typing import Any, final
 
 from tuner.page.facts import Facts
 from tuner.page.style import number, short
-from tuner.retrain.kept import Links
-from tuner.study.study import Trial
+from tuner.study.trial import Trial
+from tuner.tracking.places import Links
 from tuner.tracking.tracker import tracker_of
 
 

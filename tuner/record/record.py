@@ -9,16 +9,20 @@ import json
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tuner.record.listener import Follower
 from tuner.results import ranking as results
+from tuner.results.pictures import picture_name
+from tuner.results.reports import mend_reports, read_reports
+from tuner.results.table import hyperparameters, write_trials
 from tuner.space.spec import SearchSpec
 from tuner.storage.folder import fetch, remove
-from tuner.study.study import Status, Study, Trial
+from tuner.study.study import Study
+from tuner.study.trial import Status, Trial
 from tuner.tracking import catch_up as past
-from tuner.tracking.history import picture_name
 from tuner.tracking.tracker import Tracker
 
 #: What ``trials.csv`` has of a trial's last rung, however many reports came after it.
@@ -27,25 +31,6 @@ AT_RUNGS = ("w1", "w1_stderr")
 _TABLE_EVERY_S = 5.0
 #: and, as it grows with the trials, so that it takes at most this share of the time.
 _TABLE_SHARE = 0.02
-
-
-class Follower:
-    """Is told what happens in a search, when it has been written down; does nothing about it."""
-
-    def reported(self) -> None:
-        """A trial reported, or a moment passed in the final."""
-
-    def ended(self, trial: Trial) -> None:
-        """A trial ended."""
-
-    def final_starts(self, trials: Sequence[Trial]) -> None:
-        """These trials are about to be scored again."""
-
-    def in_final(self, trial: Trial) -> None:
-        """The final scored a trial, or failed to."""
-
-    def noted(self, text: str) -> None:
-        """Something went wrong and was mended, or could not be."""
 
 
 class Record:
@@ -60,8 +45,8 @@ class Record:
         self.trials: dict[int, Trial] = {t.number: t for t in study.trials()}
         self._standing = results.Standing(self.trials)
         self._waiting = deque(t for t in self.trials.values() if t.status is None)
-        past.mend_reports(run_dir / "metrics.jsonl")
-        reports = past.read_reports(run_dir / "metrics.jsonl")
+        mend_reports(run_dir / "metrics.jsonl")
+        reports = read_reports(run_dir / "metrics.jsonl")
         self._last_report = {number: steps[max(steps)] for number, steps in reports.items()}
         self._last_rung = {
             number: steps[rungs[-1]]
@@ -122,7 +107,7 @@ class Record:
         if trial is not None:
             self.trials[trial.number] = trial
             self.running[trial.number] = {}
-            self._tracker.trial_started(trial.trial_id, results.hyperparameters(trial))
+            self._tracker.trial_started(trial.trial_id, hyperparameters(trial))
         return trial
 
     def reported(self, number: int, metrics: Mapping[str, float], *, goes_on: bool) -> None:
@@ -255,9 +240,7 @@ class Record:
     def write_table(self) -> None:
         """Write ``trials.csv`` as things stand."""
         started = time.monotonic()
-        results.write_trials(
-            self.run_dir / "trials.csv", [self._as_of_now(t) for t in self.by_number()]
-        )
+        write_trials(self.run_dir / "trials.csv", [self._as_of_now(t) for t in self.by_number()])
         now = time.monotonic()
         self._table_due = now + max(_TABLE_EVERY_S, (now - started) / _TABLE_SHARE)
 

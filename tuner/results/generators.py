@@ -11,7 +11,7 @@ from trainables.checkpoint import GENERATOR, DamagedCheckpointError
 from tuner.errors import BadInput, Fault
 from tuner.results.snapshot import Snapshot
 from tuner.storage.folder import fetch
-from tuner.study.study import Trial
+from tuner.study.trial import Trial
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

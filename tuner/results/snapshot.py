@@ -9,11 +9,12 @@ from typing import Literal, final
 
 from tuner.errors import BadInput, Fault
 from tuner.results import ranking as results
+from tuner.results.reports import read_reports
 from tuner.space import spec
 from tuner.space.spec import SearchSpec
 from tuner.storage import lock as folder
-from tuner.study.study import Study, Trial
-from tuner.tracking import catch_up as past
+from tuner.study.study import Study
+from tuner.study.trial import Trial
 
 State = Literal["running", "interrupted", "finished"]
 
@@ -99,7 +100,7 @@ def read(run_dir: Path) -> Snapshot:
         study = Study(Path(shutil.copy(run_dir / "study.log", scratch)), search)
         trials, search_id = study.trials(), study.search_id
         floor, elapsed_s = study.floor, study.elapsed_s
-    reports = past.read_reports(run_dir / "metrics.jsonl")
+    reports = read_reports(run_dir / "metrics.jsonl")
     return Snapshot(
         run_dir=run_dir,
         spec=search,

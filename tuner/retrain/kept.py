@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from tuner.study.study import Trial
+from tuner.errors import BadInput, Fault
+from tuner.results.snapshot import Snapshot
+from tuner.retrain.origin import Origin
+from tuner.storage.atomic import read_json, write_atomically
 
 
 @final
@@ -23,7 +26,7 @@ class Retrained:
 def retrained(run_dir: Path) -> list[Retrained]:
     """What ``python -m tuner.train`` left; what cannot be read counts as not there."""
     found = []
-    for entry in _json(run_dir / "retrained.json", list):
+    for entry in read_json(run_dir / "retrained.json", list):
         try:
             scores = tuple(float(w1) for w1 in entry["w1"] if w1 is not None)
             steps = int(entry["generator_steps"])
@@ -35,36 +38,29 @@ def retrained(run_dir: Path) -> list[Retrained]:
     return found
 
 
-@final
-@dataclass(frozen=True)
-class Links:
-    """Where MLflow shows the runs; empty where nothing says so."""
-
-    ui: str | None = None
-    parent: str | None = None
-    runs: Mapping[str, str] | None = None
-
-    def of(self, trial: Trial) -> str | None:
-        """The address of a trial's run."""
-        return (self.runs or {}).get(trial.trial_id)
+RETRAINED = "retrained.json"
 
 
-def links(run_dir: Path) -> Links:
-    """Read ``mlflow.json``, tolerantly: a report without links is one all the same."""
-    found = _json(run_dir / "mlflow.json", dict)
-    ui, experiment, runs = (found.get(key) for key in ("ui", "experiment_id", "runs"))
-    # An address of another kind, such as javascript:, is no place to send anybody.
-    if not isinstance(ui, str) or not ui.startswith(("http://", "https://")):
-        return Links()
-    base = f"{ui.rstrip('/')}/#/experiments/{experiment}/runs"
-    named = runs.items() if isinstance(runs, dict) else ()
-    parent = found.get("parent")
-    return Links(ui, parent and f"{base}/{parent}", {t: f"{base}/{run}" for t, run in named if run})
+def entry(origin: Origin, found: Snapshot) -> dict[str, Any]:
+    """What ``retrained.json`` has of a training; its lists are of the completed seeds, alike."""
+    completed = [trial for trial in found.trials if trial.status == "completed"]
+    return {
+        "trial_id": origin.trial_id,
+        "name": found.spec.name,
+        "generator_steps": found.spec.asha.max_generator_steps,
+        "seeds": [trial.config.seed for trial in completed],
+        "w1": [trial.metrics["w1"] for trial in completed],
+        "w1_final": [t.final["w1_final"] if t.final else None for t in completed],
+        "not_completed": len(found.trials) - len(completed),
+    }
 
 
-def _json(path: Path, kind: type) -> Any:
+def keep_entry(path: Path, new: Mapping[str, Any]) -> None:
+    """Add an entry, in the place of an earlier one of that name."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return kind()
-    return found if isinstance(found, kind) else kind()
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        others = [one for one in kept if one["name"] != new["name"]]
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"is not as it was written ({error}): move it away, and add --resume"
+        raise BadInput(str(path), [Fault("", what)]) from error
+    write_atomically(path, json.dumps([*others, dict(new)], indent=2) + "\n")

@@ -16,7 +16,7 @@ from tuner.results.snapshot import Snapshot
 from tuner.space import yaml_file
 from tuner.space.messages import describe
 from tuner.space.spec import KNOWN
-from tuner.study.study import Trial
+from tuner.study.trial import Trial
 
 #: Where no number of steps is given, a trial that is trained longer is trained so many times as
 #: long: a rung more of ASHA's own ladder, as it mostly is.

@@ -19,7 +19,8 @@ from trainables.config.methods import (
     refused_together,
     why_no_effect,
 )
-from trainables.config.trial import NetworkConfig, TrainingConfig
+from trainables.config.networks import NetworkConfig
+from trainables.config.training import TrainingConfig
 from tuner.errors import Fault
 from tuner.space.domains import Choice
 

@@ -18,7 +18,8 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from trainables.config.trial import Argument, Frozen, Real, Whole, plain_integer, plain_number
+from trainables.config.base import Frozen, Real, Whole, plain_integer, plain_number
+from trainables.config.networks import Argument
 
 T = TypeVar("T")
 

@@ -20,15 +20,13 @@ from pydantic import (
     ValidationError,
 )
 
+from trainables.config.base import Frozen
+from trainables.config.data import DataConfig
 from trainables.config.methods import applies
-from trainables.config.trial import (
-    DataConfig,
-    Frozen,
-    NetworkConfig,
-    ObjectiveConfig,
-    TrainingConfig,
-    TrialConfig,
-)
+from trainables.config.networks import NetworkConfig
+from trainables.config.objective import ObjectiveConfig
+from trainables.config.training import TrainingConfig
+from trainables.config.trial import TrialConfig
 from tuner.errors import BadInput, Fault
 from tuner.space import yaml_file
 from tuner.space.cross_checks import disagreements

@@ -18,102 +18,18 @@ from functools import lru_cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, final
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
+from tuner.storage.uri import _TRUTHS, _URI, is_remote, join, shown
 
 #: Seconds without a byte from an S3 server after which a request fails, and how often it is tried:
 #: some 16 s in all. Pyarrow by itself goes on for 100 s, and a process cannot exit before that.
 SILENCE_S, ATTEMPTS = 3.0, 4
 _CHUNK = 8 << 20
 
-_GOOGLE = frozenset({"scheme", "endpoint_override", "retry_limit_seconds"})
-_TRUTHS = ("allow_bucket_creation", "allow_bucket_deletion")
-#: What may stand behind the "?". Others that pyarrow takes are lost where Ray sends a file system
-#: to its workers. ``None``: whatever pyarrow takes.
-_OPTIONS: dict[str, frozenset[str] | None] = {
-    "file": frozenset(),
-    "s3": frozenset({"scheme", "region", "endpoint_override", "tls_ca_file_path", *_TRUTHS}),
-    "gs": _GOOGLE,
-    "gcs": _GOOGLE,
-    "abfs": None,
-    "abfss": None,
-    "hdfs": None,
-    "viewfs": None,
-}
-_BUCKETS = {
-    "s3": "s3://bucket/folder",
-    "gs": "gs://bucket/folder",
-    "gcs": "gs://bucket/folder",
-    "abfs": "abfs://container@account.dfs.core.windows.net/folder",
-    "abfss": "abfss://container@account.dfs.core.windows.net/folder",
-}
-_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
-_ILLEGAL = re.compile(r"[^\w.~:/?\[\]@!$&'()*+,;=%-]", re.ASCII)
-_SECRET = re.compile(r"key|secret|token|passw|pwd|sas|sig|credential(?!_kind)", re.IGNORECASE)
 _SECRET_VARIABLES = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")
-_ELSEWHERE = "give them in the environment (AWS_ACCESS_KEY_ID, ...), this is written into files"
-
-
-def faults(location: str) -> list[str]:
-    """What is wrong with a location, in words; told from its text alone."""
-    if not (uri := _URI.match(location)):
-        return [f"must not hold a null byte, got {location!r}"] if "\0" in location else []
-    scheme = uri[1]
-    if scheme not in _OPTIONS:
-        known = ", ".join(f"{name}://" for name in _OPTIONS)
-        return [f"must be a folder or begin with one of {known}, got {scheme}:"]
-    if not location.startswith(f"{scheme}://"):
-        return [f"must have two slashes behind {scheme}:, got one"]
-    head, _, query = location[len(scheme) + 3 :].partition("?")
-    found = [*_head_faults(scheme, head), *_query_faults(scheme, query)]
-    if illegal := _ILLEGAL.search(location):
-        instead = quote(illegal[0].encode())
-        found.append(f"must not hold {illegal[0]!r} in a URI: write {instead} for it")
-    return found
-
-
-def _head_faults(scheme: str, head: str) -> list[str]:
-    user, at, place = head.rpartition("@")
-    holder = {"gs": "anonymous", "gcs": "anonymous", "s3": "", "file": ""}.get(scheme, user)
-    if at and (user != holder or ":" in user or "/" in user):
-        what = f"must not hold a user, key or password before an '@': {_ELSEWHERE}"
-        return [f"{what}; in a folder's name write %40"]
-    bucket = place.partition("/")[0]
-    if scheme in _BUCKETS and not bucket:
-        return [f"must name a bucket, got {scheme}://{place!r:.80}: write {_BUCKETS[scheme]}"]
-    if scheme in ("s3", "gs", "gcs") and ":" in bucket:
-        what = f"must begin with a bucket's name: write {_BUCKETS[scheme]}"
-        return [f"{what}, and a server's address as ?endpoint_override=HOST:PORT&scheme=http"]
-    if scheme == "file" and bucket:
-        return ["must have three slashes behind file:, or it names a host: write file:///folder"]
-    return []
-
-
-def _query_faults(scheme: str, query: str) -> list[str]:
-    found, allowed = [], _OPTIONS[scheme]
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        shown = name if re.fullmatch(r"[a-z_]{1,40}", name) else "a part behind the '?'"
-        if _SECRET.search(name) or "@" in value:
-            found.append(f"must not hold credentials ({shown}): {_ELSEWHERE}")
-        elif allowed is not None and name not in allowed:
-            known = ", ".join(sorted(allowed)) or "none"
-            found.append(f"must not hold {shown}: leave it out; known options: {known}")
-    return found
-
-
-def is_remote(location: str) -> bool:
-    """Whether it is not in this machine's own tree of files."""
-    return bool(_URI.match(location)) and not location.startswith("file:")
-
-
-def join(location: str, *names: str) -> str:
-    """A folder or file below a location, which keeps its scheme and options; absolute."""
-    if not _URI.match(location):
-        return str(Path(location).expanduser().absolute().joinpath(*names))
-    head, mark, query = location.partition("?")
-    return "/".join([head.rstrip("/"), *map(quote, names)]) + mark + query
 
 
 def resolve(location: str) -> tuple["FileSystem", str]:
@@ -323,15 +239,6 @@ class Folder:
             self._file_system.open_input_stream(self._at(name), compression=None) as file,
         ):
             yield file
-
-
-def shown(location: str) -> str:
-    """A location as a message may show it: without options, and without what may be a secret."""
-    head = location.partition("?")[0]
-    scheme, mark, rest = head.partition("://")
-    if not mark or not _head_faults(scheme if scheme in _OPTIONS else "s3", rest):
-        return head
-    return f"{scheme}://***"
 
 
 @contextmanager

@@ -24,7 +24,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, final
 
 from tuner.errors import BadInput, Fault
-from tuner.storage.folder import Folder, is_remote, resolve, shown
+from tuner.storage.folder import Folder, resolve
+from tuner.storage.uri import is_remote, shown
 
 EVERY_S = 60.0
 LEASE = "driver.json"

@@ -8,9 +8,8 @@ killed at any moment knows on its return which trials ended, how, and where the 
 import logging
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
@@ -21,57 +20,12 @@ from trainables.config.trial import TrialConfig
 from tuner.space.spec import SearchSpec
 from tuner.study import cma_state
 from tuner.study.proposals import Shown, draw
-
-Status = Literal["completed", "stopped", "diverged", "failed"]
+from tuner.study.trial import Status, Trial
 
 #: What a diverged trial is said to have scored where no trial has a score yet to be worse than.
 _WORST_SCORE = 10.0
 #: How much worse than the worst score it is said to be, at the least.
 _LEAST_STEP = 1e-3
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What is known of a trial. ``status`` is ``None`` until it ends.
-
-    ``scores`` are what ranked it at the rungs, by generator step; ``metrics`` the last report;
-    ``checkpoints`` where the last two are, the newer first; ``final`` what the final said of it, if
-    it was in it: ``w1_final``, ``w1_final_stderr``, ``generator_steps`` and more.
-    """
-
-    number: int
-    config: TrialConfig
-    params: Mapping[str, Any]
-    scores: Mapping[int, float]
-    status: Status | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    message: str | None = None
-    checkpoints: tuple[str, ...] = ()
-    final: Mapping[str, float] | None = None
-
-    @property
-    def trial_id(self) -> str:
-        """The number as everybody outside shows it."""
-        return f"{self.number:05d}"
-
-    @property
-    def checkpoint(self) -> str | None:
-        """Where its last checkpoint is."""
-        return self.checkpoints[0] if self.checkpoints else None
-
-    def with_metrics(self, metrics: Mapping[str, float]) -> "Trial":
-        """The same trial with another last report."""
-        return replace(self, metrics=metrics)
-
-    @property
-    def score(self) -> float | None:
-        """What ranked it at its last rung."""
-        return self.scores[max(self.scores)] if self.scores else None
-
-    @property
-    def generator_steps(self) -> int:
-        """Steps trained, as last reported."""
-        return int(self.metrics.get("generator_steps", 0))
 
 
 class Study:

@@ -1,36 +1,18 @@
 """What a search's folder says of its past, for those who follow it: at a resume, and afterwards."""
 
-import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from tuner.results import ranking as results
+from tuner.results.pictures import picture_name
+from tuner.results.table import hyperparameters
 from tuner.space.spec import SearchSpec
-from tuner.study.study import Trial
+from tuner.study.trial import Trial
 from tuner.tracking import description as notes
-from tuner.tracking.history import UNIX_TIME, TrialHistory, now_ms, picture_name, reported_ms
+from tuner.tracking.history import UNIX_TIME, TrialHistory, now_ms, reported_ms
 from tuner.tracking.tracker import Tracker
-
-
-def read_reports(path: Path) -> dict[int, dict[int, Mapping[str, float]]]:
-    """All reports by trial and generator step; a last line without its end is passed over."""
-    reports: dict[int, dict[int, Mapping[str, float]]] = {}
-    raw = path.read_bytes() if path.exists() else b""
-    for line in raw[: raw.rfind(b"\n") + 1].splitlines():
-        report = json.loads(line)
-        reports.setdefault(report.pop("trial"), {})[int(report["generator_steps"])] = report
-    return reports
-
-
-def mend_reports(path: Path) -> None:
-    """Cut off a last line without its end, which a crash left: more is to be written."""
-    if path.exists():
-        raw = path.read_bytes()
-        if (end := raw.rfind(b"\n") + 1) < len(raw):
-            os.truncate(path, end)
 
 
 def history_of(
@@ -41,7 +23,7 @@ def history_of(
     pictures = {steps: samples / picture_name(steps) for steps in trial.scores}
     return TrialHistory(
         trial_id=trial.trial_id,
-        params=results.hyperparameters(trial),
+        params=hyperparameters(trial),
         reports=[report for _, report in sorted(reports.items())],
         pictures={steps: path for steps, path in pictures.items() if path.exists()},
         status=trial.status,

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tuner.results import ranking as results
+from tuner.results.table import hyperparameters
+from tuner.results.text import score_text, ties_text
 from tuner.space.domains import Choice, Range, flat
 from tuner.space.spec import SearchSpec
-from tuner.study.study import Trial
+from tuner.study.trial import Trial
 from tuner.tracking.history import Links
 
 
@@ -25,15 +26,15 @@ def search_note(
         trials: All of them.
         links: Where it is in MLflow, with the files that can be linked to or shown.
     """
-    ties = results.ties_text(best, trials)
+    ties = ties_text(best, trials)
     parts = [
-        f"**Best: trial {best.trial_id}**, {results.score_text(best)}, generator step "
+        f"**Best: trial {best.trial_id}**, {score_text(best)}, generator step "
         f"{best.generator_steps:,}; {len(trials)} trials.",
         f"It is {ties}." if ties else "",
         _samples(links),
         _report(links),
         "### Its configuration",
-        _table(results.hyperparameters(best), _searched(spec)),
+        _table(hyperparameters(best), _searched(spec)),
         "### How to use it",
         _commands(run_dir, best, links),
     ]

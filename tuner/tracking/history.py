@@ -36,11 +36,6 @@ class Links:
     model_id: str | None  # the best generator's
 
 
-def picture_name(step: int) -> str:
-    """The file name of the sample grid of a generator step; sorts as the steps do."""
-    return f"step_{step:06d}.png"
-
-
 def now_ms() -> int:
     """Milliseconds since 1970."""
     return int(time.time() * 1_000)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainables.config.trial import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets.arrays import array
 from trainables.datasets.errors import BadData
 

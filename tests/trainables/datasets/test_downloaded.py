@@ -9,8 +9,8 @@ import pytest
 from made_datasets import IDX, make, pixels, write_idx
 from torchvision import datasets
 
+from trainables.config.data import DataConfig
 from trainables.config.methods import DOWNLOADED
-from trainables.config.trial import DataConfig
 from trainables.datasets.downloaded import downloaded
 from trainables.datasets.errors import BadData
 

@@ -8,7 +8,7 @@ import pytest
 from made_datasets import pixels, write_images
 from PIL import Image
 
-from trainables.config.trial import DataConfig
+from trainables.config.data import DataConfig
 from trainables.datasets.errors import BadData
 from trainables.datasets.folder import image_folder
 
