@@ -1,7 +1,7 @@
 """All that is said of speed, measured: ``python -m benchmarks``, under half an hour on two cores.
 
-Prints one page of Markdown, and writes it to ``benchmarks/SPEED.md``. A part's name runs that part
-alone: ``python -m benchmarks steps``. ``FIDELITY.md`` has the objective's figures.
+Prints one page of Markdown, and writes it to ``benchmarks/speed/SPEED.md``. A part's name runs that
+part alone: ``python -m benchmarks steps``. ``fidelity/FIDELITY.md`` has the objective's figures.
 """
 
 import argparse
@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import growth, overhead, packing, search_efficiency, steps
+from benchmarks.speed import growth, overhead, packing, steps
 
-PAGE = Path(__file__).with_name("SPEED.md")
+PAGE = Path(__file__).with_name("speed") / "SPEED.md"
 PARTS: Mapping[str, tuple[str, Callable[[], str]]] = {
     "steps": ("Training steps", steps.table),
     "packing": ("Several at a time", packing.table),
-    "search_efficiency": ("The search", search_efficiency.table),
+    "search_efficiency": ("The search", settings.table),
     "overhead": ("What a search costs beside its training", overhead.table),
     "growth": ("Growth", growth.table),
 }

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import small_search
 import torch
-from test_generators import save
+from saved_generator import save
 
 import tuner
 from tuner.cli import command

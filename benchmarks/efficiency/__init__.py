@@ -1,0 +1,1 @@
+"""What do ASHA and the sampler save, replayed on recorded trials?"""

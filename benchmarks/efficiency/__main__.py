@@ -1,0 +1,6 @@
+"""Run the replay of recorded searches: ``python -m benchmarks.efficiency [NUM]``."""
+
+from benchmarks.efficiency.settings import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""What settings save, on recorded trials: ``python -m benchmarks.efficiency [NUM]``.
+
+Real trials of ``mixed.yaml`` on digits, recorded to the end by ``benchmarks.efficiency.curves``, are
+searched again by each setting, with NUM seeds (30): how many generator steps, and how much time, until what
+the final would pick is within 5% of the best trial of all, or one of the best 20th of them, by the
+truth that no search sees. The main settings run on 1, 8 and 64 workers, their variants on 8.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
+
+import numpy as np
+import optuna
+
+from benchmarks.efficiency.curves import recorded
+from benchmarks.efficiency.replay import NUM_TRIALS, Outcome, Replay, Setting, Table
+from benchmarks.efficiency.rungs import Pasha, SoftHalving
+
+NUM_SEEDS = 30
+WORKERS = (1, 8, 64)
+VARIANTS_WORKERS = 8
+#: Of the best truth in the table.
+WITHIN = 1.05
+#: Where one trial is far ahead of all others, to be within 5% is to find that one.
+BEST_SHARE = 0.05
+RANDOM, ALL_RUN = "search.sampler=random", "asha.reduction_factor=1"
+DEFAULT = "default: TPE, rungs x4 from 75"
+BASELINE = "random, none stopped"
+SETTINGS = (
+    Setting(DEFAULT),
+    Setting("random, rungs x4 from 75", (RANDOM,)),
+    Setting("TPE, none stopped", (ALL_RUN,)),
+    Setting(BASELINE, (RANDOM, ALL_RUN)),
+)
+VARIANTS = (
+    Setting("rungs x2 from 75", ("asha.reduction_factor=2",)),
+    Setting("rungs x3 from 75", ("asha.reduction_factor=3",)),
+    Setting("rungs x4 from 150", ("asha.grace_generator_steps=150",)),
+    Setting("rungs x4 from 19", ("asha.grace_generator_steps=19",)),
+    Setting("rungs x2 from 38", ("asha.grace_generator_steps=38", "asha.reduction_factor=2")),
+    Setting("2 brackets", ("asha.brackets=2",)),
+    Setting("TPE after 5 random trials", num_startup=5),
+    Setting("TPE after 20 random trials", num_startup=20),
+    Setting("CMA-ES", ("search.sampler=cmaes",)),
+    Setting("stopped beyond 1 standard error", stops=partial(SoftHalving, num_errors=1.0)),
+    Setting("stopped beyond 2 standard errors", stops=partial(SoftHalving, num_errors=2.0)),
+    Setting("PASHA, rungs x2 from 75", ("asha.reduction_factor=2",), stops=Pasha),
+    Setting("PASHA, rungs x4 from 75", stops=Pasha),
+    Setting("by the own critic's estimate", metric="critic_estimate"),
+)
+
+
+@cache
+def _table(setting: Setting) -> Table:
+    return Table(recorded(), setting.spec.domains)
+
+
+def _replay(setting: Setting, num_workers: int, seed: int) -> Outcome:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    table = _table(setting)
+    return Replay(setting, table, seed).run(num_workers, WITHIN * table.best_truth)
+
+
+def replay_all(num_seeds: int) -> Iterator[tuple[Setting, int, list[Outcome]]]:
+    """Each setting on its numbers of workers, with so many seeds."""
+    pairs = [(setting, num) for num in WORKERS for setting in SETTINGS]
+    pairs += [(setting, VARIANTS_WORKERS) for setting in VARIANTS]
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        runs = [
+            [pool.submit(_replay, setting, num, seed) for seed in range(num_seeds)]
+            for setting, num in pairs
+        ]
+        for (setting, num), outcomes in zip(pairs, runs, strict=True):
+            yield setting, num, [outcome.result() for outcome in outcomes]
+
+
+def table(num_seeds: int = NUM_SEEDS) -> str:
+    """What each setting took, in Markdown."""
+    truths = sorted(curve.truth for curve in recorded())
+    num_best = max(1, round(BEST_SHARE * len(truths)))
+    targets = (WITHIN * truths[0], truths[num_best - 1])
+    found: dict[tuple[str, int], list[Outcome]] = {}
+    for setting, num, outcomes in replay_all(num_seeds):
+        found[setting.name, num] = outcomes
+        print(f"{setting.name}, {num} workers", file=sys.stderr, flush=True)
+    lines = [
+        f"{len(truths)} recorded trials, truths {truths[0]:.3g}, {truths[1]:.3g}, {truths[2]:.3g} "
+        f"to {truths[-1]:.3g}; {num_seeds} seeds. A: until the pick is within {WITHIN - 1:.0%} of "
+        f"the best ({sum(t <= targets[0] for t in truths)} trials). B: until it is one of the best "
+        f"{num_best}. Medians, with the quartiles; `-`: not before all trials were used up.",
+        "",
+        "| workers | setting | A: generator steps | fewer than random's | seconds | there "
+        "| B: generator steps | fewer than random's "
+        f"| truth after {NUM_TRIALS} trials, of the best |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (name, num), outcomes in found.items():
+        cells = [str(num), name]
+        for target in targets:
+            picks = [outcome.first(target) for outcome in outcomes]
+            steps = np.array([pick.generator_steps for pick in picks])
+            random = [outcome.first(target).generator_steps for outcome in found[BASELINE, num]]
+            cells += [_spread(steps), _ratio(np.array(random), steps)]
+            if target == targets[0]:
+                cells += [_spread(np.array([pick.seconds for pick in picks]))]
+                cells += [f"{np.isfinite(steps).mean():.0%}"]
+        truth = np.array([outcome.after_num_trials.truth for outcome in outcomes]) / truths[0]
+        cells.append(f"{_quantile(truth, 0.5):.2f} (to {_quantile(truth, 0.75):.2f})")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _ratio(baseline: np.ndarray, values: np.ndarray) -> str:
+    saved = _quantile(baseline, 0.5) / _quantile(values, 0.5)
+    return f"{saved:.1f}x" if np.isfinite(saved) and saved else "-"
+
+
+def _spread(values: np.ndarray) -> str:
+    low, middle, high = (_number(_quantile(values, q)) for q in (0.25, 0.5, 0.75))
+    return f"{middle} ({low} to {high})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if np.isfinite(value) else "-"
+
+
+def _quantile(values: np.ndarray, q: float) -> float:
+    """One of the values, as an infinite one has no mean with another."""
+    return float(np.quantile(values, q, method="higher"))
+
+
+def main() -> None:
+    """Print the table."""
+    print(table(int(sys.argv[1]) if len(sys.argv) > 1 else NUM_SEEDS))

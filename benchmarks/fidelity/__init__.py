@@ -1,0 +1,1 @@
+"""Does the objective rank generators as the truth does?"""

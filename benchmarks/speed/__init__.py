@@ -1,0 +1,1 @@
+"""How fast are steps, trials and searches, and what do they cost?"""

@@ -1,0 +1,59 @@
+"""What is refused of a cluster before anything is started on it."""
+
+import pytest
+
+from tuner.cluster import nodes as cluster
+from tuner.cluster.connection import _runtime_env, connected
+from tuner.cluster.environment import VARIABLES
+from tuner.cluster.nodes import Needs
+from tuner.errors import BadInput
+from tuner.space.sections import ResourceConfig
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
+    with (
+        pytest.raises(BadInput, match=r"no Ray cluster answers at '127\.0\.0\.1:9' .*leave it out"),
+        connected("127.0.0.1:9", num_cpus=1),
+    ):
+        pass
+
+
+def test_a_client_address_is_refused_since_a_search_must_run_on_a_node():
+    with (
+        pytest.raises(BadInput, match=r"got 'ray://there:10001': start the search on one of"),
+        connected("ray://there:10001", num_cpus=1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("resources", "there", "fits"),
+    [
+        ({}, {"CPU": 1}, 1),
+        ({"cpus_per_trial": 2}, {"CPU": 7}, 3),
+        ({"gpus_per_trial": 0.25}, {"CPU": 64, "GPU": 2}, 8),
+        ({"gpus_per_trial": 0.25}, {"CPU": 3, "GPU": 2}, 3),
+        ({"gpus_per_trial": "auto"}, {"CPU": 64, "GPU": 2}, 2),
+        ({"gpus_per_trial": "auto"}, {"CPU": 64}, 64),
+        ({"custom": {"fast_disk": 0.5}}, {"CPU": 64, "fast_disk": 1}, 2),
+        ({"accelerator_type": "H100"}, {"CPU": 4, "accelerator_type:H100": 1}, 4),
+        ({"accelerator_type": "H100"}, {"CPU": 4, "accelerator_type:A100": 1}, 0),
+    ],
+)
+def test_so_many_trials_fit(resources, there, fits):
+    needs = cluster._needs(ResourceConfig(**resources), has_gpus=bool(there.get("GPU")))
+    assert needs.num_slots(there) == fits
+    assert needs.fit(there) == bool(fits)
+
+
+def test_needs_are_said_as_a_person_would():
+    assert str(Needs(2, 0.5, {"fast_disk": 1})) == "2 CPU, 0.5 GPU, 1 fast_disk"
+
+
+def test_a_runtime_environment_of_the_users_goes_beside_ours():
+    given = {"env_vars": {"MINE": "1", "TUNE_GLOBAL_CHECKPOINT_S": "7"}, "pip": ["x"]}
+    found = _runtime_env([], given | {"py_modules": ["mine"]})
+    assert found["pip"] == ["x"]
+    assert found["py_modules"][-1] == "mine"
+    assert [path.rpartition("/")[2] for path in found["py_modules"]][:2] == ["tuner", "trainables"]
+    assert found["env_vars"] == VARIABLES | given["env_vars"]

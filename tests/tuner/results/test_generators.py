@@ -1,0 +1,84 @@
+"""The generator that a trial left: found in best/, in a checkpoint, and where the folder moved."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_search
+import torch
+from saved_generator import save
+
+from tuner.errors import BadInput
+from tuner.results import generators, snapshot
+from tuner.space.spec import SearchSpec
+from tuner.study.study import Study
+from tuner.tracking.tracker import tracker_of
+
+
+@pytest.fixture
+def run_dir(make_spec: Callable[..., SearchSpec], uri: str, tmp_path: Path) -> Path:
+    """A search of two trials, the second under way and past a rung, with a checkpoint."""
+    search, folder = make_spec(search={"num_trials": 2, "sampler": "random"}), tmp_path / "search"
+
+    def follow(search_id: str) -> Any:
+        return tracker_of(search, folder, search_id, lambda text: None, uri)
+
+    small_search.tell_search(search, folder, follow, finish=False)
+    study = Study(folder / "study.log", search)
+    study.score(1, 250, 1.0)
+    for name in ("checkpoint_000001", "checkpoint_000002"):
+        study.save(1, str(folder / "ray" / "first" / name))
+    (folder / "best.yaml").write_text("# trial 00000: w1 1\n")
+    return folder
+
+
+def of(run_dir: Path, trial_id: str) -> torch.Tensor:
+    search = snapshot.read(run_dir)
+    return generators.of_trial(search, search.trial(trial_id))(torch.zeros(1, 5))
+
+
+def test_the_best_one_is_in_best_and_another_in_its_last_checkpoint_that_has_one(
+    run_dir: Path,
+) -> None:
+    best = save(run_dir / "best" / "generator.pt", 1)
+    saved = save(run_dir / "ray" / "first" / "checkpoint_000001" / "generator.pt", 2)
+    assert torch.equal(of(run_dir, "0"), best)
+    assert torch.equal(of(run_dir, "1"), saved)  # the one after it was between two rungs
+    assert not torch.equal(best, saved)
+
+
+def test_a_folder_that_moved_took_its_checkpoints_along(run_dir: Path, tmp_path: Path) -> None:
+    saved = save(run_dir / "ray" / "first" / "checkpoint_000002" / "generator.pt", 2)
+    shutil.move(run_dir, tmp_path / "moved")
+    assert torch.equal(of(tmp_path / "moved", "1"), saved)
+
+
+def test_a_trial_that_left_none_says_so(run_dir: Path) -> None:
+    with pytest.raises(BadInput, match="trial 00000 has no generator, as is saved at each rung"):
+        of(run_dir, "0")
+    with pytest.raises(BadInput, match=r"at each rung: cannot read generator\.pt from "):
+        of(run_dir, "1")
+
+
+def test_no_gradient_is_computed_and_a_wrong_shape_is_refused_in_words(tmp_path: Path) -> None:
+    save(tmp_path / "generator.pt", 0)
+    generator = generators.of_file(tmp_path / "generator.pt")
+    samples = generator(torch.randn(3, 5))
+    assert (samples.shape, samples.requires_grad) == ((3, 2), False)
+    for wrong in ((3, 4), (5,)):
+        with pytest.raises(ValueError, match=r"latents must be of shape \[n, 5\], got \["):
+            generator(torch.zeros(wrong))
+
+
+def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "generator.pt"
+    save(path, 0)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(BadInput, match=r"generator\.pt: 1 fault"):
+        generators.of_file(path)
+    networks = {"generator": "nowhere_nets:Net", "latent_dim": 5}
+    torch.save({"state_dict": {}, "networks": networks, "sample_shape": [2]}, path)
+    with pytest.raises(BadInput, match=r"no module nowhere_nets.* start this where that module is"):
+        generators.of_file(path)

@@ -1,0 +1,181 @@
+"""What goes wrong in a trial or around it, made to go wrong: the promises of docs/faults.md."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import faulty
+import pytest
+import searches
+
+SPACE = """
+name: faulty
+data: {{dataset: eight_gaussians}}
+networks:
+  generator: faulty:Generator
+  generator_args:
+    fault: {{choice: [{faults}]}}
+    marks: {{choice: [{marks}]}}
+  critic_width: 16
+  critic_depth: 1
+  latent_dim: 4
+training: {{n_critic: 1, batch_size: 16}}
+objective: {{critic_steps: 5, final_trials: 1, final_critic_steps: 5, final_num_critics: 1}}
+search: {{sampler: {sampler}}}
+asha: {{grace_generator_steps: 15, max_generator_steps: 40, reduction_factor: 1}}
+reporting: {{report_every_generator_steps: 10, checkpoint_every_generator_steps: 10}}
+resources: {{retries_per_trial: 1, report_timeout_s: 25}}
+"""
+
+
+@pytest.fixture
+def make_space(tmp_path: Path):
+    """A search of trials that go wrong in these ways, one each where it is a grid."""
+
+    def make(*faults: str, sampler: str = "grid") -> Path:
+        shutil.copy(faulty.__file__, tmp_path / "faulty.py")
+        (tmp_path / "marks").mkdir(exist_ok=True)
+        path = tmp_path / "space.yaml"
+        values = {"faults": ", ".join(faults), "marks": tmp_path / "marks", "sampler": sampler}
+        path.write_text(SPACE.format(**values))
+        return path
+
+    return make
+
+
+def by_fault(run_dir: Path) -> dict[str, dict[str, str]]:
+    return {row["generator_args.fault"]: row for row in searches.rows(run_dir)}
+
+
+def test_a_trial_that_goes_wrong_costs_only_itself(make_space):
+    """Killed, hung, raising, not finite: each ends as promised, and the others complete."""
+    faults = ("none", "kill_once", "hang_once", "kill", "raise", "nan", "explode")
+    space = make_space(*faults)
+    status, _out, err = searches.run(space)
+    assert (status, err) == (0, "")
+    run_dir = space.parent / "runs" / "faulty"
+    rows = by_fault(run_dir)
+    assert {fault: row["status"] for fault, row in rows.items()} == {
+        "none": "completed",
+        "kill_once": "completed",
+        "hang_once": "completed",
+        "kill": "failed",
+        "raise": "failed",
+        "nan": "diverged",
+        "explode": "diverged",
+    }
+    assert rows["raise"]["message"] == "RuntimeError: this network does not like its 50th batch"
+    killed = "its process was killed, ran out of memory, or crashed"
+    assert rows["kill"]["message"] == killed
+
+    # Restarted from a checkpoint, each ends where it would have: they differ in nothing else.
+    log = (run_dir / "search.log").read_text()
+    number = {fault: int(row["trial_id"]) for fault, row in rows.items()}
+    for fault in ("kill_once", "hang_once", "kill"):
+        assert f"trial {number[fault]:05d} goes on from its last checkpoint (1 of 1)" in log
+    assert "hung: no report for 25 s" in log
+    steps = {
+        fault: [r["generator_steps"] for r in searches.reports(run_dir) if r["trial"] == n]
+        for fault, n in number.items()
+    }
+    assert steps["none"] == steps["kill_once"] == steps["hang_once"] == [10, 15, 20, 30, 40]
+    assert steps["kill"] == steps["raise"] == [10, 15, 20]
+
+    runs = searches.mlflow_runs(run_dir.parent / "mlflow.db")
+    ends = {"completed": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
+    expected = [(f"faulty {row['trial_id']}", ends[row["status"]]) for row in rows.values()]
+    assert sorted(runs["trials"]) == sorted(expected)
+
+
+def test_a_search_whose_trials_all_fail_alike_stops_soon(make_space):
+    space = make_space("raise", sampler="random")
+    some = ("--set", "search.num_trials=50", "--set", "resources.max_equal_failures=3")
+    status, out, err = searches.run(space, *some, "--set", "resources.retries_per_trial=0")
+    assert status == 3
+    assert err == (
+        "stopped: the last 3 trials failed alike: RuntimeError: this network does not like its "
+        "50th batch\n"
+    )
+    assert "once that is mended, go on with: " in out
+    assert out.splitlines()[-1].endswith("--resume")
+    ended = [r for r in searches.rows(space.parent / "runs" / "faulty") if r["status"] == "failed"]
+    assert 3 <= len(ended) <= 4  # two at a time
+
+
+def test_of_two_searches_of_one_name_the_second_is_refused(make_space):
+    space = make_space("none", sampler="random")
+    first = searches.start(space, "--set", "search.num_trials=400")
+    run_dir = space.parent / "runs" / "faulty"
+    searches.wait_for_reports(first, run_dir, 1)
+    before = (run_dir / "spec.yaml").read_bytes()
+    for options in ((), ("--resume",)):
+        status, _, err = searches.run(space, "--set", "search.num_trials=400", *options)
+        assert status == 2
+        assert "is in use by a search that is running" in err or "already holds a search" in err
+    first.signal(signal.SIGTERM)
+    status, out, err = first.ended(60)
+    assert (status, err) == (130, "")
+    assert out.splitlines()[-1].endswith("--resume")
+    assert f"report: {run_dir / 'report.html'}\n" in out
+    assert "faulty" in (run_dir / "report.html").read_text()
+    assert (run_dir / "spec.yaml").read_bytes() == before
+
+
+FULL_DISK = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[3])
+import searches
+
+def main(space, small):
+    options = ("--runs-dir", str(small), "--set", "search.num_trials=6", "--set",
+        "search.max_concurrent_trials=1")
+    search = searches.start(space, *options)
+    searches.wait_for_reports(search, small / "faulty", 8)
+    try:
+        with (small / "filler").open("wb") as filler:
+            while True:
+                filler.write(bytes(4096))
+                filler.flush()
+    except OSError:
+        pass
+    status, out, err = search.ended(120)
+    assert status == 3, (status, out, err)
+    assert "No space left on device" in err.splitlines()[0], err
+    assert len(err.splitlines()) == 1, err
+    (small / "filler").unlink()
+    status, out, err = searches.run(space, *options, "--resume")
+    assert (status, err) == (0, ""), (status, out, err)
+    status, out, err = searches.run(space, "--runs-dir", "unbroken", *options[2:])
+    assert (status, err) == (0, ""), (status, out, err)
+    tables = [
+        searches.without_times(searches.rows(runs / "faulty"))
+        for runs in (small, space.parent / "unbroken")
+    ]
+    assert tables[0] == tables[1], tables
+
+if __name__ == "__main__":
+    main(*map(pathlib.Path, sys.argv[1:3]))
+"""
+
+
+def test_a_full_disk_stops_the_search_and_space_resumes_it(make_space, tmp_path: Path):
+    """On a file system of 24 MiB that is really full; the end is that of an unbroken search."""
+    own_mounts = ["unshare", "--mount", "--map-root-user"]
+    if subprocess.run([*own_mounts, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody but its administrator mount a small file system")
+    space, small = make_space("none", sampler="random"), tmp_path / "small"
+    small.mkdir()
+    (tmp_path / "scenario.py").write_text(FULL_DISK)
+    mount = f"mount -t tmpfs -o size=24m tmpfs {small} && exec "
+    support = Path(faulty.__file__).parent
+    scenario = f"{sys.executable} {tmp_path / 'scenario.py'} {space} {small} {support}"
+    done = subprocess.run(
+        [*own_mounts, "sh", "-c", mount + scenario],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
