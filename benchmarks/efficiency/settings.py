@@ -1,7 +1,7 @@
 """What settings save, on recorded trials: ``python -m benchmarks.efficiency [NUM]``.
 
-Real trials of ``mixed.yaml`` on digits, recorded to the end by ``benchmarks.efficiency.curves``, are
-searched again by each setting, with NUM seeds (30): how many generator steps, and how much time, until what
+Real trials of ``mixed.yaml`` on digits, recorded to the end by ``curves.py``, are searched again by
+each setting, with NUM seeds (30): how many generator steps, and how much time, until what
 the final would pick is within 5% of the best trial of all, or one of the best 20th of them, by the
 truth that no search sees. The main settings run on 1, 8 and 64 workers, their variants on 8.
 """
