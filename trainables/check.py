@@ -8,13 +8,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from trainables.config.methods import REFUSED
-from trainables.config.trial import TrialConfig
-from trainables.networks import BadNetwork
-from trainables.networks.errors import in_one_line
-from trainables.networks.own import Player
-from trainables.training.lipschitz import PENALTIES
-from trainables.training.state import TrainState
+from trainables.config import REFUSED, TrialConfig
+from trainables.networks import BadNetwork, Player, in_one_line
+from trainables.training import PENALTIES, TrainState
 
 NUM_SAMPLES = 2
 

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
-from trainables.config.data import DataConfig
-from trainables.config.methods import DOWNLOADED
-from trainables.datasets.arrays import array
-from trainables.datasets.digits import digits
-from trainables.datasets.downloaded import downloaded
-from trainables.datasets.errors import BadData, Note, Progress
-from trainables.datasets.folder import image_folder
-from trainables.datasets.synthetic import DRAW
+from trainables.config import DOWNLOADED, DataConfig
+from trainables.datasets import (
+    DRAW,
+    BadData,
+    Note,
+    Progress,
+    load_array,
+    load_digits,
+    load_downloaded,
+    load_image_folder,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -82,13 +85,13 @@ def load(
     if config.dataset in DRAW:
         return _deal_drawn(DRAW[config.dataset](sum(DRAWN.values()), rng))
     if config.dataset == "digits":
-        return split(digits(), rng)
+        return split(load_digits(), rng)
     progress, note = progress or (lambda done, total: None), note or (lambda text: None)
     if config.dataset in DOWNLOADED:
-        return split(downloaded(config, cache_dir, progress, note), rng, "path")
+        return split(load_downloaded(config, cache_dir, progress, note), rng, "path")
     if config.dataset == "image_folder":
-        return split(image_folder(config, cache_dir, progress, note), rng, "path")
-    return split(array(config, note), rng, "path")
+        return split(load_image_folder(config, cache_dir, progress, note), rng, "path")
+    return split(load_array(config, note), rng, "path")
 
 
 def split(

@@ -14,10 +14,9 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
-from trainables.config.objective import CriticBudget
+from trainables.config import CriticBudget
 from trainables.data import as_floats
-from trainables.training.lipschitz import evaluating, gradient_norms, interpolate
-from trainables.training.optimizers import Adam
+from trainables.training import Adam, evaluating, gradient_norms, interpolate
 
 Generate = Callable[[Tensor], Tensor]
 #: Samples as they are kept: bytes are scaled to [-1, 1] batch by batch.

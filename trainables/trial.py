@@ -13,17 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from trainables.checkpoint import GENERATOR, STATE, load_whole
-from trainables.config.base import Frozen, Whole
-from trainables.config.networks import NetworkConfig
-from trainables.config.objective import ObjectiveConfig
-from trainables.config.trial import TrialConfig
+from trainables.config import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole
 from trainables.data import Data, as_floats, as_tensor
 from trainables.networks import build_generator
 from trainables.objective import Score, score
 from trainables.pictures import num_drawn, save_samples
-from trainables.training.lipschitz import evaluating
-from trainables.training.loop import train
-from trainables.training.state import TrainState
+from trainables.training import TrainState, evaluating, train
 
 #: Generator steps after which a trial is first looked at: a hopeless one should not hold its slot
 #: until the first regular report.

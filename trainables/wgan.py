@@ -17,7 +17,7 @@ from ray import tune
 from ray._raylet import setproctitle  # pyright: ignore[reportAttributeAccessIssue]
 
 from trainables.checkpoint import damage
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig
 from trainables.data import Data
 from trainables.trial import Report, Schedule, run, start_worker
 from trainables.watchdog import Watchdog

@@ -25,7 +25,7 @@ from typing import Any
 
 import optuna
 
-from trainables.config.objective import ObjectiveConfig
+from trainables.config import ObjectiveConfig
 from trainables.data import Data, load
 from trainables.trial import GENERATOR, Schedule, final_score, run, start_worker
 from tuner.space.spec import SearchSpec, read

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
 from benchmarks.fidelity.truth import train_classifier, turned
-from trainables.config.objective import ObjectiveConfig
+from trainables.config import ObjectiveConfig
 from trainables.objective import score
-from trainables.training.lipschitz import (
+from trainables.training import (
     gradient_norms,
     gradient_penalty,
     interpolate,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks.fidelity.pools import POINTS_2D, load_data
 from benchmarks.fidelity.truth import exact_w1
-from trainables.config.objective import ObjectiveConfig
+from trainables.config import ObjectiveConfig
 from trainables.data import Data
 from trainables.objective import score
 

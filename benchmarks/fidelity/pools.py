@@ -17,14 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainables.config.data import DataConfig
-from trainables.config.networks import NetworkConfig
-from trainables.config.training import TrainingConfig
-from trainables.config.trial import TrialConfig
+from trainables.config import DataConfig, NetworkConfig, TrainingConfig, TrialConfig
 from trainables.data import Data, load, split
 from trainables.networks import build_generator
-from trainables.training.lipschitz import gradient_norms, interpolate
-from trainables.training.loop import TrainState, train
+from trainables.training import TrainState, gradient_norms, interpolate, train
 
 POINTS_2D = ("eight_gaussians", "twenty_five_gaussians", "swiss_roll")
 NUM_CRITIC_POINTS = 1024

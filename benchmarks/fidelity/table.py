@@ -21,8 +21,7 @@ from benchmarks.fidelity.designs import DESIGNS
 from benchmarks.fidelity.pools import POINTS_2D, Member, load_data, pool
 from benchmarks.fidelity.ranking import Number, Row, Trials, rank
 from benchmarks.fidelity.truth import measure
-from trainables.config.data import DataConfig
-from trainables.config.objective import CriticBudget, ObjectiveConfig
+from trainables.config import CriticBudget, DataConfig, ObjectiveConfig
 from trainables.objective import score
 
 #: Trials this near count as converged: W1 below a fifth of the data's spread.

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.fidelity.pools import POINTS_2D, Member, load_data
-from trainables.config.data import DataConfig
+from trainables.config import DataConfig
 from trainables.data import load
 
 NUM_DRAWS = 5

@@ -14,11 +14,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from trainables.config.networks import NetworkConfig
-from trainables.config.training import TrainingConfig
-from trainables.config.trial import TrialConfig
-from trainables.training.loop import train
-from trainables.training.state import TrainState
+from trainables.config import NetworkConfig, TrainingConfig, TrialConfig
+from trainables.training import TrainState, train
 
 WIDTHS = (32, 64, 128, 256, 512)
 BATCHES = (16, 64, 256, 1024)

@@ -15,14 +15,10 @@ import numpy as np
 import torch
 from scipy.stats import kendalltau
 
-from trainables.config.data import DataConfig
-from trainables.config.networks import NetworkConfig
-from trainables.config.training import TrainingConfig
-from trainables.config.trial import TrialConfig
+from trainables.config import DataConfig, NetworkConfig, TrainingConfig, TrialConfig
 from trainables.data import Data, load
 from trainables.objective import score
-from trainables.training.loop import train
-from trainables.training.state import TrainState
+from trainables.training import TrainState, train
 
 NUM_TRIALS = 15
 GENERATOR_STEPS = 300

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig
 from trainables.trial import Schedule
 from tuner.results import snapshot
 from tuner.results.snapshot import Snapshot
@@ -133,8 +133,7 @@ def bare(run_dir: Path) -> None:
 
 def _train(config: TrialConfig, generator_steps: int) -> None:
     from trainables.data import as_tensor, load
-    from trainables.training.loop import train
-    from trainables.training.state import TrainState
+    from trainables.training import TrainState, train
     from trainables.trial import start_worker
 
     device = start_worker(1, False)

@@ -15,8 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.speed.growth import Size, Trial
-from trainables.config.data import DataConfig
-from trainables.config.objective import ObjectiveConfig
+from trainables.config import DataConfig, ObjectiveConfig
 from trainables.data import as_tensor, load
 from trainables.objective import score
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from trainables.config.training import TrainingConfig
+from trainables.config import TrainingConfig
 
 
 @dataclass(frozen=True)

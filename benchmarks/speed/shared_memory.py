@@ -24,7 +24,7 @@ from tuner.cluster import nodes as cluster  # noqa: F401  # isort: skip
 import ray
 from ray import tune
 
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig
 from trainables.data import Data, split
 from trainables.trial import Schedule
 from trainables.wgan import train_wgan

@@ -19,11 +19,9 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.speed.plain_loop import at_hand, loaded, plain_loop
-from trainables.config.data import DataConfig
-from trainables.config.trial import TrialConfig
+from trainables.config import DataConfig, TrialConfig
 from trainables.data import load
-from trainables.training.loop import train
-from trainables.training.state import TrainState
+from trainables.training import TrainState, train
 from trainables.trial import start_worker
 
 TURN_S = 0.35  # of the plain loop; what a report costs is spread over a turn of ours

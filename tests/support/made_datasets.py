@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 from torchvision import datasets
 
-from trainables.config.data import DataConfig
-from trainables.config.methods import DATASETS
+from trainables.config import DATASETS, DataConfig
 
 NUM_IMAGES = 700
 IDX = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import torch
 
-from trainables.config.networks import NetworkConfig
-from trainables.config.trial import TrialConfig
+from trainables.config import NetworkConfig, TrialConfig
 from trainables.training.state import TrainState
 from trainables.trial import generator_file
 from tuner.results import generators

@@ -5,8 +5,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from trainables.config.methods import PUBLISHED, Constraint
-from trainables.config.trial import TrialConfig
+from trainables.config import PUBLISHED, Constraint, TrialConfig
 from trainables.training.loop import Measurement, train
 from trainables.training.state import TrainState
 

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from trainables.check import check
-from trainables.config.methods import CONVOLUTIONAL, PUBLISHED, Architecture, Constraint
-from trainables.config.trial import TrialConfig
+from trainables.config import CONVOLUTIONAL, PUBLISHED, Architecture, Constraint, TrialConfig
 from trainables.networks import BadNetwork
 
 SHAPE = (2,)

@@ -11,8 +11,7 @@ import pytest
 import torch
 from made_datasets import make
 
-from trainables.config.data import DataConfig
-from trainables.config.methods import DOWNLOADED
+from trainables.config import DOWNLOADED, DataConfig
 from trainables.data import BadData, Data, as_floats, as_tensor, load, split
 
 DATASETS = get_args(DataConfig.model_fields["dataset"].annotation)

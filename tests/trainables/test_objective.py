@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables import objective
-from trainables.config.objective import CriticBudget, ObjectiveConfig
+from trainables.config import CriticBudget, ObjectiveConfig
 from trainables.data import as_floats
 from trainables.objective import Score, _Critics, score
 from trainables.training.lipschitz import gradient_norms

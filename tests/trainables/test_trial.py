@@ -12,10 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.config.data import DataConfig
-from trainables.config.networks import NetworkConfig
-from trainables.config.objective import ObjectiveConfig
-from trainables.config.trial import TrialConfig
+from trainables.config import DataConfig, NetworkConfig, ObjectiveConfig, TrialConfig
 from trainables.data import Data, as_floats, as_tensor, load
 from trainables.networks import build_generator
 from trainables.objective import score

@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.config.networks import NetworkConfig
-from trainables.config.trial import TrialConfig
+from trainables.config import NetworkConfig, TrialConfig
 from trainables.training.state import TrainState
 from trainables.trial import generator_file
 from tuner.results import generators

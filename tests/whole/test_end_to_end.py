@@ -13,8 +13,7 @@ import torch
 import yaml
 from ray_cluster import Cluster
 
-from trainables.config.networks import NetworkConfig
-from trainables.config.trial import TrialConfig
+from trainables.config import NetworkConfig, TrialConfig
 from trainables.networks import build_generator
 from tuner.space import spec
 from tuner.study.study import Study

@@ -24,7 +24,7 @@ import pytest
 import yaml
 from documents import DOCUMENTS, ROOT, Command
 
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig
 from tuner.search import main as run_search
 from tuner.space import spec
 from tuner.space.yaml_file import load

@@ -14,8 +14,7 @@ import yaml
 from PIL import Image
 from ray_cluster import Cluster
 
-from trainables.config.base import plain_number
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig, plain_number
 from tuner.cli import command
 from tuner.search import main
 

@@ -22,7 +22,7 @@ import torch
 import yaml
 
 from trainables.checkpoint import DamagedCheckpointError, damage
-from trainables.config.data import DataConfig
+from trainables.config import DataConfig
 from trainables.data import BadData, load
 from trainables.trial import load_generator
 from tuner.errors import BadInput

@@ -1,1 +1,70 @@
-"""The frozen configuration of a trial, and the published defaults of its methods."""
+"""The frozen configuration of a trial, and the published defaults of its methods.
+
+A section of a search space (``data``, ``networks``, ``training``, ``objective``) is one class, so
+that an error names the key exactly as its author wrote it. Everything is checked without torch.
+"""
+
+from trainables.config.base import Frozen, Real, Whole, plain_integer, plain_number
+from trainables.config.data import DataConfig
+from trainables.config.methods import (
+    APPLIES_WHEN,
+    ARCHITECTURES,
+    CONVOLUTIONAL,
+    DATASETS,
+    DEFAULT_ARCHITECTURE,
+    DEFAULT_CONSTRAINT,
+    DEFAULT_LOSS,
+    DOWNLOADED,
+    LAYERWISE,
+    PUBLISHED,
+    REFUSED,
+    Activation,
+    Architecture,
+    Constraint,
+    Loss,
+    Norm,
+    applies,
+    may_be_absent,
+    refused_together,
+    why_no_effect,
+)
+from trainables.config.networks import Argument, NetworkConfig
+from trainables.config.objective import GENERATOR_ALONE, CriticBudget, ObjectiveConfig
+from trainables.config.training import TrainingConfig
+from trainables.config.trial import TrialConfig
+
+__all__ = [
+    "APPLIES_WHEN",
+    "ARCHITECTURES",
+    "CONVOLUTIONAL",
+    "DATASETS",
+    "DEFAULT_ARCHITECTURE",
+    "DEFAULT_CONSTRAINT",
+    "DEFAULT_LOSS",
+    "DOWNLOADED",
+    "GENERATOR_ALONE",
+    "LAYERWISE",
+    "PUBLISHED",
+    "REFUSED",
+    "Activation",
+    "Architecture",
+    "Argument",
+    "Constraint",
+    "CriticBudget",
+    "DataConfig",
+    "Frozen",
+    "Loss",
+    "NetworkConfig",
+    "Norm",
+    "ObjectiveConfig",
+    "Real",
+    "TrainingConfig",
+    "TrialConfig",
+    "Whole",
+    "applies",
+    "may_be_absent",
+    "plain_integer",
+    "plain_number",
+    "refused_together",
+    "why_no_effect",
+]

@@ -1,4 +1,22 @@
-"""The datasets, a file for each kind: synthetic, shipped, downloaded, a folder, an array.
+"""Load datasets: each loader gives all samples of one in an array.
 
-Each gives all samples of its dataset in one array; :mod:`trainables.data` splits them.
+:mod:`trainables.data` splits them.
 """
+
+from trainables.datasets.arrays import load_array
+from trainables.datasets.digits import load_digits
+from trainables.datasets.downloaded import load_downloaded
+from trainables.datasets.errors import BadData, Note, Progress
+from trainables.datasets.image_folder import load_image_folder
+from trainables.datasets.synthetic import DRAW
+
+__all__ = [
+    "DRAW",
+    "BadData",
+    "Note",
+    "Progress",
+    "load_array",
+    "load_digits",
+    "load_downloaded",
+    "load_image_folder",
+]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
-from trainables.config.data import DataConfig
+from trainables.config import DataConfig
 from trainables.datasets.errors import BadData, Note
 
 #: Samples that are converted in one go, so that no second array of float64 is made of all.
@@ -19,7 +19,7 @@ _AXES = (2, 3, 4)
 _SHAPES = "[n, height, width], [n, height, width, 1 or 3], [n, 1 or 3, height, width] or [n, d]"
 
 
-def array(
+def load_array(
     config: DataConfig, note: Note
 ) -> UInt8[np.ndarray, "n channels height width"] | Float32[np.ndarray, "n *sample"]:
     """Read the array at ``config.path``: images [n, C, H, W], or vectors [n, d].

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from trainables.config.data import DataConfig
+from trainables.config import DataConfig
 from trainables.datasets.errors import BadData, Note, Progress
-from trainables.datasets.folder import decoded, named
+from trainables.datasets.image_folder import decoded, named
 
 _CLASSES = {
     "mnist": "MNIST",
@@ -30,7 +30,7 @@ _TORCHVISION_RAISES = (
 _CELEBA = Path("celeba", "img_align_celeba")
 
 
-def downloaded(
+def load_downloaded(
     config: DataConfig, cache_dir: Path | None, progress: Progress, note: Note
 ) -> UInt8[np.ndarray, "n channels height width"]:
     """Read one of torchvision's training sets below ``config.path``; of CelebA, all images.

@@ -4,14 +4,13 @@ from typing import cast
 
 from torch import nn
 
-from trainables.config.methods import Architecture, Constraint
-from trainables.config.networks import NetworkConfig
+from trainables.config import Architecture, Constraint, NetworkConfig
 from trainables.networks import dcgan, mlp, resnet
-from trainables.networks.errors import BadNetwork
+from trainables.networks.errors import BadNetwork, in_one_line
 from trainables.networks.layers import Design
-from trainables.networks.own import build_own
+from trainables.networks.own import Player, build_own
 
-__all__ = ["BadNetwork", "build_critic", "build_generator", "build_own"]
+__all__ = ["BadNetwork", "Player", "build_critic", "build_generator", "build_own", "in_one_line"]
 
 _ARCHITECTURES = {"mlp": mlp, "dcgan": dcgan, "resnet": resnet}
 

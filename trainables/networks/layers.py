@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from trainables.config.methods import Activation, Architecture, Norm
+from trainables.config import Activation, Architecture, Norm
 from trainables.networks.errors import BadNetwork
 
 SMALLEST_SIDE = 4

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 
-from trainables.config.training import TrainingConfig
+from trainables.config import TrainingConfig
 from trainables.training.lipschitz import EXCESSES, interpolate, norms
 from trainables.training.losses import critic_loss
 

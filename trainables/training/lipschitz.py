@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrizations
 
-from trainables.config.methods import LAYERWISE, Constraint
-from trainables.config.training import TrainingConfig
+from trainables.config import LAYERWISE, Constraint, TrainingConfig
 
 Critic = Callable[[Tensor], Tensor]
 

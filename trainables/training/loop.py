@@ -15,7 +15,7 @@ from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from trainables.config.training import TrainingConfig
+from trainables.config import TrainingConfig
 from trainables.data import as_floats
 from trainables.training.cuda_graph import captured
 from trainables.training.lipschitz import (

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from trainables.config.methods import Loss
+from trainables.config import Loss
 
 
 def critic_loss(

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from trainables.config.training import TrainingConfig
-from trainables.config.trial import TrialConfig
+from trainables.config import TrainingConfig, TrialConfig
 from trainables.networks import build_critic, build_generator
 from trainables.training.closed_form import Descent, descent
 from trainables.training.lipschitz import prepare_

@@ -8,7 +8,7 @@ import numpy as np
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
-from trainables.config.objective import ObjectiveConfig
+from trainables.config import ObjectiveConfig
 from tuner.space.sections import AshaConfig
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
-from trainables.config.objective import ObjectiveConfig
+from trainables.config import ObjectiveConfig
 from tuner.cluster.nodes import Needs, last_raised
 from tuner.record.record import Record
 from tuner.space.sections import ResourceConfig

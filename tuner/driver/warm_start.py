@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.config.base import plain_number
+from trainables.config import plain_number
 from tuner.errors import BadInput, Fault
 from tuner.space.domains import Choice, Range, flat, member
 

@@ -8,8 +8,7 @@ from typing import Any, final
 
 import yaml
 
-from trainables.config.methods import ARCHITECTURES, DEFAULT_ARCHITECTURE, PUBLISHED
-from trainables.config.training import TrainingConfig
+from trainables.config import ARCHITECTURES, DEFAULT_ARCHITECTURE, PUBLISHED, TrainingConfig
 from tuner.page.facts import Facts, last_common_rung
 from tuner.space.domains import Choice, Domain, member
 from tuner.space.spec import SearchSpec

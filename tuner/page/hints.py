@@ -8,8 +8,7 @@ from typing import Any, final
 
 from annotated_types import Ge
 
-from trainables.config.networks import NetworkConfig
-from trainables.config.training import TrainingConfig
+from trainables.config import NetworkConfig, TrainingConfig
 from tuner.page.baseline import Baseline
 from tuner.page.facts import Facts
 from tuner.page.style import number, short

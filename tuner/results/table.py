@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainables.config.networks import NetworkConfig
-from trainables.config.training import TrainingConfig
+from trainables.config import NetworkConfig, TrainingConfig
 from tuner.space.domains import flat
 from tuner.storage.atomic import write_atomically
 from tuner.study.trial import Trial

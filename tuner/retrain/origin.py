@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig
 from tuner.errors import BadInput, Fault
 from tuner.results import snapshot
 from tuner.results.snapshot import Snapshot

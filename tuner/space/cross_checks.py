@@ -7,7 +7,7 @@ faults of its own, and nothing is concluded from it.
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.config.objective import GENERATOR_ALONE
+from trainables.config import GENERATOR_ALONE
 from tuner.errors import Fault
 from tuner.space.domains import Choice, Range, flat, grid
 

@@ -8,19 +8,19 @@ several architectures are searched, what they do not agree on is left to each tr
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from trainables.config.methods import (
+from trainables.config import (
     APPLIES_WHEN,
     ARCHITECTURES,
     DEFAULT_ARCHITECTURE,
     DEFAULT_CONSTRAINT,
     DEFAULT_LOSS,
     PUBLISHED,
+    NetworkConfig,
+    TrainingConfig,
     may_be_absent,
     refused_together,
     why_no_effect,
 )
-from trainables.config.networks import NetworkConfig
-from trainables.config.training import TrainingConfig
 from tuner.errors import Fault
 from tuner.space.domains import Choice
 

@@ -18,8 +18,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from trainables.config.base import Frozen, Real, Whole, plain_integer, plain_number
-from trainables.config.networks import Argument
+from trainables.config import Argument, Frozen, Real, Whole, plain_integer, plain_number
 
 T = TypeVar("T")
 

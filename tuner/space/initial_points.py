@@ -5,8 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from trainables.config.base import Frozen, plain_number
-from trainables.config.methods import why_no_effect
+from trainables.config import Frozen, plain_number, why_no_effect
 from tuner.errors import Fault
 from tuner.space.domains import Choice, Range, flat, member
 

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from trainables.config.base import Frozen, Real, Whole, plain_number
+from trainables.config import Frozen, Real, Whole, plain_number
 
 Text = Annotated[str, StringConstraints(strict=True, min_length=1)]
 

@@ -20,13 +20,15 @@ from pydantic import (
     ValidationError,
 )
 
-from trainables.config.base import Frozen
-from trainables.config.data import DataConfig
-from trainables.config.methods import applies
-from trainables.config.networks import NetworkConfig
-from trainables.config.objective import ObjectiveConfig
-from trainables.config.training import TrainingConfig
-from trainables.config.trial import TrialConfig
+from trainables.config import (
+    DataConfig,
+    Frozen,
+    NetworkConfig,
+    ObjectiveConfig,
+    TrainingConfig,
+    TrialConfig,
+    applies,
+)
 from tuner.errors import BadInput, Fault
 from tuner.space import yaml_file
 from tuner.space.cross_checks import disagreements

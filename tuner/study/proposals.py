@@ -16,7 +16,7 @@ import optuna
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig
 from tuner.space.domains import Choice, Domain, is_integer
 from tuner.space.spec import SearchSpec
 

@@ -16,7 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig
 from tuner.space.spec import SearchSpec
 from tuner.study import cma_state
 from tuner.study.proposals import Shown, draw

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig
 
 Status = Literal["completed", "stopped", "diverged", "failed"]
 

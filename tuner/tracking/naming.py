@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from trainables.config.networks import NetworkConfig
-from trainables.config.training import TrainingConfig
+from trainables.config import NetworkConfig, TrainingConfig
 from tuner.space.domains import Choice, Range, flat
 from tuner.space.spec import SearchSpec
 

@@ -6,23 +6,23 @@ import pytest
 from pydantic import ValidationError
 from unpublished import OFF
 
-from trainables.config.data import DataConfig
-from trainables.config.methods import (
+from trainables.config import (
     APPLIES_WHEN,
     ARCHITECTURES,
     DATASETS,
     PUBLISHED,
     Architecture,
     Constraint,
+    DataConfig,
     Loss,
+    NetworkConfig,
+    TrainingConfig,
+    TrialConfig,
     applies,
     may_be_absent,
     refused_together,
     why_no_effect,
 )
-from trainables.config.networks import NetworkConfig
-from trainables.config.training import TrainingConfig
-from trainables.config.trial import TrialConfig
 
 METHODS = [
     *({"constraint": constraint} for constraint in get_args(Constraint)),

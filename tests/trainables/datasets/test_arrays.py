@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainables.config.data import DataConfig
-from trainables.datasets.arrays import array
+from trainables.config import DataConfig
+from trainables.datasets.arrays import load_array
 from trainables.datasets.errors import BadData
 
 BYTES = np.random.default_rng(0).integers(0, 256, (20, 6, 5), np.uint8)
@@ -14,7 +14,7 @@ BYTES = np.random.default_rng(0).integers(0, 256, (20, 6, 5), np.uint8)
 
 def read(path: Path, notes: list[str] | None = None, name: str | None = None) -> np.ndarray:
     config = DataConfig(dataset="array", path=str(path), array_name=name)
-    return array(config, (notes if notes is not None else []).append)
+    return load_array(config, (notes if notes is not None else []).append)
 
 
 def saved(folder: Path, samples: np.ndarray) -> Path:

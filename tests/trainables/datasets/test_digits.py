@@ -1,11 +1,11 @@
 import numpy as np
-from sklearn.datasets import load_digits
+from sklearn import datasets
 
-from trainables.datasets.digits import digits
+from trainables.datasets.digits import load_digits
 
 
 def test_digits_are_scikit_learns_images_pixel_for_pixel() -> None:
     """0 to 16 become -1 to 1: both ends are reached, and nothing is lost on the way."""
-    found = digits()
+    found = load_digits()
     assert (found.min(), found.max()) == (-1, 1)
-    assert np.array_equal(found[:, 0] * 8 + 8, load_digits().images)
+    assert np.array_equal(found[:, 0] * 8 + 8, datasets.load_digits().images)

@@ -9,15 +9,14 @@ import pytest
 from made_datasets import IDX, make, pixels, write_idx
 from torchvision import datasets
 
-from trainables.config.data import DataConfig
-from trainables.config.methods import DOWNLOADED
-from trainables.datasets.downloaded import downloaded
+from trainables.config import DOWNLOADED, DataConfig
+from trainables.datasets.downloaded import load_downloaded
 from trainables.datasets.errors import BadData
 
 
 def read(config: DataConfig, notes: list[str] | None = None) -> np.ndarray:
     notes = notes if notes is not None else []
-    return downloaded(config, None, lambda done, total: None, notes.append)
+    return load_downloaded(config, None, lambda done, total: None, notes.append)
 
 
 def files_below(folder: Path) -> set[str]:

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables.config.methods import CONVOLUTIONAL, Activation, Architecture, Norm
-from trainables.config.networks import NetworkConfig
+from trainables.config import CONVOLUTIONAL, Activation, Architecture, NetworkConfig, Norm
 from trainables.networks import build_critic, build_generator
 
 SIDES = (8, 16, 28, 32, 64, 128)

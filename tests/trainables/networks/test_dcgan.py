@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.config.networks import NetworkConfig
+from trainables.config import NetworkConfig
 from trainables.networks import build_critic, build_generator
 
 

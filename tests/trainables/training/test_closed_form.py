@@ -5,8 +5,7 @@ import torch
 from small_trials import create, run, trial, weights_of
 from torch import Tensor, nn
 
-from trainables.config.networks import NetworkConfig
-from trainables.config.training import TrainingConfig
+from trainables.config import NetworkConfig, TrainingConfig
 from trainables.networks import build_critic
 from trainables.training.closed_form import descent
 from trainables.training.lipschitz import (

@@ -7,7 +7,7 @@ import torch
 from small_trials import CONSTRAINTS, identical
 from torch import Tensor, nn
 
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig
 from trainables.networks.layers import GroupSort
 from trainables.training.lipschitz import gradient_norms, interpolate
 from trainables.training.loop import critic_step, train

@@ -14,7 +14,7 @@ from graph_fakes import NoCopies, NoGPU, capture
 from small_trials import GANS, METHODS, REAL, identical, numbers, trial, weights_of
 from torch import Tensor, nn
 
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig
 from trainables.training import cuda_graph as graph
 from trainables.training.cuda_graph import WARM_UP_STEPS, captured
 from trainables.training.loop import _advance, _iteration, train

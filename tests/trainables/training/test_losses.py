@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.config.methods import Loss
+from trainables.config import Loss
 from trainables.training.losses import critic_loss, divergence, generator_loss
 
 LOSSES = get_args(Loss)

@@ -18,7 +18,7 @@ from small_trials import (
     weights_of,
 )
 
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig
 from trainables.training.loop import train
 from trainables.training.state import TrainState
 

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 
-from trainables.config.objective import ObjectiveConfig
-from trainables.config.trial import TrialConfig
+from trainables.config import ObjectiveConfig, TrialConfig
 from tuner.cluster.asha import Asha
 from tuner.space.sections import AshaConfig
 from tuner.study.trial import Trial

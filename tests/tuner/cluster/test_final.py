@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.config.networks import NetworkConfig
+from trainables.config import NetworkConfig
 from trainables.data import Data
 from trainables.networks import build_generator
 from trainables.trial import final_score

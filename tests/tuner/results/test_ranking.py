@@ -13,10 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.checkpoint import DamagedCheckpointError
-from trainables.config.networks import NetworkConfig
-from trainables.config.objective import ObjectiveConfig
-from trainables.config.training import TrainingConfig
-from trainables.config.trial import TrialConfig
+from trainables.config import NetworkConfig, ObjectiveConfig, TrainingConfig, TrialConfig
 from tuner.results import ranking as results
 from tuner.results.best import write_best
 from tuner.results.table import hyperparameters, write_trials

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig
 from tuner.errors import BadInput
 from tuner.retrain import origin as retrain
 from tuner.retrain.origin import Origin

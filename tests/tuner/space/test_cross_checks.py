@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from trainables.config.training import TrainingConfig
+from trainables.config import TrainingConfig
 from tuner.errors import Fault
 
 FaultsOf = Callable[..., list[Fault]]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from unpublished import OFF
 
-from trainables.config.training import TrainingConfig
+from trainables.config import TrainingConfig
 from tuner.errors import Fault
 from tuner.space.domains import Choice, Range
 from tuner.space.spec import SearchSpec

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from trainables.config.base import Frozen, Real, Whole
+from trainables.config import Frozen, Real, Whole
 from tuner.space.domains import Choice, Range, grid, is_integer, searchable
 
 

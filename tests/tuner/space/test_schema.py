@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from trainables.config.base import plain_number
+from trainables.config import plain_number
 from tuner import schema as schema_command
 from tuner.space import schema
 from tuner.space.spec import KNOWN, SearchSpec

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainables.config.trial import TrialConfig
+from trainables.config import TrialConfig
 from tuner.errors import BadInput, Fault
 from tuner.space import spec
 from tuner.space.domains import Choice, Range

@@ -8,9 +8,9 @@ import pytest
 from made_datasets import pixels, write_images
 from PIL import Image
 
-from trainables.config.data import DataConfig
+from trainables.config import DataConfig
 from trainables.datasets.errors import BadData
-from trainables.datasets.folder import image_folder
+from trainables.datasets.image_folder import load_image_folder
 
 IMAGES = pixels(12, 8, 8, 3)
 
@@ -27,7 +27,7 @@ def read(folder: Path, cache_dir: Path | None = None, **options: object):
     said: list[tuple[int, int]] = []
     given = {"dataset": "image_folder", "path": str(folder), "side": 8, **options}
     config = DataConfig.model_validate(given)
-    found = image_folder(config, cache_dir, lambda *done: said.append(done), notes.append)
+    found = load_image_folder(config, cache_dir, lambda *done: said.append(done), notes.append)
     return found, notes, said
 
 

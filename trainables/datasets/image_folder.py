@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from trainables.config.data import DataConfig
+from trainables.config import DataConfig
 from trainables.datasets.cache import keep, recall
 from trainables.datasets.errors import BadData, Note, Progress
 
@@ -21,7 +21,7 @@ _NUM_NAMED = 10
 _FILES_AT_ONCE = 1024
 
 
-def image_folder(
+def load_image_folder(
     config: DataConfig, cache_dir: Path | None, progress: Progress, note: Note
 ) -> UInt8[np.ndarray, "n channels side side"]:
     """Read all images below ``config.path``, in the order of their names.
