@@ -1,7 +1,7 @@
-"""The commands as functions, for a notebook or a script: what they do, on the same path.
+"""Run searches from a notebook or a script, on the same path as the commands.
 
-    from tuner import search
-    result = search("search_spaces/gp.yaml", num_trials=8)
+    from tuner import run_search
+    result = run_search("search_spaces/gp.yaml", num_trials=8)
     samples = result.best.generator(torch.randn(64, result.best.latent_dim))
 
 Importing this loads neither torch nor Ray: each function loads what it needs.
@@ -91,7 +91,7 @@ class Result:
         return path if path.exists() else None
 
 
-def search(
+def run_search(
     space: str | Path,
     *,
     num_trials: int | None = None,
@@ -109,7 +109,7 @@ def search(
 
     Ctrl-C, or a notebook's "interrupt", stops the search within seconds and raises
     ``KeyboardInterrupt``, so that no cell below goes on with half a search: all is saved,
-    ``resume=True`` goes on with it, and :func:`load` shows what there is so far.
+    ``resume=True`` goes on with it, and :func:`load_search` shows what there is so far.
 
     Args:
         space: The search space.
@@ -155,7 +155,7 @@ def search(
         if error.errno not in command.OUT_OF_SPACE:
             raise
         raise Halted(f"{command.no_space_text(error)}, and give resume=True") from error
-    return load(ready.run_dir)
+    return load_search(ready.run_dir)
 
 
 def _want_no_widgets() -> None:
@@ -175,11 +175,11 @@ def _run(ready: "Ready", resume: bool, console: Any) -> None:
         raise Halted(f"{outcome.halted}: once that is mended, go on with resume=True")
     if outcome.interrupted:
         raise KeyboardInterrupt(
-            f"{ready.run_dir} is saved: go on with it by resume=True, or look at it by load"
+            f"{ready.run_dir} is saved: go on with it by resume=True, or look at it by load_search"
         )
 
 
-def load(run_dir: str | Path) -> Result:
+def load_search(run_dir: str | Path) -> Result:
     """What a search has found, finished or not, from its folder: nothing in it is changed.
 
     Raises:

@@ -1,6 +1,6 @@
 """Hyperparameter search for Wasserstein GANs: ``python -m tuner.search SPACE.yaml``.
 
-The function of this name, ``from tuner import search``, does the same: see :mod:`tuner.api`.
+From Python, :func:`tuner.run_search` does the same.
 """
 
 import argparse
@@ -12,7 +12,6 @@ from rich.console import Console
 
 from tuner.cli import command
 from tuner.cli import exit as ending
-from tuner.cluster.connection import connected
 from tuner.driver import request
 from tuner.driver.request import Ready
 from tuner.space.spec import largest_budget_generator_steps
@@ -65,6 +64,7 @@ def _dry_run(ready: Ready, console: Console) -> None:
     spec, data = ready.spec, ready.data
     if ready.address is not None:
         from tuner.cluster import nodes as cluster
+        from tuner.cluster.connection import connected
         from tuner.driver import preflight as checks
 
         with connected(ready.address, checks.num_cpus(), (), ready.runtime_env):

@@ -1,4 +1,4 @@
-"""The functions: which of two things ``search`` is, what they refuse, and what they give."""
+"""The functions: what they refuse, and what they give."""
 
 import subprocess
 import sys
@@ -26,22 +26,6 @@ data: {dataset: eight_gaussians}
 search: {num_trials: 3, sampler: random}
 asha: {grace_generator_steps: 10, max_generator_steps: 40, reduction_factor: 2}
 """
-ORDERS = {
-    "function first": "from tuner import search; from tuner.search import main",
-    "module first": "from tuner.search import main; from tuner import search",
-    "by import": "import tuner.search; from tuner import search; from tuner.search import main",
-    "star": "from tuner import *; from tuner.search import main",
-}
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_search_is_the_function_whatever_is_imported_first(order: str) -> None:
-    code = (
-        f"{ORDERS[order]}\nimport sys, tuner\n"
-        "assert search is tuner.search and search.__module__ == 'tuner.api'\n"
-        "assert main.__module__ == 'tuner.search'\n"
-    )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
 def test_importing_the_package_and_running_the_command_load_nothing_heavy() -> None:
@@ -58,11 +42,11 @@ def test_importing_the_package_and_running_the_command_load_nothing_heavy() -> N
 
 def test_bad_input_is_raised_with_all_that_is_wrong(space: Callable[[str], Path]) -> None:
     with pytest.raises(tuner.BadInput, match="no such file") as caught:
-        tuner.search("nowhere.yaml")
+        tuner.run_search("nowhere.yaml")
     assert [fault.where for fault in caught.value.faults] == [""]
     overrides = {"training.critic_lr": {"low": 1, "high": 0.5}, "": 3}
     with pytest.raises(tuner.BadInput, match="low must be below high") as caught:
-        tuner.search(space(SPACE), num_trials=0, overrides=overrides, quiet=True)
+        tuner.run_search(space(SPACE), num_trials=0, overrides=overrides, quiet=True)
     assert {"overrides", "training.critic_lr", "search.num_trials"} == {
         fault.where for fault in caught.value.faults
     }
@@ -98,12 +82,12 @@ def test_an_interrupted_search_raises_and_says_how_to_go_on(
 ) -> None:
     asked = ends(Outcome(interrupted=True))
     with pytest.raises(KeyboardInterrupt, match="runs/other is saved: go on with it by resume=Tr"):
-        tuner.search(space(SPACE), name="other", time_budget_s=9, resume=True, quiet=True)
+        tuner.run_search(space(SPACE), name="other", time_budget_s=9, resume=True, quiet=True)
     ((ready, resume),) = asked
     assert (ready.spec.name, ready.spec.search.time_budget_s, resume) == ("other", 9, True)
     ends(Outcome(interrupted=True, halted="no space left"))
     with pytest.raises(tuner.Halted, match="no space left: once that is mended, go on with"):
-        tuner.search(space(SPACE), runs_dir="r", quiet=True)
+        tuner.run_search(space(SPACE), runs_dir="r", quiet=True)
 
 
 @pytest.fixture
@@ -120,7 +104,7 @@ def run_dir(make_spec: Callable[..., SearchSpec], uri: str, tmp_path: Path) -> P
 
 def test_a_finished_search_gives_its_best_and_its_trials(run_dir: Path) -> None:
     of_zeros = save(run_dir / "best" / "generator.pt", 3)
-    found = tuner.load(str(run_dir))
+    found = tuner.load_search(str(run_dir))
     assert found.best is not None
     assert (found.best.trial_id, found.best.w1, found.best.w1_final) == ("00000", 1.0, 1.5)
     assert found.best.config["training"]["loss"] == "wasserstein"
@@ -141,4 +125,4 @@ def test_a_finished_search_gives_its_best_and_its_trials(run_dir: Path) -> None:
 
 def test_a_folder_of_no_search_is_refused(tmp_path: Path) -> None:
     with pytest.raises(tuner.BadInput, match="holds no search: it has no spec"):
-        tuner.load(tmp_path)
+        tuner.load_search(tmp_path)

@@ -31,7 +31,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> tuner.Result:
     folder = tmp_path_factory.mktemp("using")
     (folder / "space.yaml").write_text(SPACE)
     before = signal.getsignal(signal.SIGINT)
-    found = tuner.search(folder / "space.yaml", runs_dir=folder / "runs", quiet=True)
+    found = tuner.run_search(folder / "space.yaml", runs_dir=folder / "runs", quiet=True)
     assert signal.getsignal(signal.SIGINT) == before
     return found
 

@@ -17,7 +17,6 @@ from rich.console import Console
 
 from trainables.checkpoint import DamagedCheckpointError
 from trainables.data import Data
-from tuner.cluster.connection import connected
 from tuner.display.lines import Display, LogFile
 from tuner.errors import BadInput, Fault
 from tuner.record.record import Record
@@ -89,6 +88,7 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     # Seconds of import, and not needed to refuse a search.
     from tuner.cluster import nodes as cluster
+    from tuner.cluster.connection import connected
     from tuner.cluster.gauges import Gauges
 
     say = console.print
