@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.efficiency import settings
 from benchmarks.speed import growth, overhead, packing, steps
 
 PAGE = Path(__file__).with_name("speed") / "SPEED.md"

@@ -202,8 +202,8 @@ def test_the_image_holds_what_the_project_is() -> None:
     lines = (DEPLOY / "Dockerfile").read_text().splitlines()
     copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]}
     assert [name for name in copied if not (ROOT / name).exists()] == []
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert {package.partition(".")[0] for package in packages["packages"]} <= copied
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert {name.rstrip("*") for name in setuptools["packages"]["find"]["include"]} <= copied
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     assert {line[1:] for line in ignored if line.startswith("!")} == copied
     assert "RUN pip install --no-cache-dir -c constraints.txt ." in lines

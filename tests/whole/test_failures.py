@@ -1,4 +1,4 @@
-"""What goes wrong in a trial or around it, made to go wrong: the promises of docs/faults.md."""
+"""What goes wrong in a trial or around it, made to go wrong: the promises of docs/failures.md."""
 
 import shutil
 import signal
