@@ -2,7 +2,10 @@
 
 from math import prod
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from trainables.networks.layers import GroupSort
 
 
 class OwnGenerator(nn.Module):
@@ -22,3 +25,20 @@ def own_critic(sample_shape: tuple[int, ...], width: int = 8) -> nn.Module:
     return nn.Sequential(
         nn.Flatten(), nn.Linear(prod(sample_shape), width), nn.Tanh(), nn.Linear(width, 1)
     )
+
+
+class PartedCritic(nn.Module):
+    """A critic whose layers lie in a part of it, next to a plain parameter."""
+
+    def __init__(self, sample_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.body = nn.ModuleDict(
+            {"first": nn.Linear(prod(sample_shape), 16), "second": nn.Linear(16, 16)}
+        )
+        self.last = nn.Linear(16, 1)
+        self.shift = nn.Parameter(torch.zeros(()))
+        self.sort = GroupSort()
+
+    def forward(self, samples: Tensor) -> Tensor:
+        hidden = self.sort(self.body["first"](samples.flatten(1)))
+        return self.last(self.sort(self.body["second"](hidden))).squeeze(1) + self.shift

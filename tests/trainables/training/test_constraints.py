@@ -8,7 +8,6 @@ from small_trials import CONSTRAINTS, identical
 from torch import Tensor, nn
 
 from trainables.config import TrialConfig
-from trainables.networks.layers import GroupSort
 from trainables.training.lipschitz import gradient_norms, interpolate
 from trainables.training.loop import critic_step, train
 from trainables.training.state import TrainState
@@ -29,26 +28,9 @@ ESTIMATE = {
 }
 
 
-class OwnCritic(nn.Module):
-    """A user's: its layers lie in a part of it, and a plain parameter beside them."""
-
-    def __init__(self, sample_shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.body = nn.ModuleDict(
-            {"first": nn.Linear(math.prod(sample_shape), 16), "second": nn.Linear(16, 16)}
-        )
-        self.last = nn.Linear(16, 1)
-        self.shift = nn.Parameter(torch.zeros(()))
-        self.sort = GroupSort()
-
-    def forward(self, samples: Tensor) -> Tensor:
-        hidden = self.sort(self.body["first"](samples.flatten(1)))
-        return self.last(self.sort(self.body["second"](hidden))).squeeze(1) + self.shift
-
-
 NETWORKS = {
     "mlp": {"critic_width": 32},
-    "own": {"critic": "test_constraints:OwnCritic"},
+    "own": {"critic": "own_networks:PartedCritic"},
     "dcgan": {"architecture": "dcgan", "critic_width": 4, "generator_width": 4},
 }
 

@@ -24,7 +24,7 @@ import json, time, urllib.error, urllib.request
 from collections import Counter
 from types import SimpleNamespace
 
-from tuner.cluster import nodes as cluster
+from tuner.cluster.connection import connected
 from tuner.cluster.gauges import Gauges
 
 def listens_at(port):
@@ -39,7 +39,7 @@ record = SimpleNamespace(
     counts=lambda: Counter(running=3, completed=2, stopped=4),
     elapsed_s=90.0,
 )
-with cluster.connected(None, 1):
+with connected(None, 1):
     Gauges(record)
     (node,) = cluster.ray.nodes()
     url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"

@@ -15,7 +15,7 @@ from shown_search import (
     run_some,
 )
 
-from tuner.display import lines as display_module
+from tuner.display import progress as progress_module
 from tuner.display.lines import Display
 from tuner.display.progress import decoding
 from tuner.display.text import ending_line
@@ -156,7 +156,7 @@ def test_decoding_that_takes_long_is_told_in_lines_elsewhere_than_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ):
     now = 100.0
-    monkeypatch.setattr(display_module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(progress_module, "time", SimpleNamespace(monotonic=lambda: now))
     file = io.StringIO()
     with decoding(make_console(file)) as progress:
         for done in range(1, 2001):
@@ -169,7 +169,7 @@ def test_decoding_that_takes_long_is_told_in_lines_elsewhere_than_on_a_terminal(
 
 def test_on_a_terminal_it_is_a_bar_once_it_has_taken_a_second(monkeypatch: pytest.MonkeyPatch):
     now = 100.0
-    monkeypatch.setattr(display_module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(progress_module, "time", SimpleNamespace(monotonic=lambda: now))
     for seconds, shows in ((0.5, False), (1.5, True)):
         file = io.StringIO()
         with decoding(make_console(file, force_terminal=True, width=80)) as progress:

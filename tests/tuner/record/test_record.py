@@ -339,7 +339,7 @@ def test_a_table_that_takes_long_is_written_the_more_seldom(
         now += 1.0
 
     monkeypatch.setattr(record_module.time, "monotonic", lambda: now)
-    monkeypatch.setattr(record_module.results, "write_trials", write_slowly)
+    monkeypatch.setattr(record_module, "write_trials", write_slowly)
     record, _ = open_record(make_spec(search={"num_trials": 12, "sampler": "random"}))
     for _ in range(12):
         record.ended(start(record).number)

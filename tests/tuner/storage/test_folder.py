@@ -97,7 +97,7 @@ def test_credentials_are_refused_and_not_repeated(location: str) -> None:
 
 
 def test_looking_at_a_location_imports_no_pyarrow() -> None:
-    code = "import sys; from tuner.storage import folder as storage; storage.faults('s3://b/f'); "
+    code = "import sys; from tuner.storage import uri; uri.faults('s3://b/f'); "
     subprocess.run([sys.executable, "-c", code + "assert 'pyarrow' not in sys.modules"], check=True)
 
 
