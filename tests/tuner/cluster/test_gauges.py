@@ -27,6 +27,8 @@ from types import SimpleNamespace
 from tuner.cluster.connection import connected
 from tuner.cluster.gauges import Gauges
 
+import ray  # after the variables that it reads are set
+
 def listens_at(port):
     rows = [line.split() for net in ("tcp", "tcp6") for line in open(f"/proc/net/{net}")]
     local = [row[1] for row in rows if row[3] == "0A"]
@@ -41,7 +43,7 @@ record = SimpleNamespace(
 )
 with connected(None, 1):
     Gauges(record)
-    (node,) = cluster.ray.nodes()
+    (node,) = ray.nodes()
     url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     text = ""
     while "ray_wgan_elapsed_seconds{" not in text:
