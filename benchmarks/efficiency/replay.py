@@ -12,17 +12,15 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import count
-from types import SimpleNamespace
 from typing import Any, Literal, Protocol
 from unittest.mock import patch
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from ray.tune.schedulers import TrialScheduler
 
 from benchmarks.efficiency.curves import SCORED_AT, SPACE, Curve
-from tuner.cluster.asha import Asha
+from tuner.cluster.asha import Asha, Decision
 from tuner.space.domains import Choice, Domain, is_integer
 from tuner.space.spec import SearchSpec, read
 from tuner.study.proposals import Shown, draw
@@ -47,20 +45,17 @@ class Stops(Protocol):
 
 
 class OurAsha:
-    """The scheduler that searches run under."""
+    """The rule that searches stop their trials by."""
 
     def __init__(self, spec: SearchSpec, seed: int) -> None:
-        self._asha = Asha(spec.asha, seed, spec.objective)
+        self._asha = Asha(spec.asha, seed)
+        self._objective = spec.objective
         self.top_generator_steps = spec.asha.max_generator_steps
 
     def goes_on(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
         """Whether a trial goes on past a rung; it is stopped at the last one in any case."""
-        trial: Any = SimpleNamespace(config={"number": number})
-        if str(number) not in self._asha._trial_info:
-            self._asha.on_trial_add(None, trial)  # type: ignore[arg-type]
-        result = {"generator_steps": steps, **report}
-        decision = self._asha.on_trial_result(None, trial, result)  # type: ignore[arg-type]
-        return decision == TrialScheduler.CONTINUE
+        score = self._objective.score_of(report)
+        return self._asha.report(number, steps, score) is Decision.CONTINUE
 
 
 @dataclass(frozen=True)

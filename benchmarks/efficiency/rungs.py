@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping
 from itertools import pairwise
 
-import numpy as np
-
+from tuner.cluster.asha import Asha, Decision
 from tuner.space.spec import SearchSpec
 
 
@@ -17,22 +16,19 @@ class SoftHalving:
     """
 
     def __init__(self, spec: SearchSpec, seed: int, num_errors: float) -> None:
-        self._quantile = 1 / spec.asha.reduction_factor
+        self._asha = Asha(spec.asha, seed)
         self._num_errors = num_errors
         self._rungs: dict[int, list[tuple[float, float]]] = {}
         self.top_generator_steps = spec.asha.max_generator_steps
 
     def goes_on(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
         """Whether a trial goes on past a rung."""
-        rung = self._rungs.setdefault(steps, [])
         score, error = report["w1"], report["w1_stderr"]
-        before = list(rung)
+        cutoff = self._asha.cutoff(number, steps)
+        self._asha.report(number, steps, score)
+        rung = self._rungs.setdefault(steps, [])
+        nearest = min(rung, key=lambda before: abs(before[0] - cutoff), default=(score, error))
         rung.append((score, error))
-        if not before:
-            return True
-        scores = np.array([w1 for w1, _ in before])
-        cutoff = float(np.quantile(scores, self._quantile))
-        nearest = before[int(np.abs(scores - cutoff).argmin())]
         return score - cutoff <= self._num_errors * math.hypot(error, nearest[1])
 
 
@@ -48,7 +44,7 @@ class Pasha:
 
     def __init__(self, spec: SearchSpec, seed: int) -> None:
         self._steps = list(spec.asha.rungs)
-        self._quantile = 1 / spec.asha.reduction_factor
+        self._asha = Asha(spec.asha, seed)
         self._rungs: dict[int, dict[int, tuple[float, float]]] = {s: {} for s in self._steps}
         self._top = 1
 
@@ -59,14 +55,13 @@ class Pasha:
 
     def goes_on(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
         """Whether a trial goes on past a rung."""
-        rung = self._rungs[steps]
-        scores = [w1 for w1, _ in rung.values()]
-        rung[number] = report["w1"], report["w1_stderr"]
+        self._rungs[steps][number] = report["w1"], report["w1_stderr"]
+        decision = self._asha.report(number, steps, report["w1"])
         if steps == self.top_generator_steps:
             if self._is_settled():
                 return False
             self._top = min(self._top + 1, len(self._steps) - 1)
-        return not scores or report["w1"] <= float(np.quantile(scores, self._quantile))
+        return decision is Decision.CONTINUE
 
     def _is_settled(self) -> bool:
         """Whether no pair of neighbours at the top rung was clearly the other way round below."""

@@ -1,91 +1,96 @@
-"""Ray's ASHA, made to last over a resume and to give the same brackets every time."""
+"""Asynchronous successive halving, without a framework: which trial continues past a rung."""
 
-from collections.abc import Iterable, Mapping
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Mapping
+from enum import Enum
 
 import numpy as np
-from ray.tune.experiment import Trial as RayTrial
-from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
-from trainables.config import ObjectiveConfig
 from tuner.space.sections import AshaConfig
 
-if TYPE_CHECKING:
-    from ray.tune.execution.tune_controller import TuneController
 
-    from tuner.study.trial import Trial
+class Decision(Enum):
+    """Whether a trial may train on after a report."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
 
 
-class Asha(AsyncHyperBandScheduler):
-    """Asynchronous successive halving (Li et al. 2020) over the objective's score at the rungs.
+class Asha:
+    """Judge trials at rungs by asynchronous successive halving (Li et al. 2020, arXiv 1810.05934).
 
-    Trials go by their number in the search instead of Ray's identity, which a resumed search
-    gives anew; so rungs can be filled again from the study's scores, which Ray's own restore
-    loses. A trial's bracket follows from the seed and its number, where Ray draws from the
-    global generator, anew at each retry. Reports without a score pass: rungs alone decide, and
-    a diverged trial, whose last report has none, leaves no mark on any cutoff.
+    At a rung a trial continues if its score, of which lower is better, is among the best
+    1/reduction_factor of those recorded there before it; the first one continues, and so does a tie
+    with the cutoff. This variant decides at once and for good, as Ray Tune's does, where Algorithm
+    2 of the paper pauses trials at a rung until they can be promoted.
+
+    Decisions depend on the seed and on the order of the reports alone. Bracket ``s`` leaves out the
+    first ``s`` rungs, and is drawn with odds ``exp(-s)`` by the seed and the trial's number, so
+    that a restarted trial and a resumed search keep theirs.
     """
 
-    def __init__(
-        self,
-        config: AshaConfig,
-        seed: int,
-        objective: ObjectiveConfig,
-        trials: Iterable["Trial"] = (),
-    ) -> None:
-        """Make the rungs, and fill them with the scores of trials that ran before."""
-        super().__init__(
-            time_attr="generator_steps",
-            metric="score",
-            mode="min",
-            max_t=config.max_generator_steps,
-            grace_period=config.grace_generator_steps,
-            reduction_factor=max(2, config.reduction_factor),  # Ray knows no 1
-            brackets=config.brackets,
-        )
-        self._stops_early = config.reduction_factor > 1
+    def __init__(self, config: AshaConfig, seed: int) -> None:
+        """Make the rungs of every bracket, none of them with a score."""
+        # Without halving, only the last rung ends a trial.
+        judged = config.rungs[:-1] if config.reduction_factor > 1 else ()
+        self._last = config.rungs[-1]
+        self._brackets: list[dict[int, dict[int, float]]] = [
+            {rung: {} for rung in judged[first:]} for first in range(config.brackets)
+        ]
+        # Of the negated scores. The scores' own at 100 / reduction_factor rounds differently, and
+        # searches that began under Ray Tune's ASHA, which maximizes, must resume to the bit.
+        self._percentile = (1 - 1 / config.reduction_factor) * 100
+        odds = np.exp(-np.arange(config.brackets))
+        self._odds = odds / odds.sum()
         self._seed = seed
-        self._objective = objective
-        for trial in trials:
-            bracket = self._bracket(trial.number)
-            for steps, score in sorted(trial.scores.items()):
-                bracket.on_result(SimpleNamespace(trial_id=str(trial.number)), steps, -score)
 
-    def _bracket(self, number: int) -> Any:
-        """Draw a bracket with Ray's own odds: one with more rungs is the likelier."""
-        sizes = np.array([len(bracket._rungs) for bracket in self._brackets])
-        odds = np.exp(sizes - sizes.max())
-        draw = np.random.default_rng([self._seed, number]).choice(len(sizes), p=odds / odds.sum())
-        return self._brackets[draw]
+    def report(self, number: int, steps: int, score: float | None) -> Decision:
+        """Decide whether a trial continues, and record its score.
 
-    def on_trial_add(self, tune_controller: "TuneController", trial: RayTrial) -> None:
-        """Assign the trial to its bracket."""
-        number = trial.config["number"]
-        self._trial_info[str(number)] = self._bracket(number)
+        A report counts at one rung: the highest that it reached and where the trial was not
+        recorded yet. So a rung that is reported again, after a restart, counts once.
 
-    def on_trial_result(
-        self, tune_controller: "TuneController", trial: RayTrial, result: Mapping[str, Any]
-    ) -> str:
-        """Decide at a rung whether the trial goes on."""
-        score = self._objective.score_of(result)
+        Args:
+            number: The trial's number in the search.
+            steps: Generator steps trained.
+            score: The trial's score; ``None`` between rungs and once it diverged, which neither
+                stops the trial nor leaves a mark.
+        """
         if score is None:
-            return TrialScheduler.CONTINUE
-        if not self._stops_early and result["generator_steps"] < self._max_t:
-            return TrialScheduler.CONTINUE
-        report = {"generator_steps": result["generator_steps"], "score": score}
-        return super().on_trial_result(tune_controller, _by_number(trial), report)
+            return Decision.CONTINUE
+        if steps >= self._last:
+            return Decision.STOP
+        cutoff = self.cutoff(number, steps)
+        self._record(number, steps, score)
+        return Decision.STOP if score > cutoff else Decision.CONTINUE
 
-    def on_trial_complete(
-        self, tune_controller: "TuneController", trial: RayTrial, result: Mapping[str, Any]
-    ) -> None:
-        """Forget a trial that ended; its scores stay in the rungs."""
-        self._trial_info.pop(str(trial.config["number"]), None)
+    def refill(self, scores: Mapping[int, Mapping[int, float]]) -> None:
+        """Record the scores of an interrupted search: by trial number, then generator steps."""
+        for number, by_steps in scores.items():
+            for steps, score in sorted(by_steps.items()):
+                self._record(number, steps, score)
 
-    def on_trial_remove(self, tune_controller: "TuneController", trial: RayTrial) -> None:
-        """Forget a trial that ended before it started."""
-        self._trial_info.pop(str(trial.config["number"]), None)
+    def cutoff(self, number: int, steps: int) -> float:
+        """Return the worst score with which a trial continues at a report; ``inf`` for any."""
+        scores = self._due(number, steps)
+        if not scores:
+            return math.inf
+        return -float(np.nanpercentile([-score for score in scores.values()], self._percentile))
 
+    def bracket(self, number: int) -> int:
+        """Return the bracket of a trial."""
+        rng = np.random.default_rng([self._seed, number])
+        return int(rng.choice(len(self._odds), p=self._odds))
 
-def _by_number(trial: RayTrial) -> Any:
-    return SimpleNamespace(trial_id=str(trial.config["number"]))
+    def _record(self, number: int, steps: int, score: float) -> None:
+        scores = self._due(number, steps)
+        if scores is not None:
+            scores[number] = score
+
+    def _due(self, number: int, steps: int) -> dict[int, float] | None:
+        """Return the scores of the rung that a report counts at, by trial; ``None`` for no rung."""
+        rungs = self._brackets[self.bracket(number)]
+        for rung in reversed(rungs):
+            if rung <= steps < self._last and number not in rungs[rung]:
+                return rungs[rung]
+        return None

@@ -18,6 +18,7 @@ from ray.tune.search import Searcher
 
 from tuner.cluster.asha import Asha
 from tuner.cluster.nodes import Needs, last_raised
+from tuner.cluster.scheduler import AshaScheduler
 from tuner.record.record import Record
 from tuner.storage import folder as storage
 from tuner.storage.uri import is_remote
@@ -62,6 +63,8 @@ def run(
     _take_out_of_memory_for_a_crash()
     _give_trials_no_environment_of_their_own()
     spec = record.spec
+    asha = Asha(spec.asha, spec.search.seed)
+    asha.refill({number: trial.scores for number, trial in record.trials.items()})
     trainable = tune.with_parameters(train_wgan, data=[data])
     file_system, path = storage.resolve(location)
     tuner = tune.Tuner(
@@ -70,7 +73,7 @@ def run(
         ),
         tune_config=tune.TuneConfig(
             search_alg=_Proposer(record),
-            scheduler=Asha(spec.asha, spec.search.seed, spec.objective, record.trials.values()),
+            scheduler=AshaScheduler(asha, spec.objective),
             num_samples=-1,
             max_concurrent_trials=spec.search.max_concurrent_trials or num_slots,
             reuse_actors=True,

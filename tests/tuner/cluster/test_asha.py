@@ -1,46 +1,19 @@
-"""ASHA, with Ray imported and never started: who is stopped, and that a resume changes nothing."""
+"""ASHA alone, without Ray: which trial is stopped at a rung, and that a resume changes nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
+import subprocess
+import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ray.tune.schedulers import TrialScheduler
 
-from trainables.config import ObjectiveConfig, TrialConfig
-from tuner.cluster.asha import Asha
+from tuner.cluster.asha import Asha, Decision
 from tuner.space.sections import AshaConfig
-from tuner.study.trial import Trial
 
-GO_ON, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
-
-
-@dataclass
-class FakeRayTrial:
-    """All that the scheduler may look at."""
-
-    config: dict[str, Any]
-
-
-class Driver:
-    """Gives a scheduler trials and reports, as Ray does."""
-
-    def __init__(self, scheduler: Asha) -> None:
-        self.scheduler = scheduler
-        self.added: dict[int, FakeRayTrial] = {}
-
-    def report(self, number: int, steps: int, **metrics: float) -> str:
-        if number not in self.added:
-            self.added[number] = FakeRayTrial({"number": number})
-            self.scheduler.on_trial_add(None, self.added[number])
-        trial, result = self.added[number], {"generator_steps": steps, **metrics}
-        action = self.scheduler.on_trial_result(None, trial, result)
-        if action == STOP:
-            self.scheduler.on_trial_complete(None, trial, result)
-        return action
+CONTINUE, STOP = Decision.CONTINUE, Decision.STOP
 
 
 def asha_config(
@@ -54,163 +27,124 @@ def asha_config(
     )
 
 
-W1 = ObjectiveConfig()
+def make_asha(config: AshaConfig, seed: int = 0) -> Asha:
+    return Asha(config, seed)
 
 
-def make_scheduler(
-    config: AshaConfig, seed: int, trials: Sequence[Trial] = (), objective: ObjectiveConfig = W1
-) -> Asha:
-    return Asha(config, seed, objective, trials)
+def cutoffs(asha: Asha, config: AshaConfig) -> list[float]:
+    """What a newcomer would have to reach at each rung."""
+    return [asha.cutoff(10**6, rung) for rung in config.rungs]
 
 
-def study_trial(number: int, scores: Mapping[int, float]) -> Trial:
-    return Trial(number, TrialConfig(), {}, dict(scores))
-
-
-# --- Rungs are Ray's ---------------------------------------------------------------------------
-
-
-@st.composite
-def ladders(draw: st.DrawFn) -> AshaConfig:
-    grace, last = sorted(draw(st.lists(st.integers(1, 10**6), min_size=2, max_size=2, unique=True)))
-    factor = draw(st.integers(2, 50))
-    most = len(asha_config(grace, last, factor).rungs) - 1
-    return asha_config(grace, last, factor, draw(st.integers(1, min(most, 20))))
-
-
-powers = st.builds(
-    lambda grace, factor, exponent: asha_config(grace, grace * factor**exponent, factor),
-    st.integers(1, 1000),
-    st.integers(2, 20),
-    st.integers(1, 4),
-)
-
-
-def milestones_below_the_last(config: AshaConfig) -> list[tuple[int, ...]]:
-    return [
-        tuple(sorted(step for step, _ in bracket._rungs if step < config.max_generator_steps))
-        for bracket in make_scheduler(config, seed=0)._brackets
-    ]
-
-
-@pytest.mark.parametrize(
-    "config",
-    [asha_config(1, 243, 3, 4), asha_config(1, 1000, 10, 3), asha_config(1, 125, 5), asha_config()],
-    ids=lambda c: f"{c.max_generator_steps}_by_{c.reduction_factor}",
-)
-def test_rays_brackets_have_our_rungs_where_floats_mislead(config: AshaConfig):
-    """log(243)/log(3) and log(1000)/log(10) come out below the whole number that they are."""
-    assert milestones_below_the_last(config) == [
-        config.rungs[bracket:-1] for bracket in range(config.brackets)
-    ]
-
-
-@given(config=ladders() | powers)
-def test_rays_brackets_have_our_rungs(config: AshaConfig):
-    assert milestones_below_the_last(config) == [
-        config.rungs[bracket:-1] for bracket in range(config.brackets)
-    ]
+def test_it_needs_no_framework() -> None:
+    frameworks = {"ray", "optuna", "torch", "mlflow"}
+    code = f"import sys, tuner.cluster.asha; print({frameworks} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
 
 
 # --- Decisions ---------------------------------------------------------------------------------
 
 
-def test_a_rung_stops_the_worst_and_lets_the_best_pass():
-    driver = Driver(make_scheduler(asha_config(), seed=0))
-    assert driver.report(0, 250, w1=1.0) == GO_ON  # nobody to compare with
-    assert driver.report(1, 250, w1=2.0) == STOP
-    assert driver.report(2, 250, w1=0.5) == GO_ON
-    assert driver.report(3, 250, w1=3.0) == STOP
-    assert driver.report(4, 250, w1=0.4) == GO_ON
-    assert driver.report(2, 1000, w1=0.3) == GO_ON
-    assert driver.report(4, 1000, w1=0.35) == STOP  # another rung, other scores
+def test_a_rung_stops_the_worst_and_lets_the_best_pass() -> None:
+    asha = make_asha(asha_config())
+    assert asha.report(0, 250, 1.0) is CONTINUE  # nobody to compare with
+    assert asha.report(1, 250, 2.0) is STOP
+    assert asha.report(2, 250, 0.5) is CONTINUE
+    assert asha.report(3, 250, 3.0) is STOP
+    assert asha.report(4, 250, 0.4) is CONTINUE
+    assert asha.report(2, 1000, 0.3) is CONTINUE
+    assert asha.report(4, 1000, 0.35) is STOP  # another rung, other scores
 
 
-def test_ranked_by_their_own_critics_trials_are_judged_at_the_rungs_alone():
-    """Between rungs every report has a critic's estimate; a rung's is the one beside ``w1``."""
-    own = ObjectiveConfig(name="critic_estimate")
-    driver = Driver(make_scheduler(asha_config(), seed=0, objective=own))
-    assert driver.report(0, 250, w1=2.0, critic_estimate=1.0) == GO_ON
-    assert driver.report(1, 300, critic_estimate=9.0) == GO_ON
-    assert driver.report(2, 250, critic_estimate=float("inf"), diverged=1.0) == GO_ON
-    assert driver.report(3, 250, w1=1.0, critic_estimate=2.0) == STOP
-    assert driver.report(4, 250, w1=3.0, critic_estimate=0.5) == GO_ON
-
-
-def test_with_a_reduction_factor_of_one_none_is_stopped_before_the_last_rung():
-    config = asha_config(250, 4000, 1)
-    assert config.rungs == (250, 4000)
-    driver = Driver(make_scheduler(config, seed=0))
-    for number in range(5):
-        assert driver.report(number, 250, w1=float(number)) == GO_ON
-    assert [driver.report(number, 4000, w1=float(number)) for number in range(5)] == [STOP] * 5
-
-
-def test_the_last_rung_ends_a_trial_however_good():
-    driver = Driver(make_scheduler(asha_config(), seed=0))
-    assert [driver.report(0, rung, w1=0.1) for rung in (250, 1000, 4000)] == [GO_ON, GO_ON, STOP]
+def test_ties_continue() -> None:
+    asha = make_asha(asha_config())
+    assert [asha.report(number, 250, 0.1) for number in range(9)] == [CONTINUE] * 9
 
 
 @given(scores=st.lists(st.floats(-10, 10), max_size=30), factor=st.integers(2, 10))
 def test_a_trial_passes_if_it_is_in_the_best_part_of_those_before_it(
     scores: list[float], factor: int
-):
-    """The cutoff is the 1/reduction_factor quantile of the scores before, as NumPy reckons it."""
-    driver = Driver(make_scheduler(asha_config(10, 10 * factor, factor), seed=0))
+) -> None:
+    """The cutoff is the 1/reduction_factor quantile of the scores before, as NumPy computes it."""
+    asha = make_asha(asha_config(10, 10 * factor, factor))
     before: list[float] = []
-    for number, w1 in enumerate(scores):
-        rewards = [-score for score in before]
-        passes = not before or -w1 >= np.percentile(rewards, 100 * (1 - 1 / factor))
-        assert driver.report(number, 10, w1=w1) == (GO_ON if passes else STOP)
-        before.append(w1)
+    for number, score in enumerate(scores):
+        rewards = [-earlier for earlier in before]
+        passes = not before or -score >= np.percentile(rewards, 100 * (1 - 1 / factor))
+        assert asha.report(number, 10, score) is (CONTINUE if passes else STOP)
+        before.append(score)
 
 
-def rungs_of(scheduler: Asha) -> list[list[tuple[int, dict[str, float]]]]:
-    return [[(step, dict(recorded)) for step, recorded in b._rungs] for b in scheduler._brackets]
+@pytest.mark.parametrize(
+    ("num_scores", "factor", "cutoff"), [(1, 4, 0.0), (5, 4, 1.0), (7, 3, 2.0), (3, 2, 1.0)]
+)
+def test_the_cutoff_of_scores_that_count_up(num_scores: int, factor: int, cutoff: float) -> None:
+    """Of 0, 1, ..., n the quantile q is q n."""
+    asha = make_asha(asha_config(10, 10 * factor, factor))
+    assert asha.cutoff(99, 10) == math.inf
+    for number in range(num_scores):
+        asha.report(number, 10, float(number))
+    assert asha.cutoff(99, 10) == pytest.approx(cutoff, abs=1e-12)
 
 
-def test_a_report_without_a_score_never_stops_and_leaves_no_mark():
-    scheduler = make_scheduler(asha_config(), seed=0)
-    driver = Driver(scheduler)
-    driver.report(0, 250, w1=1.0)
-    before = rungs_of(scheduler)
+@pytest.mark.parametrize(
+    ("num_scores", "tie", "decision"), [(4, 0.1, CONTINUE), (7, 0.2, CONTINUE), (10, 0.3, STOP)]
+)
+def test_a_tie_with_the_cutoff_is_rounded_as_under_ray(
+    num_scores: int, tie: float, decision: Decision
+) -> None:
+    """To the bit, for searches that resume: of 0.0, 0.1, ..., 0.9 the cutoff is just below 0.3."""
+    asha = make_asha(asha_config(10, 30, 3))
+    for number in range(num_scores):
+        asha.report(number, 10, number / 10)
+    assert asha.report(99, 10, tie) is decision
+
+
+def test_with_a_reduction_factor_of_one_none_is_stopped_before_the_last_rung() -> None:
+    config = asha_config(250, 4000, 1)
+    assert config.rungs == (250, 4000)
+    asha = make_asha(config)
+    for number in range(5):
+        assert asha.report(number, 250, float(number)) is CONTINUE
+    assert [asha.report(number, 4000, float(number)) for number in range(5)] == [STOP] * 5
+
+
+def test_the_last_rung_ends_a_trial_however_good() -> None:
+    asha = make_asha(asha_config())
+    decisions = [asha.report(0, rung, 0.1) for rung in (250, 1000, 4000, 5000)]
+    assert decisions == [CONTINUE, CONTINUE, STOP, STOP]
+
+
+def test_a_report_without_a_score_never_stops_and_leaves_no_mark() -> None:
+    config = asha_config()
+    asha = make_asha(config)
+    asha.report(0, 250, 1.0)
+    before = cutoffs(asha, config)
     for steps in (10, 50, 250, 300, 1000, 4000, 5000):
-        assert driver.report(1, steps, critic_estimate=99.0) == GO_ON
-    assert rungs_of(scheduler) == before
+        assert asha.report(1, steps, None) is CONTINUE
+    assert cutoffs(asha, config) == before
 
 
-def test_a_diverged_trial_leaves_every_cutoff_as_it_was():
-    scheduler = make_scheduler(asha_config(), seed=0)
-    driver = Driver(scheduler)
-    driver.report(0, 250, w1=1.0)
-    driver.report(1, 250, w1=0.9)
-    before = rungs_of(scheduler)
-    assert driver.report(1, 260, diverged=1.0) == GO_ON  # it ends by itself
-    scheduler.on_trial_complete(None, driver.added[1], {"generator_steps": 260, "diverged": 1.0})
-    assert rungs_of(scheduler) == before
+def test_a_rung_reported_again_after_a_restart_is_counted_once() -> None:
+    config = asha_config()
+    asha = make_asha(config)
+    asha.report(0, 250, 1.0)
+    asha.report(1, 250, 0.0)
+    before = cutoffs(asha, config)
+    assert asha.report(1, 250, 9.0) is CONTINUE  # the decision was made
+    assert cutoffs(asha, config) == before
 
 
-def test_a_rung_reported_again_after_a_restart_is_counted_once():
-    scheduler = make_scheduler(asha_config(), seed=0)
-    driver = Driver(scheduler)
-    driver.report(0, 250, w1=1.0)
-    before = rungs_of(scheduler)
-    assert driver.report(0, 250, w1=1.0) == GO_ON
-    assert rungs_of(scheduler) == before
-
-
-@pytest.mark.parametrize("method", ["on_trial_complete", "on_trial_remove"])
-def test_a_trial_that_ended_is_forgotten_and_may_be_again(method: str):
-    scheduler = make_scheduler(asha_config(), seed=0)
-    trial = FakeRayTrial({"number": 3})
-    scheduler.on_trial_add(None, trial)
-    ending = {
-        "on_trial_complete": lambda: scheduler.on_trial_complete(None, trial, {}),
-        "on_trial_remove": lambda: scheduler.on_trial_remove(None, trial),
-    }[method]
-    ending()
-    ending()
-    assert scheduler._trial_info == {}
+def test_a_report_counts_at_the_highest_rung_that_it_reached() -> None:
+    config = asha_config()
+    asha = make_asha(config)
+    assert asha.report(0, 200, 1.0) is CONTINUE
+    assert cutoffs(asha, config) == [math.inf] * 3  # no rung reached
+    asha.report(0, 1100, 2.0)
+    assert cutoffs(asha, config) == [math.inf, 2.0, math.inf]
+    asha.report(0, 1200, 3.0)  # only where the trial is not recorded yet
+    assert cutoffs(asha, config) == [3.0, 2.0, math.inf]
 
 
 # --- A resume ----------------------------------------------------------------------------------
@@ -228,12 +162,12 @@ def test_a_trial_that_ended_is_forgotten_and_may_be_again(method: str):
     ),
     data=st.data(),
 )
-def test_rungs_filled_again_from_the_study_decide_as_the_unbroken_scheduler(
+def test_rungs_filled_again_from_the_study_decide_as_the_unbroken_search(
     config: AshaConfig, data: st.DataObject
-):
-    """Trials climb in any order; somewhere the search is killed and its scheduler made anew."""
+) -> None:
+    """Trials climb in any order; somewhere the search is killed and its rungs are made again."""
     num_trials = 12
-    unbroken = resumed = Driver(make_scheduler(config, seed=5))
+    unbroken = resumed = make_asha(config, seed=5)
     scores: dict[int, dict[int, float]] = {number: {} for number in range(num_trials)}
     alive = list(range(num_trials))
     killed_at = data.draw(st.integers(0, 30), label="killed after so many reports")
@@ -241,71 +175,97 @@ def test_rungs_filled_again_from_the_study_decide_as_the_unbroken_scheduler(
         if not alive:
             break
         if report == killed_at:
-            known = [study_trial(n, s) for n, s in scores.items()]
-            resumed = Driver(make_scheduler(config, 5, data.draw(st.permutations(known))))
-            for number in alive:  # each says the rung that it was saved at once more
+            resumed = make_asha(config, seed=5)
+            order = data.draw(st.permutations(range(num_trials)))
+            resumed.refill({number: scores[number] for number in order})
+            for number in alive:  # each reports the rung that it was saved at once more
                 if scores[number]:
                     rung = max(scores[number])
-                    assert resumed.report(number, rung, w1=scores[number][rung]) == GO_ON
+                    assert resumed.report(number, rung, scores[number][rung]) is CONTINUE
         number = data.draw(st.sampled_from(alive))
         rung = config.rungs[len(scores[number])]
-        w1 = data.draw(st.floats(-1, 1) | st.just(0.5))
-        action = unbroken.report(number, rung, w1=w1)
+        score = data.draw(st.floats(-1, 1) | st.just(0.5))
+        decision = unbroken.report(number, rung, score)
         if resumed is not unbroken:
-            assert resumed.report(number, rung, w1=w1) == action
-        scores[number][rung] = w1
-        if action == STOP:
+            assert resumed.report(number, rung, score) is decision
+        scores[number][rung] = score
+        if decision is STOP:
             alive.remove(number)
 
 
 # --- Brackets ----------------------------------------------------------------------------------
 
+#: The brackets of the first 60 trials, from searches that began under Ray's scheduler: a resume
+#: must draw them alike for ever.
+DRAWN = [
+    (asha_config(250, 4000, 4, 2), 0,
+     "010110001000000010101000001110000000000100101010101000100000"),
+    (asha_config(1, 1000, 10, 3), 7,
+     "010200001100000001120010100000111000000110000100000100002010"),
+    (asha_config(1, 1000, 10, 3), 2**31,
+     "111012010002002011000001100101010020210011101001010010000010"),
+    (asha_config(1, 100, 2, 6), 5,
+     "110101104100201001100000001110000010110001002201000120010000"),
+    (asha_config(1, 243, 3, 4), 0,
+     "020220001000000010201000003130000010100100201020201000100000"),
+]  # fmt: skip
 
-def brackets_of(scheduler: Asha, numbers: Sequence[int]) -> list[int]:
-    found = []
-    for number in numbers:
-        scheduler.on_trial_add(None, FakeRayTrial({"number": number}))
-        found.append(scheduler._brackets.index(scheduler._trial_info[str(number)]))
-    return found
+
+@pytest.mark.parametrize(
+    ("config", "seed", "drawn"),
+    DRAWN,
+    ids=[f"{config.brackets} of seed {seed}" for config, seed, _ in DRAWN],
+)
+def test_the_brackets_of_known_searches(config: AshaConfig, seed: int, drawn: str) -> None:
+    asha = make_asha(config, seed)
+    assert "".join(str(asha.bracket(number)) for number in range(len(drawn))) == drawn
 
 
 @pytest.fixture
-def make_asha() -> Callable[[int], Asha]:
-    return lambda seed: make_scheduler(asha_config(1, 1000, 10, 3), seed)
+def three_brackets() -> Callable[[int], Asha]:
+    return lambda seed: make_asha(asha_config(1, 1000, 10, 3), seed)
 
 
 def test_a_trials_bracket_follows_from_the_seed_and_its_number_alone(
-    make_asha: Callable[[int], Asha],
-):
-    expected = brackets_of(make_asha(7), range(50))
-    np.random.seed(1)  # noqa: NPY002 - the global generator, which Ray draws from
-    assert brackets_of(make_asha(7), range(50)) == expected
-    backwards = brackets_of(make_asha(7), range(49, -1, -1))
-    assert backwards == expected[::-1]
-    scheduler = make_asha(7)
-    assert brackets_of(scheduler, range(50)) == expected
-    assert brackets_of(scheduler, range(50)) == expected  # a retry is added again
-    assert brackets_of(make_asha(8), range(50)) != expected
+    three_brackets: Callable[[int], Asha],
+) -> None:
+    asha = three_brackets(7)
+    expected = [asha.bracket(number) for number in range(50)]
+    np.random.seed(1)  # noqa: NPY002 - the global generator, which Ray's own scheduler draws from
+    again = three_brackets(7)
+    assert [again.bracket(number) for number in reversed(range(50))] == expected[::-1]
+    assert [again.bracket(number) for number in range(50)] == expected
+    other = three_brackets(8)
+    assert [other.bracket(number) for number in range(50)] != expected
 
 
-def test_the_global_generator_is_not_moved(make_asha: Callable[[int], Asha]):
+def test_the_global_generator_is_not_moved(three_brackets: Callable[[int], Asha]) -> None:
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    brackets_of(make_asha(7), range(50))
+    asha = three_brackets(7)
+    for number in range(50):
+        asha.report(number, 1, 0.0)
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
-def test_brackets_are_drawn_with_rays_odds(make_asha: Callable[[int], Asha]):
-    """Softmax of the number of rungs: with 3, 2 and 1 of them, e^0 : e^-1 : e^-2."""
-    drawn = brackets_of(make_asha(0), range(4000))
+def test_brackets_are_drawn_with_odds_that_fall_by_e(three_brackets: Callable[[int], Asha]) -> None:
+    asha = three_brackets(0)
     odds = np.exp([0.0, -1.0, -2.0])
-    found = np.bincount(drawn, minlength=3) / 4000
-    assert found == pytest.approx(odds / odds.sum(), abs=0.03)
+    drawn = np.bincount([asha.bracket(number) for number in range(4000)], minlength=3) / 4000
+    assert drawn == pytest.approx(odds / odds.sum(), abs=0.03)
 
 
-def test_a_trial_of_a_later_bracket_passes_the_early_rungs(make_asha: Callable[[int], Asha]):
-    scheduler = make_asha(7)
-    late = [n for n, b in enumerate(brackets_of(scheduler, range(100))) if b == 2]
-    driver = Driver(scheduler)
-    assert [driver.report(n, 1, w1=float(n)) for n in late] == [GO_ON] * len(late)
-    assert [driver.report(n, 10, w1=float(n)) for n in late] == [GO_ON] * len(late)
-    assert [driver.report(n, 100, w1=float(n)) for n in late] == [GO_ON] + [STOP] * (len(late) - 1)
+def test_a_trial_of_a_later_bracket_passes_the_early_rungs(
+    three_brackets: Callable[[int], Asha],
+) -> None:
+    asha = three_brackets(7)
+    late = [number for number in range(100) if asha.bracket(number) == 2]
+    assert [asha.report(n, 1, float(n)) for n in late] == [CONTINUE] * len(late)
+    assert [asha.report(n, 10, float(n)) for n in late] == [CONTINUE] * len(late)
+    assert [asha.report(n, 100, float(n)) for n in late] == [CONTINUE] + [STOP] * (len(late) - 1)
+
+
+def test_brackets_do_not_compare_their_trials(three_brackets: Callable[[int], Asha]) -> None:
+    asha = three_brackets(7)
+    first, second = (next(n for n in range(100) if asha.bracket(n) == b) for b in (0, 1))
+    assert asha.report(first, 10, 0.0) is CONTINUE
+    assert asha.report(second, 10, 1.0) is CONTINUE
