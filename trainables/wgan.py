@@ -7,14 +7,13 @@ in the process: :func:`train_wgan` builds all it needs from its configuration.
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 import ray
 from pyarrow.fs import FileSelector, FileSystem, FileType
 from ray import tune
-from ray._raylet import setproctitle  # pyright: ignore[reportAttributeAccessIssue]
 
 from trainables.checkpoint import damage
 from trainables.config import TrialConfig
@@ -72,8 +71,14 @@ def _saved(report: Report) -> Iterator[tune.Checkpoint | None]:
 
 
 def _show(name: str) -> None:
-    """Name the process after the trial, for Ray's dashboard, which shows its title, and for ps."""
-    setproctitle(f"ray::{name}")
+    """Name the process after the trial, for Ray's dashboard, which shows its title, and for ps.
+
+    By a function of Ray's internals; a Ray that has moved it leaves the title that it gave.
+    """
+    with suppress(ImportError):
+        from ray._raylet import setproctitle  # pyright: ignore[reportAttributeAccessIssue]
+
+        setproctitle(f"ray::{name}")
 
 
 def _checkpoints(recorded: Sequence[str]) -> Iterator[tune.Checkpoint]:

@@ -158,6 +158,13 @@ def test_four_trials_of_half_a_gpu_share_two_of_them_each_under_its_own_name(
         assert titles == [f"ray::small_{number:05d}"] * len(STEPS)
 
 
+def test_a_ray_that_has_moved_the_process_title_leaves_its_own(monkeypatch: pytest.MonkeyPatch):
+    title = Path("/proc/self/cmdline").read_text()
+    monkeypatch.delattr("ray._raylet.setproctitle")
+    wgan._show("small_00000")
+    assert Path("/proc/self/cmdline").read_text() == title
+
+
 def test_a_trial_without_a_gpu_trains_on_the_cpu_whatever_it_sees(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert start_worker(1, use_gpu=False).type == "cpu"

@@ -1,6 +1,7 @@
 """Start a Ray on this machine, or join a cluster."""
 
 import logging
+import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,10 @@ import ray
 
 from tuner.cluster.environment import VARIABLES
 from tuner.errors import BadInput, Fault
+
+#: Modules that the workers of a Ray which starts import beforehand. In the environment, because an
+#: option of Ray's own configuration that a later Ray does not know would keep it from starting.
+_PRELOAD = "RAY_preload_python_modules"
 
 
 @contextmanager
@@ -42,7 +47,7 @@ def connected(
         options |= {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
         options |= {"include_dashboard": True}
         if all_train:
-            options |= {"_system_config": {"preload_python_modules": ["trainables.wgan"]}}
+            os.environ[_PRELOAD] = "trainables.wgan"
     else:
         _check_answers(address)
         options |= {"address": address, "runtime_env": _runtime_env(own_code, runtime_env or {})}
@@ -53,6 +58,8 @@ def connected(
         what = f"the Ray cluster at {address!r} does not let this search in ({said}): where it "
         way_out = "asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment"
         raise BadInput("--address", [Fault("", what + way_out)]) from error
+    finally:
+        os.environ.pop(_PRELOAD, None)
     try:
         url = context.dashboard_url
         yield f"http://{url}" if url else "not running"

@@ -16,6 +16,7 @@ VARIABLES = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # w1 comes at rungs only
     # Ray gives a stopped trial 2 s to leave before it fails the next one on the same worker.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+    "TUNE_ONLY_STORE_CHECKPOINT_SCORE_ATTRIBUTE": "1",  # no report kept with each checkpoint
     # Ray's own snapshot of the experiment is never read: a resume starts from the study.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }

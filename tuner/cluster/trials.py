@@ -9,13 +9,10 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.exceptions import OutOfMemoryError, RayActorError
-from ray.train._internal.checkpoint_manager import _CheckpointManager
-from ray.tune.execution.class_cache import DEFAULT_ENV_VARS, ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
 
+from tuner.cluster import ray_internals
 from tuner.cluster.asha import Asha
 from tuner.cluster.nodes import Needs, last_raised
 from tuner.cluster.scheduler import AshaScheduler
@@ -60,8 +57,8 @@ def run(
 
     if interrupted.is_set():
         return
-    _take_out_of_memory_for_a_crash()
-    _give_trials_no_environment_of_their_own()
+    for note in ray_internals.adapt():
+        record.note(note)
     spec = record.spec
     asha = Asha(spec.asha, spec.search.seed)
     asha.refill({number: trial.scores for number, trial in record.trials.items()})
@@ -101,35 +98,6 @@ def run(
         if not full:
             raise
         record.halt(full[-1].strip())
-
-
-@functools.cache
-def _take_out_of_memory_for_a_crash() -> None:
-    """Have Ray Tune restart a trial that Ray's memory monitor killed, as after any other death.
-
-    Ray Tune 2.60 does not know the error, takes it for a fault of its own and ends the search.
-    """
-    task_failed = RayActorManager._actor_task_failed
-
-    def with_out_of_memory(
-        self: RayActorManager, tracked_actor_task: Any, exception: Exception
-    ) -> None:
-        if isinstance(exception, OutOfMemoryError):
-            said = " ".join(str(exception).split())
-            exception = RayActorError(error_msg=f"OutOfMemoryError: {said}")
-        task_failed(self, tracked_actor_task, exception)
-
-    RayActorManager._actor_task_failed = with_out_of_memory  # type: ignore[method-assign]
-
-
-def _give_trials_no_environment_of_their_own() -> None:
-    """Ray Tune would hand some of the driver's variables to trials, besides one of Lightning's.
-
-    AWS keys are among them, which a log then shows. And workers that Ray has started beforehand
-    have none of them: trials would wait for others to be started, and import torch.
-    """
-    DEFAULT_ENV_VARS.clear()
-    ENV_VARS_TO_PROPAGATE.clear()
 
 
 def _trial_name(trial: RayTrial) -> str:
@@ -258,7 +226,7 @@ class _Listener(_NotPickled, tune.Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         self._record.ended(trial.config["number"])
-        _forget(trial)
+        ray_internals.forget(trial)
 
     @_halting
     def on_trial_recover(
@@ -268,9 +236,10 @@ class _Listener(_NotPickled, tune.Callback):
         if _is_full(why):
             self._record.halt(why)
             return
-        done, most = trial.num_failures, self._record.spec.resources.retries_per_trial
+        most = self._record.spec.resources.retries_per_trial
+        done = trial.num_failures - (trial.max_failures - most)
         if why == _NODE_DIED:
-            trial.run_metadata.num_failures -= 1  # whoever it was, it was none of the trial's doing
+            trial.max_failures += 1  # whoever it was, it was none of the trial's doing
         self._record.note(
             f"trial {number:05d} goes on from its last checkpoint ({done} of {most}): {why}"
         )
@@ -284,7 +253,7 @@ class _Listener(_NotPickled, tune.Callback):
             self._record.halt(why)
         else:
             self._record.ended(trial.config["number"], why, failed=True)
-            _forget(trial)
+            ray_internals.forget(trial)
 
     def _why(self, trial: RayTrial) -> str:
         """What ended a trial's process, or was raised in it."""
@@ -295,13 +264,6 @@ class _Listener(_NotPickled, tune.Callback):
             return f"hung: no report for {timeout_s:g} s"
         why = _what_was_raised(trial.error_file)
         return next((plain for said, plain in _DEATHS.items() if said in why), why)
-
-
-def _forget(trial: RayTrial) -> None:
-    """Free what Ray keeps of a trial that ended: 100 kB, mostly statistics that nobody reads."""
-    known = trial.run_metadata
-    known.metric_analysis, known.metric_n_steps = {}, {}
-    known.checkpoint_manager = _CheckpointManager(None)  # it has the report at every checkpoint
 
 
 def _is_full(why: str) -> bool:

@@ -3,12 +3,17 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
 from ray.tune.execution.class_cache import _ActorClassCache
+from ray.tune.experiment import Trial
 
+from tuner.cluster import ray_internals
 from tuner.cluster import trials as runner
 from tuner.cluster.connection import connected
 
@@ -50,6 +55,28 @@ def test_a_failed_trial_may_have_left_nothing(tmp_path: Path) -> None:
     assert runner._what_was_raised(str(tmp_path / "none")) == "ended without a message"
 
 
+def test_a_nodes_death_costs_a_trial_none_of_its_retries(make_spec: Callable[..., Any]) -> None:
+    notes: list[str] = []
+    record: Any = SimpleNamespace(
+        spec=make_spec(resources={"retries_per_trial": 1}), halted=None, note=notes.append
+    )
+    listener = runner._Listener(record, "")
+    trial = Trial("train", stub=True, config={"number": 7}, max_failures=1)
+
+    def fails(why: str) -> bool:
+        """Have it fail as Ray counts that; returns whether it is restarted."""
+        trial.run_metadata.num_failures += 1
+        if restarted := trial.should_recover():
+            listener._why = lambda trial: why  # type: ignore[method-assign]
+            listener.on_trial_recover(0, [trial], trial)
+        return restarted
+
+    assert [fails(runner._NODE_DIED) for _ in range(3)] == [True] * 3
+    assert [fails("it crashed") for _ in range(2)] == [True, False]
+    said = "trial 00007 goes on from its last checkpoint (1 of 1): "
+    assert notes == [said + runner._NODE_DIED] * 3 + [said + "it crashed"]
+
+
 def _idle_workers() -> set[int]:
     """Those that our Ray has started, and given nothing to do."""
     parents = {}
@@ -78,7 +105,7 @@ def test_trials_run_in_the_workers_that_ray_starts_beforehand() -> None:
         while len(_idle_workers()) < 2 and time.monotonic() < until_s:
             time.sleep(0.1)
         before = _idle_workers()
-        runner._give_trials_no_environment_of_their_own()
+        assert ray_internals.adapt() == []
         actor_class = _ActorClassCache().get(Trial)
         actors = [actor_class.options(num_cpus=1).remote() for _ in range(2)]
         found = ray.get([actor.where.remote() for actor in actors])

@@ -1,0 +1,127 @@
+"""What is changed in Ray Tune, and that a Ray which has moved it still runs a search."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.train import Checkpoint
+from ray.train._internal.session import _TrainingResult
+from ray.tune.execution import class_cache
+from ray.tune.experiment import Trial
+
+from tuner.cluster import ray_internals
+from tuner.cluster.environment import VARIABLES
+
+
+@pytest.fixture
+def known_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Ray as it is before the first search of a process, and again afterwards."""
+    change = ray_internals._retry_after_out_of_memory
+    untouched = getattr(RayActorManager._actor_task_failed, "__wrapped__", None)
+    untouched = untouched or RayActorManager._actor_task_failed
+    monkeypatch.setattr(RayActorManager, "_actor_task_failed", untouched)
+    monkeypatch.setattr(class_cache, "DEFAULT_ENV_VARS", {"PL_DISABLE_FORK": "1"})
+    monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", {"AWS_SECRET_ACCESS_KEY"})
+    change.cache_clear()
+    yield monkeypatch
+    change.cache_clear()
+
+
+class Actors:
+    """What Ray Tune's manager of actors notes of failures."""
+
+    def __init__(self) -> None:
+        self.failures: list[Exception] = []
+        self._failed_actor_ids: set[str] = set()
+        actor = SimpleNamespace(
+            actor_id="1", _on_error=lambda actor, error: self.failures.append(error)
+        )
+        self.task: Any = SimpleNamespace(_tracked_actor=actor, _on_error=None)
+
+    def _cleanup_actor(self, tracked_actor: Any) -> None:
+        pass
+
+    def fails(self, error: Exception) -> None:
+        RayActorManager._actor_task_failed(
+            self,  # type: ignore[arg-type]
+            tracked_actor_task=self.task,
+            exception=error,
+        )
+
+
+def test_a_trial_killed_for_want_of_memory_has_crashed(known_ray: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match="Caught unexpected exception"):
+        Actors().fails(OutOfMemoryError("running low on memory"))
+    assert ray_internals.adapt() == ray_internals.adapt() == []
+    actors = Actors()
+    actors.fails(OutOfMemoryError("running\n low on memory"))
+    (failure,) = actors.failures
+    assert isinstance(failure, RayActorError)
+    assert "OutOfMemoryError: running low on memory" in str(failure)
+
+
+def test_other_deaths_are_left_as_they_are(known_ray: pytest.MonkeyPatch) -> None:
+    ray_internals.adapt()
+    actors, error = Actors(), RayActorError(error_msg="its worker process has died")
+    actors.fails(error)
+    assert actors.failures == [error]
+
+
+def test_trials_get_no_variables_of_the_drivers(known_ray: pytest.MonkeyPatch) -> None:
+    ray_internals.adapt()
+    assert not class_cache.DEFAULT_ENV_VARS
+    assert not class_cache.ENV_VARS_TO_PROPAGATE
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "consequence"),
+    [
+        (RayActorManager, "_actor_task_failed", "may end the search: --resume resumes it"),
+        (class_cache, "DEFAULT_ENV_VARS", "its logs may show AWS keys"),
+        (class_cache, "ENV_VARS_TO_PROPAGATE", "its logs may show AWS keys"),
+    ],
+)
+def test_a_ray_without_what_is_changed_runs_on_and_a_note_says_so(
+    known_ray: pytest.MonkeyPatch, place: Any, name: str, consequence: str
+) -> None:
+    known_ray.delattr(place, name)
+    (note,) = ray_internals.adapt()
+    assert note.startswith(f"Ray {ray.__version__} ")
+    assert note.endswith(consequence)
+
+
+def test_a_ray_that_moved_whole_modules_runs_on_as_well(known_ray: pytest.MonkeyPatch) -> None:
+    for module in ("ray.air.execution._internal.actor_manager", "ray.tune.execution.class_cache"):
+        known_ray.setitem(sys.modules, module, None)
+    assert len(ray_internals.adapt()) == 2
+
+
+def test_little_is_kept_of_a_trial_that_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No report with any of its checkpoints, and no statistics of its metrics."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    trial = Trial("train", stub=True)
+    for steps in range(3):
+        report = {"w1": 1.0, "generator_steps": float(steps), "training_iteration": steps}
+        trial.update_last_result(report)
+        checkpoint = _TrainingResult(Checkpoint(tmp_path / str(steps)), dict(report))
+        trial.run_metadata.checkpoint_manager.register_checkpoint(checkpoint)
+    ray_internals.forget(trial)
+    assert trial.last_result["w1"] == 1.0
+    assert trial.metric_analysis == trial.metric_n_steps == {}
+    kept = trial.run_metadata.checkpoint_manager.best_checkpoint_results
+    assert [result.metrics for result in kept] == [{}] * 3
+    assert trial.latest_checkpoint_result.metrics == {}
+
+
+def test_a_trial_without_a_checkpoint_is_forgotten_and_one_that_keeps_nothing_is_left() -> None:
+    ray_internals.forget(Trial("train", stub=True))
+    ray_internals.forget(SimpleNamespace())  # type: ignore[arg-type]

@@ -1,0 +1,88 @@
+"""Every change to Ray Tune's internals: those for which it has no setting.
+
+Each is made where this Ray has the internals that are known here. Where a later Ray has moved them,
+a search runs without the change.
+"""
+
+import functools
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import ray
+from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.tune.experiment import Trial
+
+
+def adapt() -> list[str]:
+    """Make the changes that trials rely on.
+
+    Returns:
+        For each that this Ray does not allow, a note of what follows from that.
+    """
+    return [note for note in (_retry_after_out_of_memory(), _disable_env_propagation()) if note]
+
+
+def forget(trial: Trial) -> None:
+    """Free what Ray keeps of a trial that ended: 100 kB, mostly statistics that nobody reads.
+
+    A Ray that keeps them elsewhere grows by so much more with each trial.
+    """
+    with suppress(AttributeError):
+        trial.metric_analysis.clear()
+        trial.metric_n_steps.clear()
+        if trial.latest_checkpoint_result is not None:
+            trial.latest_checkpoint_result.metrics.clear()  # a copy of the report
+
+
+@functools.cache
+def _retry_after_out_of_memory() -> str | None:
+    """Have Ray Tune restart a trial that Ray's memory monitor killed, as after any other death.
+
+    Ray Tune 2.60 does not know the error, takes it for a fault of its own and ends the search.
+    """
+    try:
+        from ray.air.execution._internal.actor_manager import RayActorManager
+
+        RayActorManager._actor_task_failed = _as_crash(RayActorManager._actor_task_failed)
+    except (ImportError, AttributeError):
+        return _note(
+            "a trial that its memory monitor kills may end the search: --resume resumes it"
+        )
+    return None
+
+
+def _as_crash(task_failed: Callable[..., None]) -> Callable[..., None]:
+    """Hand a crash of the trial's process to Ray Tune in place of an out-of-memory error."""
+
+    def crash(argument: Any) -> Any:
+        if not isinstance(argument, OutOfMemoryError):
+            return argument
+        message = " ".join(str(argument).split())
+        return RayActorError(error_msg=f"OutOfMemoryError: {message}")
+
+    @functools.wraps(task_failed)
+    def with_out_of_memory(*args: Any, **kwargs: Any) -> None:
+        task_failed(*map(crash, args), **{name: crash(value) for name, value in kwargs.items()})
+
+    return with_out_of_memory
+
+
+def _disable_env_propagation() -> str | None:
+    """Keep Ray Tune from handing some of the driver's variables to trials, and one of Lightning's.
+
+    AWS keys are among them, which a log then shows. And workers that Ray has started beforehand
+    have none of them: trials would wait for others to be started, and import torch.
+    """
+    try:
+        from ray.tune.execution.class_cache import DEFAULT_ENV_VARS, ENV_VARS_TO_PROPAGATE
+
+        DEFAULT_ENV_VARS.clear()
+        ENV_VARS_TO_PROPAGATE.clear()
+    except (ImportError, AttributeError):
+        return _note("trials may start more slowly, and its logs may show AWS keys")
+    return None
+
+
+def _note(consequence: str) -> str:
+    return f"Ray {ray.__version__} has changed since it was tested here: {consequence}"
