@@ -2,11 +2,14 @@
 
 import pickle
 import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
+    from pyarrow.fs import FileSystem
 
 #: What the files of a checkpoint are called, and the keys that each has.
 STATE = "state.pt"
@@ -28,6 +31,58 @@ class DamagedCheckpointError(Exception):
             f"{self.path} must be as it was saved, but it {self.what}: copy it again, or take an "
             "earlier checkpoint"
         )
+
+
+@runtime_checkable
+class Saved(Protocol):
+    """The folder of a checkpoint in some file system; Ray's ``Checkpoint`` is one."""
+
+    @property
+    def path(self) -> str:
+        """Return the path in its file system."""
+        ...
+
+    @property
+    def filesystem(self) -> "FileSystem | None":
+        """Return its file system."""
+        ...
+
+    def as_directory(self) -> AbstractContextManager[str]:
+        """Give a local folder with its files."""
+        ...
+
+
+@contextmanager
+def newest_whole(checkpoints: Iterable[Saved]) -> Iterator[tuple[Path | None, list[str]]]:
+    """Find the first checkpoint that is whole.
+
+    Args:
+        checkpoints: The newest first.
+
+    Yields:
+        Its folder, ``None`` where none is whole; and a note where any was passed over.
+    """
+    from pyarrow.fs import FileType
+
+    faults = []
+    for checkpoint in checkpoints:
+        name = Path(checkpoint.path).name
+        file_system = checkpoint.filesystem
+        assert file_system is not None  # noqa: S101  # every checkpoint that is made has one
+        if file_system.get_file_info(checkpoint.path).type == FileType.NotFound:
+            faults.append(f"{name} is missing")
+            continue
+        with checkpoint.as_directory() as folder:
+            what = damage(Path(folder))
+            if what is None:
+                yield Path(folder), _passed_over(faults, f"went on from {name}")
+                return
+        faults.append(f"{name} is damaged ({what})")
+    yield None, _passed_over(faults, "started anew")
+
+
+def _passed_over(faults: Sequence[str], then: str) -> list[str]:
+    return [f"{', '.join(faults)}: {then}"] if faults else []
 
 
 def damage(folder: Path) -> str | None:

@@ -5,6 +5,7 @@ import ctypes
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -223,6 +224,31 @@ def start_worker(threads: int, use_gpu: bool) -> torch.device:
     torch.set_flush_denormal(True)  # a dying network's denormals slow the CPU tenfold
     _keep_freed_memory()
     return torch.device("cuda" if use_gpu and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def settings_restored() -> Iterator[None]:
+    """Leave PyTorch's threads and its handling of denormals as they were before the block."""
+    threads, flushes = torch.get_num_threads(), _flushes_denormals()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushes)
+
+
+def _flushes_denormals() -> bool:
+    return float(torch.tensor(1e-40) * 1.0) == 0.0  # PyTorch has no function that tells
+
+
+def device_notes(config: TrialConfig, device: torch.device, use_gpu: bool) -> list[str]:
+    """Say what a trial was given or asked for that its device does not have."""
+    notes = []
+    if use_gpu and device.type == "cpu":
+        notes.append("was given a GPU on which torch finds no CUDA: trains on the CPU")
+    if config.training.cuda_graph and device.type == "cpu":
+        notes.append("cuda_graph changes nothing on a CPU")
+    return notes
 
 
 def _keep_freed_memory() -> None:

@@ -6,19 +6,19 @@ in the process: :func:`train_wgan` builds all it needs from its configuration.
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 import ray
-from pyarrow.fs import FileSelector, FileSystem, FileType
+from pyarrow.fs import FileSelector, FileSystem
 from ray import tune
 
-from trainables.checkpoint import damage
+from trainables.checkpoint import newest_whole
 from trainables.config import TrialConfig
 from trainables.data import Data
-from trainables.trial import Report, Schedule, run, start_worker
+from trainables.trial import Report, Schedule, device_notes, run, start_worker
 from trainables.watchdog import Watchdog
 
 
@@ -47,11 +47,8 @@ def train_wgan(config: Mapping[str, Any], data: Data | Sequence[ray.ObjectRef]) 
         schedule = Schedule.model_validate(config["schedule"])
         if not isinstance(data, Data):
             data = cast("Data", ray.get(data[0]))
-        with _newest_whole(_checkpoints(config["checkpoints"])) as (folder, notes):
-            if use_gpu and device.type == "cpu":
-                notes.append("was given a GPU on which torch finds no CUDA: trains on the CPU")
-            if trial.training.cuda_graph and device.type == "cpu":
-                notes.append("cuda_graph changes nothing on a CPU")
+        with newest_whole(_checkpoints(config["checkpoints"])) as (folder, notes):
+            notes += device_notes(trial, device, use_gpu)
             note = {"note": "; ".join(notes)} if notes else {}
             for report in run(trial, data, schedule, device, folder):
                 with _saved(report) as checkpoint, watchdog.waiting():
@@ -116,27 +113,3 @@ def _number(path: Path) -> int:
     """Ray's number of a checkpoint, or -1 of what is none."""
     found = re.fullmatch(r"checkpoint_(\d+)", path.name)
     return int(found[1]) if found else -1
-
-
-@contextmanager
-def _newest_whole(
-    checkpoints: Iterable[tune.Checkpoint],
-) -> Iterator[tuple[Path | None, list[str]]]:
-    """The first whole checkpoint's folder, and a note where any was passed over for it."""
-    faults = []
-    for checkpoint in checkpoints:
-        name = Path(checkpoint.path).name
-        if _filesystem(checkpoint).get_file_info(checkpoint.path).type == FileType.NotFound:
-            faults.append(f"{name} is missing")
-            continue
-        with checkpoint.as_directory() as folder:
-            what = damage(Path(folder))
-            if what is None:
-                yield Path(folder), _note(faults, f"went on from {name}")
-                return
-        faults.append(f"{name} is damaged ({what})")
-    yield None, _note(faults, "started anew")
-
-
-def _note(faults: Sequence[str], then: str) -> list[str]:
-    return [f"{', '.join(faults)}: {then}"] if faults else []

@@ -101,6 +101,7 @@ def run_search(
     name: str | None = None,
     resume: bool = False,
     warm_start: str | Path | None = None,
+    local: bool = False,
     address: str | None = None,
     runtime_env: str | Path | None = None,
     quiet: bool = False,
@@ -120,6 +121,7 @@ def run_search(
         name: The search's name and folder, in place of the file's.
         resume: Go on with the search of that name; begin it, if there is none.
         warm_start: The folder or name of an earlier search, whose best trials are run first.
+        local: Run the trials one after the other in this process, without Ray.
         address: Of an existing Ray cluster; ``RAY_ADDRESS``, if left out; else one is started here.
         runtime_env: A file that says what the cluster's nodes need besides.
         quiet: Print nothing.
@@ -134,6 +136,9 @@ def run_search(
     from tuner.cli import command
     from tuner.driver import request
 
+    if local and address is not None:
+        what = "goes with no address: give one of the two"
+        raise BadInput("run_search", [Fault("local", what)])
     _want_no_widgets()
     given = {"search.num_trials": num_trials, "search.time_budget_s": time_budget_s}
     changed = {key: value for key, value in given.items() if value is not None}
@@ -144,7 +149,8 @@ def run_search(
         None if runs_dir is None else str(runs_dir),
         resume=resume,
         warm_start=None if warm_start is None else str(warm_start),
-        address=address or os.environ.get("RAY_ADDRESS") or None,
+        address=None if local else address or os.environ.get("RAY_ADDRESS") or None,
+        is_local=local,
         runtime_env=None if runtime_env is None else Path(runtime_env),
     )
     console = command.console(quiet=quiet)

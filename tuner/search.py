@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(arguments)
-    return command.guarded(lambda console: _search(args, arguments, console))
+    return command.guarded(lambda console: _search(args, arguments, console), is_plain=args.local)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
 
 def asked(args: argparse.Namespace) -> request.Request:
     """What the arguments ask for."""
-    given = {key: value for key, value in vars(args).items() if key not in ("space", "set")}
+    others = ("space", "set", "address", "local")
+    given = {key: value for key, value in vars(args).items() if key not in others}
+    given |= {"address": command.address_of(args), "is_local": args.local}
     return request.of_file(args.space, args.set, **given)
 
 

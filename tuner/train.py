@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(arguments)
-    return command.guarded(lambda console: _train(args, arguments, console))
+    return command.guarded(lambda console: _train(args, arguments, console), is_plain=args.local)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -119,7 +119,8 @@ def ask(origin: Origin, args: argparse.Namespace) -> Request:
         faults=tuple(faults),
         code_dir=code_dir.absolute(),
         resume=args.resume,
-        address=args.address,
+        address=command.address_of(args),
+        is_local=args.local,
         runtime_env=args.runtime_env,
     )
 

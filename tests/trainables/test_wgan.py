@@ -251,7 +251,7 @@ def _chosen(
 ) -> tuple[bytes | None, list[str]]:
     """The state that is gone on from, and the note."""
     monkeypatch.setattr(tune, "get_checkpoint", lambda: latest)
-    with wgan._newest_whole(wgan._checkpoints(recorded)) as (folder, notes):
+    with wgan.newest_whole(wgan._checkpoints(recorded)) as (folder, notes):
         return (None if folder is None else (folder / "state.pt").read_bytes()), notes
 
 

@@ -242,7 +242,7 @@ def test_a_cluster_is_not_measured_by_this_machine(space: Space):
 def test_the_environment_may_name_the_cluster(space: Space, monkeypatch: pytest.MonkeyPatch):
     for value, address in (("auto", "auto"), ("", None)):
         monkeypatch.setenv("RAY_ADDRESS", value)
-        assert parser().parse_args(["a.yaml"]).address == address
+        assert asked(parser().parse_args([str(space(SMALL))])).address == address
 
 
 def test_a_dry_run_says_what_would_run_and_writes_nothing(

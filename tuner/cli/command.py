@@ -32,11 +32,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs-dir", metavar="D", help="the folder of all searches")
     parser.add_argument("--name", metavar="N", help="the search's name and folder in it")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted search")
-    parser.add_argument(
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
         "--address",
         metavar="A",
-        default=os.environ.get("RAY_ADDRESS") or None,
         help="an existing Ray cluster (default: RAY_ADDRESS, else one is started here)",
+    )
+    place.add_argument(
+        "--local",
+        action="store_true",
+        help="run trials one after the other in this process, without Ray: for debugging",
     )
     parser.add_argument(
         "--runtime-env",
@@ -53,10 +58,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def guarded(act: Callable[[Console], int]) -> int:
-    """Do what a command does; returns its exit status, also where it could not."""
+def address_of(args: argparse.Namespace) -> str | None:
+    """Return the address of the Ray cluster to join; ``None`` for none."""
+    return None if args.local else args.address or os.environ.get("RAY_ADDRESS") or None
+
+
+def guarded(act: Callable[[Console], int], *, is_plain: bool = False) -> int:
+    """Run a command; returns its exit status, also where it could not be run.
+
+    Args:
+        act: Does it.
+        is_plain: Show lines in place of a screen, under which no debugger could prompt.
+    """
     try:
-        return act(console())
+        return act(console(is_plain=is_plain))
     except BadInput as error:
         sys.stderr.write(f"{error}\n")
         return BAD_INPUT
@@ -78,12 +93,12 @@ class _Console(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def console(*, quiet: bool = False) -> Console:
+def console(*, quiet: bool = False, is_plain: bool = False) -> Console:
     """Where a search is shown: in a notebook as plain lines, like wherever else is no terminal.
 
     A notebook's output calls itself a terminal, but a screen drawn anew would fill its cell.
     """
-    is_plain = quiet or Console().is_jupyter
+    is_plain = is_plain or quiet or Console().is_jupyter
     return _Console(
         highlight=False,
         markup=False,
@@ -111,7 +126,9 @@ def run(ready: Ready, *, resume: bool, console: Console) -> "Outcome":
     trials = "trials" if spec.num_trials is None else trials_text(spec.num_trials)
     rungs = ", ".join(map(str, spec.asha.rungs))
     console.print(f"{spec.name}: {trials}, rungs at {rungs} generator steps, into {run_dir}")
-    place = experiment.Place(ready.address, checks.num_cpus(), ready.runtime_env)
+    place = experiment.Place(
+        ready.address, checks.num_cpus(), ready.runtime_env, is_local=ready.is_local
+    )
     outcome = experiment.run(spec, ready.data, ready.runs_dir, place, console)
     console.print(outcome.summary)
     if outcome.best is not None:

@@ -2,7 +2,6 @@
 
 import math
 from collections import deque
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,8 @@ import ray
 from ray.exceptions import RayError
 
 from trainables.config import ObjectiveConfig
-from tuner.cluster.nodes import Needs, last_raised
+from tuner.cluster.failures import last_raised
+from tuner.cluster.nodes import Needs
 from tuner.record.record import Record
 from tuner.space.sections import ResourceConfig
 
@@ -70,18 +70,10 @@ def _scoring_task(objective: ObjectiveConfig, resources: ResourceConfig, needs: 
         max_retries=resources.retries_per_trial,
     )
     def score_again(checkpoint: str, data: "Data") -> tuple[float, float, float]:
-        import tempfile
-        import time
-
-        from trainables.trial import final_score, start_worker
         from trainables.watchdog import Watchdog
-        from tuner.storage.folder import fetch
+        from tuner.cluster.scoring import score_checkpoint
 
-        with Watchdog(timeout_s), tempfile.TemporaryDirectory() as scratch:
-            device, started_s = start_worker(threads, use_gpu), time.perf_counter()
-            generator = Path(scratch, "generator.pt")
-            fetch(checkpoint, generator.name, generator)
-            found = final_score(generator, data, objective, device)
-            return found.w1, found.w1_stderr, time.perf_counter() - started_s
+        with Watchdog(timeout_s):
+            return score_checkpoint(checkpoint, data, objective, threads, use_gpu)
 
     return score_again

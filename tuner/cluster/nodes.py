@@ -1,9 +1,8 @@
 """See to it that the nodes of a cluster can run trials."""
 
-import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
@@ -13,6 +12,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from tuner.cluster.failures import last_raised
 from tuner.errors import BadInput, Fault
 from tuner.space.sections import ResourceConfig
 
@@ -212,11 +212,3 @@ def _probe(location: str, name: str, marker: str) -> str | None:
             return None
     what = f"does not see the folder {location!r} of the search's checkpoints"
     return f"{what}: put --runs-dir or results.storage where all nodes reach it (NFS, s3://...)"
-
-
-def last_raised(lines: Sequence[str]) -> str:
-    """The last line that names an exception, else the one that gives a reason, else the first."""
-    said = [line.strip() for line in lines if line.strip()]
-    raised = [line for line in said if re.match(r"[\w.]*(Error|Exception)\b", line)]
-    reasons = [line for line in said if "because" in line]
-    return (raised[-1:] or reasons[:1] or said[:1] or ["ended without a message"])[0][:500]

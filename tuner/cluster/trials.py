@@ -14,14 +14,13 @@ from ray.tune.search import Searcher
 
 from tuner.cluster import ray_internals
 from tuner.cluster.asha import Asha
-from tuner.cluster.nodes import Needs, last_raised
+from tuner.cluster.failures import is_full, last_raised, retry_note
+from tuner.cluster.nodes import Needs
 from tuner.cluster.scheduler import AshaScheduler
 from tuner.record.record import Record
 from tuner.storage import folder as storage
 from tuner.storage.uri import is_remote
 
-#: What an error says where there is no more room for what a trial writes.
-_FULL = ("No space left on device", "Disk quota exceeded")
 _NODE_DIED = "its node died, or is out of reach"
 #: Ray's words for the death of a trial's process, and plain ones.
 _DEATHS = {
@@ -37,7 +36,6 @@ def run(
     data: ray.ObjectRef,
     location: str,
     needs: Needs,
-    session: str,
     interrupted: Event,
     num_slots: int | None,
 ) -> None:
@@ -46,9 +44,8 @@ def run(
     Args:
         record: Gives the trials, and is told of all that happens to them.
         data: What ``cluster.share`` gave.
-        location: The folder, or URI, of the search's checkpoints.
+        location: The folder, or URI, of this session's checkpoints.
         needs: What a trial takes of a node.
-        session: Names the folder of this sitting's checkpoints.
         interrupted: Once set, trials end where they are, to be resumed.
         num_slots: Trials that fit a cluster that does not grow; ``None`` if it may. Ray proposes
             one trial more than fit, before the sampler can know how those that run will end.
@@ -64,6 +61,7 @@ def run(
     asha.refill({number: trial.scores for number, trial in record.trials.items()})
     trainable = tune.with_parameters(train_wgan, data=[data])
     file_system, path = storage.resolve(location)
+    folder, _, session = path.rpartition("/")
     tuner = tune.Tuner(
         tune.with_resources(
             trainable, {"cpu": needs.cpus, "gpu": needs.gpus, **dict(needs.others)}
@@ -79,7 +77,7 @@ def run(
         ),
         run_config=tune.RunConfig(
             name=session,
-            storage_path=path,
+            storage_path=folder,
             storage_filesystem=file_system if is_remote(location) else None,
             callbacks=[_Listener(record, location)],
             stop=_Stopper(record, interrupted),
@@ -94,7 +92,7 @@ def run(
     try:
         tuner.fit()
     except Exception as error:  # Ray Tune keeps files of its own, and hides what it met in text
-        full = [line for line in str(error).splitlines() if any(word in line for word in _FULL)]
+        full = [line for line in str(error).splitlines() if is_full(line)]
         if not full:
             raise
         record.halt(full[-1].strip())
@@ -233,23 +231,21 @@ class _Listener(_NotPickled, tune.Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         number, why = trial.config["number"], self._why(trial)
-        if _is_full(why):
+        if is_full(why):
             self._record.halt(why)
             return
         most = self._record.spec.resources.retries_per_trial
         done = trial.num_failures - (trial.max_failures - most)
         if why == _NODE_DIED:
             trial.max_failures += 1  # whoever it was, it was none of the trial's doing
-        self._record.note(
-            f"trial {number:05d} goes on from its last checkpoint ({done} of {most}): {why}"
-        )
+        self._record.note(retry_note(number, done, most, why))
 
     @_halting
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         why = self._why(trial)
-        if _is_full(why):
+        if is_full(why):
             self._record.halt(why)
         else:
             self._record.ended(trial.config["number"], why, failed=True)
@@ -264,11 +260,6 @@ class _Listener(_NotPickled, tune.Callback):
             return f"hung: no report for {timeout_s:g} s"
         why = _what_was_raised(trial.error_file)
         return next((plain for said, plain in _DEATHS.items() if said in why), why)
-
-
-def _is_full(why: str) -> bool:
-    """Whether it failed for want of space: no fault of its own, and the next trial's too."""
-    return any(word in why for word in _FULL)
 
 
 def _own_metrics(result: Mapping[str, Any]) -> dict[str, float]:

@@ -43,6 +43,7 @@ class Request:
     warm_start: str | None = None
     address: str | None = None
     runtime_env: Path | None = None
+    is_local: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Ready:
     runs_dir: Path
     address: str | None
     runtime_env: Mapping[str, Any] | None
+    is_local: bool = False
 
     @property
     def run_dir(self) -> Path:
@@ -110,7 +112,8 @@ def check(request: Request, console: Console) -> Ready:
     _make_importable(request.code_dir, spec)
     data = _load_data(spec, None if request.dry_run else runs_dir / DATA_CACHE, request, console)
     _check_networks(spec, data, request)
-    return Ready(spec, data, runs_dir, request.address, _runtime_env(request)[0])
+    env = _runtime_env(request)[0]
+    return Ready(spec, data, runs_dir, request.address, env, request.is_local)
 
 
 def check_document(request: Request, say: Callable[[str], None]) -> tuple[SearchSpec, Path]:

@@ -2,21 +2,21 @@
 
 import importlib.util
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
 from trainables.checkpoint import DamagedCheckpointError
 from trainables.data import Data
+from trainables.trial import settings_restored
+from tuner.cluster.interruption import Interruption, interruptible
 from tuner.display.lines import Display, LogFile
 from tuner.errors import BadInput, Fault
 from tuner.record.record import Record
@@ -34,7 +34,7 @@ from tuner.tracking import store as mlflow_store
 from tuner.tracking.tracker import Tracker, kept_files, kept_generator, tracker_of
 
 if TYPE_CHECKING:
-    from tuner.cluster.nodes import Needs, SharedData
+    from tuner.cluster.executor import Executor
     from tuner.page.page import Known
 
 Ended = Literal["finished", "interrupted", "failed"]
@@ -65,11 +65,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a search runs: at the address of a Ray cluster, or on this machine's CPUs."""
+    """Where a search runs: in this process, at the address of a Ray cluster, or on a Ray here."""
 
     address: str | None
     num_cpus: int
     runtime_env: Mapping[str, Any] | None = None
+    is_local: bool = False
 
 
 def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Console) -> Outcome:
@@ -82,34 +83,19 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         place: Where its trials run.
         console: Where progress is shown.
     """
-    if place.address is None:
-        # Read when Ray is imported. Its servers run any code that they are sent: on this machine
-        # alone they need not listen to any other.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    # Seconds of import, and not needed to refuse a search.
-    from tuner.cluster import nodes as cluster
-    from tuner.cluster.connection import connected
-    from tuner.cluster.gauges import Gauges
-
     say = console.print
     with ExitStack() as stack:
         run_dir = stack.enter_context(folder.owned(runs_dir / spec.name))
-        say("starting Ray ..." if place.address is None else f"joining Ray at {place.address} ...")
-        threading.Thread(target=_import_meanwhile, name="imports", daemon=True).start()
+        stack.enter_context(settings_restored())
+        threading.Thread(
+            target=_import_meanwhile, args=(place.is_local,), name="imports", daemon=True
+        ).start()
         # Before anything is written: a cluster may turn out not to be there, or unfit.
-        connection = connected(
-            place.address,
-            place.num_cpus,
-            _own_code(spec),
-            place.runtime_env,
-            all_train=_fills(spec, place.num_cpus),
-        )
-        dashboard = stack.enter_context(connection)
-        interrupted = stack.enter_context(_interruptible())  # Ray's start sets a handler of its own
-        needs = cluster.needs(spec.resources, say, interrupted)
+        executor = stack.enter_context(_executor(spec, place, say))
+        interrupted = stack.enter_context(interruptible())  # Ray's start sets a handler of its own
         location = join(spec.results.storage or str(runs_dir), spec.name)
         try:
-            cluster.check_nodes(needs, location)
+            executor.prepare(location, interrupted)
             mirror = _mirror(spec, run_dir, location, say)
         except OSError as error:
             raise BadInput("results.storage", [Fault("", str(error))]) from error
@@ -124,13 +110,10 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         troubles: list[str] = []
         known: Known = {}
         try:
-            addresses = {"dashboard": dashboard, "MLflow": tracker.ui_command}
-            record.followers += [LogFile(record), Gauges(record)]
+            addresses = {**executor.addresses, "MLflow": tracker.ui_command}
+            record.followers += [LogFile(record), *executor.listeners(record)]
             with Display(console, addresses).showing(record):
-                shared = cluster.share(data)
-                slots = cluster.num_slots(needs) if place.address is None else None
-                ray_location = join(location, "ray")
-                _run_all(record, shared, ray_location, needs, interrupted, slots, known)
+                _run_all(executor, record, data, join(location, "ray"), interrupted, known)
             stopped = interrupted.is_set() or record.halted is not None
             ended = "interrupted" if stopped else "finished"
         finally:
@@ -145,20 +128,41 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         )
 
 
+def _executor(
+    spec: SearchSpec, place: Place, say: Callable[[str], None]
+) -> AbstractContextManager["Executor"]:
+    """Choose what runs the trials; each is imported only where it is used."""
+    if place.is_local:
+        from tuner.cluster.local import LocalExecutor
+
+        return nullcontext(LocalExecutor(spec.resources))
+    if place.address is None:
+        # Read when Ray is imported. Its servers run any code that they are sent: on this machine
+        # alone they need not listen to any other.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    from tuner.cluster.on_ray import on_ray
+
+    return on_ray(
+        spec.resources,
+        place.address,
+        place.num_cpus,
+        _own_code(spec),
+        place.runtime_env,
+        say,
+        all_train=_fills(spec, place.num_cpus),
+    )
+
+
 def _run_all(
+    executor: "Executor",
     record: Record,
-    data: "SharedData",
+    data: Data,
     location: str,
-    needs: "Needs",
-    interrupted: Event,
-    num_slots: int | None,
+    interrupted: Interruption,
     known: "Known",
 ) -> None:
-    from tuner.cluster import final
-    from tuner.cluster import trials as runner
-
-    session = time.strftime("%Y%m%d-%H%M%S")
-    runner.run(record, data, location, needs, session, interrupted, num_slots)
+    session = join(location, time.strftime("%Y%m%d-%H%M%S"))
+    executor.run_trials(record, data, session, interrupted)
     if interrupted.is_set() or record.halted is not None:
         return
     drawing = ThreadPoolExecutor(1, thread_name_prefix="report")
@@ -167,7 +171,7 @@ def _run_all(
         # Now, while others compute: the final changes nothing in what mattered at the rungs. What
         # goes wrong with it is met again, and told, at the end.
         drawing.submit(_draw, record.run_dir, _TIME_TO_DRAW_S, known)
-        final.run_final(record, data, needs, interrupted)
+        executor.run_final(record, data, interrupted)
     except OSError as error:
         record.cannot_write(error)
     finally:
@@ -182,10 +186,11 @@ def _draw(run_dir: Path, limit_s: float, known: "Known", *, is_over: bool = Fals
     report.write(run_dir, is_over=is_over, limit_s=limit_s, known=known)
 
 
-def _import_meanwhile() -> None:
+def _import_meanwhile(is_local: bool) -> None:
     """Import what is needed next, while Ray starts its processes; it takes as long."""
     mlflow_store.prepare()
-    from tuner.cluster import trials as runner  # noqa: F401  # and Ray Tune
+    if not is_local:
+        from tuner.cluster import trials  # noqa: F401  # and Ray Tune
 
 
 def _fills(spec: SearchSpec, num_cpus: int) -> bool:
@@ -246,24 +251,6 @@ def _own_code(spec: SearchSpec) -> list[Path]:
     files = [Path(module.origin) for module in found if module is not None and module.origin]
     code = [file.parent if file.name == "__init__.py" else file for file in files]
     return [path for path in code if "site-packages" not in path.parts]
-
-
-@contextmanager
-def _interruptible() -> Iterator[Event]:
-    """An event that the first Ctrl-C (or SIGTERM) sets; the second one is not held back."""
-    interrupted = Event()
-
-    def handle(*_: object) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        interrupted.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _check_data(study: Study, data: Data) -> None:

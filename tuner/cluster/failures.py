@@ -1,0 +1,31 @@
+"""What a trial's failure means for the search, whoever runs the trial."""
+
+import re
+from collections.abc import Sequence
+
+#: Texts of errors that say that there is no room for what a trial writes.
+_FULL = ("No space left on device", "Disk quota exceeded")
+
+
+def last_raised(lines: Sequence[str]) -> str:
+    """Find the line that says what happened, in a traceback or in Ray's words.
+
+    It is the last one that names an exception, else one that gives a reason, else the first.
+    """
+    texts = [line.strip() for line in lines if line.strip()]
+    raised = [line for line in texts if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    reasons = [line for line in texts if "because" in line]
+    return (raised[-1:] or reasons[:1] or texts[:1] or ["ended without a message"])[0][:500]
+
+
+def is_full(reason: str) -> bool:
+    """Tell whether a trial failed for want of space: the next one would fail likewise."""
+    return any(text in reason for text in _FULL)
+
+
+def retry_note(number: int, num_done: int, num_retries: int, reason: str) -> str:
+    """Say that a trial is restarted, how often that may happen, and why it was needed."""
+    return (
+        f"trial {number:05d} goes on from its last checkpoint ({num_done} of {num_retries}): "
+        f"{reason}"
+    )

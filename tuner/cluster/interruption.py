@@ -1,0 +1,54 @@
+"""Ctrl-C and SIGTERM: the first asks a search to stop in order, the second is not held back."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import final
+
+
+@final
+class Interruption(threading.Event):
+    """Is set once a search shall stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._breaks = False
+
+    @contextmanager
+    def breaking(self) -> Iterator[None]:
+        """Run a block that can be left at any point: an interruption raises KeyboardInterrupt."""
+        self._breaks = True
+        try:
+            if self.is_set():
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._breaks = False
+
+    def handle(self, *_: object) -> None:
+        """Handle a signal."""
+        was_set = self.is_set()
+        self.set()
+        if was_set or self._breaks:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Give an event that the first Ctrl-C (or SIGTERM) sets.
+
+    Signals belong to the main thread: elsewhere they are left to the program that the search is
+    part of.
+    """
+    interrupted = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    handled = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, interrupted.handle) for number in handled}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

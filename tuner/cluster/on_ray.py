@@ -1,0 +1,90 @@
+"""Run the trials of a search on Ray: on this machine, or on a cluster."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, final
+
+from trainables.data import Data
+from tuner.cluster.connection import connected
+from tuner.cluster.final import run_final
+from tuner.cluster.gauges import Gauges
+from tuner.cluster.interruption import Interruption
+from tuner.cluster.nodes import Needs, SharedData, check_nodes, needs, num_slots, share
+from tuner.record.listener import Follower
+from tuner.record.record import Record
+from tuner.space.sections import ResourceConfig
+
+
+@final
+class RayExecutor:
+    """Runs the trials of a search on the Ray that this process is connected to."""
+
+    def __init__(
+        self, resources: ResourceConfig, dashboard: str, grows: bool, say: Callable[[str], None]
+    ) -> None:
+        """Expect a connection to Ray.
+
+        Args:
+            resources: What a trial takes.
+            dashboard: Its address.
+            grows: Whether nodes may still join.
+            say: Told what is waited for.
+        """
+        self.addresses = {"dashboard": dashboard}
+        self._resources = resources
+        self._grows = grows
+        self._say = say
+        self._needs: Needs | None = None
+        self._shared: SharedData | None = None
+
+    def prepare(self, location: str, interrupted: Interruption) -> None:
+        """Wait for a node that a trial fits, and check that all nodes see the checkpoints."""
+        self._needs = needs(self._resources, self._say, interrupted)
+        check_nodes(self._needs, location)
+
+    def listeners(self, record: Record) -> list[Follower]:
+        """Return Ray's metrics."""
+        return [Gauges(record)]
+
+    def run_trials(
+        self, record: Record, data: Data, location: str, interrupted: Interruption
+    ) -> None:
+        """Run as many trials at a time as fit the cluster."""
+        from tuner.cluster import trials  # and Ray Tune: seconds
+
+        slots = None if self._grows else num_slots(self._trial)
+        trials.run(record, self._share(data), location, self._trial, interrupted, slots)
+
+    def run_final(self, record: Record, data: Data, interrupted: Interruption) -> None:
+        """Score the finalists again, as many at a time as trials run."""
+        run_final(record, self._share(data), self._trial, interrupted)
+
+    @property
+    def _trial(self) -> Needs:
+        if self._needs is None:
+            raise RuntimeError("prepare comes first")
+        return self._needs
+
+    def _share(self, data: Data) -> SharedData:
+        if self._shared is None:
+            self._shared = share(data)
+        return self._shared
+
+
+@contextmanager
+def on_ray(
+    resources: ResourceConfig,
+    address: str | None,
+    num_cpus: int,
+    own_code: Sequence[Path],
+    runtime_env: Mapping[str, Any] | None,
+    say: Callable[[str], None],
+    *,
+    all_train: bool,
+) -> Iterator[RayExecutor]:
+    """Connect to Ray, as :func:`tuner.cluster.connection.connected` does, and run trials there."""
+    say("starting Ray ..." if address is None else f"joining Ray at {address} ...")
+    connection = connected(address, num_cpus, own_code, runtime_env, all_train=all_train)
+    with connection as dashboard:
+        yield RayExecutor(resources, dashboard, address is not None, say)

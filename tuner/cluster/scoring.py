@@ -1,0 +1,41 @@
+"""Score a finalist again: the same on a worker of Ray's and in this process."""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.storage.folder import fetch
+
+if TYPE_CHECKING:
+    from trainables.config import ObjectiveConfig
+    from trainables.data import Data
+
+
+def score_checkpoint(
+    checkpoint: str, data: "Data", objective: "ObjectiveConfig", threads: int, use_gpu: bool
+) -> tuple[float, float, float]:
+    """Score the generator of a checkpoint by the final's stronger critics.
+
+    Args:
+        checkpoint: Its folder: a path or a URI.
+        data: The data of the search.
+        objective: Its section ``objective``.
+        threads: CPU threads to compute with.
+        use_gpu: Whether the process was given a GPU.
+
+    Returns:
+        ``w1``, its standard error, and the seconds that it took.
+
+    Raises:
+        OSError: if the checkpoint cannot be read.
+        DamagedCheckpointError: if its generator is not whole.
+    """
+    from trainables.trial import final_score, start_worker
+
+    with tempfile.TemporaryDirectory() as scratch:
+        device, started_s = start_worker(threads, use_gpu), time.perf_counter()
+        generator = Path(scratch, "generator.pt")
+        fetch(checkpoint, generator.name, generator)
+        score = final_score(generator, data, objective, device)
+        return score.w1, score.w1_stderr, time.perf_counter() - started_s
