@@ -183,11 +183,13 @@ def _shares(
     study = _study(values, ranks, {key: domains[key] for key in keys})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        found = get_param_importances(
-            study, evaluator=_EVALUATORS[evaluator](), params=list(keys), normalize=True
+        # Sorted, since the forest sorts its columns by name, and then labels them with `params`
+        # in the order in which they were given (Optuna 5.0).
+        shares = get_param_importances(
+            study, evaluator=_EVALUATORS[evaluator](), params=sorted(keys), normalize=True
         )
     # Where nothing explains anything, the shares are 0 / 0.
-    return {key: float(share) if math.isfinite(share) else 0.0 for key, share in found.items()}
+    return {key: float(share) if math.isfinite(share) else 0.0 for key, share in shares.items()}
 
 
 def _study(

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
-from made_search import DOMAINS, points
+from made_search import DOMAINS, UNIT, points
 
 from tuner.study.importances import EVALUATORS, MIN_TRIALS, Point, importances
 
@@ -19,6 +20,22 @@ def test_what_alone_decides_has_it_all_and_is_no_chance(evaluator: str) -> None:
     assert first.high is not None
     assert first.low <= first.share <= first.high + 0.05
     assert not any(row.is_real for row in rest)
+
+
+@pytest.mark.parametrize("decisive", ["training.zeta", "training.mid", "training.alpha"])
+@pytest.mark.parametrize("evaluator", EVALUATORS)
+def test_a_share_carries_its_own_name_when_keys_are_not_in_alphabetical_order(
+    evaluator: str, decisive: str
+) -> None:
+    """Optuna's forest sorts its columns by name, whatever the order of the names it is given."""
+    names = ("training.zeta", "training.mid", "training.alpha")
+    rng = np.random.default_rng(0)
+    rows = [dict(zip(names, map(float, rng.random(3)), strict=True)) for _ in range(80)]
+    made = [Point(row, row[decisive]) for row in rows]
+    first, *rest = importances(made, dict.fromkeys(names, UNIT), evaluator, 0)
+    assert first.key == decisive
+    assert first.share > 0.8
+    assert {row.key for row in rest} == {*names} - {decisive}
 
 
 def test_without_time_there_is_no_interval() -> None:
