@@ -23,7 +23,8 @@ from benchmarks.efficiency.curves import SCORED_AT, SPACE, Curve
 from tuner.cluster.asha import Asha, Decision
 from tuner.space.domains import Choice, Domain, is_integer
 from tuner.space.spec import SearchSpec, read
-from tuner.study.proposals import Shown, draw
+from tuner.study.proposals import STATES, Shown, draw
+from tuner.study.trial import Status
 
 #: Of these, by ``w1`` at the last rung, the final makes its choice.
 NUM_FINALISTS = 3
@@ -166,7 +167,6 @@ class Replay:
         self._trials: list[FrozenTrial] = []
         self._shown = Shown()
         self._at: dict[int, list[tuple[float, int]]] = defaultdict(list)
-        self._worst = -math.inf
 
     def run(self, num_workers: int, until: float) -> Outcome:
         """Search until the pick is as good as ``until``, and ``NUM_TRIALS`` trials have ended."""
@@ -251,24 +251,23 @@ class Replay:
         report, frozen = trial.curve.reports[steps], trial.frozen
         score = self._spec.objective.score_of(report)
         if score is None or steps != _recorded(trial.rungs[0]):
-            worse = 10.0 if math.isinf(self._worst) else self._worst + abs(self._worst)
-            self._end(frozen, TrialState.COMPLETE, worse)
+            self._end(frozen, "diverged")
             return False
         trial.scores[steps] = score
         frozen.intermediate_values[steps] = score
-        self._worst = max(self._worst, score)
         rung = trial.rungs.pop(0)
         self._at[rung].append((score, trial.index))
         goes_on = self._stops.goes_on(trial.number, rung, report)
         if not trial.rungs:
-            self._end(frozen, TrialState.COMPLETE, score)
+            self._end(frozen, "completed", score)
             return False
         if not goes_on:
-            self._end(frozen, TrialState.PRUNED, None)
+            self._end(frozen, "stopped")
         return goes_on
 
-    def _end(self, frozen: FrozenTrial, state: TrialState, value: float | None) -> None:
-        frozen.state, frozen.value = state, value
+    def _end(self, frozen: FrozenTrial, status: Status, value: float | None = None) -> None:
+        frozen.user_attrs["ending"] = {"status": status}
+        frozen.state, frozen.value = STATES[status], value
         self._shown.note(frozen)
 
 

@@ -19,12 +19,25 @@ from optuna.trial import FrozenTrial, TrialState
 from trainables.config import TrialConfig
 from tuner.space.domains import Choice, Domain, is_integer
 from tuner.space.spec import SearchSpec
+from tuner.study.trial import Status
 
 #: TPE holds at most so many to be good, and the others for what they are to be told from.
 NUM_BEST = 25
 #: With the best, enough for TPE to hold as many to be good as it would of all.
 NUM_LATEST = 275
 
+#: The score that the Gaussian process sees for a diverged trial where no trial has a score yet.
+_WORST_SCORE = 10.0
+#: How much worse than the worst score it is, at the least: an estimate of W1 may be 0.
+_LEAST_STEP = 1e-3
+
+#: Optuna's state for each way in which a trial ends: a diverged one has no score to complete with.
+STATES: Mapping[Status, TrialState] = {
+    "completed": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "diverged": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
 _TAUGHT = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -48,7 +61,7 @@ class Shown:
             self._running.add(trial.number)
             return
         self._running.discard(trial.number)
-        if trial.state in _TAUGHT:
+        if trial.state in _TAUGHT and not _has_diverged(trial):
             bisect.insort(self._best, (_rank(trial), trial.number))
             del self._best[NUM_BEST:]
 
@@ -60,6 +73,31 @@ class Shown:
         return [trials[number] for number in sorted(numbers)]
 
 
+def _has_diverged(trial: FrozenTrial) -> bool:
+    """Whether its ending says so: older journals have a diverged trial as a COMPLETE one."""
+    return trial.user_attrs.get("ending", {}).get("status") == "diverged"
+
+
+def _as_sampled(trials: Sequence[FrozenTrial], sampler: str) -> list[FrozenTrial]:
+    """Copies of the trials, with each diverged one as the sampler learns to avoid its like.
+
+    TPE ranks every COMPLETE trial above every PRUNED one, and a PRUNED one without a score last.
+    The Gaussian process sees COMPLETE trials alone, so that the score has to say it.
+    """
+    copies = [copy.copy(trial) for trial in trials]
+    scores = [score for trial in trials for score in trial.intermediate_values.values()]
+    worst = max(scores, default=_WORST_SCORE)
+    for trial in filter(_has_diverged, copies):
+        trial.intermediate_values = {}
+        if sampler == "gp":
+            trial.state = TrialState.COMPLETE
+            # An estimate of W1 may be negative: twice the worst would then be the best.
+            trial.value = worst + max(abs(worst), _LEAST_STEP)
+        else:
+            trial.state, trial.value = TrialState.PRUNED, None
+    return copies
+
+
 def _rank(trial: FrozenTrial) -> tuple[float, ...]:
     """TPE's own order: completed trials before those that were stopped, the last rung first."""
     if trial.state == TrialState.COMPLETE and trial.value is not None:
@@ -69,12 +107,12 @@ def _rank(trial: FrozenTrial) -> tuple[float, ...]:
 
 
 class _Beside(InMemoryStorage):
-    """Holds the trial that is being drawn; the others it only shows, as they are."""
+    """Holds the trial that is being drawn; the others it only shows."""
 
-    def __init__(self, shown: Iterable[FrozenTrial]) -> None:
+    def __init__(self, shown: Sequence[FrozenTrial]) -> None:
         super().__init__()
-        self._shown = [copy.copy(trial) for trial in shown]
-        for number, trial in enumerate(self._shown, start=1):
+        self._shown = shown
+        for number, trial in enumerate(shown, start=1):
             trial.number = number  # the one that is drawn has 0: samplers tell it by that
 
     def get_all_trials(
@@ -97,7 +135,8 @@ def draw(
         point: Values that are given instead of proposed, by dotted key.
     """
     sampler = _sampler(spec, number)
-    study = optuna.create_study(storage=_Beside(shown), sampler=sampler, direction="minimize")
+    storage = _Beside(_as_sampled(shown, spec.search.sampler))
+    study = optuna.create_study(storage=storage, sampler=sampler, direction="minimize")
     if point is not None:
         study.enqueue_trial(dict(point))
     trial = study.ask()

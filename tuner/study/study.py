@@ -19,13 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 from trainables.config import TrialConfig
 from tuner.space.spec import SearchSpec
 from tuner.study import cma_state
-from tuner.study.proposals import Shown, draw
+from tuner.study.proposals import STATES, Shown, draw
 from tuner.study.trial import Status, Trial
-
-#: What a diverged trial is said to have scored where no trial has a score yet to be worse than.
-_WORST_SCORE = 10.0
-#: How much worse than the worst score it is said to be, at the least.
-_LEAST_STEP = 1e-3
 
 
 class Study:
@@ -49,10 +44,6 @@ class Study:
         self._configs: dict[int, TrialConfig] = {}
         self._finals = dict(self._study.user_attrs.get("finals", {}))
         frozen = self._frozen()
-        self._worst = max(
-            (value for trial in frozen for value in trial.intermediate_values.values()),
-            default=None,
-        )
         self._shown = Shown(frozen)
         self._finish_interrupted_endings()
 
@@ -76,7 +67,6 @@ class Study:
         trial_id = self._id(number)
         if generator_steps not in self._storage.get_trial(trial_id).intermediate_values:
             self._storage.set_trial_intermediate_value(trial_id, generator_steps, score)
-            self._worst = score if self._worst is None else max(self._worst, score)
 
     def save(self, number: int, checkpoint: str) -> list[str]:
         """Record where a trial's last checkpoint is; the one before it serves if it is damaged.
@@ -164,20 +154,12 @@ class Study:
         return self._ids[number]
 
     def _tell(self, number: int, ending: Mapping[str, Any]) -> None:
-        """A stopped trial is PRUNED at its last rung; a diverged one scored worse than all."""
+        """Tell Optuna how a trial ended; one that is PRUNED keeps the score of its last rung."""
         status, score = ending["status"], ending["score"]
         if score is not None:
             self.score(number, int(ending["metrics"]["generator_steps"]), score)
-        if status == "completed":
-            self._study.tell(number, score)
-        elif status == "stopped":
-            self._study.tell(number, state=TrialState.PRUNED)
-        elif status == "failed":
-            self._study.tell(number, state=TrialState.FAIL)
-        else:
-            worst = _WORST_SCORE if self._worst is None else self._worst
-            # An estimate may be negative.
-            self._study.tell(number, worst + max(abs(worst), _LEAST_STEP))
+        value = score if status == "completed" else None
+        self._study.tell(number, value, state=STATES[status])
         self._shown.note(self._storage.get_trial(self._id(number)))
 
     def _trial(self, frozen: FrozenTrial) -> Trial:

@@ -1,5 +1,7 @@
 """What the sampler is shown: a part that does not grow, and that follows from the trials alone."""
 
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -10,12 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.space.spec import SearchSpec
+from tuner.space.spec import SearchSpec, read
 from tuner.study import proposals
 from tuner.study.proposals import NUM_BEST, NUM_LATEST, Shown, draw
 from tuner.study.study import Study
 
 MakeSpec = Callable[..., SearchSpec]
+
+GP_SPACE = Path(__file__).parents[3] / "search_spaces" / "gp.yaml"
+#: A critic that learns faster diverges, where it is made up.
+MOST_LR = 2e-3
 
 STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
@@ -79,6 +85,89 @@ def test_a_search_of_fewer_trials_is_shown_whole():
     assert len(Shown(trials).of(trials)) == NUM_LATEST
     worse_and_worse = [trial(i, TrialState.COMPLETE, float(i)) for i in range(NUM_LATEST + 200)]
     assert len(Shown(worse_and_worse).of(worse_and_worse)) == NUM_LATEST + NUM_BEST
+
+
+# --- Diverged trials ---------------------------------------------------------------------------
+
+
+def diverged(number: int, state: TrialState, rung: int | None = 250) -> FrozenTrial:
+    made = trial(number, state, 1e-3, rung)  # a score that would be the best of all
+    made.set_user_attr("ending", {"status": "diverged"})
+    return made
+
+
+@pytest.mark.parametrize("state", [TrialState.PRUNED, TrialState.COMPLETE])
+def test_a_diverged_trial_is_never_among_the_best(state: TrialState):
+    trials = [diverged(number, state) for number in range(NUM_BEST)]
+    trials += [trial(NUM_BEST + i, TrialState.PRUNED, 2.0) for i in range(NUM_LATEST)]
+    assert Shown(trials).of(trials) == trials[NUM_BEST:]
+
+
+@pytest.mark.parametrize("scores", [[], [0.0], [-0.5, -0.1], [1e-6], [3.0, 0.2], [-1e9]])
+def test_the_gaussian_process_sees_a_diverged_trial_worse_than_every_score(scores: list[float]):
+    """An estimate of W1 may come out negative: twice the worst would then be the best."""
+    stopped = [trial(i, TrialState.PRUNED, w1) for i, w1 in enumerate(scores)]
+    last = diverged(len(scores), TrialState.PRUNED, rung=None)
+    seen = proposals._as_sampled([*stopped, last], "gp")[-1]
+    assert seen.state == TrialState.COMPLETE
+    assert seen.value is not None
+    assert math.isfinite(seen.value)
+    assert all(seen.value > w1 for w1 in scores)
+    assert (last.state, last.value) == (TrialState.PRUNED, None)  # untouched
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_diverged_trial_of_an_older_journal_is_seen_as_one_of_a_new_journal(sampler: str):
+    """Older journals have it COMPLETE, with a value worse than all scores by then."""
+    seen = []
+    for state in (TrialState.PRUNED, TrialState.COMPLETE):
+        trials = [trial(0, TrialState.PRUNED, 3.0), diverged(1, state)]
+        copies = proposals._as_sampled(trials, sampler)
+        seen.append((copies[1].state, copies[1].value, copies[1].intermediate_values))
+        assert trials[1].intermediate_values == {250: 1e-3}  # untouched
+    assert seen[0] == seen[1]
+    assert seen[0][0] == (TrialState.COMPLETE if sampler == "gp" else TrialState.PRUNED)
+    assert seen[0][2] == {}
+
+
+def _end(study: Study, number: int, critic_lr: float, *, is_old: bool) -> None:
+    """A trial diverges where its critic learns too fast; all others stop at the first rung."""
+    if critic_lr <= MOST_LR:
+        score = 1 + abs(math.log10(critic_lr) + 4)
+        study.end(number, "stopped", {"generator_steps": 150.0}, score)
+    elif is_old:
+        ending = {"status": "diverged", "metrics": {}, "score": None, "message": None}
+        study._storage.set_trial_user_attr(study._id(number), "ending", ending)
+        study._study.tell(number, 10.0)
+        study._shown.note(study._storage.get_trial(study._id(number)))
+    else:
+        study.end(number, "diverged", {"generator_steps": 10.0}, None)
+
+
+@pytest.mark.parametrize("is_old", [False, True], ids=["journal", "older journal"])
+@pytest.mark.parametrize("seed", range(3))
+def test_tpe_leaves_the_region_that_diverges_before_any_trial_completes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, is_old: bool
+):
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    search = read(GP_SPACE, ["search.num_trials=90", f"search.seed={seed}"])
+    study = Study(tmp_path / "study.log", search)
+    key = "training.critic_lr"
+    # 40 trials that no sampler proposed: every fourth diverges.
+    for number in range(40):
+        exponent = -2.6 + 0.01 * number if number % 4 == 0 else -5 + 2.2 * number / 40
+        study._points = [{key: 10**exponent}] * 40
+        asked = study.ask()
+        assert asked is not None
+        _end(study, number, asked.params[key], is_old=is_old)
+    study = Study(tmp_path / "study.log", search)
+    study._points = []
+    rates = []
+    while (asked := study.ask()) is not None:
+        rates.append(asked.params[key])
+        _end(study, asked.number, rates[-1], is_old=is_old)
+    assert len(rates) == 50
+    assert sum(rate > MOST_LR for rate in rates) < 5
 
 
 def test_a_proposal_follows_from_the_seed_the_number_and_what_is_shown(make_spec: MakeSpec):
