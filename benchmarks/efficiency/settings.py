@@ -45,7 +45,6 @@ VARIANTS = (
     Setting("2 brackets", ("asha.brackets=2",)),
     Setting("TPE after 5 random trials", num_startup=5),
     Setting("TPE after 20 random trials", num_startup=20),
-    Setting("CMA-ES", ("search.sampler=cmaes",)),
     Setting("stopped beyond 1 standard error", stops=partial(SoftHalving, num_errors=1.0)),
     Setting("stopped beyond 2 standard errors", stops=partial(SoftHalving, num_errors=2.0)),
     Setting("PASHA, rungs x2 from 75", ("asha.reduction_factor=2",), stops=Pasha),

@@ -57,6 +57,15 @@ def test_what_an_interrupted_search_has_not_ended_does_not_run(
     assert "4/3: 2 completed, 1 stopped, 1 to go on" in out
 
 
+def test_a_search_of_a_sampler_that_is_gone_is_listed_like_any_other(
+    runs_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = runs_dir / "gp" / "spec.yaml"
+    path.write_text(path.read_text().replace("sampler: tpe", "sampler: cmaes"))
+    assert main([str(runs_dir)]) == 0
+    assert "3/3: 2 completed, 1 stopped" in capsys.readouterr().out
+
+
 def test_a_narrow_terminal_has_each_search_on_a_line_too(
     runs_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,7 +97,7 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(
         "training.batchsize: no such key; did you mean batch_size?",
         "training.latent_dim: no such key; did you mean networks.latent_dim?",
         "objective.critic_steps: must be a whole number, got {'high': 10, 'low': 1}",
-        "search.sampler: must be tpe, random, gp, cmaes or grid, got 'tpee'; did you mean tpe?",
+        "search.sampler: must be tpe, random, gp or grid, got 'tpee'; did you mean tpe?",
         "asha: grace_generator_steps must be below max_generator_steps, or there is no rung to "
         "stop a trial at, got 4000 and 4000: lower the one or raise the other",
         "reporting.report_every_generator_steps: must be at least 1, got 0",

@@ -52,7 +52,7 @@ class SearchConfig(Frozen):
         description="Seconds after which trials end at their next report and none starts; the "
         "final comes after it.",
     )
-    sampler: Literal["tpe", "random", "gp", "cmaes", "grid"] = Field(
+    sampler: Literal["tpe", "random", "gp", "grid"] = Field(
         default="tpe", description="Optuna's sampler; grid tries every point of a finite space."
     )
     seed: Whole = Field(

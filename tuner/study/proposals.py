@@ -170,8 +170,6 @@ def _sampler(spec: SearchSpec, number: int) -> optuna.samplers.BaseSampler:
                 )
             case "gp":
                 return optuna.samplers.GPSampler(seed=seed)
-            case "cmaes":
-                return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
             case _:  # the grid is enqueued point by point
                 return optuna.samplers.RandomSampler(seed=seed)
 

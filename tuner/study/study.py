@@ -18,7 +18,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
 from tuner.space.spec import SearchSpec
-from tuner.study import cma_state
 from tuner.study.proposals import STATES, Shown, draw
 from tuner.study.trial import Status, Trial
 
@@ -35,7 +34,6 @@ class Study:
         self._study = optuna.create_study(
             storage=self._storage, study_name=spec.name, direction="minimize", load_if_exists=True
         )
-        cma_state.check(path, {t.number: t.system_attrs for t in self._frozen()})
         self._spec = spec
         is_grid = spec.search.sampler == "grid"
         self._points = list(spec.grid_points()) if is_grid else spec.first_points

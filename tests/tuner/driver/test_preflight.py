@@ -159,6 +159,19 @@ def test_resuming_another_search_names_every_key_that_changed(tmp_path: Path, ma
     assert all("set it back to resume, or start another search by --name" in f.what for f in faults)
 
 
+def test_a_search_of_a_sampler_that_is_gone_is_not_resumed(tmp_path: Path, make_spec: MakeSpec):
+    save(tmp_path, make_spec())
+    saved = tmp_path / "search" / "spec.yaml"
+    saved.write_text(saved.read_text().replace("sampler: random", "sampler: cmaes"))
+    assert checks.name_faults(tmp_path, make_spec(), resume=True) == [
+        Fault(
+            "search.sampler",
+            f"must be tpe, random, gp or grid, got 'cmaes' in {saved}, which cannot be resumed by "
+            "this version: start another search by --name",
+        )
+    ]
+
+
 def test_a_range_that_became_a_value_is_told(tmp_path: Path, make_spec: MakeSpec):
     save(tmp_path, make_spec())
     faults = checks.name_faults(tmp_path, make_spec(training={"critic_lr": 1e-3}), resume=True)

@@ -209,7 +209,7 @@ def test_given_seeds_are_those_of_the_first_trials_and_change_nothing_else(make_
     assert [config.training for config in ours] == [config.training for config in theirs]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_a_reopened_study_that_shows_a_part_proposes_what_the_unbroken_one_does(
     tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, sampler: str
 ):

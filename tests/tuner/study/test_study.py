@@ -76,14 +76,12 @@ CONDITIONAL = {
     "critic_lr": LR,
     "generator_lr": 1e-4,
 }
-#: Enough trials for each to leave its random start: GP fits from the 10th completed one on, and
-#: CMA-ES ends a generation with the 7th.
+#: Enough trials for each to leave its random start: GP fits from the 10th completed one on.
 SAMPLERS = [
     ("tpe", NUMBERS, 24),
     ("tpe", CONDITIONAL, 24),
     ("random", CONDITIONAL, 12),
     ("gp", NUMBERS, 20),
-    ("cmaes", NUMBERS, 24),
     ("grid", {"critic_lr": {"choice": [1e-4, 1e-3]}, "n_critic": {"low": 1, "high": 5}}, 10),
 ]
 
