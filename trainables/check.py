@@ -81,7 +81,7 @@ def _refuse_norms(config: TrialConfig, critic: nn.Module) -> None:
             raise BadNetwork(
                 "critic",
                 f"the critic must not have {', '.join(found)} where constraint is {constraint}: "
-                f"{rule.why}; take it out, or change constraint",
+                f"{rule.reason}; take it out, or change constraint",
             )
 
 
