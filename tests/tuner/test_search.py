@@ -256,8 +256,8 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
     read = spec.read(path, ["name=other", "results.runs_dir=r", "search.num_trials=5"])
     assert spec.check(yaml.safe_load(resolved)) == (read, [])
     assert said.splitlines() == [
-        "data: 8192 samples to train on, 8192 to fit the independent critics, 4096 to read them at "
-        "the rungs and 8192 at the final, each of shape (2,)",
+        "data: 8192 samples to train on, 8192 to train the independent critics, 4096 to evaluate "
+        "them on at the rungs and 8192 in the final, each of shape (2,)",
         "searched: training.critic_lr, networks.generator_width",
         "rungs: 10, 20, 40 generator steps",
         "trials: 5",
