@@ -325,9 +325,13 @@ def Bare(latent_dim, sample_shape):
     return nn.Linear(latent_dim, 2)
 """
 WRONG_NETWORKS = [
-    ("nowhere", "Net", ["networks.generator: no module nowhere: it is looked for in the folder"]),
+    ("nowhere", "Net", ["networks.generator: no module nowhere was found: put it into the folder"]),
     ("own_nets", "Generatr", ["networks.generator: own_nets ("]),
-    ("own_nets", "Generator", ["networks.generator: own_nets:Generator must be made by (latent_"]),
+    (
+        "own_nets",
+        "Generator",
+        ["networks.generator: own_nets:Generator must be callable with (lat"],
+    ),
     ("own_nets", "Flat", ["networks.generator: the generator must map latents of shape (2, 32)"]),
     ("own_nets", "Bare", ["networks.generator_args: "]),
 ]

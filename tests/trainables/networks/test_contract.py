@@ -17,8 +17,11 @@ LATENT_DIM = 5
 
 
 def config_of(architecture: str, width: int = 4, depth: int = 1, **more: str) -> NetworkConfig:
-    if architecture == "own":
-        players = {"generator": "own_networks:OwnGenerator", "critic": "own_networks:own_critic"}
+    if architecture == "custom":
+        players = {
+            "generator": "custom_networks:CustomGenerator",
+            "critic": "custom_networks:custom_critic",
+        }
         args = {"generator_args": {"width": width}, "critic_args": {"width": width}}
         return NetworkConfig.model_validate({"latent_dim": LATENT_DIM, **players, **args})
     sizes = {f"{p}_{k}": v for p in PLAYERS for k, v in (("width", width), ("depth", depth))}
@@ -29,10 +32,10 @@ def config_of(architecture: str, width: int = 4, depth: int = 1, **more: str) ->
 
 PLAYERS = ("generator", "critic")
 BUILT_IN = get_args(Architecture)
-ALL = [*BUILT_IN, "own"]
+ALL = [*BUILT_IN, "custom"]
 #: Every kind of layer in every architecture, in both players at once.
 DESIGNS = [
-    ("own", {}),
+    ("custom", {}),
     *(
         (name, {f"{player}_activation": kind for player in PLAYERS})
         for name in BUILT_IN
@@ -159,9 +162,9 @@ def test_an_orthogonal_critic_sorts_whatever_its_activation(architecture: str) -
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((2,), r"needs images, \[channels, height, width\], got samples of shape \(2,\): take mlp"),
+        ((2,), r"needs images, \[channels, height, width\], got samples of shape \(2,\): use mlp"),
         ((1, 9, 9), r"height and width are even and at least 8, got samples of shape \(1, 9, 9\)"),
-        ((1, 7, 7), r"at least 8, got samples of shape \(1, 7, 7\): take mlp, or images of"),
+        ((1, 7, 7), r"at least 8, got samples of shape \(1, 7, 7\): use mlp, or images of"),
         ((3, 4, 6), r"at least 8, got samples of shape \(3, 4, 6\)"),
         ((3, 32, 15), r"are even and at least 8, got samples of shape \(3, 32, 15\)"),
     ],
@@ -178,7 +181,7 @@ def test_convolutions_need_images_that_can_be_halved(
 
 
 def test_a_critic_of_scores_in_a_column_gives_them_in_a_row() -> None:
-    config, samples = config_of("own"), torch.randn(4, *SHAPE)
+    config, samples = config_of("custom"), torch.randn(4, *SHAPE)
     critic = build_critic(config, SHAPE)
     column: Tensor = critic[0](samples)
     assert column.shape == (4, 1)
