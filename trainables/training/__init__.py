@@ -1,4 +1,4 @@
-"""Train a WGAN: the loop, its state, losses, constraints and optimizers."""
+"""Train a WGAN: the loop, its state, losses, constraints and optimisers."""
 
 from trainables.training.lipschitz import (
     PENALTIES,
