@@ -45,8 +45,8 @@ def load_array(
     if not (np.isfinite(low) and np.isfinite(high)):
         raise BadData("path", f"must hold finite numbers, got {path} with NaN or inf: remove them")
     if low == high:
-        what = f"must hold samples that differ, got {path} whose numbers are all {low}"
-        raise BadData("path", f"{what}: name another file")
+        rule = f"must hold samples that differ, got {path} whose numbers are all {low}"
+        raise BadData("path", f"{rule}: name another file")
     if samples.dtype == np.uint8 and samples.ndim == 4:
         if high == 1:
             note(f"{path}: bytes are read as 0 to 255, but these are all 0 or 1: nearly black")
