@@ -1,6 +1,6 @@
 """Check that a trial's networks can be trained, in a moment, before any trial starts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -118,14 +118,19 @@ def _refuse_gradients(
     """Check that the gradient of the mean score reaches the parameters of both networks."""
     if not samples.requires_grad:
         raise BadNetwork("generator", _cut_off("generator's samples", "its parameters"))
-    inputs = [samples, *state.critic.parameters()]
+    trained = _trained(state.critic)
+    inputs = [samples, *trained.values()]
     sample_grads, *critic_grads = _gradients("critic", scores.mean(), inputs)
     if sample_grads is None:
         raise BadNetwork("critic", _cut_off("critic's scores", "the samples"))
-    _refuse_unused("critic", state.critic, critic_grads)
-    parameters = [*state.generator.parameters()]
-    generator_grads = _gradients("generator", samples, parameters, sample_grads)
-    _refuse_unused("generator", state.generator, generator_grads)
+    _refuse_unused("critic", trained, critic_grads)
+    trained = _trained(state.generator)
+    generator_grads = _gradients("generator", samples, [*trained.values()], sample_grads)
+    _refuse_unused("generator", trained, generator_grads)
+
+
+def _trained(network: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in network.named_parameters() if p.requires_grad}
 
 
 def _gradients(
@@ -134,27 +139,26 @@ def _gradients(
     """Compute the gradient by each input; ``None`` if the output does not depend on it."""
     if not output.requires_grad:
         return [None] * len(inputs)
-    tracked = [tensor for tensor in inputs if tensor.requires_grad]
     try:
-        gradients = iter(torch.autograd.grad(output, tracked, output_grads, allow_unused=True))
+        return torch.autograd.grad(output, inputs, output_grads, allow_unused=True)
     except RuntimeError as error:
         raise BadNetwork(
             player, f"the {player} must be differentiable, but raised {in_one_line(error)}"
         ) from error
-    return [next(gradients) if tensor.requires_grad else None for tensor in inputs]
 
 
-def _refuse_unused(player: Player, network: nn.Module, gradients: Sequence[Tensor | None]) -> None:
-    """Refuse parameters without a gradient, by which a training step could not move them."""
-    names = [name for name, _ in network.named_parameters()]
-    unused = [name for name, grad in zip(names, gradients, strict=True) if grad is None]
+def _refuse_unused(
+    player: Player, trained: Mapping[str, nn.Parameter], gradients: Sequence[Tensor | None]
+) -> None:
+    """Refuse parameters without a gradient, which a training step could not change."""
+    unused = [name for name, grad in zip(trained, gradients, strict=True) if grad is None]
     if unused:
         output = "generator's samples" if player == "generator" else "critic's scores"
         shown = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if unused[3:] else "")
         raise BadNetwork(
             player,
-            f"{_cut_off(output, f'all its parameters, also {shown}')}; register values that are "
-            "not trained as buffers",
+            f"{_cut_off(output, f'all its parameters, also {shown}')}; freeze parameters that are "
+            "not to be trained (requires_grad = False)",
         )
 
 

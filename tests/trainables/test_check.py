@@ -101,9 +101,15 @@ class Idle(Net):
 
 
 def frozen(latent_dim, sample_shape):
-    net = Net(latent_dim, prod(sample_shape), torch.tanh)
-    net.layer.bias.requires_grad_(False)
-    return net
+    network = Net(latent_dim, prod(sample_shape), torch.tanh)
+    network.layer.bias.requires_grad_(False)
+    return network
+
+
+def frozen_critic(sample_shape):
+    """A frozen first layer, whose output the second one scores."""
+    first, second = nn.Linear(prod(sample_shape), 4), nn.Linear(4, 1)
+    return nn.Sequential(first.requires_grad_(False), nn.ReLU(), second)
 
 
 class IdleCritic(nn.Module):
@@ -169,6 +175,14 @@ def test_a_sound_custom_network_passes(player: str, custom: str, name: str) -> N
     check_networks(trial(player, custom, **method(name)), SHAPE)
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    ("player", "custom"), [("generator", "frozen"), ("critic", "frozen_critic")]
+)
+def test_a_network_may_have_frozen_parameters(player: str, custom: str, name: str) -> None:
+    check_networks(trial(player, custom, **method(name)), SHAPE)
+
+
 def test_the_global_rng_is_not_changed() -> None:
     """Also if a custom network draws from it, and if the network is refused."""
     before = torch.get_rng_state()
@@ -193,10 +207,9 @@ FAULTS = [
     ("generator", "constant", "the generator's samples must depend on all its parameters, "
      "also layer.weight, layer.bias, but no gradient arrives"),
     ("generator", "Idle", "the generator's samples must depend on all its parameters, also "
-     "unused.0, unused.1, unused.2 and 2 more, but no gradient"),
-    ("generator", "frozen", "must depend on all its parameters, also layer.bias, but no gradient "
-     "arrives: remove what cuts it off (detach, no_grad, a conversion to numbers); register values "
-     "that are not trained as buffers"),
+     "unused.0, unused.1, unused.2 and 2 more, but no gradient arrives: remove what cuts it off "
+     "(detach, no_grad, a conversion to numbers); freeze parameters that are not to be trained "
+     "(requires_grad = False)"),
     ("generator", "broken", "the generator must be differentiable, but raised RuntimeError: no "
      "backward here"),
     ("critic", "two_scores", "the critic must return one score per sample, of shape [batch] or "

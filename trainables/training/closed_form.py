@@ -45,12 +45,12 @@ def closed_form_gradients(critic: nn.Module, config: TrainingConfig) -> ClosedFo
     penalty, the loss with it, and the gradients by ``critic.parameters()``, in their order. They
     equal, up to rounding, those of autograd for ``losses.critic_loss`` and ``lipschitz.PENALTIES``.
 
-    Returns ``None`` where autograd is needed: for other layers or losses, and for bfloat16, where
-    the penalty has another precision than the scores.
+    Returns ``None`` where autograd is needed: for other layers or losses, for frozen parameters,
+    and for bfloat16, where the penalty has another precision than the scores.
     """
     if config.loss != "wasserstein" or config.precision != "float32":
         return None
-    if not _is_piecewise_linear(critic):
+    if not _is_trainable_piecewise_linear(critic):
         return None
     layers = list(cast(nn.Sequential, critic))
     head = list(takewhile(lambda layer: type(layer) in _RESHAPES, layers))
@@ -69,8 +69,10 @@ def closed_form_gradients(critic: nn.Module, config: TrainingConfig) -> ClosedFo
     return gradients
 
 
-def _is_piecewise_linear(critic: nn.Module) -> bool:
+def _is_trainable_piecewise_linear(critic: nn.Module) -> bool:
     if type(critic) is not nn.Sequential or not all(map(_is_supported, critic)):
+        return False
+    if not all(parameter.requires_grad for parameter in critic.parameters()):
         return False
     inner = [type(layer) for layer in critic if type(layer) not in _RESHAPES]
     return inner[:1] != [] and inner[0] in _AFFINE and type(critic[-1]) is nn.Flatten

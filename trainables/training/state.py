@@ -196,7 +196,7 @@ def set_learning_rate(group: dict[str, Any], learning_rate: float) -> None:
 def _optimizer(
     config: TrainingConfig, network: nn.Module, learning_rate: float, captures: bool
 ) -> torch.optim.Optimizer:
-    parameters = list(network.parameters())
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = _optimizer_of(config, parameters, learning_rate, captures)
     if captures:
         for group in optimizer.param_groups:

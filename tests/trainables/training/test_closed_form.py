@@ -134,3 +134,9 @@ def test_a_trial_ends_where_it_does_by_autograd(constraint) -> None:
     assert (weights_of(closed_form.critic) - end).norm() < 0.01 * (end - start).norm()
     assert measured.critic_estimate == pytest.approx(expected.critic_estimate, rel=0.01, abs=1e-4)
     assert measured.critic_loss == pytest.approx(expected.critic_loss, rel=0.01, abs=1e-4)
+
+
+def test_a_critic_with_frozen_parameters_is_left_to_autograd() -> None:
+    critic = critic_of({})
+    next(critic.parameters()).requires_grad_(False)
+    assert closed_form_gradients(critic, TrainingConfig()) is None

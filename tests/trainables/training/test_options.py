@@ -1,6 +1,7 @@
 """The options of a trial besides Algorithm 1: each has its effect, and no other."""
 
 import shutil
+from copy import deepcopy
 
 import jaxtyping
 import pytest
@@ -119,6 +120,41 @@ def test_constant_rates_do_not_change() -> None:
     state = create(trial(generator_lr=0.4, critic_lr=0.8))
     run(trial(), [3], state)
     assert rates(state) == [0.4, 0.8]
+
+
+# --- frozen parameters
+
+
+def frozen_critic(sample_shape: tuple[int, ...]) -> nn.Module:
+    """Return a critic whose bias is frozen, and whose layer has closed-form gradients otherwise."""
+    layer = nn.Linear(sample_shape[0], 1)
+    layer.bias.requires_grad_(False)
+    return layer
+
+
+def frozen_generator(latent_dim: int, sample_shape: tuple[int, ...]) -> nn.Module:
+    first = nn.Linear(latent_dim, 4).requires_grad_(False)
+    return nn.Sequential(first, nn.Tanh(), nn.Linear(4, sample_shape[0]))
+
+
+@pytest.mark.parametrize("method", ["gradient_penalty", "spectral_norm", "minimax"])
+def test_frozen_parameters_keep_their_values_and_a_resumed_trial_is_equal(method) -> None:
+    """All other parameters are trained; the average has the frozen values too."""
+    config = trial(method, ema_decay=0.9)
+    players = {"generator": frozen_generator, "critic": frozen_critic}
+    paths = {player: f"{__name__}:{make.__name__}" for player, make in players.items()}
+    networks = type(config.networks).model_validate({"latent_dim": 3, **paths})
+    config = config.model_copy(update={"networks": networks})
+    state, resumed = create(config), create(config)
+    before = deepcopy([state.generator, state.critic, state.scored])
+    run(config, [2], state)
+    resumed.load_state_dict(state.state_dict())
+    run(config, [4], state)
+    run(config, [4], resumed)
+    assert identical(state, resumed)
+    for old, new in zip(before, [state.generator, state.critic, state.scored], strict=True):
+        for one, other in zip(old.parameters(), new.parameters(), strict=True):
+            assert torch.equal(one, other) == (not one.requires_grad)
 
 
 # --- the averaged generator
