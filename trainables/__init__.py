@@ -1,1 +1,1 @@
-"""Wasserstein GANs as trainables: networks, constraints, the training loop and the objective."""
+"""Trainable Wasserstein GANs: networks, constraints, the training loop and the objective."""

@@ -1,6 +1,6 @@
-"""Whether a trial's networks can be trained: found out in a moment, before any trial starts."""
+"""Check that a trial's networks can be trained, in a moment, before any trial starts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -12,9 +12,10 @@ from trainables.config import REFUSED, TrialConfig
 from trainables.networks import BadNetwork, Player, in_one_line
 from trainables.training import PENALTIES, TrainState
 
+#: Samples in the batch that is passed through the networks.
 NUM_SAMPLES = 2
 
-#: What a norm's name stands for in a network that somebody else wrote.
+#: The layers that count as each norm in a custom network.
 _NORMS: dict[str, tuple[type[nn.Module], ...]] = {
     "batch": (_BatchNorm,),
     "layer": (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
@@ -22,20 +23,20 @@ _NORMS: dict[str, tuple[type[nn.Module], ...]] = {
 }
 
 
-def check(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
-    """Build a trial's players, pass two samples through both, and a gradient back, on the CPU.
+def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
+    """Build both networks of a trial, and pass two samples forward and backward, on the CPU.
 
-    The global RNG stays where it is.
+    The global RNG is not changed.
 
     Args:
-        config: The trial; its seed makes the networks, as in training.
-        sample_shape: Of one sample: [channels, height, width], or the length of a vector.
+        config: The trial; the networks are built from its seed, as in training.
+        sample_shape: Shape of one sample: [channels, height, width], or [length] of a vector.
 
     Raises:
-        BadNetwork: where a network does not give what training needs.
+        BadNetwork: if a network cannot be trained.
     """
     with torch.random.fork_rng(devices=[]):
-        state = _created(config, sample_shape)
+        state = _create(config, sample_shape)
         _refuse_norms(config, state.critic)
         latents = torch.randn(NUM_SAMPLES, state.latent_dim, generator=state.rng)
         samples = _output("generator", state.generator, latents)
@@ -49,39 +50,39 @@ def check(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
         if scores.shape != (NUM_SAMPLES,):
             raise BadNetwork(
                 "critic",
-                "the critic must give one score a sample, of shape [batch] or [batch, 1], got "
+                "the critic must return one score per sample, of shape [batch] or [batch, 1], got "
                 f"{scores.numel()} numbers for {NUM_SAMPLES} samples",
             )
         _refuse_gradients(state, samples, scores)
         _refuse_penalty(config, state, samples.detach())
 
 
-def _created(config: TrialConfig, sample_shape: tuple[int, ...]) -> TrainState:
+def _create(config: TrialConfig, sample_shape: tuple[int, ...]) -> TrainState:
     try:
         return TrainState.create(config, sample_shape, torch.device("cpu"))
     except BadNetwork:
         raise
-    except ValueError as error:  # the constraint's, which cannot bound the critic
+    except ValueError as error:  # the constraint cannot bound the critic
         raise BadNetwork("critic", str(error)) from error
 
 
 def _refuse_norms(config: TrialConfig, critic: nn.Module) -> None:
-    """What ``critic_norm`` may not be, a critic of the user's own must not have either."""
+    """Refuse the layers of a custom critic that ``critic_norm`` may not have either."""
     constraint = config.training.constraint
     for rule in REFUSED:
         if rule.key != "critic_norm" or constraint not in rule.other_values:
             continue
         kinds = tuple(kind for name in rule.values for kind in _NORMS[name])
-        found = [
+        refused = [
             f"{type(layer).__name__} ({name})"
             for name, layer in critic.named_modules()
             if isinstance(layer, kinds)
         ]
-        if found:
+        if refused:
             raise BadNetwork(
                 "critic",
-                f"the critic must not have {', '.join(found)} where constraint is {constraint}: "
-                f"{rule.why}; take it out, or change constraint",
+                f"the critic must not have {', '.join(refused)} where constraint is {constraint}: "
+                f"{rule.reason}; take it out, or change constraint",
             )
 
 
@@ -95,13 +96,17 @@ def _output(player: Player, network: nn.Module, inputs: Float[Tensor, "batch *in
             f"the {player} must accept inputs of shape {shape}, but raised {in_one_line(error)}",
         ) from error
     if not isinstance(output, Tensor):
-        raise BadNetwork(player, f"the {player} must give one tensor, got {type(output).__name__}")
+        raise BadNetwork(
+            player,
+            f"the {player} must return one tensor, got {type(output).__name__}: return the "
+            f"{'samples' if player == 'generator' else 'scores'} alone",
+        )
     if output.dtype != torch.float32:
-        raise BadNetwork(player, f"the {player} must give torch.float32, got {output.dtype}")
+        raise BadNetwork(player, f"the {player} must return torch.float32, got {output.dtype}")
     if not output.isfinite().all():
         raise BadNetwork(
             player,
-            f"the {player} must give finite numbers with its initial weights, got nan or inf for "
+            f"the {player} must return finite numbers with its initial weights, got nan or inf for "
             f"inputs of shape {shape}",
         )
     return output
@@ -110,59 +115,64 @@ def _output(player: Player, network: nn.Module, inputs: Float[Tensor, "batch *in
 def _refuse_gradients(
     state: TrainState, samples: Float[Tensor, "batch *sample"], scores: Float[Tensor, " batch"]
 ) -> None:
-    """Pass the mean score's gradient back to the critic's parameters, and on to the generator's."""
+    """Check that the gradient of the mean score reaches the parameters of both networks."""
     if not samples.requires_grad:
         raise BadNetwork("generator", _cut_off("generator's samples", "its parameters"))
-    inputs = [samples, *state.critic.parameters()]
-    of_samples, *of_critic = _gradients("critic", scores.mean(), inputs)
-    if of_samples is None:
+    trained = _trained(state.critic)
+    inputs = [samples, *trained.values()]
+    sample_grads, *critic_grads = _gradients("critic", scores.mean(), inputs)
+    if sample_grads is None:
         raise BadNetwork("critic", _cut_off("critic's scores", "the samples"))
-    _refuse_unused("critic", state.critic, of_critic)
-    of_generator = _gradients("generator", samples, [*state.generator.parameters()], of_samples)
-    _refuse_unused("generator", state.generator, of_generator)
+    _refuse_unused("critic", trained, critic_grads)
+    trained = _trained(state.generator)
+    generator_grads = _gradients("generator", samples, [*trained.values()], sample_grads)
+    _refuse_unused("generator", trained, generator_grads)
+
+
+def _trained(network: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in network.named_parameters() if p.requires_grad}
 
 
 def _gradients(
-    player: Player, output: Tensor, inputs: Sequence[Tensor], of_output: Tensor | None = None
+    player: Player, output: Tensor, inputs: Sequence[Tensor], output_grads: Tensor | None = None
 ) -> Sequence[Tensor | None]:
-    """The output's gradient by each input; ``None`` where no path leads from one to the other."""
+    """Compute the gradient by each input; ``None`` if the output does not depend on it."""
     if not output.requires_grad:
         return [None] * len(inputs)
-    tracked = [tensor for tensor in inputs if tensor.requires_grad]
     try:
-        gradients = iter(torch.autograd.grad(output, tracked, of_output, allow_unused=True))
+        return torch.autograd.grad(output, inputs, output_grads, allow_unused=True)
     except RuntimeError as error:
         raise BadNetwork(
-            player, f"the {player} must have gradients, but raised {in_one_line(error)}"
+            player, f"the {player} must be differentiable, but raised {in_one_line(error)}"
         ) from error
-    return [next(gradients) if tensor.requires_grad else None for tensor in inputs]
 
 
-def _refuse_unused(player: Player, network: nn.Module, gradients: Sequence[Tensor | None]) -> None:
-    """A step of training takes the gradient by every parameter of a player."""
-    names = [name for name, _ in network.named_parameters()]
-    unused = [name for name, of in zip(names, gradients, strict=True) if of is None]
+def _refuse_unused(
+    player: Player, trained: Mapping[str, nn.Parameter], gradients: Sequence[Tensor | None]
+) -> None:
+    """Refuse parameters without a gradient, which a training step could not change."""
+    unused = [name for name, grad in zip(trained, gradients, strict=True) if grad is None]
     if unused:
-        of = "generator's samples" if player == "generator" else "critic's scores"
+        output = "generator's samples" if player == "generator" else "critic's scores"
         shown = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if unused[3:] else "")
         raise BadNetwork(
             player,
-            f"{_cut_off(of, f'all its parameters, {shown} too')}; what is not to be trained is a "
-            "buffer",
+            f"{_cut_off(output, f'all its parameters, also {shown}')}; freeze parameters that are "
+            "not to be trained (requires_grad = False)",
         )
 
 
 def _cut_off(output: str, inputs: str) -> str:
     return (
-        f"the {output} must depend on {inputs}, but no gradient gets there: take out what cuts it "
-        "off (detach, no_grad, a tensor made anew)"
+        f"the {output} must depend on {inputs}, but no gradient arrives: remove what cuts it off "
+        "(detach, no_grad, a conversion to numbers)"
     )
 
 
 def _refuse_penalty(
     config: TrialConfig, state: TrainState, samples: Float[Tensor, "batch *sample"]
 ) -> None:
-    """A penalty is of a gradient, and has one itself: some operations have no second one."""
+    """Check that the critic can be differentiated twice, where a penalty needs it."""
     constraint = config.training.constraint
     if constraint not in PENALTIES:
         return
@@ -172,5 +182,5 @@ def _refuse_penalty(
         raise BadNetwork(
             "critic",
             f"the critic must be differentiable twice where constraint is {constraint}, but raised "
-            f"{in_one_line(error)}; change the one or the other",
+            f"{in_one_line(error)}; change one of the two",
         ) from error

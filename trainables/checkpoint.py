@@ -1,4 +1,4 @@
-"""Whether what a trial saved is whole: a full disk or a copy cut short can leave half of it."""
+"""Load the files of a checkpoint, and detect damaged ones, as a full disk leaves them."""
 
 import pickle
 import zipfile
@@ -11,24 +11,29 @@ if TYPE_CHECKING:
     import torch
     from pyarrow.fs import FileSystem
 
-#: What the files of a checkpoint are called, and the keys that each has.
+#: The files of a checkpoint, and the keys of each.
 STATE = "state.pt"
 GENERATOR = "generator.pt"
 _KEYS = {STATE: ("state", "metrics"), GENERATOR: ("state_dict", "networks", "sample_shape")}
 
 
 class DamagedCheckpointError(Exception):
-    """A file of a checkpoint is not as it was saved; ``what`` goes on after the file's name."""
+    """A file of a checkpoint that is not as it was saved.
 
-    def __init__(self, path: Path, what: str) -> None:
-        super().__init__(path, what)  # both, or it could not be sent between processes
+    Attributes:
+        path: The file.
+        fault: A predicate, such as "is empty", that follows the file's name.
+    """
+
+    def __init__(self, path: Path, fault: str) -> None:
+        super().__init__(path, fault)  # both, so that it can be pickled
         self.path = path
-        self.what = what
+        self.fault = fault
 
     def __str__(self) -> str:
-        """The rule, the file and the way out."""
+        """Return the file, its fault and the way out."""
         return (
-            f"{self.path} must be as it was saved, but it {self.what}: copy it again, or take an "
+            f"{self.path} must be as it was saved, but it {self.fault}: copy it again, or use an "
             "earlier checkpoint"
         )
 
@@ -86,40 +91,43 @@ def _passed_over(faults: Sequence[str], then: str) -> list[str]:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, in words; ``None`` where every file of it is whole.
+    """Describe the damage of a checkpoint, as "state.pt is empty"; ``None`` if it has none.
 
-    A checkpoint that was saved at a rung has a generator, too.
+    Args:
+        folder: The checkpoint. One that was saved at a rung must also have a ``generator.pt``.
     """
     try:
         saved = load_whole(folder / STATE, "meta")
         if "w1" in saved["metrics"] or (folder / GENERATOR).exists():
             load_whole(folder / GENERATOR, "meta")
     except DamagedCheckpointError as error:
-        return f"{error.path.name} {error.what}"
+        return f"{error.path.name} {error.fault}"
     return None
 
 
 def load_whole(path: Path, device: "torch.device | str") -> dict[str, Any]:
-    """Load ``state.pt`` or ``generator.pt`` once its checksums hold: ``torch.load`` ignores them.
+    """Load ``state.pt`` or ``generator.pt`` after verifying its checksums.
+
+    ``torch.load`` alone does not verify them.
 
     Args:
         path: The file; it may have any name.
-        device: Where its tensors go.
+        device: Where its tensors are put.
 
     Raises:
-        DamagedCheckpointError: where the file is missing, cut short or altered, or holds more than
-            tensors, numbers and text, of which nothing is run.
+        DamagedCheckpointError: if the file is missing, truncated or altered, or if it holds more
+            than tensors, numbers and text. No code in it is run.
     """
-    import torch  # seconds that those who only catch the error need not wait
+    import torch  # importing it takes seconds
 
-    if (what := _broken(path)) is not None:
-        raise DamagedCheckpointError(path, what)
+    if (fault := _zip_fault(path)) is not None:
+        raise DamagedCheckpointError(path, fault)
     try:
         saved = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
-        what = "holds more than tensors, numbers and text"
-        raise DamagedCheckpointError(path, what) from error
-    except Exception as error:  # of a header with a wrong byte torch may say anything at all
+        fault = "holds more than tensors, numbers and text"
+        raise DamagedCheckpointError(path, fault) from error
+    except Exception as error:  # a wrong byte in a header can make torch raise any type
         raise DamagedCheckpointError(path, _cannot_be_read(error)) from error
     missing = [key for key in _KEYS.get(path.name, ()) if not _has(saved, key)]
     if missing:
@@ -127,23 +135,23 @@ def load_whole(path: Path, device: "torch.device | str") -> dict[str, Any]:
     return saved
 
 
-def _broken(path: Path) -> str | None:
-    """What is wrong with the zip file that ``torch.save`` writes, with a CRC-32 of each member."""
+def _zip_fault(path: Path) -> str | None:
+    """Verify the zip file that ``torch.save`` writes, which has a CRC-32 of each member."""
     try:
         if path.stat().st_size == 0:
             return "is empty"
         with zipfile.ZipFile(path) as file:
-            # torch takes a member marked as a folder for one of zeros.
+            # torch would read a member that is marked as a folder as zeros.
             folders = [member.filename for member in file.infolist() if member.external_attr]
             altered = file.testzip() or (folders[0] if folders else None)
     except FileNotFoundError:
         return "is missing"
     except zipfile.BadZipFile as error:
-        if str(error) != "File is not a zip file":  # where it has no end
+        if str(error) != "File is not a zip file":  # the message for a file without an end
             return _cannot_be_read(error)
         with path.open("rb") as file:
             return "ends too early" if file.read(2) == b"PK" else "is no file of torch.save"
-    except Exception as error:  # of a header with a wrong byte zipfile may say anything at all
+    except Exception as error:  # a wrong byte in a header can make zipfile raise any type
         return _cannot_be_read(error)
     return None if altered is None else f"has wrong bytes in {Path(altered).name}"
 

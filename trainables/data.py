@@ -1,4 +1,4 @@
-"""A dataset in four parts: loaded once, split, and kept as small as it came until it is used."""
+"""Load a dataset and split it into four parts. Images stay bytes until a batch is used."""
 
 import hashlib
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BadData", "Data", "as_floats", "as_tensor", "load", "split"]
 
-#: Shares of a dataset that is given: for the trials, and for each use of the independent critic.
-SHARES = {"train": 0.6, "fit": 0.2, "read": 0.1, "final": 0.1}
-#: Points of a dataset that is drawn, of which there are as many as one likes.
-DRAWN = {"train": 8192, "fit": 8192, "read": 4096, "final": 8192}
-#: A mean over fewer samples says too little of a distribution to rank trials by.
+#: Shares of the parts of a finite dataset.
+SHARES = {"train": 0.6, "critic_train": 0.2, "critic_eval": 0.1, "final": 0.1}
+#: Sizes of the parts of a synthetic dataset; also the largest sizes of all held-out parts.
+SIZES = {"train": 8192, "critic_train": 8192, "critic_eval": 4096, "final": 8192}
+#: The mean over fewer samples is too noisy to rank trials by.
 MIN_SAMPLES_PER_PART = 50
 
 Part = Float32[np.ndarray, "_ *sample"] | UInt8[np.ndarray, "_ *sample"]
@@ -37,26 +37,31 @@ Part = Float32[np.ndarray, "_ *sample"] | UInt8[np.ndarray, "_ *sample"]
 
 @dataclass(frozen=True)
 class Data:
-    """Four disjoint parts of one dataset, [n, *sample_shape]: floats in [-1, 1], or bytes.
+    """Four disjoint parts of one dataset, each [n, *sample_shape].
 
-    Trials train on ``train``. At the rungs the independent critic is fitted on ``fit`` and read
-    on ``read``; ``final`` is read once, when the trials are done. Images are [n, C, H, W];
-    :func:`as_floats` scales bytes, which are always images, to [-1, 1].
+    Values are floats in [-1, 1], or bytes, which are always images [n, C, H, W] and which
+    :func:`as_floats` scales to [-1, 1].
+
+    Attributes:
+        train: The training data of the trials.
+        critic_train: The training data of the independent critics at the rungs.
+        critic_eval: The data on which these critics are evaluated.
+        final: The data on which the critics of the final are evaluated; nothing else uses it.
     """
 
     train: Part
-    fit: Part
-    read: Part
+    critic_train: Part
+    critic_eval: Part
     final: Part
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample: (C, H, W) for images, (length,) for vectors."""
+        """Return the shape of one sample: (C, H, W) for images, (length,) for vectors."""
         return self.train.shape[1:]
 
     def fingerprint(self) -> str:
-        """A name for the data and their split: the same bits have the same, others another."""
-        parts = (self.train, self.fit, self.read, self.final)
+        """Compute a hash of the data and their split, of 32 hexadecimal digits."""
+        parts = (self.train, self.critic_train, self.critic_eval, self.final)
         digest = hashlib.blake2b(digest_size=16)
         for part in parts:
             digest.update(f"{part.dtype.str} {part.shape}".encode())
@@ -70,20 +75,20 @@ def load(
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> Data:
-    """Load the configured dataset, split by ``config.split_seed`` and by nothing else.
+    """Load the configured dataset and split it; equal configurations give equal splits.
 
     Args:
-        config: Which dataset.
-        cache_dir: Where decoded images are kept for the next time; ``None`` keeps none.
-        progress: Told how many image files of how many are decoded.
-        note: Told in one line each what was done to the data, or left out.
+        config: The dataset, and the seed of its split.
+        cache_dir: Where decoded images are cached; ``None`` caches none.
+        progress: Called with the number of image files decoded, and the number of all.
+        note: Called with one line about each change to the data, and about files left out.
 
     Raises:
-        BadData: where the data are not there, or cannot be used.
+        BadData: if the data are missing or cannot be used.
     """
     rng = np.random.default_rng(config.split_seed)
     if config.dataset in DRAW:
-        return _deal_drawn(DRAW[config.dataset](sum(DRAWN.values()), rng))
+        return _split_synthetic(DRAW[config.dataset](sum(SIZES.values()), rng))
     if config.dataset == "digits":
         return split(load_digits(), rng)
     progress, note = progress or (lambda done, total: None), note or (lambda text: None)
@@ -97,14 +102,21 @@ def load(
 def split(
     samples: Num[np.ndarray, "n *sample"], rng: np.random.Generator, key: str = "dataset"
 ) -> Data:
-    """Deal all samples out to the four parts at random, by ``SHARES``.
+    """Split samples at random into the four parts, by ``SHARES``.
 
-    A held-out part has no more than ``DRAWN``, which is enough for the critics: what it would
-    have beyond is trained on. ``uint8`` stays, all else becomes ``float32``.
+    A held-out part has at most its size in ``SIZES``, which is enough for the critics; further
+    samples are added to the training data.
+
+    Args:
+        samples: Images [n, C, H, W] or vectors [n, d]: bytes, or numbers in [-1, 1].
+        rng: The generator of the permutation.
+        key: The key of the section ``data`` that an error names.
+
+    Returns:
+        The parts; bytes stay ``uint8``, other numbers become ``float32``.
 
     Raises:
-        BadData: about ``key``, where there are so few that a part would have less than
-            ``MIN_SAMPLES_PER_PART``.
+        BadData: if a part would have fewer than ``MIN_SAMPLES_PER_PART`` samples.
     """
     ends = np.rint(np.cumsum([*SHARES.values()]) * len(samples)).astype(int)
     sizes = np.diff(ends, prepend=0)
@@ -113,16 +125,15 @@ def split(
         least = round(MIN_SAMPLES_PER_PART / min(SHARES.values()))
         raise BadData(
             key,
-            f"must have at least {least} samples, or a held-out part ({shares}) has fewer than "
-            f"{MIN_SAMPLES_PER_PART} and its mean says too little to rank trials by, got "
-            f"{len(samples)}: add samples",
+            f"must have at least {least} samples, so that each part ({shares}) has "
+            f"{MIN_SAMPLES_PER_PART}, enough to rank trials by, got {len(samples)}: add samples",
         )
-    held_out = np.minimum(sizes[1:], [*DRAWN.values()][1:])
+    held_out = np.minimum(sizes[1:], [*SIZES.values()][1:])
     num_train = len(samples) - held_out.sum()
     order = rng.permutation(len(samples))
     parts = np.split(order, np.cumsum([num_train, *held_out[:-1]]))
     dtype = np.uint8 if samples.dtype == np.uint8 else np.float32
-    # In the order of their axes: other memory could not be shared between processes uncopied.
+    # Contiguous: Ray shares only such memory between processes without a copy.
     return Data(*(np.ascontiguousarray(samples[part], dtype) for part in parts))
 
 
@@ -132,17 +143,16 @@ def as_floats(samples: "torch.Tensor") -> "torch.Tensor":
 
 
 def as_tensor(part: Part) -> "torch.Tensor":
-    """Look at a part as a tensor on the CPU, without a copy: it must never be written to.
+    """View a part as a tensor on the CPU, without a copy; never write to it.
 
-    The parts that Ray hands to trials are read-only, being memory that all of them share.
-    ``torch.from_numpy`` warns of that. Here batches are gathered from a part, which copies them,
-    and nothing changes one in place.
+    Ray hands the parts to trials as read-only memory that all of them share, about which
+    ``torch.from_numpy`` would warn. Training only gathers batches from a part, which copies them.
     """
-    import torch  # seconds that those who only load data need not wait
+    import torch  # importing it takes seconds
 
     return torch.from_dlpack(part)
 
 
-def _deal_drawn(points: np.ndarray) -> Data:
-    ends = np.cumsum([*DRAWN.values()])[:-1]
+def _split_synthetic(points: np.ndarray) -> Data:
+    ends = np.cumsum([*SIZES.values()])[:-1]
     return Data(*np.split(np.ascontiguousarray(points, np.float32), ends))

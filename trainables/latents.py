@@ -1,4 +1,4 @@
-"""Latents to look at a generator with: drawn at random, and on the way from one to another."""
+"""Latents for pictures of a generator's samples: random ones, and interpolations."""
 
 import torch
 from jaxtyping import Float
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def drawn(num: int, latent_dim: int, seed: int) -> Float[Tensor, "num latent"]:
-    """Standard normal latents, which follow from the seed; more of them begin alike."""
+    """Draw standard normal latents from a seed; a larger number begins with the same latents."""
     rng = torch.Generator().manual_seed(seed)
     return torch.stack([torch.randn(latent_dim, generator=rng) for _ in range(num)])
 
@@ -14,19 +14,19 @@ def drawn(num: int, latent_dim: int, seed: int) -> Float[Tensor, "num latent"]:
 def interpolated(
     start: Float[Tensor, "row latent"], end: Float[Tensor, "row latent"], num: int
 ) -> Float[Tensor, "row num latent"]:
-    """Each row's way from start to end, both included, in equal steps of the angle between them.
+    """Interpolate between pairs of latents, in equal steps of the angle, both ends included.
 
     Spherical interpolation (White 2016, eq. 1): sin((1-t)a)/sin(a) start + sin(ta)/sin(a) end. A
-    straight line would pass through latents far shorter than any that a Gaussian draws in many
-    dimensions. Where the two lie on one line through the origin, the way is straight.
+    straight line would pass through latents that are much shorter than samples of a Gaussian in
+    many dimensions. Latents on one line through the origin are interpolated linearly.
 
     Args:
-        start: Latents, none of them zero.
-        end: As many others.
-        num: Latents on each way, at least 2.
+        start: The first latents, none of them zero.
+        end: As many last latents, none of them zero.
+        num: The number of latents per pair, at least 2.
     """
-    one, other = (torch.nn.functional.normalize(way.double(), dim=1) for way in (start, end))
-    # The arccosine of their product would lose half of its digits where they nearly lie on a line.
+    one, other = (torch.nn.functional.normalize(ends.double(), dim=1) for ends in (start, end))
+    # The arccosine of their product would lose half of the digits for nearly parallel latents.
     angle = 2 * torch.atan2((one - other).norm(dim=1), (one + other).norm(dim=1))[:, None]
     t = torch.linspace(0, 1, num, dtype=torch.float64)
     on_a_line = torch.sin(angle) < 1e-6
@@ -35,5 +35,5 @@ def interpolated(
         torch.where(on_a_line, straight, torch.sin(straight * angle) / sine)[:, :, None]
         for straight in (1 - t, t)
     )
-    way = from_start * start.double()[:, None] + to_end * end.double()[:, None]
-    return way.to(start.dtype)
+    path = from_start * start.double()[:, None] + to_end * end.double()[:, None]
+    return path.to(start.dtype)

@@ -1,8 +1,8 @@
-"""The independent critic: a Wasserstein estimate by which all trials of a search are ranked.
+"""The independent critic: an estimate of W1 by which all trials of a search are ranked.
 
-Critics are trained from scratch at every call, alike for every generator: the same initial
-weights, batches of real data, latents, optimiser and number of steps. A trial's own critic plays
-no part, for its scale depends on what a search varies.
+At every call critics are trained from scratch, in the same way for every generator: with the same
+initial weights, batches of real data, latents, optimiser and number of steps. The trial's own
+critic is not used, because the scale of its estimate depends on the hyperparameters.
 """
 
 import math
@@ -19,34 +19,39 @@ from trainables.data import as_floats
 from trainables.training import Adam, evaluating, gradient_norms, interpolate
 
 Generate = Callable[[Tensor], Tensor]
-#: Samples as they are kept: bytes are scaled to [-1, 1] batch by batch.
-Kept = UInt8[Tensor, "_ *sample"] | Float32[Tensor, "_ *sample"]
+#: Bytes are scaled to [-1, 1] batch by batch.
+Samples = UInt8[Tensor, "_ *sample"] | Float32[Tensor, "_ *sample"]
 
+#: Units in each of the two hidden layers of a critic.
 WIDTH = 64
-PENALTY_WEIGHT = 5.0  # against a W1 of at most 2, in units of _Critics.scale
-# In one pass: a convolutional generator's layers for all samples at once would take gigabytes.
-SAMPLES_AT_ONCE, NUMBERS_AT_ONCE = 1024, 2**20
-NUMBERS_IN_A_MOMENT = 2**24  # 64 MiB of floats, where means are taken
-MOST_GENERATED_NUMBERS, LEAST_GENERATED = 2**26, 1024  # 256 MiB of floats
-NUM_SLOPES = 512  # points between real and generated samples where the slope is measured
+#: W1 is at most 2 in the units of the penalised loss, which are ``_Critics.scale``.
+PENALTY_WEIGHT = 5.0
+# Limits of a batch in a forward pass: a convolutional generator needs gigabytes for all samples.
+MAX_SAMPLES_PER_BATCH, MAX_ELEMENTS_PER_BATCH = 1024, 2**20
+#: Elements of a chunk where means are computed: 64 MiB of floats.
+MAX_ELEMENTS_PER_REDUCTION = 2**24
+#: Elements of all generated samples, 256 MiB of floats, unless these are fewer samples than below.
+MAX_GENERATED_ELEMENTS = 2**26
+MIN_GENERATED_SAMPLES = 1024
+#: Points between real and generated samples at which the gradient norm is measured.
+NUM_GRADIENT_POINTS = 512
 
 
 @dataclass(frozen=True)
 class Score:
-    """What independent critics say of a generator; lower is better.
+    """The independent critics' estimates for a generator; lower is better.
 
-    ``w1`` and its kin are in the data's units: the L2 norm of a whole sample. They are ``nan`` for
-    a generator with a sample that is not finite, or too large to be squared.
+    All values are in the data's units, by the L2 norm of a whole sample. They are ``nan`` for a
+    generator of which a sample is not finite, or too large to be squared.
 
     Attributes:
-        w1: Estimate of the Wasserstein-1 distance, the mean over the critics, read on ``read`` and
-            fresh samples: never the exact distance. It is below zero by chance where the critics
-            found nothing.
-        w1_stderr: Standard error of ``w1``: from the samples it was read on and, of several
-            critics, from their spread.
-        w1_train: The reading on ``fit``: its excess over ``w1`` is the critics' own overfitting.
-        critic_lipschitz: The critics' largest gradient norm between real and generated samples:
-            1 to 1.3 as a rule; the penalty's known slack is already out of ``w1``.
+        w1: Estimate of the Wasserstein-1 distance, the mean over the critics, on ``critic_eval``
+            and fresh generated samples. It may be slightly negative where the distance is near 0.
+        w1_stderr: Standard error of ``w1``, from the number of samples and, with several critics,
+            from the variance between them.
+        w1_train: The estimate on ``critic_train``; its excess over ``w1`` is due to overfitting.
+        critic_lipschitz: The largest gradient norm of the critics between real and generated
+            samples, 1 to 1.3 as a rule. ``w1`` is already corrected for the expected excess.
     """
 
     w1: float
@@ -58,59 +63,62 @@ class Score:
 def score(
     generate: Generate,
     latent_dim: int,
-    fit: Kept,
-    read: Kept,
+    critic_train: Samples,
+    critic_eval: Samples,
     budget: CriticBudget,
 ) -> Score:
     """Estimate W1 between a generator and held-out data (Arjovsky 2017, eq. 2; Petzka 2018, eq. 8).
 
-    Maximises E[f(real)] - E[f(generated)] over critics f kept 1-Lipschitz by a one-sided penalty.
-    On the CPU the same arguments give the same bits; PyTorch's global random state is neither
-    read nor changed. Nothing is raised for a generator that is not finite.
+    Maximises E[f(real)] - E[f(generated)] over critics f that a one-sided penalty keeps
+    1-Lipschitz. On the CPU equal arguments give bitwise equal results. PyTorch's global RNG is
+    neither used nor changed. A generator with samples that are not finite raises no error.
 
     Args:
-        generate: Latents [batch, latent_dim], standard normal, to samples [batch, *sample]. A
-            module is called in evaluation mode and left as it was found.
+        generate: Maps latents [batch, latent_dim], standard normal, to samples [batch, *sample]. A
+            module is called in evaluation mode, and then has its mode restored.
         latent_dim: Length of a latent vector.
-        fit: Real samples that no trial trains on, for the critics to train on: bytes, which are
-            scaled to [-1, 1], or floats.
-        read: Further real samples, at least two, for the reading.
-        budget: How the critics are trained. Of samples so large that its ``num_generated`` would
-            be more than 2**26 numbers, fewer are generated, but at least 1,024.
+        critic_train: Real samples on which the critics train, and on which no trial trains: bytes,
+            which are scaled to [-1, 1], or floats.
+        critic_eval: Other real samples, at least two, on which the critics are evaluated.
+        budget: How the critics are trained. If its ``num_generated`` samples would have more than
+            2**26 elements, fewer are generated, but at least 1,024.
     """
-    rng = torch.Generator(fit.device).manual_seed(budget.seed)
-    # A stream of their own: a trial's latent_dim must not move the weights and batches below.
-    latent_rng = torch.Generator(fit.device).manual_seed(budget.seed + 1)
+    device = critic_train.device
+    rng = torch.Generator(device).manual_seed(budget.seed)
+    # Separate, so that the trial's latent_dim does not change the weights and batches below.
+    latent_rng = torch.Generator(device).manual_seed(budget.seed + 1)
 
-    fit, read = fit.flatten(1), read.flatten(1)
-    dim = fit.shape[1]
-    num_generated = min(budget.num_generated, max(LEAST_GENERATED, MOST_GENERATED_NUMBERS // dim))
+    critic_train, critic_eval = critic_train.flatten(1), critic_eval.flatten(1)
+    dim = critic_train.shape[1]
+    max_generated = max(MIN_GENERATED_SAMPLES, MAX_GENERATED_ELEMENTS // dim)
+    num_generated = min(budget.num_generated, max_generated)
 
     @torch.no_grad()
     def draw() -> Float[Tensor, "num_generated dim"]:
-        latents = torch.randn(num_generated, latent_dim, generator=latent_rng, device=fit.device)
-        chunks = latents.split(_at_once(dim))
-        # Not cat, which would hold them all twice.
-        samples = torch.empty(num_generated, dim, device=fit.device)
-        for kept, chunk in zip(samples.split(_at_once(dim)), chunks, strict=True):
-            kept.copy_(generate(chunk).flatten(1))
+        latents = torch.randn(num_generated, latent_dim, generator=latent_rng, device=device)
+        # Not torch.cat, which would need twice the memory.
+        samples = torch.empty(num_generated, dim, device=device)
+        size = _batch_size(dim)
+        for rows, batch in zip(samples.split(size), latents.split(size), strict=True):
+            rows.copy_(generate(batch).flatten(1))
         return samples
 
     with evaluating(generate), torch.enable_grad():
         generated = draw()
-        critics = _Critics(budget.num_critics, fit, generated, rng)
-        _train(critics, fit, generated, budget, rng)
+        critics = _Critics(budget.num_critics, critic_train, generated, rng)
+        _train(critics, critic_train, generated, budget, rng)
         del generated
-        return _read(critics, fit, read, draw(), rng)
+        return _evaluate(critics, critic_train, critic_eval, draw(), rng)
 
 
 class _Critics(nn.Module):
-    """ReLU networks, each beside a linear map, as one batch: samples [critics * batch, dim].
+    """Several critics as one batched module: samples [critics * batch, dim] to their scores.
 
-    Rows go to the critics in order, as many to each. With mean m and scale s (the root mean square
-    distance from m) of real and generated samples together, f(x) = s h((x - m) / s): f's slopes
-    are h's, and h sees numbers of one size whatever the data's dimension and however far off the
-    generator is.
+    The rows are divided among the critics in order, equally many for each. A critic is the sum h of
+    a ReLU network and a linear map, on standardised samples: with the mean m and the scale s (the
+    root mean square distance from m) of real and generated samples together,
+    f(x) = s h((x - m) / s). So f and h have the same gradients, and the inputs of h have the same
+    scale for any dimension of the data and any distance of the generator.
     """
 
     def __init__(
@@ -130,16 +138,16 @@ class _Critics(nn.Module):
             for parameters, rows in ((self.weights, inputs), (self.biases, 1)):
                 values = torch.empty(num_critics, rows, outputs, device=rng.device)
                 parameters.append(nn.init.uniform_(values, -bound, bound, generator=rng))
-        # A shift is a linear critic: at hand from the first step, and exact at any distance.
+        # The optimal critic for a shift is linear: this part finds it at any distance.
         self.linear = nn.Parameter(torch.zeros(num_critics, dim, 1, device=rng.device))
 
-    def standardise(self, samples: Kept) -> Float[Tensor, "batch *sample"]:
+    def standardise(self, samples: Samples) -> Float[Tensor, "batch *sample"]:
         return (as_floats(samples) - self.mean) / self.scale
 
     def forward(self, standardised: Float[Tensor, "rows dim"]) -> Float[Tensor, " rows"]:
         return self._layers(self._split(standardised))[0].flatten()
 
-    def values_and_slopes(
+    def values_and_gradient_norms(
         self,
         real: Float[Tensor, "rows dim"],
         fake: Float[Tensor, "rows dim"],
@@ -149,10 +157,10 @@ class _Critics(nn.Module):
         Float[Tensor, "critics batch"],
         Float[Tensor, "critics batch"],
     ]:
-        """Values of real and of fake samples, and gradient norms between them, in one pass.
+        """Compute scores of real and fake samples, and gradient norms between them, in one pass.
 
         A ReLU network is linear around a sample: its gradient is the product of the weights of
-        the units that are on. Written out, it costs half of what differentiating twice does.
+        the active units. This costs half as much as differentiating twice.
         """
         inputs = torch.cat([self._split(part) for part in (real, fake, between)], 1)
         values, active = self._layers(inputs)
@@ -161,11 +169,11 @@ class _Critics(nn.Module):
         for weight, on in zip(reversed(self.weights[:-1]), reversed(active), strict=True):
             gradients = torch.bmm(on.chunk(3, 1)[2] * gradients, weight.mT)
         gradients = (gradients + self.linear.mT) * math.sqrt(inputs.shape[2])
-        # The root's derivative at zero is infinite.
+        # The derivative of the root is infinite at zero.
         return real_values, fake_values, (gradients.square().sum(2) + 1e-12).sqrt()
 
     def _split(self, samples: Tensor) -> Tensor:
-        # Coordinates of size 1, as the networks' initial weights expect.
+        # From samples of RMS norm 1 to coordinates of size 1, as the initial weights need them.
         dim = samples.shape[1]
         return samples.view(self.num_critics, -1, dim) * math.sqrt(dim)
 
@@ -177,30 +185,31 @@ class _Critics(nn.Module):
         direct = torch.baddbmm(self.biases[-1], inputs, self.linear)
         return torch.baddbmm(direct, hidden, self.weights[-1]).squeeze(2), active
 
-    def read(self, samples: Kept) -> Float[Tensor, "critics n"]:
-        """Each critic's values of all samples, in the data's units."""
-        chunks = map(self.standardise, samples.split(_at_once(samples.shape[1])))
-        values = [self(chunk.repeat(self.num_critics, 1)) for chunk in chunks]
+    def evaluate(self, samples: Samples) -> Float[Tensor, "critics n"]:
+        """Score all samples by each critic, in the data's units."""
+        batches = map(self.standardise, samples.split(_batch_size(samples.shape[1])))
+        values = [self(batch.repeat(self.num_critics, 1)) for batch in batches]
         values = [value.view(self.num_critics, -1) for value in values]
         return (torch.cat(values, 1) * self.scale).double()
 
 
 def _train(
-    critics: _Critics, fit: Tensor, generated: Tensor, budget: CriticBudget, rng: torch.Generator
+    critics: _Critics, real: Tensor, generated: Tensor, budget: CriticBudget, rng: torch.Generator
 ) -> None:
-    """Train h; its loss is in units of the scale, so one penalty weight serves all data."""
+    """Train h. The loss is in units of the scale, so that one penalty weight suits all data."""
     optimizer = Adam(critics.parameters(), lr=budget.learning_rate, betas=(0.5, 0.9), fused=True)
-    # Down to zero, as the last steps' noise would else outweigh a small distance.
+    # Decay to zero: the noise of the last steps would be larger than a small distance.
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.critic_steps)
     num_samples = critics.num_critics * budget.batch_size
-    # Not fresh samples for every step: a large generator would take longer than the critics.
-    reals, fakes = (_batches(samples, num_samples, rng) for samples in (fit, generated))
+    # Fresh samples for every step of a large generator would cost more than training the critics.
+    real_batches, fake_batches = (_batches(part, num_samples, rng) for part in (real, generated))
     for _ in range(budget.critic_steps):
-        real, fake = critics.standardise(next(reals)), critics.standardise(next(fakes))
+        reals = critics.standardise(next(real_batches))
+        fakes = critics.standardise(next(fake_batches))
         coefficients = torch.rand(num_samples, generator=rng, device=rng.device)
-        between = interpolate(real, fake, coefficients)
-        real_values, fake_values, slopes = critics.values_and_slopes(real, fake, between)
-        penalty = (slopes - 1).relu().square().mean(1)
+        between = interpolate(reals, fakes, coefficients)
+        real_values, fake_values, norms = critics.values_and_gradient_norms(reals, fakes, between)
+        penalty = (norms - 1).relu().square().mean(1)
         losses = fake_values.mean(1) - real_values.mean(1) + PENALTY_WEIGHT * penalty
         optimizer.zero_grad()
         losses.sum().backward()
@@ -209,7 +218,7 @@ def _train(
 
 
 def _batches(samples: Tensor, num_samples: int, rng: torch.Generator) -> Iterator[Tensor]:
-    """Every sample once before any twice, in batches for ever."""
+    """Yield batches without end; an epoch has every sample once."""
     order = torch.empty(0, dtype=torch.long, device=samples.device)
     while True:
         while len(order) < num_samples:
@@ -219,55 +228,61 @@ def _batches(samples: Tensor, num_samples: int, rng: torch.Generator) -> Iterato
         order = order[num_samples:]
 
 
-def _read(
-    critics: _Critics, fit: Tensor, read: Tensor, generated: Tensor, rng: torch.Generator
+def _evaluate(
+    critics: _Critics,
+    critic_train: Tensor,
+    critic_eval: Tensor,
+    generated: Tensor,
+    rng: torch.Generator,
 ) -> Score:
     with torch.no_grad():
-        on_fit, on_read, on_generated = map(critics.read, (fit, read, generated))
-    each, rate = _without_slack(on_read.mean(1) - on_generated.mean(1), critics.scale)
-    each_train, _ = _without_slack(on_fit.mean(1) - on_generated.mean(1), critics.scale)
-    # Of the mean critic: on the same samples the critics are anything but independent.
-    samples = [(rate[:, None] * values).mean(0) for values in (on_read, on_generated)]
+        parts = (critic_train, critic_eval, generated)
+        train_values, eval_values, generated_values = map(critics.evaluate, parts)
+    generated_means = generated_values.mean(1)
+    w1, rates = _remove_penalty_bias(eval_values.mean(1) - generated_means, critics.scale)
+    w1_train, _ = _remove_penalty_bias(train_values.mean(1) - generated_means, critics.scale)
+    # The variance of the mean critic: on the same samples the critics are not independent.
+    samples = [(rates[:, None] * values).mean(0) for values in (eval_values, generated_values)]
     variance = torch.stack([values.var() / len(values) for values in samples]).sum()
     if critics.num_critics > 1:
-        variance = variance + each.var() / critics.num_critics
+        variance = variance + w1.var() / critics.num_critics
     return Score(
-        w1=each.mean().item(),
+        w1=w1.mean().item(),
         w1_stderr=variance.sqrt().item(),
-        w1_train=each_train.mean().item(),
-        critic_lipschitz=_largest_slope(critics, read, generated, rng),
+        w1_train=w1_train.mean().item(),
+        critic_lipschitz=_largest_gradient_norm(critics, critic_eval, generated, rng),
     )
 
 
-def _largest_slope(
+def _largest_gradient_norm(
     critics: _Critics, real: Tensor, generated: Tensor, rng: torch.Generator
 ) -> float:
-    num_points = min(NUM_SLOPES, len(real), len(generated))
+    num_points = min(NUM_GRADIENT_POINTS, len(real), len(generated))
     coefficients = torch.rand(num_points, generator=rng, device=rng.device)
     points = interpolate(as_floats(real[:num_points]), generated[:num_points], coefficients)
     points = critics.standardise(points).repeat(critics.num_critics, 1)
     return gradient_norms(critics, points).max().item()
 
 
-def _without_slack(reading: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Take off what a soft penalty lets the critic add; also the result's rate by the reading.
+def _remove_penalty_bias(estimate: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Correct an estimate for the slack of a soft penalty; also return d(corrected)/d(estimate).
 
-    Against a distance W in units of the scale, a critic of slope k gains k W - lambda (k - 1)^2.
-    The best is k = 1 + W / (2 lambda), which reads W + W^2 / (2 lambda): solve it for W. That is
-    exact for a critic of one slope, leaves small distances alone, and never changes an order of
-    readings at one scale.
+    At a distance W in units of the scale, a critic of slope k gains k W - lambda (k - 1)^2. This is
+    largest for k = 1 + W / (2 lambda), whose estimate is W + W^2 / (2 lambda): solve it for W. The
+    correction is exact for a critic of constant slope, vanishes for small distances, and keeps the
+    order of estimates at one scale.
     """
-    root = (1 + 2 * (reading / scale).clamp_min(0) / PENALTY_WEIGHT).sqrt()
-    # 2 / (1 + root) is PENALTY_WEIGHT (root - 1) / reading without the cancellation near zero.
-    return reading * 2 / (1 + root), 1 / root
+    root = (1 + 2 * (estimate / scale).clamp_min(0) / PENALTY_WEIGHT).sqrt()
+    # 2 / (1 + root) is PENALTY_WEIGHT (root - 1) / estimate without the cancellation near zero.
+    return estimate * 2 / (1 + root), 1 / root
 
 
-def _at_once(dim: int) -> int:
-    return max(1, min(SAMPLES_AT_ONCE, NUMBERS_AT_ONCE // dim))
+def _batch_size(dim: int) -> int:
+    return max(1, min(MAX_SAMPLES_PER_BATCH, MAX_ELEMENTS_PER_BATCH // dim))
 
 
 def _mean(samples: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """The mean of a function of each sample, in as few steps as memory allows."""
-    chunks = samples.split(max(1, NUMBERS_IN_A_MOMENT // samples.shape[1]))
+    """Average a function over all samples, in chunks of at most ``MAX_ELEMENTS_PER_REDUCTION``."""
+    chunks = samples.split(max(1, MAX_ELEMENTS_PER_REDUCTION // samples.shape[1]))
     means = [function(as_floats(chunk)).mean(0) * (len(chunk) / len(samples)) for chunk in chunks]
     return torch.stack(means).sum(0)

@@ -1,4 +1,4 @@
-"""Samples as a picture: what a person looks at beside the numbers."""
+"""Draw samples as a PNG: images in a grid, vectors in a scatter plot."""
 
 import math
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from trainables.data import as_floats
 
-#: Images of each kind in a row, and pixels that a row may be wide.
-MOST_COLUMNS, MOST_PIXELS = 8, 1024
-#: Points of each kind in a scatter plot.
+#: Limits of a row of real or of generated images: their number, and its width in pixels.
+MAX_COLUMNS, MAX_PIXELS = 8, 1024
+#: Real or generated points in a scatter plot.
 NUM_POINTS = 1024
 
 
 def num_drawn(sample_shape: tuple[int, ...]) -> int:
-    """How many samples of each kind a picture shows: more would not fit, or not be seen."""
+    """Return how many real, and how many generated, samples of this shape a picture shows."""
     return _columns(sample_shape[2]) ** 2 if len(sample_shape) == 3 else NUM_POINTS
 
 
@@ -29,10 +29,10 @@ def save_samples(
     """Draw real samples on the left and generated ones on the right, as a PNG.
 
     Args:
-        real: Data in [-1, 1], or bytes; images ``[n, 1 or 3, height, width]``, or vectors, of
-            which the first two coordinates are drawn, or the one. :func:`num_drawn` are enough.
+        real: Data in [-1, 1], or bytes: images [n, 1 or 3, height, width], or vectors [n, d], of
+            which the first two coordinates are drawn. Samples beyond :func:`num_drawn` are not.
         generated: As many samples of a generator.
-        path: Where to write; its folder exists.
+        path: The file to write, in an existing folder.
     """
     draw = _draw_images if real.ndim == 4 else _draw_points
     num = num_drawn(tuple(real.shape[1:]))
@@ -42,25 +42,25 @@ def save_samples(
 def save_generated(
     samples: Float[Tensor, "n *sample"], path: Path, columns: int | None = None
 ) -> None:
-    """Draw samples of a generator alone, as a PNG: all of them, row by row.
+    """Draw all given samples of a generator row by row, as a PNG.
 
     Args:
-        samples: In [-1, 1], as :func:`save_samples` has them.
-        path: Where to write; its folder exists.
-        columns: Images in a row; as many as make a square, if left out.
+        samples: Samples in [-1, 1], as for :func:`save_samples`.
+        path: The file to write, in an existing folder.
+        columns: Images per row; by default the picture is nearly square.
     """
     samples = samples.detach().float().cpu()
     if samples.ndim != 4:
         _scatter({"generated": samples}, path)
         return
     columns = columns or math.ceil(math.sqrt(len(samples)))
-    missing = -len(samples) % columns
-    rest = samples.new_full((missing, *samples.shape[1:]), -1)
-    _save(_grid(torch.cat([samples, rest]), columns), path, 512)
+    num_missing = -len(samples) % columns
+    black = samples.new_full((num_missing, *samples.shape[1:]), -1)
+    _save(_grid(torch.cat([samples, black]), columns), path, 512)
 
 
 def _columns(width: int) -> int:
-    return max(1, min(MOST_COLUMNS, MOST_PIXELS // width))
+    return max(1, min(MAX_COLUMNS, MAX_PIXELS // width))
 
 
 def _draw_images(real: Tensor, generated: Tensor, path: Path) -> None:
@@ -70,24 +70,20 @@ def _draw_images(real: Tensor, generated: Tensor, path: Path) -> None:
     _save(torch.cat([halves[0], gap, halves[1]], dim=1), path)
 
 
-def _save(
-    pixels: UInt8[Tensor, "height width channel"], path: Path, small_pixels: int = 256
-) -> None:
-    """Write a picture, enlarged by a whole number where it is lower than that."""
+def _save(pixels: UInt8[Tensor, "height width channel"], path: Path, min_height: int = 256) -> None:
+    """Write a picture; enlarge it by a whole factor to about ``min_height`` if it is lower."""
     # Not torchvision's make_grid: importing it would cost every worker three seconds.
     from PIL import Image
 
-    scale = max(
-        1, small_pixels // pixels.shape[0]
-    )  # an 8x8 digit of 8 pixels is too small to judge
+    scale = max(1, min_height // pixels.shape[0])
     pixels = pixels.repeat_interleave(scale, dim=0).repeat_interleave(scale, dim=1)
     Image.fromarray(pixels.squeeze(2).numpy()).save(path, format="PNG")
 
 
 def _grid(images: Float[Tensor, "n channel height width"], columns: int) -> Tensor:
-    """Images in [-1, 1] as one of bytes, [rows * (height + 1), columns * (width + 1), channel].
+    """Arrange images in [-1, 1] as bytes [rows * (height + 1), columns * (width + 1), channel].
 
-    Only whole rows are drawn.
+    An incomplete last row is left out.
     """
     images = images[: len(images) // columns * columns]
     pixels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
@@ -108,7 +104,8 @@ def _scatter(clouds: Mapping[str, Tensor], path: Path) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(clouds), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (title, points) in zip(panels, clouds.items(), strict=True):
-        points = torch.nn.functional.pad(points, (0, max(0, 2 - points.shape[1])))  # a line: y = 0
+        # Vectors of one number get y = 0.
+        points = torch.nn.functional.pad(points, (0, max(0, 2 - points.shape[1])))
         axes.scatter(points[:, 0], points[:, 1], s=3, linewidths=0)
         axes.set(title=title, aspect="equal", xlim=(-1.5, 1.5), ylim=(-1.5, 1.5))
     figure.savefig(path, dpi=100, format="png")

@@ -1,6 +1,7 @@
-"""A saved generator as MLflow loads and serves it: latents in, samples out, as numpy arrays.
+"""Serve a saved generator by MLflow: from latents to samples, as NumPy arrays.
 
-MLflow calls :func:`_load_pyfunc` by its name; nothing here knows MLflow, and nothing is unpickled.
+MLflow calls :func:`_load_pyfunc` by its name. This module does not import MLflow, and loading does
+not unpickle code.
 """
 
 from pathlib import Path
@@ -13,16 +14,16 @@ from torch import nn
 
 from trainables.trial import load_generator
 
-#: Latents that go through the network at a time, however many are asked for.
+#: Latents per forward pass.
 BATCH_SIZE = 256
 
 
 @final
 class Sampler:
-    """A generator that answers to ``predict``."""
+    """A generator with the method ``predict``, as MLflow expects it."""
 
     def __init__(self, generator: nn.Module, device: torch.device) -> None:
-        """Take a generator that is ready for use, on the device."""
+        """Wrap a generator in evaluation mode, whose weights are on the device."""
         self._generator = generator
         self._device = device
 
@@ -31,11 +32,11 @@ class Sampler:
         latents: Float[np.ndarray, "n latent_dim"],
         params: dict[str, object] | None = None,
     ) -> Float32[np.ndarray, "n *sample"]:
-        """Samples of standard normal latents; images ``[n, channels, height, width]`` in [-1, 1].
+        """Generate samples: images [n, channels, height, width] or vectors [n, d], in [-1, 1].
 
         Args:
-            latents: One row for each sample.
-            params: MLflow's; there are none.
+            latents: Standard normal latents, one row per sample.
+            params: Parameters of MLflow, which are ignored.
         """
         rows = torch.as_tensor(np.asarray(latents, dtype=np.float32))
         with torch.no_grad():
@@ -47,10 +48,10 @@ class Sampler:
 
 
 def _load_pyfunc(path: str) -> Sampler:
-    """Load ``generator.pt``.
+    """Load a ``generator.pt`` onto the GPU if there is one.
 
     Raises:
-        DamagedCheckpointError: where the file is not whole.
+        DamagedCheckpointError: if the file is damaged.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator, _ = load_generator(Path(path), device)

@@ -1,4 +1,4 @@
-"""One trial from its first step to its last rung: train, be scored, report; no Ray here."""
+"""One trial as a plain generator: train, score at the rungs, yield reports. No Ray here."""
 
 import bisect
 import ctypes
@@ -21,23 +21,22 @@ from trainables.objective import Score, score
 from trainables.pictures import num_drawn, save_samples
 from trainables.training import TrainState, evaluating, train
 
-#: Generator steps after which a trial is first looked at: a hopeless one should not hold its slot
-#: until the first regular report.
-FIRST_LOOK_GENERATOR_STEPS = 10
-# From glibc's malloc.h, where 32 MiB is the most that the first of them may be.
-_M_MMAP_THRESHOLD, _LARGEST_ON_HEAP_BYTES = -3, 32 * 2**20
-_M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 256 * 2**20
+#: Step of the first report: a trial that diverges at once should not hold its slot any longer.
+FIRST_REPORT_GENERATOR_STEPS = 10
+# Parameters of glibc's malloc.h; 32 MiB is the largest value that the first one accepts.
+_M_MMAP_THRESHOLD, _MAX_HEAP_BLOCK_BYTES = -3, 32 * 2**20
+_M_TRIM_THRESHOLD, _MAX_IDLE_BYTES = -1, 256 * 2**20
 
 
 class Schedule(Frozen):
-    """When a trial is scored, reports and saves itself, in generator steps."""
+    """The generator steps at which a trial is scored, reports and writes checkpoints."""
 
     rungs: tuple[Whole, ...]
     report_every_generator_steps: Whole
     checkpoint_every_generator_steps: Whole
 
     def report_at(self) -> list[int]:
-        """Every step at which the trial reports, in order: the rungs, and regularly between."""
+        """Return the sorted steps at which the trial reports: rungs, checkpoints and between."""
         last = self.rungs[-1]
         regular = set(
             range(self.report_every_generator_steps, last, self.report_every_generator_steps)
@@ -47,23 +46,24 @@ class Schedule(Frozen):
                 self.checkpoint_every_generator_steps, last, self.checkpoint_every_generator_steps
             )
         )
-        first = {FIRST_LOOK_GENERATOR_STEPS} if last > FIRST_LOOK_GENERATOR_STEPS else set()
+        first = {FIRST_REPORT_GENERATOR_STEPS} if last > FIRST_REPORT_GENERATOR_STEPS else set()
         return sorted(regular | saves | first | set(self.rungs))
 
     def saves_at(self, generator_steps: int) -> bool:
-        """Whether the trial checkpoints at this step."""
+        """Tell whether the trial writes a checkpoint at this step, at most the last rung."""
         at_rung = self.rungs[bisect.bisect_left(self.rungs, generator_steps)] == generator_steps
         return at_rung or generator_steps % self.checkpoint_every_generator_steps == 0
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a trial says at a step.
+    """A report of a trial at a step.
 
-    ``metrics`` are plain floats; ``w1`` is among them at rungs only, and ``diverged`` is 1.0 in
-    the last report of a trial that diverged. ``scoring_seconds`` are those of all rungs so far,
-    ``rung_scoring_seconds`` of this one. ``save`` writes a checkpoint into a folder, and is
-    ``None`` where none is due.
+    Attributes:
+        metrics: Plain floats: the fields of a ``Measurement``; at rungs also ``w1`` and the other
+            values of a ``Score``, and ``rung_scoring_seconds``; and the ``scoring_seconds`` of all
+            rungs so far. ``diverged`` is 1.0 in the last report of a trial that diverged.
+        save: Writes a checkpoint into a folder; ``None`` at steps without a checkpoint.
     """
 
     metrics: dict[str, float]
@@ -77,21 +77,25 @@ def run(
     device: torch.device,
     checkpoint: Path | None = None,
 ) -> Iterator[Report]:
-    """Train a trial, scoring it at exactly the schedule's rungs.
+    """Train a trial and score it at the schedule's rungs.
 
     Args:
         config: The trial.
-        data: The trial trains on ``data.train``; the other parts are the objective's alone. Parts
-            of bytes go to the device as bytes.
+        data: The trial trains on ``data.train``, and is scored on ``data.critic_train`` and
+            ``data.critic_eval``. Bytes stay bytes on the device.
         schedule: When to score, report and save.
         device: Where to train.
-        checkpoint: A folder that an earlier report's ``save`` wrote: go on from there. A trial
-            saved at a rung says that rung's report again, in case nobody heard it.
+        checkpoint: A folder that the ``save`` of an earlier report wrote, to resume from. A trial
+            that was saved at a rung yields the report of that rung again, in case it was lost.
+
+    Yields:
+        The reports, in the order of their steps.
 
     Raises:
-        DamagedCheckpointError: where the checkpoint is not whole.
+        DamagedCheckpointError: if the checkpoint is damaged.
     """
-    real, fit, read = (as_tensor(part).to(device) for part in (data.train, data.fit, data.read))
+    parts = (data.train, data.critic_train, data.critic_eval)
+    real, critic_train, critic_eval = (as_tensor(part).to(device) for part in parts)
     state = TrainState.create(config, data.sample_shape, device)
     last_metrics: dict[str, float] = {}
     if checkpoint is not None:
@@ -104,7 +108,7 @@ def run(
         metrics = measurement.as_floats()
         steps = measurement.generator_steps
         if not measurement.diverged and steps in schedule.rungs:
-            metrics |= _score(state, config.objective, fit, read)
+            metrics |= _score(state, config.objective, critic_train, critic_eval)
         metrics["scoring_seconds"] = state.scoring_seconds
         metrics["scoring_cpu_seconds"] = state.scoring_cpu_seconds
         diverged = measurement.diverged or not math.isfinite(metrics.get("w1", 0.0))
@@ -113,16 +117,15 @@ def run(
             metrics.pop("w1", None)
             yield Report(metrics, None)
             return
-        yield Report(
-            metrics, _saver(state, config, metrics, read) if schedule.saves_at(steps) else None
-        )
+        is_saved = schedule.saves_at(steps)
+        yield Report(metrics, _saver(state, config, metrics, critic_eval) if is_saved else None)
 
 
 def _score(
-    state: TrainState, objective: ObjectiveConfig, fit: Tensor, read: Tensor
+    state: TrainState, objective: ObjectiveConfig, critic_train: Tensor, critic_eval: Tensor
 ) -> dict[str, float]:
     started_s, started_cpu_s = time.perf_counter(), time.thread_time()
-    estimate = score(state.scored, state.latent_dim, fit, read, objective.rung)
+    estimate = score(state.scored, state.latent_dim, critic_train, critic_eval, objective.rung)
     seconds = time.perf_counter() - started_s
     state.scoring_seconds += seconds
     state.scoring_cpu_seconds += time.thread_time() - started_cpu_s
@@ -136,52 +139,62 @@ def _score(
 
 
 def floor(data: Data, objective: ObjectiveConfig) -> Score:
-    """Score real samples as a rung would if a generator had made them, on the CPU.
+    """Score the real samples ``data.train`` in place of a generator's, as at a rung, on the CPU.
 
-    They are the trials' own, ``data.train``, drawn with replacement: a generator that had learned
-    them by heart would score this. What is not clearly above it cannot be told from it.
+    The samples are drawn with replacement, so this is the score of a generator that has memorised
+    the training data. A score that is not clearly above it cannot be distinguished from real data.
     """
-    train, fit, read = map(as_tensor, (data.train, data.fit, data.read))
+    parts = (data.train, data.critic_train, data.critic_eval)
+    train, critic_train, critic_eval = map(as_tensor, parts)
 
     def draw(latents: Tensor) -> Tensor:
-        uniform = torch.special.ndtr(latents.squeeze(1))  # of a standard normal
+        uniform = torch.special.ndtr(latents.squeeze(1))  # from standard normal latents
         return as_floats(train[(uniform * len(train)).long().clamp_max(len(train) - 1)])
 
-    return score(draw, 1, fit, read, objective.rung)
+    return score(draw, 1, critic_train, critic_eval, objective.rung)
 
 
 def final_score(
     generator_path: Path, data: Data, objective: ObjectiveConfig, device: torch.device
 ) -> Score:
-    """Score a saved generator by the final's stronger critics.
+    """Score a saved generator by the stronger critics of the final.
 
-    They are fitted on both parts that the rungs used, ``data.fit`` and ``data.read``, and read on
-    ``data.final``, which nothing has read before: the rungs' choice of the best, the luckiest
-    among them, has no bearing on it.
+    The critics train on ``data.critic_train`` and ``data.critic_eval``, and are evaluated on
+    ``data.final``, which nothing else uses: so the selection of the best trials by their scores at
+    the rungs does not bias the final score.
+
+    Args:
+        generator_path: A ``generator.pt``.
+        data: The data of the search.
+        objective: Its budget ``final`` is used.
+        device: Where to compute.
 
     Raises:
-        DamagedCheckpointError: where the file is not whole.
+        DamagedCheckpointError: if the file is damaged.
     """
     generator, latent_dim = load_generator(generator_path, device)
-    fit, read, final = (as_tensor(part).to(device) for part in (data.fit, data.read, data.final))
-    return score(generator, latent_dim, torch.cat([fit, read]), final, objective.final)
+    parts = (data.critic_train, data.critic_eval, data.final)
+    critic_train, critic_eval, final = (as_tensor(part).to(device) for part in parts)
+    critic_train = torch.cat([critic_train, critic_eval])
+    return score(generator, latent_dim, critic_train, final, objective.final)
 
 
 def _saver(
-    state: TrainState, config: TrialConfig, metrics: Mapping[str, float], read: Tensor
+    state: TrainState, config: TrialConfig, metrics: Mapping[str, float], real: Tensor
 ) -> Callable[[Path], None]:
     def save(folder: Path) -> None:
         torch.save({"state": state.state_dict(), "metrics": dict(metrics)}, folder / STATE)
         if "w1" in metrics:
-            torch.save(generator_file(state, config, tuple(read.shape[1:])), folder / GENERATOR)
-            num = min(len(read), num_drawn(tuple(read.shape[1:])))
-            save_samples(read[:num], _samples(state, num), folder / "samples.png")
+            sample_shape = tuple(real.shape[1:])
+            torch.save(generator_file(state, config, sample_shape), folder / GENERATOR)
+            num = min(len(real), num_drawn(sample_shape))
+            save_samples(real[:num], _samples(state, num), folder / "samples.png")
 
     return save
 
 
 def _samples(state: TrainState, num_samples: int) -> Tensor:
-    """The same latents at every rung, so that a person sees one sample change."""
+    """Generate from the same latents at every rung, to show how each sample changes."""
     rng = torch.Generator().manual_seed(0)
     latents = torch.randn(num_samples, state.latent_dim, generator=rng)
     with evaluating(state.scored), torch.no_grad():
@@ -191,7 +204,12 @@ def _samples(state: TrainState, num_samples: int) -> Tensor:
 def generator_file(
     state: TrainState, config: TrialConfig, sample_shape: tuple[int, ...]
 ) -> dict[str, Any]:
-    """Weights and what is needed to rebuild the network; loads with ``weights_only=True``."""
+    """Return the content of ``generator.pt``, which loads with ``weights_only=True``.
+
+    Returns:
+        The weights ``state_dict``, and the ``networks`` section and ``sample_shape`` from which
+        the network is built.
+    """
     return {
         "state_dict": {k: v.cpu() for k, v in state.scored.state_dict().items()},
         "networks": config.networks.model_dump(mode="json", exclude_none=True),
@@ -200,28 +218,39 @@ def generator_file(
 
 
 def load_generator(path: Path, device: torch.device) -> tuple[nn.Module, int]:
-    """A generator from :func:`generator_file`'s file, ready for use, and its latent dimension.
+    """Load a ``generator.pt``.
+
+    Args:
+        path: The file.
+        device: Where the generator is put.
+
+    Returns:
+        The generator in evaluation mode, and its ``latent_dim``. It maps latents
+        [batch, latent_dim], standard normal, to samples [batch, *sample_shape].
 
     Raises:
-        DamagedCheckpointError: where the file is not whole.
+        DamagedCheckpointError: if the file is damaged.
+        BadNetwork: if it holds a custom network that cannot be built.
     """
     saved = load_whole(path, device)
     networks = NetworkConfig.model_validate(saved["networks"])
     generator = build_generator(networks, tuple(saved["sample_shape"])).to(device)
     generator.load_state_dict(saved["state_dict"])
-    return generator.eval(), cast("int", networks.latent_dim)  # every architecture has one
+    return generator.eval(), cast("int", networks.latent_dim)
 
 
 def start_worker(threads: int, use_gpu: bool) -> torch.device:
-    """Make a process ready to train or score; returns the device to use.
+    """Prepare a process for training or scoring.
 
     Args:
         threads: CPU threads to compute with.
-        use_gpu: Whether the process was given a GPU, the first that it sees. Without one it
-            computes on the CPU, whatever it sees; so it does where torch finds no CUDA.
+        use_gpu: Whether to use a GPU, the first visible one. Without CUDA it is the CPU.
+
+    Returns:
+        The device to use.
     """
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # a dying network's denormals slow the CPU tenfold
+    torch.set_flush_denormal(True)  # denormal numbers would slow the CPU tenfold
     _keep_freed_memory()
     return torch.device("cuda" if use_gpu and torch.cuda.is_available() else "cpu")
 
@@ -252,12 +281,13 @@ def device_notes(config: TrialConfig, device: torch.device, use_gpu: bool) -> li
 
 
 def _keep_freed_memory() -> None:
-    """Let tensors reuse what others gave back, where the C library is glibc.
+    """Let glibc keep freed memory for the next tensors, up to ``_MAX_IDLE_BYTES``.
 
-    By itself it returns megabytes to the kernel, which clears them page by page for the next
-    tensor: a fifth of a convolutional generator's pass on a CPU. At most ``_KEPT_BYTES`` lie idle.
+    By default it returns large blocks to the kernel, which clears every page for the next tensor.
+    That takes a fifth of the forward pass of a convolutional generator on a CPU. Other C libraries
+    have no ``mallopt``.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_ON_HEAP_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, _MAX_HEAP_BLOCK_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _MAX_IDLE_BYTES)

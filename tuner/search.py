@@ -75,9 +75,9 @@ def _dry_run(ready: Ready, console: Console) -> None:
     budget = largest_budget_generator_steps(spec)
     console.print(spec.to_yaml())
     console.print(
-        f"data: {len(data.train)} samples to train on, {len(data.fit)} to fit the independent "
-        f"critics, {len(data.read)} to read them at the rungs and {len(data.final)} at the final, "
-        f"each of shape {data.sample_shape}"
+        f"data: {len(data.train)} samples to train on, {len(data.critic_train)} to train the "
+        f"independent critics, {len(data.critic_eval)} to evaluate them on at the rungs and "
+        f"{len(data.final)} in the final, each of shape {data.sample_shape}"
     )
     console.print(f"searched: {', '.join(spec.domains) or 'nothing, it is one configuration'}")
     console.print(f"rungs: {', '.join(map(str, spec.asha.rungs))} generator steps")

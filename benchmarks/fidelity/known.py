@@ -79,7 +79,9 @@ def on_data(data: Data) -> list[Case]:
     direction = torch.ones(shape) / np.sqrt(np.prod(shape))
     center = train[0].flatten()
     near = (train.flatten(1) - center).norm(dim=1).argsort()[: len(train) // 8]
-    everything = np.concatenate([data.fit, data.read, data.final]).reshape(-1, int(np.prod(shape)))
+    everything = np.concatenate([data.critic_train, data.critic_eval, data.final]).reshape(
+        -1, int(np.prod(shape))
+    )
 
     def copies(points: Tensor, shift: float = 0.0) -> Callable[[Tensor], Tensor]:
         last = len(points) - 1
@@ -131,7 +133,8 @@ def _answer(cases: Sequence[Case], say: Callable[[str], None]) -> Answer:
 def _estimates(case: Case) -> tuple[float, float]:
     objective = ObjectiveConfig()
     fit, read, final = (
-        torch.from_numpy(part) for part in (case.data.fit, case.data.read, case.data.final)
+        torch.from_numpy(part)
+        for part in (case.data.critic_train, case.data.critic_eval, case.data.final)
     )
     both = torch.cat([fit, read])
     return (

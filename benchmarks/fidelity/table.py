@@ -116,7 +116,7 @@ def _trials(data_name: str, space: str, num_trials: int, seed: int, cache: Path)
         [members[k] for k in kept],
         {name: np.array([found[k][name] for k in kept]) for name in found[0]},
         floor,
-        *(torch.from_numpy(part) for part in (data.fit, data.read, data.final)),
+        *(torch.from_numpy(part) for part in (data.critic_train, data.critic_eval, data.final)),
     )
 
 

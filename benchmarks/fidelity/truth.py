@@ -77,7 +77,7 @@ def _points(data_name: str, draw: int) -> np.ndarray:
     for k in range(3):
         config = {"dataset": data_name, "split_seed": 10**6 + 3 * draw + k}
         data = load(DataConfig.model_validate(config))
-        parts += [data.train, data.fit, data.read, data.final]
+        parts += [data.train, data.critic_train, data.critic_eval, data.final]
     return grouped(np.concatenate(parts)[:NUM_POINTS].astype(float))
 
 
@@ -86,7 +86,7 @@ class ImageTruth:
 
     def __init__(self, data_name: str) -> None:
         data = load_data(data_name, 0)
-        self.real = np.concatenate([data.train, data.fit, data.read, data.final])
+        self.real = np.concatenate([data.train, data.critic_train, data.critic_eval, data.final])
         labelled = _labelled(data_name, self.real)
         self._networks = [train_classifier(*labelled, seed) for seed in range(NUM_CLASSIFIERS)]
 

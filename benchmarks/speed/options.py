@@ -66,7 +66,7 @@ def pool() -> Iterator[dict[str, Any]]:
 
 def run(data: Data, *, seed: int = 0, **options: Any) -> Run:
     """Train the pool under the options, and score it."""
-    real, fit, read = map(torch.from_numpy, (data.train, data.fit, data.read))
+    real, fit, read = map(torch.from_numpy, (data.train, data.critic_train, data.critic_eval))
     scores, seconds = [], 0.0
     for number, training in enumerate(pool()):
         config = TrialConfig(

@@ -83,7 +83,7 @@ def _train(barrier: Barrier, rates: Any, device: str) -> None:
 def _critics() -> list[str]:
     torch.set_num_threads(1)
     data = load(DataConfig(dataset="digits"))
-    fit, read = as_tensor(data.fit), as_tensor(data.read)
+    fit, read = as_tensor(data.critic_train), as_tensor(data.critic_eval)
     rng = torch.Generator().manual_seed(0)
     maps = torch.randn(16, fit[0].numel(), generator=rng) / 4
 

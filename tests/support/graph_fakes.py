@@ -1,4 +1,4 @@
-"""Stand-ins for what a machine without a GPU lacks: a graph, and a GPU."""
+"""Fakes of a CUDA graph and of a GPU, for machines without one."""
 
 from collections.abc import Callable
 from itertools import zip_longest
@@ -10,9 +10,9 @@ from torch.utils._pytree import tree_leaves
 
 _READS = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal)
 _COPIES = (torch.ops.aten.copy_, torch.ops.aten._to_copy, torch.ops.aten._foreach_copy_)
-_GIVEN = torch.ops.aten.lift_fresh  # what torch.tensor makes of numbers
-#: Operations in place that no tensor without numbers knows.
-_UNKNOWN = (torch.ops.aten._fused_adam_, torch.ops.aten._fused_adamw_)
+_LITERAL = torch.ops.aten.lift_fresh  # the operation of torch.tensor(2.0)
+#: In-place operations that the meta device does not implement.
+_NOT_ON_META = (torch.ops.aten._fused_adam_, torch.ops.aten._fused_adamw_)
 
 
 def _tensors(values: object) -> list[Tensor]:
@@ -24,7 +24,7 @@ def _address(tensor: Tensor) -> int:
 
 
 class _Recorder(TorchDispatchMode):
-    """Keeps each operation that computes, with the very tensors that it reads and writes."""
+    """Records each operation that computes, with the tensors that it reads and writes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.overloadpacket in _READS:
-            raise RuntimeError(f"{func} reads a number")
+            raise RuntimeError(f"{func} reads a value")
         inputs = _tensors((args, kwargs))
         for storage in (tensor.untyped_storage() for tensor in inputs):
             if storage.data_ptr() not in self.seen:
@@ -63,17 +63,17 @@ class _Recorder(TorchDispatchMode):
 def capture(
     step: Callable[[], tuple[Tensor, ...]], rng: torch.Generator
 ) -> tuple[Callable[[], None], tuple[Tensor, ...]]:
-    """Like ``graph._capture``, on the CPU: no tensor changes, and Python runs once."""
-    place = rng.get_state()
+    """Do the same as ``cuda_graph._capture``, on the CPU: Python runs once, no tensor changes."""
+    rng_state = rng.get_state()
     with _Recorder() as recorder:
         outputs = step()
     recorder.undo()
-    rng.set_state(place)
+    rng.set_state(rng_state)
     return recorder.replay, outputs
 
 
 class NoGPU(torch.Generator):
-    """Says that it is where tensors have a shape and no numbers, and none could be."""
+    """A generator that pretends to be on the meta device, where none can be."""
 
     device = torch.device("meta")
 
@@ -86,13 +86,13 @@ class NoGPU(torch.Generator):
 
 
 class NoCopies(TorchDispatchMode):
-    """Refuses copies from the CPU to a device without numbers, which itself refuses to be read."""
+    """Refuses copies from the CPU to the meta device, which itself refuses reads."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.overloadpacket in _UNKNOWN:
+        if func.overloadpacket in _NOT_ON_META:
             return None
         result = func(*args, **(kwargs or {}))
         devices = {tensor.device.type for tensor in _tensors((args, kwargs, result))}
-        if (func.overloadpacket in _COPIES and len(devices) > 1) or func.overloadpacket is _GIVEN:
+        if (func.overloadpacket in _COPIES and len(devices) > 1) or func.overloadpacket is _LITERAL:
             raise RuntimeError(f"{func} copies from the CPU")
         return result

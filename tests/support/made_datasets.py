@@ -1,4 +1,4 @@
-"""Every dataset with its files made on the spot: a few hundred random images each."""
+"""Small files of every dataset: a few hundred random images each."""
 
 import hashlib
 import pickle
@@ -21,7 +21,7 @@ def pixels(*shape: int) -> np.ndarray:
 
 
 def make(dataset: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
-    """Write the files of a dataset below a folder; returns a configuration that names them."""
+    """Write the files of a dataset into a folder; return a configuration that loads them."""
     if dataset in IDX:
         write_idx(folder / IDX[dataset] / "raw", pixels(NUM_IMAGES, 28, 28))
     elif dataset == "cifar10":
@@ -46,7 +46,7 @@ def write_images(folder: Path, images: np.ndarray, suffix: str) -> None:
 
 
 def write_idx(folder: Path, images: np.ndarray) -> None:
-    """The four files of MNIST, as its own page describes them; the test set is one image."""
+    """Write the four files of MNIST, in its documented format, with one test image."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in (("train", images), ("t10k", images[:1])):
         header = struct.pack(">IIII", 0x803, *part.shape)
@@ -56,7 +56,7 @@ def write_idx(folder: Path, images: np.ndarray) -> None:
 
 
 def write_cifar10(folder: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The seven files of CIFAR-10; torchvision is told the checksums of these."""
+    """Write the seven files of CIFAR-10, and patch their checksums into torchvision."""
     cifar10, sums = datasets.CIFAR10, {}
     (folder / cifar10.base_folder).mkdir(parents=True, exist_ok=True)
 

@@ -1,4 +1,4 @@
-"""What the tests of training and of its state share: trials of a few weights, and comparisons."""
+"""Tiny trials and comparisons of states, for the tests of training."""
 
 from typing import get_args
 
@@ -31,16 +31,16 @@ def run(config: TrialConfig, report_at, state: TrainState | None = None) -> list
 
 
 def numbers(measurement: Measurement) -> dict[str, float]:
-    """What a measurement says apart from how long it took."""
+    """Return the fields of a measurement, without the timings."""
     timings = ("generator_steps_per_s", "training_seconds", "training_cpu_seconds")
     return {key: x for key, x in measurement.as_floats().items() if key not in timings}
 
 
 def tensors(saved) -> list:
-    """Every leaf of a state dict but the clock, in order."""
+    """List the leaves of a state dict in order, without the timings."""
     if isinstance(saved, dict):
-        kept = [key for key in saved if not str(key).endswith("seconds")]
-        return [leaf for key in kept for leaf in tensors(saved[key])]
+        keys = [key for key in saved if not str(key).endswith("seconds")]
+        return [leaf for key in keys for leaf in tensors(saved[key])]
     if isinstance(saved, (list, tuple)):
         return [leaf for item in saved for leaf in tensors(item)]
     return [saved]

@@ -1,4 +1,4 @@
-"""A network that no trial could train is refused in words, before any trial starts."""
+"""A network that cannot be trained is refused with a clear message, before any trial starts."""
 
 import re
 from math import prod
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.check import check
+from trainables.check import check_networks
 from trainables.config import CONVOLUTIONAL, PUBLISHED, Architecture, Constraint, TrialConfig
 from trainables.networks import BadNetwork
 
@@ -18,23 +18,23 @@ CONSTRAINTS = get_args(Constraint)
 
 
 class Net(nn.Module):
-    """A linear layer, and whatever ``of`` makes of its outputs."""
+    """A linear layer, followed by a function of its outputs."""
 
-    def __init__(self, size_in: int, size_out: int, of) -> None:
+    def __init__(self, size_in: int, size_out: int, function) -> None:
         super().__init__()
         self.layer = nn.Linear(size_in, size_out)
-        self.of = of
+        self.function = function
 
     def forward(self, inputs):
-        return self.of(self.layer(inputs))
+        return self.function(self.layer(inputs))
 
 
-def generator_of(of):
-    return lambda latent_dim, sample_shape: Net(latent_dim, prod(sample_shape), of)
+def generator_of(function):
+    return lambda latent_dim, sample_shape: Net(latent_dim, prod(sample_shape), function)
 
 
-def critic_of(of):
-    return lambda sample_shape: Net(prod(sample_shape), 1, of)
+def critic_of(function):
+    return lambda sample_shape: Net(prod(sample_shape), 1, function)
 
 
 def explode(outputs):
@@ -101,9 +101,15 @@ class Idle(Net):
 
 
 def frozen(latent_dim, sample_shape):
-    net = Net(latent_dim, prod(sample_shape), torch.tanh)
-    net.layer.bias.requires_grad_(False)
-    return net
+    network = Net(latent_dim, prod(sample_shape), torch.tanh)
+    network.layer.bias.requires_grad_(False)
+    return network
+
+
+def frozen_critic(sample_shape):
+    """A frozen first layer, whose output the second one scores."""
+    first, second = nn.Linear(prod(sample_shape), 4), nn.Linear(4, 1)
+    return nn.Sequential(first.requires_grad_(False), nn.ReLU(), second)
 
 
 class IdleCritic(nn.Module):
@@ -155,82 +161,92 @@ BUILT_IN = [
 
 
 @pytest.mark.parametrize(("architecture", "name"), BUILT_IN)
-def test_all_that_is_built_in_can_be_trained(architecture: str, name: str) -> None:
+def test_every_built_in_network_can_be_trained(architecture: str, name: str) -> None:
     networks = {"architecture": architecture, "generator_width": 4, "critic_width": 4}
     shape = IMAGE if architecture in CONVOLUTIONAL else SHAPE
-    check(TrialConfig.model_validate({"networks": networks, "training": method(name)}), shape)
+    check_networks(
+        TrialConfig.model_validate({"networks": networks, "training": method(name)}), shape
+    )
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-@pytest.mark.parametrize(("player", "own"), [("generator", "good"), ("critic", "good_critic")])
-def test_a_sound_network_of_ones_own_passes(player: str, own: str, name: str) -> None:
-    check(trial(player, own, **method(name)), SHAPE)
+@pytest.mark.parametrize(("player", "custom"), [("generator", "good"), ("critic", "good_critic")])
+def test_a_sound_custom_network_passes(player: str, custom: str, name: str) -> None:
+    check_networks(trial(player, custom, **method(name)), SHAPE)
 
 
-def test_the_global_rng_stays_where_it_is() -> None:
-    """Also where a network of the user's own draws from it, and where it is refused."""
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    ("player", "custom"), [("generator", "frozen"), ("critic", "frozen_critic")]
+)
+def test_a_network_may_have_frozen_parameters(player: str, custom: str, name: str) -> None:
+    check_networks(trial(player, custom, **method(name)), SHAPE)
+
+
+def test_the_global_rng_is_not_changed() -> None:
+    """Also if a custom network draws from it, and if the network is refused."""
     before = torch.get_rng_state()
-    check(trial("critic", "dropping"), SHAPE)
+    check_networks(trial("critic", "dropping"), SHAPE)
     assert torch.equal(torch.get_rng_state(), before)
     with pytest.raises(BadNetwork, match="no such"):
-        check(trial("generator", "raising"), SHAPE)
+        check_networks(trial("generator", "raising"), SHAPE)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 FAULTS = [
     ("generator", "wide", "the generator must map latents of shape (2, 32) to samples of shape "
      "(2, 2), got (2, 4)"),
-    ("generator", "double", "the generator must give torch.float32, got torch.float64"),
-    ("generator", "infinite", "the generator must give finite numbers with its initial weights"),
-    ("generator", "pair", "the generator must give one tensor, got tuple"),
+    ("generator", "double", "the generator must return torch.float32, got torch.float64"),
+    ("generator", "infinite", "the generator must return finite numbers with its initial weights"),
+    ("generator", "pair", "the generator must return one tensor, got tuple: return the "
+     "samples alone"),
     ("generator", "raising", "the generator must accept inputs of shape (2, 32), but raised "
      "KeyError: 'no such\\nlayer'"),
     ("generator", "detached", "the generator's samples must depend on its parameters, but no "
-     "gradient gets there"),
+     "gradient arrives"),
     ("generator", "constant", "the generator's samples must depend on all its parameters, "
-     "layer.weight, layer.bias too, but no gradient gets there"),
-    ("generator", "Idle", "the generator's samples must depend on all its parameters, unused.0, "
-     "unused.1, unused.2 and 2 more too, but no gradient"),
-    ("generator", "frozen", "must depend on all its parameters, layer.bias too, but no gradient "
-     "gets there: take out what cuts it off (detach, no_grad, a tensor made anew); what is not to "
-     "be trained is a buffer"),
-    ("generator", "broken", "the generator must have gradients, but raised RuntimeError: no "
+     "also layer.weight, layer.bias, but no gradient arrives"),
+    ("generator", "Idle", "the generator's samples must depend on all its parameters, also "
+     "unused.0, unused.1, unused.2 and 2 more, but no gradient arrives: remove what cuts it off "
+     "(detach, no_grad, a conversion to numbers); freeze parameters that are not to be trained "
+     "(requires_grad = False)"),
+    ("generator", "broken", "the generator must be differentiable, but raised RuntimeError: no "
      "backward here"),
-    ("critic", "two_scores", "the critic must give one score a sample, of shape [batch] or "
+    ("critic", "two_scores", "the critic must return one score per sample, of shape [batch] or "
      "[batch, 1], got 6 numbers for 2 samples"),
     ("critic", "one_score", "got 1 numbers for 2 samples"),
-    ("critic", "half", "the critic must give torch.float32, got torch.float16"),
-    ("critic", "nan", "the critic must give finite numbers with its initial weights, got nan or "
+    ("critic", "half", "the critic must return torch.float32, got torch.float16"),
+    ("critic", "nan", "the critic must return finite numbers with its initial weights, got nan or "
      "inf for inputs of shape (2, 2)"),
     ("critic", "raising_critic", "the critic must accept inputs of shape (2, 2), but raised "
      "KeyError: "),
     ("critic", "detached_critic", "the critic's scores must depend on the samples, but no gradient "
-     "gets there"),
+     "arrives"),
     ("critic", "blind_critic", "the critic's scores must depend on the samples"),
     ("critic", "IdleCritic", "the critic's scores must depend on all its parameters, "
-     "0.layer.weight, 0.layer.bias too, but no gradient"),
+     "also 0.layer.weight, 0.layer.bias, but no gradient"),
     ("critic", "once", "the critic must be differentiable twice where constraint is "
      "gradient_penalty, but raised RuntimeError: trying to differentiate twice"),
-    ("generator", "good_critic", "good_critic must take latent_dim"),
+    ("generator", "good_critic", "good_critic must accept latent_dim"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("player", "own", "words"), FAULTS)
-def test_what_cannot_be_trained_is_refused(player: str, own: str, words: str) -> None:
+@pytest.mark.parametrize(("player", "custom", "words"), FAULTS)
+def test_a_network_that_cannot_be_trained_is_refused(player: str, custom: str, words: str) -> None:
     with pytest.raises(BadNetwork, match=re.escape(words)) as raised:
-        check(trial(player, own), SHAPE)
+        check_networks(trial(player, custom), SHAPE)
     assert raised.value.key == player
     assert "\n" not in str(raised.value)
 
 
 def test_a_critic_need_not_be_differentiable_twice_without_a_penalty() -> None:
-    check(trial("critic", "once", constraint="clip"), SHAPE)
+    check_networks(trial("critic", "once", constraint="clip"), SHAPE)
 
 
 def test_an_architecture_that_does_not_fit_the_samples_is_refused() -> None:
     config = TrialConfig.model_validate({"networks": {"architecture": "dcgan"}})
-    with pytest.raises(BadNetwork, match=r"dcgan needs images, .* shape \(2,\): take mlp"):
-        check(config, SHAPE)
+    with pytest.raises(BadNetwork, match=r"dcgan needs images, .* shape \(2,\): use mlp"):
+        check_networks(config, SHAPE)
 
 
 class Layerless(nn.Module):
@@ -245,29 +261,31 @@ class Layerless(nn.Module):
 @pytest.mark.parametrize("constraint", ["spectral_norm", "orthogonal"])
 def test_a_critic_that_the_constraint_cannot_bound_is_refused(constraint: str) -> None:
     with pytest.raises(BadNetwork, match=f"{constraint} must have Linear or Conv") as raised:
-        check(trial("critic", "Layerless", constraint=constraint), SHAPE)
+        check_networks(trial("critic", "Layerless", constraint=constraint), SHAPE)
     assert raised.value.key == "critic"
 
 
 NORMS = {"batch": "BatchNorm1d", "layer": "LayerNorm", "group": "GroupNorm", "instance": "Instance"}
-WHY = {
+REASONS = {
     "gradient_penalty": "makes a score depend on the whole batch",
     "one_sided_penalty": "makes a score depend on the whole batch",
-    "spectral_norm": "divides by the samples' own spread, which undoes the bound",
-    "orthogonal": "divides by the samples' own spread, which undoes the bound",
+    "spectral_norm": "divides by a standard deviation, which undoes the bound",
+    "orthogonal": "divides by a standard deviation, which undoes the bound",
 }
 
 
-@pytest.mark.parametrize("constraint", [*WHY, "clip"])
+@pytest.mark.parametrize("constraint", [*REASONS, "clip"])
 @pytest.mark.parametrize("kind", NORMS)
-def test_a_critic_of_ones_own_may_have_the_norms_that_a_built_in_one_may(
+def test_a_custom_critic_may_have_the_same_norms_as_a_built_in_one(
     kind: str, constraint: str
 ) -> None:
     config = trial("critic", kind, constraint=constraint)
     if constraint == "clip" or (kind != "batch" and "penalty" in constraint):
-        check(config, SHAPE)
+        check_networks(config, SHAPE)
         return
-    words = rf"must not have {NORMS[kind]}.* where constraint is {constraint}: .*{WHY[constraint]}"
+    words = (
+        rf"must not have {NORMS[kind]}.* where constraint is {constraint}: .*{REASONS[constraint]}"
+    )
     with pytest.raises(BadNetwork, match=words) as raised:
-        check(config, SHAPE)
+        check_networks(config, SHAPE)
     assert raised.value.key == "critic"

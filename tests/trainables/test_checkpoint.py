@@ -1,4 +1,4 @@
-"""A checkpoint is whole or it is said to be damaged: never is half of one read as all of it."""
+"""A checkpoint loads as it was saved, or is reported as damaged."""
 
 import io
 import pickle
@@ -32,7 +32,7 @@ def _saved(content: object) -> bytes:
 
 @pytest.fixture(scope="module")
 def at_rung(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a trial saves at a rung."""
+    """A checkpoint that a trial saved at a rung."""
     points = np.linspace(-1, 1, 120, dtype=np.float32).reshape(60, 2)
     schedule = Schedule(
         rungs=(1, 2), report_every_generator_steps=9, checkpoint_every_generator_steps=9
@@ -49,7 +49,7 @@ def folder(at_rung: Path, tmp_path: Path) -> Path:
     return shutil.copytree(at_rung, tmp_path / "checkpoint_000004")
 
 
-def test_what_a_trial_saves_is_whole_and_torch_gives_every_part_of_it_a_checksum(folder: Path):
+def test_a_new_checkpoint_is_whole_and_torch_gives_every_member_a_checksum(folder: Path):
     assert damage(folder) is None
     assert torch.serialization.get_crc32_options()
     with zipfile.ZipFile(folder / "state.pt") as file:
@@ -61,21 +61,21 @@ def test_what_a_trial_saves_is_whole_and_torch_gives_every_part_of_it_a_checksum
 @pytest.mark.parametrize("name", ["state.pt", "generator.pt"])
 @settings(deadline=None)
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_a_file_cut_short_anywhere_is_damage(at_rung: Path, name: str, share: float):
+def test_a_file_truncated_anywhere_is_damaged(at_rung: Path, name: str, share: float):
     whole = (at_rung / name).read_bytes()
     try:
         (at_rung / name).write_bytes(whole[: int(share * len(whole))])
-        found = damage(at_rung)
+        fault = damage(at_rung)
     finally:
         (at_rung / name).write_bytes(whole)
-    assert found in (
+    assert fault in (
         f"{name} ends too early",
         f"{name} is no file of torch.save",
         f"{name} is empty",
     )
 
 
-def test_a_small_file_cut_short_at_every_length_is_refused(tmp_path: Path):
+def test_a_small_file_truncated_at_every_length_is_refused(tmp_path: Path):
     whole, path = _saved(STATE), tmp_path / "state.pt"
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
@@ -84,10 +84,8 @@ def test_a_small_file_cut_short_at_every_length_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("bits", [0xFF, 0x10])
-def test_one_wrong_byte_anywhere_is_refused_or_changes_nothing_that_is_read(
-    tmp_path: Path, bits: int
-):
-    """What is not refused lies in padding and dates, which nobody reads."""
+def test_one_wrong_byte_anywhere_is_refused_or_has_no_effect(tmp_path: Path, bits: int):
+    """Bytes without effect are in padding and dates, which are not read."""
     whole, path = _saved(STATE), tmp_path / "state.pt"
     refused = set()
     for at in range(len(whole)):
@@ -130,7 +128,7 @@ class _Touches:
 
 
 @pytest.mark.parametrize(
-    ("damaged", "what"),
+    ("damaged", "expected"),
     [
         (_replaced("state.pt", b""), "state.pt is empty"),
         (_replaced("state.pt", _saved(STATE)[:-1]), "state.pt ends too early"),
@@ -145,26 +143,26 @@ class _Touches:
         (_with_wrong_byte("generator.pt"), "generator.pt has wrong bytes in "),
     ],
 )
-def test_damage_is_said_in_words(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, damaged: Callable[[Path], object], what: str
+def test_each_kind_of_damage_is_described(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, damaged: Callable[[Path], object], expected: str
 ):
     monkeypatch.chdir(folder.parent)
     damaged(folder)
-    found = damage(folder)
-    assert found is not None
-    assert found.startswith(what)
-    assert not Path("made").exists(), "a stranger's code was run"
+    fault = damage(folder)
+    assert fault is not None
+    assert fault.startswith(expected)
+    assert not Path("made").exists(), "code in the file was run"
 
 
-def test_between_rungs_there_is_no_generator_and_none_is_missed(tmp_path: Path):
+def test_a_checkpoint_between_rungs_needs_no_generator(tmp_path: Path):
     (tmp_path / "state.pt").write_bytes(_saved(STATE))
     assert damage(tmp_path) is None
 
 
-def test_a_trial_and_a_generator_from_damaged_files_end_in_one_clear_error(folder: Path):
+def test_damaged_files_raise_one_clear_error_that_can_be_pickled(folder: Path):
     for name in ("state.pt", "generator.pt"):
         (folder / name).write_bytes((folder / name).read_bytes()[:-500])
-    rule = r"\.pt must be as it was saved, but it ends too early: copy it again, or take an earlier"
+    rule = r"\.pt must be as it was saved, but it ends too early: copy it again, or use an earlier"
     with pytest.raises(DamagedCheckpointError, match="generator" + rule) as caught:
         load_generator(folder / "generator.pt", CPU)
     again = pickle.loads(pickle.dumps(caught.value))  # as Ray sends it

@@ -1,4 +1,4 @@
-"""What holds of every dataset, and how one is split."""
+"""The contract of every dataset, and the split."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def parts_of(data: Data) -> list[np.ndarray]:
-    return [data.train, data.fit, data.read, data.final]
+    return [data.train, data.critic_train, data.critic_eval, data.final]
 
 
 def test_every_part_has_the_shape_and_the_numbers_that_it_should(config: DataConfig) -> None:
@@ -67,24 +67,14 @@ def test_parts_are_disjoint_and_large_enough(config: DataConfig) -> None:
     assert max(map(len, parts)) == len(parts[0])
 
 
-def test_the_same_split_seed_gives_the_same_data_and_another_one_another_split(
-    config: DataConfig,
-) -> None:
-    other_seed = config.model_copy(update={"split_seed": 1})
-    first, again, other = (parts_of(load(c)) for c in (config, config, other_seed))
-    for part, same, different in zip(first, again, other, strict=True):
-        assert np.array_equal(part, same)
-        assert not np.array_equal(part, different)
-
-
-def test_split_deals_every_sample_out_once() -> None:
+def test_split_assigns_every_sample_once() -> None:
     parts = split(np.arange(1000.0)[:, None], np.random.default_rng(0))
     assert sorted(np.concatenate(parts_of(parts))[:, 0]) == list(range(1000))
     assert [len(part) for part in parts_of(parts)] == [600, 200, 100, 100]
 
 
-def test_what_a_held_out_part_would_have_beyond_its_most_is_trained_on() -> None:
-    """40,960 samples are dealt out by shares alone; of more, 8192, 4096 and 8192 are held out."""
+def test_samples_beyond_the_largest_size_of_a_held_out_part_are_trained_on() -> None:
+    """40,960 samples are split by shares; of more, at most 8192, 4096 and 8192 are held out."""
     sizes = {}
     for num in (40960, 41000, 100_000):
         parts = parts_of(split(np.arange(num, dtype=np.uint8)[:, None], np.random.default_rng(0)))
@@ -94,12 +84,12 @@ def test_what_a_held_out_part_would_have_beyond_its_most_is_trained_on() -> None
     assert sizes[100_000] == [100_000 - 20480, 8192, 4096, 8192]
 
 
-def test_a_large_split_deals_every_sample_out_once_too() -> None:
+def test_a_large_split_assigns_every_sample_once_too() -> None:
     parts = split(np.arange(90_000, dtype=np.float32)[:, None], np.random.default_rng(0))
     assert np.array_equal(np.sort(np.concatenate(parts_of(parts))[:, 0]), np.arange(90_000))
 
 
-def test_data_too_small_for_the_split_is_refused_with_the_least_number() -> None:
+def test_data_too_small_for_the_split_are_refused_with_the_number_needed() -> None:
     split(np.zeros((500, 2)), np.random.default_rng(0))
     with pytest.raises(BadData, match=r"must have at least 500 samples.* got 494: add") as caught:
         split(np.zeros((494, 2)), np.random.default_rng(0), "path")
@@ -108,14 +98,14 @@ def test_data_too_small_for_the_split_is_refused_with_the_least_number() -> None
 
 def test_bytes_fill_the_range_and_floats_are_left_alone() -> None:
     """x / 127.5 - 1: 0 is -1, 255 is 1, and the middle lies between 127 and 128."""
-    found = as_floats(torch.tensor([0, 51, 127, 128, 255], dtype=torch.uint8))
+    scaled = as_floats(torch.tensor([0, 51, 127, 128, 255], dtype=torch.uint8))
     expected = torch.tensor([-1, -0.6, -1 / 255, 1 / 255, 1])
-    torch.testing.assert_close(found, expected, atol=1e-7, rtol=0)
+    torch.testing.assert_close(scaled, expected, atol=1e-7, rtol=0)
     floats = torch.linspace(-3, 3, 7)
     assert as_floats(floats) is floats
 
 
-def test_a_read_only_part_is_looked_at_in_place_and_without_a_warning() -> None:
+def test_a_read_only_part_becomes_a_tensor_without_a_copy_or_a_warning() -> None:
     for dtype in (np.uint8, np.float32):
         part = np.arange(6, dtype=dtype).reshape(3, 2)
         part.flags.writeable = False
@@ -129,7 +119,7 @@ def test_a_read_only_part_is_looked_at_in_place_and_without_a_warning() -> None:
 def test_data_is_frozen() -> None:
     data = load(DataConfig(dataset="eight_gaussians"))
     with pytest.raises(AttributeError, match="cannot assign to field 'train'"):
-        data.train = data.read
+        data.train = data.final
 
 
 def test_importing_the_module_loads_no_slow_library() -> None:

@@ -31,14 +31,14 @@ def normal(num_samples: int, dim: int, seed: int) -> Tensor:
 
 def modes(latents: Tensor, num_modes: int = NUM_MODES, noise: float = 0.02) -> Tensor:
     """8 Gaussians on a circle of radius 0.9 from latents [n, 3]; fewer modes are a collapse."""
-    which = (torch.special.ndtr(latents[:, 2]) * num_modes).floor().clamp(0, num_modes - 1)
-    angles = which * (2 * math.pi / NUM_MODES)
+    mode = (torch.special.ndtr(latents[:, 2]) * num_modes).floor().clamp(0, num_modes - 1)
+    angles = mode * (2 * math.pi / NUM_MODES)
     return 0.9 * torch.stack([angles.cos(), angles.sin()], 1) + noise * latents[:, :2]
 
 
 def score_modes(generate: Callable[[Tensor], Tensor], budget: CriticBudget = BUDGET) -> Score:
-    fit, read = (modes(normal(4096, 3, seed)) for seed in (1, 2))
-    return score(generate, 3, fit, read, budget)
+    critic_train, critic_eval = (modes(normal(4096, 3, seed)) for seed in (1, 2))
+    return score(generate, 3, critic_train, critic_eval, budget)
 
 
 def shifted(distance: float) -> Callable[[Tensor], Tensor]:
@@ -48,8 +48,8 @@ def shifted(distance: float) -> Callable[[Tensor], Tensor]:
 @pytest.mark.parametrize("distance", [0.3, 1.0, 3.0, 30.0, 300.0])
 def test_a_shifted_cloud_is_as_far_as_its_shift(distance):
     """Within 2% and the noise of 4,096 samples, whose modes are not equally full."""
-    found = score_modes(shifted(distance))
-    assert abs(found.w1 - distance) < 0.02 * distance + 3 * found.w1_stderr
+    result = score_modes(shifted(distance))
+    assert abs(result.w1 - distance) < 0.02 * distance + 3 * result.w1_stderr
 
 
 @pytest.mark.parametrize("theta", [0.1, 0.5, 3.0])
@@ -59,18 +59,18 @@ def test_parallel_lines_are_as_far_as_they_lie_apart(theta):
     def line(latents: Tensor, x: float) -> Tensor:
         return torch.stack([torch.full((len(latents),), x), torch.special.ndtr(latents[:, 0])], 1)
 
-    fit, read = (line(normal(2000, 1, seed), 0.0) for seed in (1, 2))
-    found = score(lambda latents: line(latents, theta), 1, fit, read, BUDGET)
-    assert found.w1 == pytest.approx(theta, rel=0.05)
+    critic_train, critic_eval = (line(normal(2000, 1, seed), 0.0) for seed in (1, 2))
+    result = score(lambda latents: line(latents, theta), 1, critic_train, critic_eval, BUDGET)
+    assert result.w1 == pytest.approx(theta, rel=0.05)
 
 
 @pytest.mark.parametrize("distance", [0.3, 3.0])
 def test_gaussians_of_equal_covariance_are_as_far_as_their_means(distance):
     root = torch.tensor([[0.5, 0.2], [0.2, 0.3]])
-    fit, read = (normal(4000, 2, seed) @ root for seed in (1, 2))
+    critic_train, critic_eval = (normal(4000, 2, seed) @ root for seed in (1, 2))
     shift = distance * torch.tensor([0.6, -0.8])
-    found = score(lambda latents: latents @ root + shift, 2, fit, read, BUDGET)
-    assert found.w1 == pytest.approx(distance, rel=0.05)
+    result = score(lambda latents: latents @ root + shift, 2, critic_train, critic_eval, BUDGET)
+    assert result.w1 == pytest.approx(distance, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -90,16 +90,16 @@ def test_a_shift_of_images_counts_per_sample_not_per_pixel(sample_shape, distanc
     def images(latents: Tensor) -> Tensor:
         return torch.tanh(latents @ factors).unflatten(1, sample_shape)
 
-    fit, read = (images(normal(400, 8, seed)) for seed in (1, 2))
+    critic_train, critic_eval = (images(normal(400, 8, seed)) for seed in (1, 2))
     shift = distance / math.sqrt(dim)
-    found = score(lambda latents: images(latents) + shift, 8, fit, read, BUDGET)
-    assert found.w1 == pytest.approx(distance, rel=tolerance)
+    result = score(lambda latents: images(latents) + shift, 8, critic_train, critic_eval, BUDGET)
+    assert result.w1 == pytest.approx(distance, rel=tolerance)
 
 
 def test_real_against_real_is_near_zero():
-    found = score_modes(modes)
-    assert abs(found.w1) < 0.02
-    assert abs(found.w1) < 4 * found.w1_stderr
+    result = score_modes(modes)
+    assert abs(result.w1) < 0.02
+    assert abs(result.w1) < 4 * result.w1_stderr
 
 
 def test_the_order_of_noise_is_the_order_of_scores():
@@ -117,28 +117,32 @@ def test_the_more_modes_are_missing_the_worse():
 
 def test_a_constant_is_as_far_as_the_data_lie_from_it():
     """W1 to a point is the mean distance from it: here the radius of the circle."""
-    found = score_modes(lambda latents: torch.zeros(len(latents), 2))
-    assert found.w1 == pytest.approx(0.9, rel=0.1)
+    result = score_modes(lambda latents: torch.zeros(len(latents), 2))
+    assert result.w1 == pytest.approx(0.9, rel=0.1)
 
 
 def test_a_copier_of_few_training_points_is_worse_than_the_data():
     """In many dimensions, where copying is what an overfitted generator does."""
     factors = normal(8, 64, 0) / math.sqrt(8)
-    fit, read = (torch.tanh(normal(400, 8, seed) @ factors) for seed in (1, 2))
+    critic_train, critic_eval = (torch.tanh(normal(400, 8, seed) @ factors) for seed in (1, 2))
     training = torch.tanh(normal(10, 8, 3) @ factors)
 
     def copy(latents: Tensor) -> Tensor:
         return training[(torch.special.ndtr(latents[:, 0]) * 10).long().clamp(0, 9)]
 
-    fresh = score(lambda latents: torch.tanh(latents @ factors), 8, fit, read, BUDGET)
-    copied = score(copy, 8, fit, read, BUDGET)
+    fresh = score(
+        lambda latents: torch.tanh(latents @ factors), 8, critic_train, critic_eval, BUDGET
+    )
+    copied = score(copy, 8, critic_train, critic_eval, BUDGET)
     assert copied.w1 > fresh.w1 + 4 * math.hypot(copied.w1_stderr, fresh.w1_stderr)
 
 
 def test_the_estimate_scales_with_the_data():
-    fit, read = (modes(normal(4096, 3, seed)) for seed in (1, 2))
-    once = score(shifted(0.5), 3, fit, read, BUDGET)
-    larger = score(lambda z: 100 * shifted(0.5)(z), 3, 100 * fit, 100 * read, BUDGET)
+    critic_train, critic_eval = (modes(normal(4096, 3, seed)) for seed in (1, 2))
+    once = score(shifted(0.5), 3, critic_train, critic_eval, BUDGET)
+    larger = score(
+        lambda z: 100 * shifted(0.5)(z), 3, 100 * critic_train, 100 * critic_eval, BUDGET
+    )
     assert larger.w1 == pytest.approx(100 * once.w1, rel=0.01)
 
 
@@ -168,13 +172,15 @@ def test_another_seed_is_another_critic():
 
 def test_a_longer_latent_vector_meets_the_same_critic():
     """A trial's latent_dim must not change the weights and batches that it is scored with."""
-    fit, read = (modes(normal(500, 3, seed)) for seed in (1, 2))
+    critic_train, critic_eval = (modes(normal(500, 3, seed)) for seed in (1, 2))
 
     def point(latents: Tensor) -> Tensor:
         return torch.zeros(len(latents), 2)
 
     budget = ObjectiveConfig(critic_steps=5).rung
-    assert score(point, 3, fit, read, budget) == score(point, 40, fit, read, budget)
+    assert score(point, 3, critic_train, critic_eval, budget) == score(
+        point, 40, critic_train, critic_eval, budget
+    )
 
 
 def test_a_generator_is_called_in_evaluation_mode_without_gradients_and_left_as_it_was():
@@ -202,41 +208,45 @@ def test_a_generator_that_is_not_finite_gets_no_number(value):
     assert math.isnan(score_modes(lambda latents: value * latents[:, :2]).w1)
 
 
-def test_the_standard_error_is_the_spread_over_fresh_readings():
-    """Readings of one critic on fresh parts of the data differ by about their standard error."""
-    fit = modes(normal(4096, 3, 1))
-    found = [
+def test_the_standard_error_is_the_spread_of_estimates_on_fresh_data():
+    """Estimates of one critic on fresh parts of the data differ by about their standard error."""
+    critic_train = modes(normal(4096, 3, 1))
+    results = [
         score(
-            shifted(0.2), 3, fit, modes(normal(200, 3, seed)), ObjectiveConfig(critic_steps=60).rung
+            shifted(0.2),
+            3,
+            critic_train,
+            modes(normal(200, 3, seed)),
+            ObjectiveConfig(critic_steps=60).rung,
         )
         for seed in range(2, 14)
     ]
-    spread = torch.tensor([s.w1 for s in found]).std().item()
+    spread = torch.tensor([s.w1 for s in results]).std().item()
     # Of the two parts of the error only the real samples vary here: 200 against 4,096.
-    assert 0.5 < spread / found[0].w1_stderr < 2
+    assert 0.5 < spread / results[0].w1_stderr < 2
 
 
-def test_the_reading_on_the_data_it_was_fitted_to_is_the_better_one():
-    fit, read = (normal(60, 64, seed) for seed in (1, 2))
-    found = score(lambda latents: latents, 64, fit, read, BUDGET)
-    assert found.w1_train > found.w1 + 0.5
+def test_the_estimate_on_the_critics_training_data_is_higher():
+    critic_train, critic_eval = (normal(60, 64, seed) for seed in (1, 2))
+    result = score(lambda latents: latents, 64, critic_train, critic_eval, BUDGET)
+    assert result.w1_train > result.w1 + 0.5
 
 
-def test_the_written_out_slopes_are_the_gradient_norms_of_the_critics():
-    """Of three critics at once, with the linear map beside the networks; values too."""
+def test_the_closed_form_gradient_norms_are_those_of_autograd():
+    """Of three critics at once, with networks and linear maps; the values too."""
     real, fake, between = (normal(30, 5, seed) for seed in (1, 2, 3))
     critics = _Critics(3, real, fake, torch.Generator().manual_seed(0))
     nn.init.normal_(critics.linear, generator=torch.Generator().manual_seed(1))
-    on_real, on_fake, slopes = critics.values_and_slopes(real, fake, between)
-    torch.testing.assert_close(slopes.flatten(), gradient_norms(critics, between))
-    torch.testing.assert_close(on_real.flatten(), critics(real))
-    torch.testing.assert_close(on_fake.flatten(), critics(fake))
+    real_values, fake_values, norms = critics.values_and_gradient_norms(real, fake, between)
+    torch.testing.assert_close(norms.flatten(), gradient_norms(critics, between))
+    torch.testing.assert_close(real_values.flatten(), critics(real))
+    torch.testing.assert_close(fake_values.flatten(), critics(fake))
 
 
-def test_bytes_score_as_the_floats_that_they_stand_for():
+def test_bytes_score_as_their_floats_do():
     """To the bit, and without a copy of a whole part in floats."""
     rng = torch.Generator().manual_seed(0)
-    fit, read = (
+    critic_train, critic_eval = (
         torch.randint(256, (n, 1, 8, 8), dtype=torch.uint8, generator=rng) for n in (300, 200)
     )
     budget = ObjectiveConfig(critic_steps=20).rung
@@ -244,17 +254,17 @@ def test_bytes_score_as_the_floats_that_they_stand_for():
     def generate(latents: Tensor) -> Tensor:
         return latents.view(-1, 1, 8, 8).tanh()
 
-    of_floats = score(generate, 64, as_floats(fit), as_floats(read), budget)
-    assert score(generate, 64, fit, read, budget) == of_floats
+    of_floats = score(generate, 64, as_floats(critic_train), as_floats(critic_eval), budget)
+    assert score(generate, 64, critic_train, critic_eval, budget) == of_floats
 
 
 def test_large_samples_are_scored_in_parts_as_they_would_be_at_once(monkeypatch):
     """The means over chunks of unequal length are the means over all, up to rounding."""
-    fit, read = (modes(normal(1000, 3, seed)) for seed in (1, 2))
-    at_once = score(shifted(0.3), 3, fit, read, BUDGET)
-    monkeypatch.setattr(objective, "NUMBERS_IN_A_MOMENT", 600)
-    monkeypatch.setattr(objective, "NUMBERS_AT_ONCE", 2 * 77)
-    in_parts = score(shifted(0.3), 3, fit, read, BUDGET)
+    critic_train, critic_eval = (modes(normal(1000, 3, seed)) for seed in (1, 2))
+    at_once = score(shifted(0.3), 3, critic_train, critic_eval, BUDGET)
+    monkeypatch.setattr(objective, "MAX_ELEMENTS_PER_REDUCTION", 600)
+    monkeypatch.setattr(objective, "MAX_ELEMENTS_PER_BATCH", 2 * 77)
+    in_parts = score(shifted(0.3), 3, critic_train, critic_eval, BUDGET)
     assert in_parts.w1 == pytest.approx(at_once.w1, rel=1e-3)
     assert in_parts.w1_stderr == pytest.approx(at_once.w1_stderr, rel=0.05)
 
@@ -272,6 +282,6 @@ def test_as_many_samples_are_generated_as_fit_256_mib_but_at_least_1024(dim, exp
 
     real = torch.randint(256, (4, dim), dtype=torch.uint8)
     score(generate, 1, real, real, CriticBudget(1, 1, 2, 1e-2, 8192, 0))
-    assert sum(drawn) == 2 * expected  # one lot to train on, another to read
+    assert sum(drawn) == 2 * expected  # as many to train on as to evaluate on
     assert max(drawn) * dim <= max(2**20, dim)
     assert max(drawn) <= 1024

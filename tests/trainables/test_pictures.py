@@ -8,7 +8,7 @@ from trainables.data import as_floats
 from trainables.pictures import num_drawn, save_generated, save_samples
 
 
-def test_images_keep_their_place_and_their_pixels(tmp_path: Path) -> None:
+def test_images_keep_their_positions_and_pixels(tmp_path: Path) -> None:
     """Real on the left, generated on the right; the third image of a row is third in its row."""
     real, generated = torch.full((64, 1, 8, 8), -1.0), torch.full((64, 1, 8, 8), -1.0)
     real[2], generated[8] = 1.0, 1.0

@@ -72,7 +72,7 @@ def test_a_trial_reports_at_every_rung_and_never_past_the_last(
     assert saved == rungs | set(range(saves, max(rungs), saves))
 
 
-def test_scores_come_at_rungs_and_only_there(data: Data) -> None:
+def test_only_reports_at_rungs_have_scores(data: Data) -> None:
     reports = list(run(_config(), data, SCHEDULE, CPU))
     assert [r.metrics["generator_steps"] for r in reports] == [5, 8, 10, 12, 15, 16, 20, 24]
     assert [r.metrics["generator_steps"] for r in reports if "w1" in r.metrics] == [12, 24]
@@ -94,7 +94,7 @@ def test_a_trial_resumed_from_any_checkpoint_gives_the_same_reports(
             assert report.save is not None
             report.save(tmp_path)
     resumed = list(run(config, data, SCHEDULE, CPU, checkpoint=tmp_path))
-    at_rung = broken_at in SCHEDULE.rungs  # then that rung's report is said again
+    at_rung = broken_at in SCHEDULE.rungs  # then the report of that rung is yielded again
     expected = [
         r
         for r in unbroken
@@ -104,7 +104,7 @@ def test_a_trial_resumed_from_any_checkpoint_gives_the_same_reports(
     assert _numbers(resumed) == _numbers(expected)
 
 
-def test_a_trial_saved_at_its_last_rung_says_its_score_again_and_ends(
+def test_a_trial_saved_at_its_last_rung_reports_its_score_again_and_ends(
     data: Data, tmp_path: Path
 ) -> None:
     *_, last = run(_config(), data, SCHEDULE, CPU)
@@ -123,9 +123,10 @@ def test_a_diverged_trial_ends_without_a_score_or_a_checkpoint(data: Data) -> No
     assert all(r.metrics["diverged"] == 0.0 for r in before)
 
 
-def test_a_trial_never_reads_the_held_out_parts_but_to_be_scored(data: Data) -> None:
+def test_the_held_out_parts_are_used_only_for_the_scores(data: Data) -> None:
     """Other held-out data changes the scores and nothing else."""
-    other = Data(data.train, data.fit[::-1] * 0.5, data.read * 0.5, data.final * 0.5)
+    halves = (data.critic_train[::-1] * 0.5, data.critic_eval * 0.5, data.final * 0.5)
+    other = Data(data.train, *halves)
     results = [_numbers(list(run(_config(), d, SCHEDULE, CPU))) for d in (data, other)]
     scores = [[r["w1"] for r in reports if "w1" in r] for reports in results]
     rest = [[{k: v for k, v in r.items() if k not in SCORED} for r in rs] for rs in results]
@@ -133,9 +134,10 @@ def test_a_trial_never_reads_the_held_out_parts_but_to_be_scored(data: Data) -> 
     assert scores[0] != scores[1]
 
 
-def test_nothing_of_the_held_out_parts_reaches_the_training(data: Data) -> None:
-    """NaN spreads through whatever it enters: here up to the first rung, whose score it spoils."""
-    poisoned = replace(data, fit=_nan(data.fit), read=_nan(data.read), final=_nan(data.final))
+def test_the_held_out_parts_do_not_affect_the_training(data: Data) -> None:
+    """NaN spreads through every computation: here only into the score of the first rung."""
+    held_out = ("critic_train", "critic_eval", "final")
+    poisoned = replace(data, **{part: _nan(getattr(data, part)) for part in held_out})
     expected = _numbers(list(run(_config(), data, SCHEDULE, CPU)))
     *before, at_rung = _numbers(list(run(_config(), poisoned, SCHEDULE, CPU)))
     assert before == expected[: len(before)]
@@ -145,14 +147,14 @@ def test_nothing_of_the_held_out_parts_reaches_the_training(data: Data) -> None:
     assert rest[0] == rest[1]
 
 
-def test_no_rung_reads_what_is_kept_for_the_final(data: Data) -> None:
+def test_no_rung_uses_the_part_for_the_final(data: Data) -> None:
     poisoned = replace(data, final=_nan(data.final))
     assert _numbers(list(run(_config(), poisoned, SCHEDULE, CPU))) == _numbers(
         list(run(_config(), data, SCHEDULE, CPU))
     )
 
 
-def test_a_rung_says_how_long_it_took_and_every_report_how_long_all_did(data: Data) -> None:
+def test_reports_have_the_scoring_time_of_all_rungs_and_rungs_their_own(data: Data) -> None:
     reports = [r.metrics for r in run(_config(), data, SCHEDULE, CPU)]
     at_rungs = [r["rung_scoring_seconds"] for r in reports if "w1" in r]
     assert sum("rung_scoring_seconds" in r for r in reports) == len(at_rungs) == 2
@@ -160,8 +162,10 @@ def test_a_rung_says_how_long_it_took_and_every_report_how_long_all_did(data: Da
     assert reports[0]["scoring_seconds"] == 0.0
 
 
-def test_no_trials_own_critic_or_training_reaches_its_score(data: Data) -> None:
-    """Beside any critic, however trained, generators of equal weights have the same scores.
+def test_the_trials_critic_and_training_do_not_affect_the_score_of_its_generator(
+    data: Data,
+) -> None:
+    """Generators of equal weights have the same scores next to any critic.
 
     A learning rate of 1e-30 moves no float32 weight, so the generators stay as the seed made them.
     """
@@ -190,7 +194,7 @@ def test_no_trials_own_critic_or_training_reaches_its_score(data: Data) -> None:
 FINAL = ObjectiveConfig(final_critic_steps=40, final_num_critics=2)
 
 
-def test_the_floor_of_data_whose_parts_are_alike_is_chance_and_of_shifted_ones_the_shift() -> None:
+def test_the_floor_of_alike_parts_is_near_zero_and_of_shifted_ones_the_shift() -> None:
     """W1 of two point clouds that a shift carries into one another is the shift's length."""
     points = load(DataConfig(dataset="twenty_five_gaussians"))
     alike = floor(points, ObjectiveConfig())
@@ -200,7 +204,7 @@ def test_the_floor_of_data_whose_parts_are_alike_is_chance_and_of_shifted_ones_t
     assert shifted.w1 == pytest.approx(5.0, rel=0.02)
 
 
-def test_the_floor_is_the_same_to_the_bit_and_reads_nothing_of_the_final(data: Data) -> None:
+def test_the_floor_is_repeatable_and_does_not_use_the_part_for_the_final(data: Data) -> None:
     objective = ObjectiveConfig(critic_steps=10)
     poisoned = replace(data, final=_nan(data.final))
     assert floor(data, objective) == floor(poisoned, objective)
@@ -215,16 +219,16 @@ def generator_path(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder / "generator.pt"
 
 
-def test_the_final_reads_what_no_rung_has_read_and_nothing_that_trials_train_on(
+def test_the_final_uses_all_held_out_parts_and_no_training_data(
     data: Data, generator_path: Path
 ) -> None:
-    found = final_score(generator_path, data, FINAL, CPU)
-    assert found.w1 > 0
+    score_of_all = final_score(generator_path, data, FINAL, CPU)
+    assert score_of_all.w1 > 0
     without_train = replace(data, train=_nan(data.train))
-    assert final_score(generator_path, without_train, FINAL, CPU) == found
-    for part in ("fit", "read", "final"):
+    assert final_score(generator_path, without_train, FINAL, CPU) == score_of_all
+    for part in ("critic_train", "critic_eval", "final"):
         moved = replace(data, **{part: getattr(data, part) * 0.5})
-        assert final_score(generator_path, moved, FINAL, CPU).w1 != found.w1
+        assert final_score(generator_path, moved, FINAL, CPU).w1 != score_of_all.w1
 
 
 def test_the_final_of_a_generator_that_is_not_finite_is_nan(
@@ -249,10 +253,8 @@ def test_the_generator_file_rebuilds_the_generator(data: Data, tmp_path: Path) -
     assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_is_scored_and_saved_is_the_average_where_there_is_one(
-    data: Data, tmp_path: Path
-) -> None:
-    """The file holds other weights than the generator that trains, and is what the rung scored."""
+def test_with_ema_decay_the_average_is_scored_and_saved(data: Data, tmp_path: Path) -> None:
+    """The saved weights differ from the generator's, and give the score of the rung."""
     config = _config(ema_decay=0.9)
     *_, last = run(config, data, SCHEDULE, CPU)
     assert last.save is not None
@@ -261,9 +263,9 @@ def test_what_is_scored_and_saved_is_the_average_where_there_is_one(
     trained = torch.load(tmp_path / "state.pt", weights_only=True)["state"]["generator"]
     weights = generator.state_dict()
     assert not all(torch.equal(weights[name], weight) for name, weight in trained.items())
-    fit, read = as_tensor(data.fit), as_tensor(data.read)
-    found = score(generator, latent_dim, fit, read, config.objective.rung)
-    assert found.w1 == last.metrics["w1"]
+    parts = as_tensor(data.critic_train), as_tensor(data.critic_eval)
+    scored = score(generator, latent_dim, *parts, config.objective.rung)
+    assert scored.w1 == last.metrics["w1"]
 
 
 # --- Data that are kept as bytes ---------------------------------------------------------------
@@ -271,7 +273,7 @@ def test_what_is_scored_and_saved_is_the_average_where_there_is_one(
 
 @pytest.fixture(scope="module")
 def of_bytes() -> tuple[Data, Data]:
-    """The same images twice: as bytes, and as the floats that the bytes stand for; read-only."""
+    """The same images as bytes and as floats, read-only."""
     rng = np.random.default_rng(0)
     parts = [rng.integers(0, 256, (num, 3, 8, 8), np.uint8) for num in (300, 100, 60, 60)]
     for part in parts:
@@ -279,19 +281,19 @@ def of_bytes() -> tuple[Data, Data]:
     return Data(*parts), Data(*(as_floats(as_tensor(part)).numpy() for part in parts))
 
 
-def test_bytes_train_and_score_as_the_floats_that_they_stand_for(
+def test_bytes_train_and_score_as_their_floats_do(
     of_bytes: tuple[Data, Data], tmp_path: Path
 ) -> None:
     """To the bit: in training, at the rungs, in the floor, in the final and in the picture."""
-    found = []
+    results = []
     for data in of_bytes:
         reports = list(run(_config(), data, SCHEDULE, CPU))
         assert reports[-1].save is not None
         reports[-1].save(tmp_path)
         final = final_score(tmp_path / "generator.pt", data, FINAL, CPU)
         picture = (tmp_path / "samples.png").read_bytes()
-        found.append((_numbers(reports), floor(data, FINAL), final, picture))
-    assert found[0] == found[1]
+        results.append((_numbers(reports), floor(data, FINAL), final, picture))
+    assert results[0] == results[1]
 
 
 FAULTS = """
@@ -311,8 +313,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
-def test_a_steps_tensors_lie_where_those_of_the_last_one_lay() -> None:
-    """By itself glibc has the kernel clear 16,352 pages, 64 MiB, at every one of these steps."""
+def test_the_tensors_of_a_step_reuse_the_memory_of_the_last_step() -> None:
+    """By default glibc lets the kernel clear 16,352 pages, 64 MiB, at each of these steps."""
     command = [sys.executable, "-c", FAULTS]
     faults = int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
     assert faults < 10 * 16352 / 4

@@ -256,8 +256,8 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
     read = spec.read(path, ["name=other", "results.runs_dir=r", "search.num_trials=5"])
     assert spec.check(yaml.safe_load(resolved)) == (read, [])
     assert said.splitlines() == [
-        "data: 8192 samples to train on, 8192 to fit the independent critics, 4096 to read them at "
-        "the rungs and 8192 at the final, each of shape (2,)",
+        "data: 8192 samples to train on, 8192 to train the independent critics, 4096 to evaluate "
+        "them on at the rungs and 8192 in the final, each of shape (2,)",
         "searched: training.critic_lr, networks.generator_width",
         "rungs: 10, 20, 40 generator steps",
         "trials: 5",
@@ -325,9 +325,13 @@ def Bare(latent_dim, sample_shape):
     return nn.Linear(latent_dim, 2)
 """
 WRONG_NETWORKS = [
-    ("nowhere", "Net", ["networks.generator: no module nowhere: it is looked for in the folder"]),
+    ("nowhere", "Net", ["networks.generator: no module nowhere was found: put it into the folder"]),
     ("own_nets", "Generatr", ["networks.generator: own_nets ("]),
-    ("own_nets", "Generator", ["networks.generator: own_nets:Generator must be made by (latent_"]),
+    (
+        "own_nets",
+        "Generator",
+        ["networks.generator: own_nets:Generator must be callable with (lat"],
+    ),
     ("own_nets", "Flat", ["networks.generator: the generator must map latents of shape (2, 32)"]),
     ("own_nets", "Bare", ["networks.generator_args: "]),
 ]

@@ -1,7 +1,7 @@
 """The frozen configuration of a trial, and the published defaults of its methods.
 
-A section of a search space (``data``, ``networks``, ``training``, ``objective``) is one class, so
-that an error names the key exactly as its author wrote it. Everything is checked without torch.
+Each section of a search space (``data``, ``networks``, ``training``, ``objective``) is one class,
+so that an error names the key as it is written in the file. Validation does not import torch.
 """
 
 from trainables.config.base import Frozen, Real, Whole, plain_integer, plain_number

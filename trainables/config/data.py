@@ -1,23 +1,16 @@
-"""The data and their split."""
+"""The dataset and its split."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from trainables.config.base import (
-    Conditional,
-    Real,
-    Whole,
-)
-from trainables.config.methods import (
-    DATASETS,
-    fill,
-)
+from trainables.config.base import Conditional, Flag, Real, Text, Whole
+from trainables.config.methods import DATASETS, fill
 
 
 class DataConfig(Conditional):
-    """Which data, and how it is split between the trials and the objective. None is searched."""
+    """The dataset, and its split into training data and held-out data. No key may be searched."""
 
     dataset: Literal[
         "digits",
@@ -36,54 +29,57 @@ class DataConfig(Conditional):
     ] = Field(
         default="digits",
         description="digits: scikit-learn's 1,797 scanned 8x8 digits. eight_gaussians, "
-        "twenty_five_gaussians, swiss_roll: points in 2-D (Gulrajani 2017); two_moons; "
-        "parallel_lines: two of distance 1 (after Arjovsky 2017, Example 1). mnist, "
-        "fashion_mnist, kmnist, cifar10, celeba: torchvision's. image_folder: all images below a "
-        "folder. array: images or vectors in an .npy or .npz file.",
+        "twenty_five_gaussians, swiss_roll: points in 2-D (Gulrajani 2017). two_moons: points in "
+        "2-D, from scikit-learn. parallel_lines: two segments in 2-D at distance 1 (after Arjovsky "
+        "2017, Example 1). mnist, fashion_mnist, kmnist, cifar10, celeba: from torchvision. "
+        "image_folder: all images in a folder and its subfolders. array: images or vectors in an "
+        ".npy or .npz file.",
     )
-    path: Annotated[str, Field(strict=True, min_length=1)] | None = Field(
+    path: Text | None = Field(
         default=None,
-        description="The folder or file; data, for torchvision's. Relative to where the search is "
-        "started.",
+        description="The folder or file, relative to the folder where the search is started. "
+        "Default for torchvision's datasets: data. Required for image_folder and array.",
     )
-    array_name: Annotated[str, Field(strict=True, min_length=1)] | None = Field(
-        default=None, description="Which array of an .npz file that has several. array only."
+    array_name: Text | None = Field(
+        default=None,
+        description="Name of the array, where an .npz file has several. Only for array.",
     )
     side: Whole | None = Field(
         default=None,
         ge=8,
         le=256,
-        description="Pixels of an image's side: the shorter one is resized to it, and the centre "
-        "cut out; 32, of celeba 64. image_folder and celeba only.",
+        description="Height and width of the images in pixels: the shorter side is resized to it, "
+        "and the centre is cut out. Default: 32, for celeba 64. Only for image_folder and celeba.",
     )
     channels: Literal[1, 3] | None = Field(
-        default=None, description="1: grey, 3: colour; 3. image_folder only."
+        default=None, description="1: grey, 3: colour. Default: 3. Only for image_folder."
     )
     max_corrupt_share: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="Share of files that may be unreadable: they are named and left out; 0.01. "
-        "image_folder only.",
+        description="Largest share of files that may be unreadable; they are named and left out. "
+        "Default: 0.01. Only for image_folder.",
     )
-    download: Annotated[bool, Field(strict=True)] | None = Field(
+    download: Flag | None = Field(
         default=None,
-        description="Whether files that are not there may be fetched; false. torchvision's only.",
+        description="Whether missing files may be downloaded. Default: false. Only for "
+        "torchvision's datasets.",
     )
     split_seed: Whole = Field(
         default=0,
         ge=0,
-        description="Seed of the split into the trials' part and the held-out parts.",
+        description="Seed of the split into training data and held-out data.",
     )
 
-    @model_validator(mode="before")
     @classmethod
-    def _fill(cls, given: Any) -> Any:
-        dataset = given.get("dataset") if isinstance(given, Mapping) else None
+    def with_defaults(cls, given: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        """Add the defaults of the dataset."""
+        dataset = given.get("dataset")
         return fill(given, DATASETS.get(dataset, {})) if isinstance(dataset, str) else given
 
     @model_validator(mode="after")
-    def _has_a_path(self) -> "DataConfig":
+    def _require_path(self) -> "DataConfig":
         if self.path is None and self.dataset in ("image_folder", "array"):
             kind = (
                 "a folder of images" if self.dataset == "image_folder" else "an .npy or .npz file"

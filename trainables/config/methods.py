@@ -1,6 +1,6 @@
-"""The methods by name: which hyperparameters exist under each, and what its paper publishes.
+"""The methods: the hyperparameters that each one has, and the values published with it.
 
-A method is a constraint under the Wasserstein loss, and any other loss by itself.
+A method is a constraint under the Wasserstein loss, or another loss by itself.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,24 +17,28 @@ DEFAULT_LOSS: Loss = "wasserstein"
 DEFAULT_CONSTRAINT: Constraint = "gradient_penalty"
 DEFAULT_ARCHITECTURE: Architecture = "mlp"
 PENALTIES: tuple[Constraint, ...] = ("gradient_penalty", "one_sided_penalty")
-#: Constraints that bound every layer by itself, so that the layers' bounds multiply.
+#: Constraints that bound each layer; the product of the layers' bounds bounds the critic.
 LAYERWISE: tuple[Constraint, ...] = ("spectral_norm", "orthogonal")
 CONVOLUTIONAL: tuple[Architecture, ...] = ("dcgan", "resnet")
 DOWNLOADED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "celeba")
 
-#: Values that a parent may have; ``None`` among them: where it does not apply, or is left out.
+#: Values of a hyperparameter. ``None`` stands for one that does not apply or is left out.
 Values = tuple[Any, ...]
-#: Any value at all, as long as there is one.
-GIVEN: Values = ("a value",)
+#: Stands for all values but ``None``.
+ANY_VALUE = object()
+#: The values that a hyperparameter must have one of: ``Values`` or ``ANY_VALUE``.
+Allowed = Any
+#: The parents of a hyperparameter, and the values that they must have.
+Condition = Mapping[str, Allowed]
 
 
-def _when(**parents: Values) -> tuple[Mapping[str, Values], ...]:
+def _when(**parents: Allowed) -> tuple[Condition, ...]:
     return (parents,)
 
 
-#: A hyperparameter that exists only under certain values of others: one of the alternatives, and
-#: all of it. Parents come before what depends on them.
-APPLIES_WHEN: Mapping[str, tuple[Mapping[str, Values], ...]] = {
+#: The conditional hyperparameters. Each applies if at least one of its conditions holds; all others
+#: apply always. Parents stand before the keys that depend on them.
+APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
     "constraint": _when(loss=("wasserstein",)),
     "gp_weight": _when(constraint=PENALTIES),
     "clip_value": _when(constraint=("clip",)),
@@ -43,17 +47,17 @@ APPLIES_WHEN: Mapping[str, tuple[Mapping[str, Values], ...]] = {
     "beta2": _when(optimizer=("adam", "adamw")),
     "weight_decay": _when(optimizer=("adamw",)),
     "architecture": (*_when(generator=(None,)), *_when(critic=(None,))),
-    "generator_args": _when(generator=GIVEN),
+    "generator_args": _when(generator=ANY_VALUE),
     "generator_width": _when(generator=(None,)),
     "generator_depth": _when(generator=(None,)),
     "generator_activation": _when(generator=(None,)),
     "generator_norm": _when(generator=(None,), architecture=CONVOLUTIONAL),
-    "critic_args": _when(critic=GIVEN),
+    "critic_args": _when(critic=ANY_VALUE),
     "critic_width": _when(critic=(None,)),
     "critic_depth": _when(critic=(None,)),
-    # An orthogonal critic has GroupSort in its place.
+    # The activation of an orthogonal critic is GroupSort.
     "critic_activation": _when(critic=(None,), constraint=(None, *PENALTIES, "clip", LAYERWISE[0])),
-    # Nor has it a normalisation, nor a spectrally normalised one: see REFUSED.
+    # No normalisation under the layerwise constraints: see REFUSED.
     "critic_norm": _when(
         critic=(None,), architecture=CONVOLUTIONAL, constraint=(None, *PENALTIES, "clip")
     ),
@@ -68,13 +72,13 @@ APPLIES_WHEN: Mapping[str, tuple[Mapping[str, Values], ...]] = {
 
 @dataclass(frozen=True)
 class Refused:
-    """Two values that must not meet, and the reason."""
+    """A forbidden combination: ``key`` has one of ``values``, ``other`` one of ``other_values``."""
 
     key: str
     values: Values
     other: str
     other_values: Values
-    why: str
+    reason: str
 
 
 REFUSED = (
@@ -83,31 +87,31 @@ REFUSED = (
         ("batch",),
         "constraint",
         PENALTIES,
-        "the penalty is on the gradient of each score by its own sample, and batch normalisation "
-        "makes a score depend on the whole batch (Gulrajani 2017, section 4)",
+        "the penalty is on the gradient of each score with respect to its own sample, and batch "
+        "normalisation makes a score depend on the whole batch (Gulrajani 2017, section 4)",
     ),
     Refused(
         "critic_norm",
         ("batch", "layer", "instance"),
         "constraint",
         LAYERWISE,
-        "normalisation divides by the samples' own spread, which undoes the bound on the layers",
+        "normalisation divides by a standard deviation, which undoes the bound on the layers",
     ),
     Refused(
         "architecture",
         ("resnet",),
         "constraint",
         ("orthogonal",),
-        "a residual block adds its input to its output, so that its slope may be 2 whatever its "
-        "weights are",
+        "a residual block adds its input to its output, so its Lipschitz constant may be 2 for any "
+        "weights",
     ),
     Refused(
         "cuda_graph",
         (True,),
         "constraint",
         ("orthogonal",),
-        "its projection goes on until the weights are orthonormal, and a captured step cannot ask "
-        "whether they are",
+        "its projection iterates until the weights are orthonormal, and a captured step cannot "
+        "test whether they are",
     ),
 )
 
@@ -118,7 +122,7 @@ _GULRAJANI = {
     "critic_lr": 1e-4,
     "generator_lr": 1e-4,
     **_ADAM_OF_GULRAJANI,
-    "weight_decay": 0.01,  # AdamW's own, as PyTorch has it
+    "weight_decay": 0.01,  # PyTorch's default for AdamW
 }
 _PENALTY = {**_GULRAJANI, "gp_weight": 10.0}
 _ARJOVSKY = {
@@ -126,7 +130,7 @@ _ARJOVSKY = {
     "optimizer": "rmsprop",
     "critic_lr": 5e-5,
     "generator_lr": 5e-5,
-    **_ADAM_OF_GULRAJANI,  # where Adam is asked for: the paper found momentum unstable
+    **_ADAM_OF_GULRAJANI,  # for a search that sets Adam: the paper found momentum unstable
     "weight_decay": 0.01,
     "clip_value": 0.01,
 }
@@ -142,11 +146,11 @@ _GOODFELLOW = {
     "instance_noise": 0.0,
 }
 
-#: What each method's paper publishes, parents first as above. Goodfellow 2014 publishes
-#: ``n_critic`` (Algorithm 1, k = 1); the learning rates and ``beta1`` are Radford 2016's
-#: (section 4), ``beta2`` is Adam's own. Of the settings that Miyato 2018 compares, spectral_norm
-#: has A (Table 1), with five critic steps. Anil 2019 trains orthogonal critics, but publishes no
-#: one setting for WGANs: they have Gulrajani's.
+#: The values published with each method, parents first. For the GAN losses, ``n_critic`` is
+#: Goodfellow 2014's (Algorithm 1, k = 1), the learning rates and ``beta1`` are Radford 2016's
+#: (section 4), and ``beta2`` is Adam's default. For spectral_norm they are setting A of Miyato 2018
+#: (Table 1), with five critic steps. Anil 2019 publishes no single setting for WGANs: orthogonal
+#: has Gulrajani 2017's.
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "gradient_penalty": _PENALTY,
     "one_sided_penalty": _PENALTY,
@@ -157,9 +161,9 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "non_saturating": _GOODFELLOW,
 }
 
-#: What each architecture is unless its search says otherwise: the MLP ours, DCGAN's channels and
-#: activations Radford 2016's, the ResNet's Gulrajani 2017's (appendix F, CIFAR-10). Critics have
-#: no normalisation, so that they may have any constraint.
+#: Defaults of each architecture. DCGAN's channels and activations are Radford 2016's, the values of
+#: the ResNet Gulrajani 2017's (appendix F, CIFAR-10); those of the MLP are this project's. Critics
+#: have no normalisation, so that every constraint is possible.
 ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
     "mlp": {
         "latent_dim": 32,
@@ -194,7 +198,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
-#: What each dataset is unless its search says otherwise.
+#: Defaults of each dataset.
 DATASETS: Mapping[str, Mapping[str, Any]] = {
     **{name: {"path": "data", "download": False} for name in DOWNLOADED},
     "celeba": {"path": "data", "download": False, "side": 64},
@@ -203,7 +207,12 @@ DATASETS: Mapping[str, Mapping[str, Any]] = {
 
 
 def applies(key: str, values: Mapping[str, Any]) -> bool:
-    """Whether a hyperparameter exists beside these values; one that is not among them is None."""
+    """Tell whether a hyperparameter applies under these values of others.
+
+    Args:
+        key: The hyperparameter.
+        values: The values of other hyperparameters; one that is missing counts as ``None``.
+    """
     return key not in APPLIES_WHEN or any(
         all(_meets(values.get(parent), allowed) for parent, allowed in alternative.items())
         for alternative in APPLIES_WHEN[key]
@@ -211,7 +220,12 @@ def applies(key: str, values: Mapping[str, Any]) -> bool:
 
 
 def fill(given: Mapping[str, Any], published: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the published value of all that applies and is left out."""
+    """Add the published value of every key that applies and is left out.
+
+    Args:
+        given: The values of a section, as its author gave them.
+        published: Defaults, parents before the keys that depend on them.
+    """
     filled = dict(given)
     for key, value in published.items():
         if key not in APPLIES_WHEN:
@@ -222,28 +236,33 @@ def fill(given: Mapping[str, Any], published: Mapping[str, Any]) -> dict[str, An
 
 
 def why_no_effect(key: str, possible: Mapping[str, Collection[Any]]) -> str | None:
-    """Say why a hyperparameter can never apply, and the way out; ``None`` where it can.
+    """Explain why a hyperparameter can never apply, and the way out; ``None`` where it can.
 
-    ``possible`` has the values that each parent may take. A parent that is not in it may take
-    any.
+    Args:
+        key: The hyperparameter.
+        possible: The values that each parent may take; a parent that is missing may take any.
     """
-
     if _may_apply(key, possible):
         return None
     failing = [
         (parent, allowed)
-        for parent, allowed in _needs(key, possible)
+        for parent, allowed in _conditions(key, possible)
         if not _may_be(parent, allowed, possible)
     ]
     parent = failing[0][0]
-    was = " or ".join(str(v) for v in possible[parent] if v is not None) or "not given"
-    reasons = [rule.why for rule in REFUSED if (rule.key, rule.other) == (key, parent)]
-    why = f", where it must be none ({reasons[-1]})" if reasons else ""
-    return f"has no effect when {parent} is {was}{why}: leave {key} out, or {_way_out(failing)}"
+    actual = " or ".join(str(v) for v in possible[parent] if v is not None) or "not given"
+    reasons = [rule.reason for rule in REFUSED if (rule.key, rule.other) == (key, parent)]
+    rule = f", where it must be none ({reasons[-1]})" if reasons else ""
+    return f"has no effect when {parent} is {actual}{rule}: leave {key} out, or {_way_out(failing)}"
 
 
 def may_be_absent(key: str, possible: Mapping[str, Collection[Any]]) -> bool:
-    """Whether a hyperparameter does not apply under some of its parents' possible values."""
+    """Tell whether a hyperparameter does not apply under some possible values of its parents.
+
+    Args:
+        key: The hyperparameter.
+        possible: The values that each parent may take.
+    """
     return key in APPLIES_WHEN and all(
         any(
             not _meets(value, allowed)
@@ -257,10 +276,15 @@ def may_be_absent(key: str, possible: Mapping[str, Collection[Any]]) -> bool:
 def refused_together(
     possible: Mapping[str, Collection[Any]], *, where_asked: bool = False
 ) -> Iterator[tuple[str, str]]:
-    """Keys, and why some value that they may take must not meet one that another may take.
+    """Yield each key of which a possible value must not be combined with that of another key.
 
-    With ``where_asked``, a key is not asked for under values where it does not apply: these it
-    does not meet.
+    Args:
+        possible: The values that each key may take.
+        where_asked: Whether a key is proposed only where it applies, as in a search. It then does
+            not meet values of the other key under which it does not apply.
+
+    Yields:
+        The key, and the rule that it breaks with the reason and the way out.
     """
     for rule in REFUSED:
         met = [v for v in rule.values if v in possible.get(rule.key, ())]
@@ -271,7 +295,7 @@ def refused_together(
             yield (
                 rule.key,
                 f"must not be {_either(met)} where {rule.other} is {_either(others)}: "
-                f"{rule.why}; change the one or the other",
+                f"{rule.reason}; change one of the two",
             )
 
 
@@ -282,37 +306,41 @@ def _either(values: Sequence[Any]) -> str:
 def _may_apply(key: str, possible: Mapping[str, Collection[Any]]) -> bool:
     return any(
         all(
-            _may_be(parent, allowed, possible) and (None in allowed or _may_apply(parent, possible))
+            _may_be(parent, allowed, possible)
+            and (_meets(None, allowed) or _may_apply(parent, possible))
             for parent, allowed in alternative.items()
         )
         for alternative in APPLIES_WHEN.get(key, ({},))
     )
 
 
-def _may_be(parent: str, allowed: Values, possible: Mapping[str, Collection[Any]]) -> bool:
+def _may_be(parent: str, allowed: Allowed, possible: Mapping[str, Collection[Any]]) -> bool:
     return parent not in possible or any(_meets(value, allowed) for value in possible[parent])
 
 
-def _meets(value: Any, allowed: Values) -> bool:
-    return value is not None if allowed is GIVEN else value in allowed
+def _meets(value: Any, allowed: Allowed) -> bool:
+    return value is not None if allowed is ANY_VALUE else value in allowed
 
 
-def _needs(key: str, possible: Mapping[str, Collection[Any]]) -> Iterator[tuple[str, Values]]:
-    """All that must be so for a key to apply, ancestors first, by the nearest way."""
-    ways = APPLIES_WHEN.get(key, ({},))
-    open_ways = (w for w in ways if all(_may_be(*need, possible) for need in w.items()))
-    for parent, allowed in next(open_ways, ways[0]).items():
-        if None not in allowed:
-            yield from _needs(parent, possible)
+def _conditions(key: str, possible: Mapping[str, Collection[Any]]) -> Iterator[tuple[str, Allowed]]:
+    """Yield the parents that a key needs, with the values allowed, ancestors first.
+
+    Of a key's alternative conditions it is the first that can hold, or else the first.
+    """
+    alternatives = APPLIES_WHEN.get(key, ({},))
+    can_hold = (a for a in alternatives if all(_may_be(*item, possible) for item in a.items()))
+    for parent, allowed in next(can_hold, alternatives[0]).items():
+        if not _meets(None, allowed):
+            yield from _conditions(parent, possible)
         yield parent, allowed
 
 
-def _way_out(failing: Sequence[tuple[str, Values]]) -> str:
+def _way_out(failing: Sequence[tuple[str, Allowed]]) -> str:
     ways = [f"leave {parent} out" for parent, allowed in failing if allowed == (None,)]
-    ways += [f"give {parent}" for parent, allowed in failing if allowed is GIVEN]
+    ways += [f"give {parent}" for parent, allowed in failing if allowed is ANY_VALUE]
     values = [
         f"{parent} to {' or '.join(str(v) for v in allowed if v is not None)}"
         for parent, allowed in failing
-        if allowed != (None,) and allowed is not GIVEN
+        if allowed != (None,) and allowed is not ANY_VALUE
     ]
     return " and ".join(ways + ([f"set {' and '.join(values)}"] if values else []))

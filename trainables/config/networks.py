@@ -4,13 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from trainables.config.base import (
-    Conditional,
-    Whole,
-    plain_number,
-)
+from trainables.config.base import Conditional, Whole, plain_number
 from trainables.config.methods import (
     ARCHITECTURES,
     DEFAULT_ARCHITECTURE,
@@ -20,17 +16,17 @@ from trainables.config.methods import (
     fill,
 )
 
-_OWN_NETWORK = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
-def _own_network(value: object) -> object:
-    if isinstance(value, str) and not _OWN_NETWORK.fullmatch(value):
+def _import_path(value: object) -> object:
+    if isinstance(value, str) and not _IMPORT_PATH.fullmatch(value):
         raise ValueError(f"must read package.module:Name, got {value!r}")
     return value
 
 
 def _plain_argument(value: object) -> object:
-    """A keyword argument as YAML has it: it must survive a file, a database and a process."""
+    """Accept only plain data: an argument is written to files, databases and other processes."""
     value = plain_number(value)
     items = value if isinstance(value, list | tuple) else [value]
     if not all(item is None or isinstance(item, bool | int | float | str) for item in items):
@@ -38,91 +34,100 @@ def _plain_argument(value: object) -> object:
     return value
 
 
-#: An import path: ``package.module:Name``.
-OwnNetwork = Annotated[str, BeforeValidator(_own_network), Field(strict=True)]
+#: The import path of a custom network: ``package.module:Name``.
+ImportPath = Annotated[str, BeforeValidator(_import_path), Field(strict=True)]
 Argument = Annotated[Any, BeforeValidator(_plain_argument)]
 
 
 class NetworkConfig(Conditional):
     """The generator and the critic of a trial.
 
-    A key left out gets the value of its architecture; one that does not apply is ``None``.
+    A key that is left out gets the value of its architecture. A key that does not apply is
+    ``None``.
     """
 
-    generator: OwnNetwork | None = Field(
+    generator: ImportPath | None = Field(
         default=None,
-        description="A generator of your own, package.module:Name: a torch module made by "
-        "Name(latent_dim=..., sample_shape=..., **generator_args) that maps latents "
+        description="A custom generator, as package.module:Name: a torch module, created as "
+        "Name(latent_dim=..., sample_shape=..., **generator_args), that maps latents "
         "[batch, latent_dim] to samples [batch, *sample_shape].",
     )
-    critic: OwnNetwork | None = Field(
+    critic: ImportPath | None = Field(
         default=None,
-        description="A critic of your own: made by Name(sample_shape=..., **critic_args), it maps "
-        "samples [batch, *sample_shape] to scores [batch].",
+        description="A custom critic, as package.module:Name: a torch module, created as "
+        "Name(sample_shape=..., **critic_args), that maps samples [batch, *sample_shape] to "
+        "scores [batch].",
     )
     architecture: Architecture | None = Field(
         default=None,
-        description="Of the player that is not your own; mlp. mlp: fully connected. dcgan: "
-        "Radford 2016, images only. resnet: Gulrajani 2017's (appendix F), images only.",
+        description="Architecture of a network that is not custom. Default: mlp. mlp: fully "
+        "connected. dcgan: Radford 2016, images only. resnet: Gulrajani 2017 (appendix F), images "
+        "only.",
     )
     generator_args: dict[str, Argument] | None = Field(
-        default=None, description="Keyword arguments of your generator; each may be searched."
+        default=None,
+        description="Keyword arguments of the custom generator; each may be searched.",
     )
     critic_args: dict[str, Argument] | None = Field(
-        default=None, description="Keyword arguments of your critic; each may be searched."
+        default=None, description="Keyword arguments of the custom critic; each may be searched."
     )
     latent_dim: Whole | None = Field(
         default=None,
         ge=1,
         le=4096,
-        description="Length of the latent vector z; mlp 32, dcgan 100, resnet 128.",
+        description="Length of the latent vector z. Default: mlp 32, dcgan 100, resnet 128.",
     )
     generator_width: Whole | None = Field(
         default=None,
         ge=1,
         le=16384,
-        description="mlp: units in a hidden layer, 128. dcgan: channels of the layer next to the "
-        "image, doubled at every further halving up to eightfold, 64. resnet: channels, 128.",
+        description="mlp: units per hidden layer, default 128. dcgan: channels of the layer next "
+        "to the image, default 64; each halving of the image doubles them, up to eightfold. "
+        "resnet: channels of every layer, default 128.",
     )
     generator_depth: Whole | None = Field(
         default=None,
         ge=1,
         le=32,
-        description="mlp: hidden layers, 2. dcgan: convolutions at each side, 1. resnet: residual "
-        "blocks at each side, 1.",
+        description="mlp: hidden layers, default 2. dcgan: convolutions per resolution, default 1. "
+        "resnet: residual blocks per resolution, default 1.",
     )
     generator_activation: Activation | None = Field(
         default=None,
-        description="relu. softplus: softplus(2x + 2) / 2 - 1 (Gulrajani 2017, Table 1).",
+        description="Default: relu. softplus: softplus(2x + 2) / 2 - 1 (Gulrajani 2017, Table 1).",
     )
     generator_norm: Norm | None = Field(
-        default=None, description="After each hidden layer; batch. dcgan and resnet only."
+        default=None,
+        description="Normalisation after each hidden layer. Default: batch. Only for dcgan and "
+        "resnet.",
     )
     critic_width: Whole | None = Field(
-        default=None, ge=1, le=16384, description="As generator_width."
+        default=None,
+        ge=1,
+        le=16384,
+        description="As generator_width, with the same defaults.",
     )
     critic_depth: Whole | None = Field(
         default=None,
         ge=1,
         le=32,
-        description="As generator_depth; resnet: blocks at the smallest side, 2.",
+        description="As generator_depth; but resnet: residual blocks at the smallest resolution, "
+        "default 2.",
     )
     critic_activation: Activation | None = Field(
         default=None,
-        description="mlp and resnet relu, dcgan leaky_relu. None under constraint orthogonal: "
-        "GroupSort is part of it.",
+        description="Default: mlp and resnet relu, dcgan leaky_relu. Not under orthogonal, which "
+        "brings GroupSort.",
     )
     critic_norm: Norm | None = Field(
         default=None,
-        description="none. batch: only under clip and the GAN losses. dcgan and resnet only, and "
-        "not under spectral_norm and orthogonal.",
+        description="Normalisation after hidden layers. Default: none. batch: only under clip and "
+        "the GAN losses. Only for dcgan and resnet; not under spectral_norm and orthogonal.",
     )
 
-    @model_validator(mode="before")
     @classmethod
-    def _fill(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
+    def with_defaults(cls, given: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        """Add the defaults of the architecture."""
         filled = fill(given, {"architecture": DEFAULT_ARCHITECTURE})
         name = filled.get("architecture") or DEFAULT_ARCHITECTURE
         return fill(filled, ARCHITECTURES.get(name, {}) if isinstance(name, str) else {})

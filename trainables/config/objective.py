@@ -6,24 +6,20 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from trainables.config.base import (
-    SEED_LIMIT,
-    Frozen,
-    Whole,
-)
+from trainables.config.base import SEED_LIMIT, Frozen, Whole
 
 
 @dataclass(frozen=True)
 class CriticBudget:
-    """How the independent critic is trained. Readings compare under one budget only.
+    """How the independent critics are trained. Only estimates of one budget can be compared.
 
     Attributes:
-        critic_steps: Steps of training.
-        num_critics: Critics whose readings are averaged.
-        batch_size: Real samples, and generated ones, in a critic's step.
-        learning_rate: Adam's first one; it ends at zero.
-        num_generated: Generated samples that they train on, and as many that they are read on.
-        seed: Of their initial weights, batches and latents.
+        critic_steps: Training steps.
+        num_critics: Critics whose estimates are averaged.
+        batch_size: Real samples, and as many generated ones, in a step of one critic.
+        learning_rate: Adam's initial learning rate; it decays to zero.
+        num_generated: Generated samples to train on, and as many others to evaluate on.
+        seed: Seed of the critics' initial weights, batches and latents.
     """
 
     critic_steps: int
@@ -34,8 +30,8 @@ class CriticBudget:
     seed: int
 
 
-#: All that may be searched where the trials' own critics rank them: whatever else a search varies,
-#: it varies the critic, and with it the scale of its estimate.
+#: The keys that may be searched where each trial is ranked by the estimate of its own critic. Any
+#: other key changes the critic, and with it the scale of its estimate.
 GENERATOR_ALONE = (
     "networks.generator",
     "networks.generator_args",
@@ -50,66 +46,79 @@ GENERATOR_ALONE = (
 
 
 class ObjectiveConfig(Frozen):
-    """The independent critic that scores every trial of a search alike. None of it is searched."""
+    """The metric that ranks the trials, and its critics. No key may be searched."""
 
     name: Literal["independent_critic", "critic_estimate"] = Field(
         default="independent_critic",
-        description="What ranks the trials. independent_critic: w1, estimated by critics trained "
-        "from scratch at each rung on held-out data, the same for every trial. critic_estimate: "
-        "the trial's own critic's, only where nothing that sets its scale is searched. The final "
-        "is by independent critics under either. In place of the section, its name will do.",
+        description="Metric that ranks the trials. independent_critic: w1, estimated at each rung "
+        "by critics that are trained from scratch on held-out data, alike for every trial. "
+        "critic_estimate: the estimate of the trial's own critic; only where nothing that sets its "
+        "scale is searched. The final uses independent critics in either case. The name alone may "
+        "stand in place of the section.",
     )
     critic_steps: Whole = Field(
         default=200,
         ge=1,
         le=100_000,
-        description="Steps that the independent critics train at each rung.",
+        description="Training steps of the independent critics at each rung.",
     )
     num_critics: Whole = Field(
-        default=2, ge=1, le=64, description="Independent critics averaged at each rung."
+        default=2,
+        ge=1,
+        le=64,
+        description="Independent critics whose estimates are averaged at each rung.",
     )
     final_trials: Whole = Field(
         default=3,
         ge=0,
         le=100,
-        description="The best completed trials, scored again at the end by stronger critics on "
-        "data that no rung has read; the best of them wins. 0: none.",
+        description="Number of the best completed trials that are scored again at the end, by "
+        "stronger critics on data that no rung has used; the best of them wins. 0: no final.",
     )
     final_critic_steps: Whole = Field(
-        default=600, ge=1, le=1_000_000, description="Steps that the final's critics train."
+        default=600,
+        ge=1,
+        le=1_000_000,
+        description="Training steps of the independent critics in the final.",
     )
     final_num_critics: Whole = Field(
-        default=4, ge=1, le=64, description="Independent critics averaged at the final."
+        default=4,
+        ge=1,
+        le=64,
+        description="Independent critics whose estimates are averaged in the final.",
     )
     seed: Whole = Field(
         default=0,
         ge=0,
         lt=SEED_LIMIT,
-        description="Seed of their initial weights, batches and latents.",
+        description="Seed of the independent critics' initial weights, batches and latents.",
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _name_alone(cls, given: Any) -> Any:
+    def _accept_name_alone(cls, given: Any) -> Any:
         return {"name": given} if isinstance(given, str) else given
 
     @property
     def metric(self) -> Literal["w1", "critic_estimate"]:
-        """The metric that ranks the trials; lower is better."""
+        """Return the name of the metric that ranks the trials; lower is better."""
         return "w1" if self.name == "independent_critic" else "critic_estimate"
 
     def score_of(self, report: Mapping[str, Any]) -> float | None:
-        """What ranks a trial by its report at a rung; between rungs, where ``w1`` is not, none."""
+        """Return the ranking metric of a report at a rung, or ``None`` for one between rungs.
+
+        Only reports at a rung have ``w1``.
+        """
         return report[self.metric] if "w1" in report else None
 
     @property
     def rung(self) -> CriticBudget:
-        """The budget at every rung."""
+        """Return the budget at every rung."""
         return CriticBudget(self.critic_steps, self.num_critics, 64, 1e-2, 8192, self.seed)
 
     @property
     def final(self) -> CriticBudget:
-        """The budget of the final."""
+        """Return the budget of the final."""
         return CriticBudget(
             self.final_critic_steps, self.final_num_critics, 128, 5e-3, 16384, self.seed
         )

@@ -1,15 +1,11 @@
-"""How both are trained."""
+"""The training of the generator and the critic."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from trainables.config.base import (
-    Conditional,
-    Real,
-    Whole,
-)
+from trainables.config.base import Conditional, Flag, Real, Whole
 from trainables.config.methods import (
     DEFAULT_CONSTRAINT,
     DEFAULT_LOSS,
@@ -21,108 +17,118 @@ from trainables.config.methods import (
 
 
 class TrainingConfig(Conditional):
-    """How a trial trains: Algorithm 1 of Gulrajani 2017, Arjovsky 2017 or Goodfellow 2014.
+    """The training of a trial: Algorithm 1 of Gulrajani 2017, Arjovsky 2017 or Goodfellow 2014.
 
-    A key left out gets the value that its method's own paper publishes. A key that does not
-    apply (``clip_value`` under a penalty) is ``None``, and giving it a value is an error.
+    A key that is left out gets the value published with the method. A key that does not apply
+    (``clip_value`` under a penalty) is ``None``, and giving it a value is an error.
     """
 
     loss: Loss = Field(
         default=DEFAULT_LOSS,
-        description="What the players play for. wasserstein: WGAN (Arjovsky 2017, eq. 3). "
-        "minimax: the GAN of Goodfellow 2014, eq. 1. non_saturating: the same critic, and a "
+        description="Loss of both networks. wasserstein: WGAN (Arjovsky 2017, eq. 3). minimax: the "
+        "GAN of Goodfellow 2014, eq. 1. non_saturating: the same loss of the critic, and a "
         "generator that maximises log D(G(z)) (Goodfellow 2014, section 3).",
     )
     constraint: Constraint | None = Field(
         default=None,
-        description="What keeps the critic Lipschitz; gradient_penalty. wasserstein only. "
-        "gradient_penalty: two-sided (Gulrajani 2017, eq. 3). one_sided_penalty: WGAN-LP (Petzka "
-        "2018, eq. 8). clip: every weight in [-clip_value, clip_value] (Arjovsky 2017, "
-        "Algorithm 1). spectral_norm: every layer's weights over their largest singular value "
-        "(Miyato 2018, eq. 8). orthogonal: orthonormal weights and GroupSort (Anil 2019).",
+        description="How the critic is kept Lipschitz. Default: gradient_penalty. Only under "
+        "wasserstein. gradient_penalty: two-sided (Gulrajani 2017, eq. 3). one_sided_penalty: "
+        "WGAN-LP (Petzka 2018, eq. 8). clip: every weight in [-clip_value, clip_value] (Arjovsky "
+        "2017, Algorithm 1). spectral_norm: the weights of every layer divided by their largest "
+        "singular value (Miyato 2018, eq. 8). orthogonal: orthonormal weights and GroupSort (Anil "
+        "2019).",
     )
     gp_weight: Real | None = Field(
-        default=None, gt=0, description="Weight of the penalty (lambda); 10. Penalties only."
+        default=None,
+        gt=0,
+        description="Weight of the gradient penalty (lambda). Default: 10. Only under "
+        "gradient_penalty and one_sided_penalty.",
     )
     clip_value: Real | None = Field(
-        default=None, gt=0, description="Bound on every critic weight (c); 0.01. Clipping only."
+        default=None,
+        gt=0,
+        description="Bound on every weight of the critic (c). Default: 0.01. Only under clip.",
     )
     instance_noise: Real | None = Field(
         default=None,
         ge=0,
-        description="Standard deviation, in the data's units, of the Gaussian noise on all that "
-        "the critic sees (Arjovsky & Bottou 2017, section 3); 0. minimax and non_saturating only.",
+        description="Standard deviation, in the data's units, of Gaussian noise that is added to "
+        "every input of the critic (Arjovsky & Bottou 2017, section 3). Default: 0. Only under "
+        "minimax and non_saturating.",
     )
     n_critic: Whole = Field(
         default=5,
         ge=1,
         le=1000,
-        description="Critic steps per generator step; 5, under a GAN loss 1.",
+        description="Critic steps per generator step. Default: 5, under a GAN loss 1.",
     )
     batch_size: Whole = Field(
-        default=64, ge=2, le=65536, description="Samples in a step of either player."
+        default=64, ge=2, le=65536, description="Samples per step of either network."
     )
     optimizer: Literal["adam", "rmsprop", "adamw"] = Field(
-        default="adam", description="rmsprop under clipping, else adam, unless given."
+        default="adam", description="Default: rmsprop under clip, else adam."
     )
     critic_lr: Real = Field(
         default=1e-4,
         gt=0,
-        description="Critic's learning rate; 1e-4, under clipping 5e-5, under a GAN loss 2e-4.",
+        description="Learning rate of the critic. Default: 1e-4, under clip 5e-5, under a GAN loss "
+        "2e-4.",
     )
     generator_lr: Real = Field(
         default=1e-4,
         gt=0,
-        description="Generator's learning rate; 1e-4, under clipping 5e-5, under a GAN loss 2e-4.",
+        description="Learning rate of the generator. Default: 1e-4, under clip 5e-5, under a GAN "
+        "loss 2e-4.",
     )
     beta1: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="Adam's first decay; 0, under spectral_norm and a GAN loss 0.5. Adam and "
-        "AdamW only.",
+        description="Decay of Adam's first moment. Default: 0, under spectral_norm and a GAN loss "
+        "0.5. Only for adam and adamw.",
     )
     beta2: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="Adam's second decay; 0.9, under a GAN loss 0.999. Adam and AdamW only.",
+        description="Decay of Adam's second moment. Default: 0.9, under a GAN loss 0.999. Only for "
+        "adam and adamw.",
     )
     weight_decay: Real | None = Field(
-        default=None, ge=0, description="AdamW's, of both players; 0.01. AdamW only."
+        default=None,
+        ge=0,
+        description="Weight decay of both networks. Default: 0.01. Only for adamw.",
     )
     lr_decay: Literal["constant", "linear"] = Field(
         default="constant",
-        description="linear: both learning rates fall to zero at asha.max_generator_steps "
-        "(Gulrajani 2017, appendix F).",
+        description="linear: both learning rates decay linearly to zero at "
+        "asha.max_generator_steps (Gulrajani 2017, appendix F).",
     )
     ema_decay: Real = Field(
         default=0.0,
         ge=0,
         lt=1,
-        description="Above 0, the exponential moving average of the generator's weights, which "
-        "keeps this much at each step, is what is scored and saved (Yazici 2019).",
+        description="Decay per step of an exponential moving average (EMA) of the generator's "
+        "weights, which is then scored and saved in place of the weights (Yazici 2019). 0: no EMA.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="bfloat16: the networks compute in it by autocast; weights, losses and "
+        description="bfloat16: forward passes run in bfloat16 by autocast; weights, losses and "
         "penalties stay float32.",
     )
-    compile: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="Whether torch.compile makes the networks' code."
+    compile: Flag = Field(
+        default=False, description="Whether the networks are compiled by torch.compile."
     )
-    cuda_graph: Annotated[bool, Field(strict=True)] = Field(
+    cuda_graph: Flag = Field(
         default=False,
-        description="Whether a generator step, its critic steps included, is captured as a CUDA "
-        "graph and launched by one call: for GPUs, on a CPU it changes nothing. Unmeasured. "
-        "Networks of your own must read no number back from the GPU. Not under orthogonal.",
+        description="Whether a generator step, with its critic steps, is captured as a CUDA graph "
+        "and launched by one call. Its speed has not been measured. No effect on a CPU. Custom "
+        "networks must not read values back from the GPU. Not under orthogonal.",
     )
 
-    @model_validator(mode="before")
     @classmethod
-    def _fill_published_values(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
+    def with_defaults(cls, given: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        """Add the values published with the method."""
         filled = fill({"loss": DEFAULT_LOSS} | dict(given), {"constraint": DEFAULT_CONSTRAINT})
         method = filled["constraint" if filled["loss"] == "wasserstein" else "loss"]
         return fill(filled, PUBLISHED.get(method, {}) if isinstance(method, str) else {})

@@ -1,51 +1,45 @@
-"""What one trial is, as frozen data: checked here, without torch, before anything is trained.
-
-A section of a search space (``data``, ``networks``, ``training``, ``objective``) is one class
-below, so an error can name the key exactly as its author wrote it.
-"""
+"""The configuration of one trial: all sections together, and the rules across them."""
 
 from typing import Any
 
 from pydantic import Field, model_validator
 
-from trainables.config.base import (
-    SEED_LIMIT,
-    Frozen,
-    Whole,
-)
+from trainables.config.base import SEED_LIMIT, Frozen, Whole
 from trainables.config.data import DataConfig
-from trainables.config.methods import (
-    applies,
-    refused_together,
-)
+from trainables.config.methods import applies, refused_together
 from trainables.config.networks import NetworkConfig
 from trainables.config.objective import ObjectiveConfig
 from trainables.config.training import TrainingConfig
 
 
 class TrialConfig(Frozen):
-    """Everything that one trial depends on; the same configuration gives the same numbers."""
+    """Everything that a trial's result depends on: equal configurations give equal numbers."""
 
     data: DataConfig = DataConfig()
     networks: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     max_generator_steps: Whole = Field(
-        default=4000, ge=1, description="Where training ends; a linear lr_decay reaches zero there."
+        default=4000,
+        ge=1,
+        description="Generator steps of a complete trial; a linear lr_decay reaches zero there.",
     )
     seed: Whole = Field(
-        default=0, ge=0, lt=SEED_LIMIT, description="Seed of initial weights, batches and latents."
+        default=0,
+        ge=0,
+        lt=SEED_LIMIT,
+        description="Seed of the initial weights, batches and latents.",
     )
 
     @model_validator(mode="after")
-    def _refuse_what_does_not_go_together(self) -> "TrialConfig":
+    def _refuse_combinations(self) -> "TrialConfig":
         values = {**dict(self.networks), **dict(self.training)}
-        for key, why in refused_together({k: (v,) for k, v in values.items()}):
-            raise ValueError(f"{key} {why}")
+        for key, fault in refused_together({k: (v,) for k, v in values.items()}):
+            raise ValueError(f"{key} {fault}")
         return self
 
     def applied(self) -> dict[str, Any]:
-        """All sections as plain data, without what does not apply to this trial."""
+        """Return all sections as plain data, without the keys that do not apply to this trial."""
         values = {**dict(self.networks), **dict(self.training)}
         return {
             section: {k: v for k, v in content.items() if applies(k, values)}

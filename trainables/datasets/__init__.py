@@ -1,4 +1,4 @@
-"""Load datasets: each loader gives all samples of one in an array.
+"""Load datasets: each loader returns all samples of one dataset in one array.
 
 :mod:`trainables.data` splits them.
 """

@@ -1,4 +1,4 @@
-"""Samples in a NumPy file of one's own: images or vectors."""
+"""Load images or vectors from a NumPy file."""
 
 import difflib
 import zipfile
@@ -12,10 +12,10 @@ from jaxtyping import Float32, Num, UInt8
 from trainables.config import DataConfig
 from trainables.datasets.errors import BadData, Note
 
-#: Samples that are converted in one go, so that no second array of float64 is made of all.
+#: Samples converted at a time, so that not all of them are in memory as float64.
 _ROWS_AT_ONCE = 1024
-#: Axes that an array of samples may have: [n, d] to [n, height, width, channels].
-_AXES = (2, 3, 4)
+#: Numbers of axes that an array of samples may have: [n, d] to [n, height, width, channels].
+_NUM_AXES = (2, 3, 4)
 _SHAPES = "[n, height, width], [n, height, width, 1 or 3], [n, 1 or 3, height, width] or [n, d]"
 
 
@@ -24,58 +24,65 @@ def load_array(
 ) -> UInt8[np.ndarray, "n channels height width"] | Float32[np.ndarray, "n *sample"]:
     """Read the array at ``config.path``: images [n, C, H, W], or vectors [n, d].
 
-    Images of bytes stay bytes. Floats in [-1, 1], some of them below 0, stay; all else is mapped
-    by one line that takes the array's smallest number to -1 and its largest to 1.
+    Images of bytes are returned as bytes. Floats in [-1, 1] with at least one below 0 are returned
+    as float32. All other numbers are mapped linearly, the array's smallest to -1 and its largest
+    to 1.
+
+    Args:
+        config: Its ``path`` is an .npy or .npz file, its ``array_name`` an array of the latter.
+        note: Called where the numbers are mapped, or an array is chosen.
 
     Raises:
-        BadData: about ``path`` or ``array_name``, where there are no such samples.
+        BadData: with key ``path`` or ``array_name``, if there is no such file or array, or it
+            holds no usable samples.
     """
     path = Path(config.path or "")
     samples = _with_channels(_read(path, config.array_name, note), path)
     if 0 in samples.shape:
         raise BadData("path", f"must hold samples, got {path} of shape {samples.shape}: fill it")
     low, high = samples.min(), samples.max()
-    # A NaN is both the smallest and the largest of its array.
+    # The minimum and the maximum of an array with a NaN are NaN.
     if not (np.isfinite(low) and np.isfinite(high)):
         raise BadData("path", f"must hold finite numbers, got {path} with NaN or inf: remove them")
     if low == high:
-        raise BadData("path", f"must hold samples that differ, got {path} of {low} throughout")
+        rule = f"must hold samples that differ, got {path} whose numbers are all {low}"
+        raise BadData("path", f"{rule}: name another file")
     if samples.dtype == np.uint8 and samples.ndim == 4:
         if high == 1:
-            note(f"{path}: bytes are taken as 0 to 255, and these are all 0 or 1: nearly black")
+            note(f"{path}: bytes are read as 0 to 255, but these are all 0 or 1: nearly black")
         return samples
     if samples.dtype.kind == "f" and -1 <= low < 0 and high <= 1:
         return samples.astype(np.float32, copy=False)
     note(f"{path}: mapped linearly, {low:g} to -1 and {high:g} to 1")
-    return _mapped(samples, float(low), float(high))
+    return _map_to_range(samples, float(low), float(high))
 
 
 def _read(path: Path, name: str | None, note: Note) -> np.ndarray:
-    """Find the one array that is meant, mapped from the file where that can be done."""
+    """Read the array of the file, or the one that is named; memory-mapped where possible."""
     if not path.is_file():
-        is_what = "a folder" if path.is_dir() else "not there"
-        raise BadData("path", f"must be an .npy or .npz file, got {path}, which is {is_what}")
+        fault = "is a folder" if path.is_dir() else "does not exist"
+        raise BadData("path", f"must be an .npy or .npz file, got {path}, which {fault}")
     try:
-        with path.open("rb") as file:  # NumPy itself leaves it open where it is cut off
-            if file.read(2) == b"PK":  # as every zip file begins
-                chosen = _chosen(path, name, note)
+        with path.open("rb") as file:  # NumPy would leave a truncated file open
+            if file.read(2) == b"PK":  # the first bytes of every zip file
+                chosen = _choose(path, name, note)
                 file.seek(0)
                 with np.load(file, allow_pickle=False) as arrays:
                     return arrays[chosen]
         if name is not None:
-            what = f"is of .npz files, and {path} holds one array without a name"
-            raise BadData("array_name", f"{what}: leave array_name out")
+            rule = f"applies only to .npz files, and {path} holds one array without a name"
+            raise BadData("array_name", f"{rule}: leave array_name out")
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except BadData:
         raise
-    # What NumPy raises for a file that is cut off, is none of its own, or holds objects.
+    # NumPy raises these for a file that is truncated, of another format, or of objects.
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
-        what = f"must be a whole .npy or .npz file of numbers, got {path} ({reason})"
-        raise BadData("path", f"{what}: save the samples with numpy.save") from error
+        rule = f"must be a whole .npy or .npz file of numbers, got {path} ({reason})"
+        raise BadData("path", f"{rule}: save the samples with numpy.save") from error
 
 
-def _chosen(path: Path, name: str | None, note: Note) -> str:
+def _choose(path: Path, name: str | None, note: Note) -> str:
     shapes = _shapes(path)
     listed = ", ".join(f"{key} {list(shape)}" for key, shape in shapes.items()) or "none"
     if name is not None:
@@ -84,19 +91,19 @@ def _chosen(path: Path, name: str | None, note: Note) -> str:
         close = difflib.get_close_matches(name, shapes, 1)
         hint = f": did you mean {close[0]}?" if close else ": name one of them"
         raise BadData("array_name", f"must be an array of {path} ({listed}), got {name}{hint}")
-    possible = [key for key, shape in shapes.items() if len(shape) in _AXES]
+    possible = [key for key, shape in shapes.items() if len(shape) in _NUM_AXES]
     if len(possible) == 1:
         if len(shapes) > 1:
-            note(f"{path}: of its arrays only {possible[0]} can be samples, and is taken")
+            note(f"{path}: uses the array {possible[0]}, the only one that can be samples")
         return possible[0]
     if not possible:
         raise BadData("path", f"must hold an array {_SHAPES}, got {path} ({listed}): reshape one")
-    what = f"is required, as {path} has several arrays ({listed}): name one of them"
-    raise BadData("array_name", what)
+    rule = f"is required, as {path} has several arrays ({listed}): name one of them"
+    raise BadData("array_name", rule)
 
 
 def _shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
-    """Shapes by name, from the arrays' headers alone: the file may be large, and is compressed."""
+    """Read the arrays' shapes by name, from their headers alone: the file may be large."""
     shapes = {}
     with zipfile.ZipFile(path) as file:
         for member in file.namelist():
@@ -111,8 +118,8 @@ def _shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
 
 def _with_channels(samples: np.ndarray, path: Path) -> Num[np.ndarray, "n *sample"]:
     if samples.dtype.kind not in "buif":
-        what = f"must hold integers or real numbers, got {path} of {samples.dtype}"
-        raise BadData("path", f"{what}: convert them")
+        rule = f"must hold integers or real numbers, got {path} of {samples.dtype}"
+        raise BadData("path", f"{rule}: convert them")
     if samples.ndim == 2:
         return samples
     if samples.ndim == 3:
@@ -124,7 +131,7 @@ def _with_channels(samples: np.ndarray, path: Path) -> Num[np.ndarray, "n *sampl
     raise BadData("path", f"must be {_SHAPES}, got {path} of shape {samples.shape}: reshape it")
 
 
-def _mapped(samples: np.ndarray, low: float, high: float) -> Float32[np.ndarray, "n *sample"]:
+def _map_to_range(samples: np.ndarray, low: float, high: float) -> Float32[np.ndarray, "n *sample"]:
     mapped = np.empty(samples.shape, np.float32)
     centre, half = low / 2 + high / 2, high / 2 - low / 2  # high - low could overflow
     for start in range(0, len(samples), _ROWS_AT_ONCE):

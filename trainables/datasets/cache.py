@@ -1,4 +1,4 @@
-"""Decoded images kept for the next time, and checked then."""
+"""A cache of decoded images in files, verified by a checksum when it is read."""
 
 import hashlib
 import json
@@ -18,38 +18,38 @@ Pixels = UInt8[np.ndarray, "n channels side side"]
 def recall(
     folder: Path, key: str, note: Note
 ) -> tuple[UInt8[np.ndarray, "n channels side side"], list[str]] | None:
-    """Find images that :func:`keep` kept, mapped from their file, and the names left out.
+    """Return images that :func:`keep` stored, memory-mapped, and the names of files left out.
 
-    ``None`` where there are none; and, with a note, where they are not what was kept.
+    Returns ``None`` if nothing is stored under the key, or, with a note, if it is damaged.
     """
-    about, pixels = folder / f"{key}.json", folder / f"{key}.npy"
-    if not about.exists():
+    meta_path, pixels_path = folder / f"{key}.json", folder / f"{key}.npy"
+    if not meta_path.exists():
         return None
     try:
-        kept = json.loads(about.read_text())
-        found = np.load(pixels, mmap_mode="r", allow_pickle=False)
-        if list(found.shape) == kept["shape"] and _checksum(found) == kept["checksum"]:
-            return found, kept["left_out"]
-        reason = "they have changed since"
+        meta = json.loads(meta_path.read_text())
+        pixels = np.load(pixels_path, mmap_mode="r", allow_pickle=False)
+        if list(pixels.shape) == meta["shape"] and _checksum(pixels) == meta["checksum"]:
+            return pixels, meta["left_out"]
+        reason = "their checksum is wrong"
     except (OSError, ValueError, LookupError, TypeError, EOFError) as error:
         reason = str(error)
-    note(f"the decoded images in {pixels} cannot be used ({reason}): they are decoded anew")
+    note(f"the cached images in {pixels_path} cannot be used ({reason}): decoding again")
     return None
 
 
 def keep(folder: Path, key: str, pixels: Pixels, left_out: list[str], note: Note) -> None:
-    """Keep decoded images; a disk that is full, or may not be written, is only a note."""
-    about = {"checksum": _checksum(pixels), "shape": pixels.shape, "left_out": left_out}
+    """Store decoded images; a full or read-only disk causes a note and no error."""
+    meta = {"checksum": _checksum(pixels), "shape": pixels.shape, "left_out": left_out}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / f"{key}.npy", lambda file: np.save(file, pixels))
-        _write(folder / f"{key}.json", lambda file: file.write(json.dumps(about).encode()))
+        _write(folder / f"{key}.json", lambda file: file.write(json.dumps(meta).encode()))
     except OSError as error:
-        note(f"the decoded images could not be kept in {folder} ({error}): the next run decodes")
+        note(f"the decoded images could not be cached in {folder} ({error}): continuing without")
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file atomically: it exists whole or not at all."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
         try:
             write(file)

@@ -1,4 +1,4 @@
-"""torchvision's datasets: the files that it knows how to fetch, read from a folder."""
+"""Load the datasets that torchvision can download."""
 
 import io
 import pickle
@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from trainables.config import DataConfig
 from trainables.datasets.errors import BadData, Note, Progress
-from trainables.datasets.image_folder import decoded, named
+from trainables.datasets.image_folder import decode, list_names
 
 _CLASSES = {
     "mnist": "MNIST",
@@ -33,44 +33,51 @@ _CELEBA = Path("celeba", "img_align_celeba")
 def load_downloaded(
     config: DataConfig, cache_dir: Path | None, progress: Progress, note: Note
 ) -> UInt8[np.ndarray, "n channels height width"]:
-    """Read one of torchvision's training sets below ``config.path``; of CelebA, all images.
+    """Load one of torchvision's training sets from ``config.path``; of CelebA, all images.
 
-    MNIST and its like are [1, 28, 28], CIFAR-10 [3, 32, 32], CelebA [3, side, side].
+    Samples of the MNIST variants are [1, 28, 28], of CIFAR-10 [3, 32, 32], of CelebA
+    [3, side, side].
+
+    Args:
+        config: Which dataset, and its folder.
+        cache_dir: Where decoded CelebA images are cached; ``None`` caches none.
+        progress: Called with the number of CelebA images decoded, and the number of all.
+        note: Called before a download, and if the cache cannot be used.
 
     Raises:
-        BadData: about ``download``, where files are missing and may not or cannot be fetched; about
-            ``path``, where they are damaged.
+        BadData: with key ``download``, if files are missing and may not or cannot be downloaded;
+            with key ``path``, if they are damaged.
     """
     root = Path(config.path or "")
     if missing := _missing(config.dataset, root):
         if not config.download:
-            what = f"must be true where files are missing, and {', '.join(missing)} are not"
+            rule = f"must be true where files are missing, and {', '.join(missing)} are not"
             way_out = f"set data.download: true, or put {config.dataset}'s files there"
-            raise BadData("download", f"{what} in {root.resolve()}: {way_out}")
-        note(f"fetching {config.dataset} into {root}")
-        _fetch(config.dataset, root)
+            raise BadData("download", f"{rule} in {root.resolve()}: {way_out}")
+        note(f"downloading {config.dataset} into {root}")
+        _download(config.dataset, root)
     if config.dataset == "celeba":
         folder = root / _CELEBA
-        pixels, left_out = decoded(folder, config.side or 64, 3, cache_dir, progress, note)
+        pixels, left_out = decode(folder, config.side or 64, 3, cache_dir, progress, note)
         if left_out:
-            raise _damaged(config.dataset, folder, f"not images: {named(left_out)}")
+            raise _damaged(config.dataset, folder, f"not images: {list_names(left_out)}")
         return pixels
     try:
         pixels = np.asarray(_class(config.dataset)(root, train=True).data)
-    # All that torchvision raises for files that are not what their names say.
+    # torchvision raises all of these for damaged files.
     except _TORCHVISION_RAISES as error:
         raise _damaged(config.dataset, root, str(error) or type(error).__name__) from error
     return pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
 
 
 def _class(dataset: str) -> Any:
-    from torchvision import datasets  # takes three seconds that other data need not wait
+    from torchvision import datasets  # importing it takes three seconds
 
     return getattr(datasets, _CLASSES[dataset])
 
 
 def _missing(dataset: str, root: Path) -> list[str]:
-    """Name the files and folders that torchvision would look for, and not find."""
+    """List the files and folders that torchvision needs and that do not exist."""
     if dataset == "celeba":
         needed = [_CELEBA]
     elif dataset == "cifar10":
@@ -83,10 +90,10 @@ def _missing(dataset: str, root: Path) -> list[str]:
     return [str(path) for path in needed if not (root / path).exists()]
 
 
-def _fetch(dataset: str, root: Path) -> None:
-    """Fetch beside where the files belong, and move them when all are whole.
+def _download(dataset: str, root: Path) -> None:
+    """Download into a scratch folder, and move the files into place once all are complete.
 
-    torchvision takes a file that is there for a whole one, and an interrupted run leaves halves.
+    torchvision takes an existing file for complete, and an interrupted download leaves parts.
     """
     options = {"split": "all"} if dataset == "celeba" else {}
     try:
@@ -95,13 +102,13 @@ def _fetch(dataset: str, root: Path) -> None:
             with _quiet():
                 _class(dataset)(scratch, download=True, **options)
             _move_into(Path(scratch), root)
-    except Exception as error:  # whatever comes of a network, its servers and a disk
-        with suppress(OSError):  # where there is anything in it, it stays
+    except Exception as error:  # networks, servers and disks fail in many ways
+        with suppress(OSError):  # a folder that is not empty stays
             root.rmdir()
         reason = " ".join(str(error).split()) or type(error).__name__
-        what = f"{dataset} could not be fetched into {root.resolve()} ({reason})"
-        way_out = "try again with a network, or put the files there and leave data.download out"
-        raise BadData("download", f"{what}: {way_out}") from error
+        fault = f"{dataset} could not be downloaded into {root.resolve()} ({reason})"
+        way_out = "check the network, or put the files there and leave data.download out"
+        raise BadData("download", f"{fault}: {way_out}") from error
 
 
 def _move_into(source: Path, target: Path) -> None:
@@ -114,12 +121,12 @@ def _move_into(source: Path, target: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torchvision's progress bars off a terminal that shows a progress of its own."""
+    """Hide torchvision's progress bars: the terminal already shows one."""
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         yield
 
 
-def _damaged(dataset: str, folder: Path, why: str) -> BadData:
-    reason = " ".join(why.split())
-    what = f"must hold {dataset}'s files as they were published, got {folder} ({reason})"
-    return BadData("path", f"{what}: delete them, and fetch them anew")
+def _damaged(dataset: str, folder: Path, reason: str) -> BadData:
+    rule = f"must hold {dataset}'s files as they were published"
+    actual = f"got {folder} ({' '.join(reason.split())})"
+    return BadData("path", f"{rule}, {actual}: delete them, and download them again")

@@ -1,4 +1,4 @@
-"""A folder of images, decoded by many threads and kept for the next time."""
+"""Load a folder of images, decoded by several threads and cached."""
 
 import hashlib
 import json
@@ -15,22 +15,28 @@ from trainables.datasets.cache import keep, recall
 from trainables.datasets.errors import BadData, Note, Progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-#: Files that a message names; the rest it counts.
-_NUM_NAMED = 10
-#: Files that wait for a thread: a queue of all of them would take long to drop at Ctrl-C.
+#: The most file names in a message.
+_MAX_LISTED = 10
+#: Files submitted to the threads at a time: Ctrl-C has to wait for all that are queued.
 _FILES_AT_ONCE = 1024
 
 
 def load_image_folder(
     config: DataConfig, cache_dir: Path | None, progress: Progress, note: Note
 ) -> UInt8[np.ndarray, "n channels side side"]:
-    """Read all images below ``config.path``, in the order of their names.
+    """Load all images in ``config.path`` and its subfolders, sorted by path.
+
+    Args:
+        config: The folder, the side and the channels of the images, and how many may be unreadable.
+        cache_dir: Where decoded images are cached; ``None`` caches none.
+        progress: Called with the number of files decoded, and the number of all.
+        note: Called if files are left out, or the cache cannot be used.
 
     Raises:
-        BadData: about ``path``, where there are none; about ``max_corrupt_share``, where too many
-            of them cannot be read.
+        BadData: with key ``path``, if there is no image; with key ``max_corrupt_share``, if too
+            many files cannot be read.
     """
-    pixels, left_out = decoded(
+    pixels, left_out = decode(
         Path(config.path or ""),
         config.side or 32,
         config.channels or 3,
@@ -39,52 +45,66 @@ def load_image_folder(
         note,
     )
     if left_out:
-        num_files, most = len(pixels) + len(left_out), config.max_corrupt_share or 0.0
+        num_files, max_share = len(pixels) + len(left_out), config.max_corrupt_share or 0.0
         share = len(left_out) / num_files
-        unread = f"{len(left_out)} of {num_files} files could not be read"
-        if share > most:
+        unread, names = (
+            f"{len(left_out)} of {num_files} files could not be read",
+            list_names(left_out),
+        )
+        if share > max_share:
             raise BadData(
                 "max_corrupt_share",
-                f"must be at least {share:.3g}, as {unread} ({named(left_out)}), got {most:g}: "
-                "raise it, or mend or remove these files",
+                f"must be at least {share:.3g}, as {unread} ({names}), got {max_share:g}: "
+                "raise it, or repair or remove these files",
             )
-        note(f"{unread} and are left out: {named(left_out)}")
+        note(f"{unread} and are left out: {names}")
     return pixels
 
 
-def decoded(
+def decode(
     folder: Path, side: int, channels: int, cache_dir: Path | None, progress: Progress, note: Note
 ) -> tuple[UInt8[np.ndarray, "n channels side side"], list[str]]:
-    """Decode the images below a folder; returns them, and the names of those that are none.
+    """Decode all images in a folder and its subfolders, or return them from the cache.
+
+    Args:
+        folder: The folder.
+        side: Height and width of the result in pixels.
+        channels: 1 for grey, 3 for colour.
+        cache_dir: Where decoded images are cached; ``None`` caches none.
+        progress: Called with the number of files decoded, and the number of all.
+        note: Called if the cache cannot be used.
+
+    Returns:
+        The images, and the names of the files that could not be read.
 
     Raises:
-        BadData: about ``path``, where there is no folder, or no image file in it.
+        BadData: with key ``path``, if there is no folder, or no image file in it.
     """
     if not folder.is_dir():
-        is_what = "a file" if folder.exists() else "not there"
-        raise BadData("path", f"must be a folder of images, got {folder}, which is {is_what}")
+        fault = "is a file" if folder.exists() else "does not exist"
+        raise BadData("path", f"must be a folder of images, got {folder}, which {fault}")
     names = sorted(_image_names(folder))
     if not names:
         kinds = ", ".join(SUFFIXES)
-        what = f"must have images ({kinds}) in it or below, got {folder}, which has none"
-        raise BadData("path", f"{what}: name another folder")
+        rule = f"must have images ({kinds}) in it or in a subfolder, got {folder}, which has none"
+        raise BadData("path", f"{rule}: name another folder")
     key = _key(folder, names, side, channels)
-    if cache_dir is not None and (found := recall(cache_dir, key, note)):
-        return found
+    if cache_dir is not None and (cached := recall(cache_dir, key, note)):
+        return cached
     pixels, left_out = _decode_all(folder, names, side, channels, progress)
     if cache_dir is not None and len(pixels):
         keep(cache_dir, key, pixels, left_out, note)
     return pixels, left_out
 
 
-def named(names: Sequence[str]) -> str:
-    """List names, and stop at so many as one can read."""
-    more = ", ..." if len(names) > _NUM_NAMED else ""
-    return ", ".join(names[:_NUM_NAMED]) + more
+def list_names(names: Sequence[str]) -> str:
+    """Join names by commas; of more than ten, list the first ten and an ellipsis."""
+    more = ", ..." if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + more
 
 
 def _image_names(root: Path) -> Iterator[str]:
-    """Relative paths of all image files; every folder once, however many links lead to it."""
+    """Yield the relative paths of all image files; visit each folder once, despite links."""
     seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         status = Path(folder).stat()
@@ -99,16 +119,16 @@ def _image_names(root: Path) -> Iterator[str]:
 
 
 def _key(folder: Path, names: Sequence[str], side: int, channels: int) -> str:
-    """A name for what is decoded: another one as soon as a file or a setting is another."""
+    """Compute the cache key, which changes with any file, setting or version of Pillow."""
     import PIL
 
     files = []
     for name in names:
         path = folder / name
-        status = path.stat() if path.exists() else None  # a link may lead nowhere
+        status = path.stat() if path.exists() else None  # the target of a link may be missing
         files.append([name, *((status.st_size, status.st_mtime_ns) if status else ())])
-    what = {"side": side, "channels": channels, "pillow": PIL.__version__, "files": files}
-    return hashlib.blake2b(json.dumps(what).encode(), digest_size=16).hexdigest()
+    content = {"side": side, "channels": channels, "pillow": PIL.__version__, "files": files}
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
 def _decode_all(
@@ -122,7 +142,7 @@ def _decode_all(
     def read(index: int) -> bool:
         try:
             pixels[index] = read_pixels(folder / names[index], side, channels)
-        except Exception:  # Pillow's decoders raise all kinds; the file is named to the user
+        except Exception:  # Pillow's decoders raise many types; the caller reports the file
             return False
         return True
 

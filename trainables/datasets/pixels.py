@@ -1,4 +1,4 @@
-"""One image file as pixels of a fixed size, whatever its format."""
+"""Read one image file of any format as pixels of a fixed size."""
 
 import warnings
 from collections.abc import Iterator
@@ -11,22 +11,22 @@ from PIL import Image, ImageOps
 
 
 def read_pixels(path: Path, side: int, channels: int) -> UInt8[np.ndarray, "channels side side"]:
-    """Read an image: its shorter side is resized to ``side`` (Lanczos), its centre cut out.
+    """Read an image, resize its shorter side to ``side`` (Lanczos) and cut out its centre.
 
-    It is turned as its EXIF orientation says, and what is transparent is white. 16 bits become the
-    nearest 8, grey (one channel) is ITU-R 601's luma, and of several frames the first is read.
+    The image is rotated by its EXIF orientation, and transparent pixels become white. 16-bit pixels
+    are rounded to 8 bits, grey is the luma of ITU-R 601, and of several frames the first is read.
 
     Args:
         path: The file.
-        side: Pixels of the result's side.
+        side: Height and width of the result in pixels.
         channels: 1 for grey, 3 for colour.
 
     Raises:
-        Exception: whatever Pillow's decoders raise for a file that is no whole image, or so large
-            that it looks like a decompression bomb (under :func:`strict_pillow`).
+        Exception: of any type that Pillow's decoders raise for a damaged image, or, under
+            :func:`strict_pillow`, for one so large that it may be a decompression bomb.
     """
     with Image.open(path) as image:
-        # A large JPEG is decoded at a fraction of its size, still four times what is needed.
+        # Decode a large JPEG at a fraction of its size, but at least four times the result's.
         image.draft(None, (4 * side, 4 * side))
         turned = ImageOps.exif_transpose(_eight_bits(image))
     mode = "L" if channels == 1 else "RGB"
@@ -36,9 +36,9 @@ def read_pixels(path: Path, side: int, channels: int) -> UInt8[np.ndarray, "chan
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """Refuse suspiciously large images, and keep Pillow's other warnings to itself.
+    """Refuse suspiciously large images, and hide Pillow's other warnings.
 
-    Warnings are the whole process's, so this goes around all threads that read.
+    Filters of warnings are global: enter this once, around all threads that read.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Points in two dimensions, drawn from known distributions: as many as one likes."""
+"""Sample points in two dimensions from known distributions."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,10 +9,10 @@ Points = Float64[np.ndarray, "num_points 2"]
 
 
 def eight_gaussians(num_points: int, rng: np.random.Generator) -> Points:
-    """Draw from the 8-Gaussians toy of Gulrajani 2017 (section 3.1), halved in scale.
+    """Draw from the 8-Gaussians toy of Gulrajani 2017 (section 3.1), at half the scale.
 
     The usual circle of radius 2 with standard deviation 0.02 becomes radius 1 and 0.01: the means
-    lie in [-1, 1], and single points up to a few hundredths beyond.
+    lie in [-1, 1], some points a few hundredths outside.
     """
     angles = rng.integers(8, size=num_points) * (np.pi / 4)
     return _gaussians(np.stack([np.cos(angles), np.sin(angles)], axis=1), 0.01, rng)
@@ -32,7 +32,7 @@ def swiss_roll(num_points: int, rng: np.random.Generator) -> Points:
 
     The noise of 0.25 on a roll of radius 14 becomes 1/60 on one of radius 0.94.
     """
-    from sklearn.datasets import make_swiss_roll  # takes a second that other data need not wait
+    from sklearn.datasets import make_swiss_roll  # importing it takes a second
 
     seed = int(rng.integers(2**32))
     points, _ = make_swiss_roll(num_points, noise=0.25, random_state=seed)
@@ -42,8 +42,8 @@ def swiss_roll(num_points: int, rng: np.random.Generator) -> Points:
 def two_moons(num_points: int, rng: np.random.Generator) -> Points:
     """Draw from scikit-learn's two moons with noise of 0.05, in [-1, 1].
 
-    Two half circles of radius 1 that reach from -1 to 2 and from -0.5 to 1: (x, y) becomes
-    (x - 0.5, y - 0.25) / 1.75, which leaves five standard deviations on either side of them.
+    scikit-learn's half circles of radius 1 cover [-1, 2] x [-0.5, 1]. (x, y) becomes
+    (x - 0.5, y - 0.25) / 1.75, which leaves a margin of five standard deviations.
     """
     from sklearn.datasets import make_moons
 
@@ -53,9 +53,9 @@ def two_moons(num_points: int, rng: np.random.Generator) -> Points:
 
 
 def parallel_lines(num_points: int, rng: np.random.Generator) -> Points:
-    """Draw from two upright segments, x = -0.5 and x = 0.5, with y uniform in [-1, 1].
+    """Draw from two vertical segments, x = -0.5 and x = 0.5, with y uniform in [-1, 1].
 
-    After Arjovsky 2017, Example 1: the one is at a W1 of 1 from the other.
+    After Arjovsky 2017, Example 1: the W1 distance between the segments is 1.
     """
     x = rng.integers(2, size=num_points) - 0.5
     return np.stack([x, rng.uniform(-1, 1, size=num_points)], axis=1)
@@ -65,7 +65,7 @@ def _gaussians(means: np.ndarray, std: float, rng: np.random.Generator) -> Point
     return means + std * rng.standard_normal(means.shape)
 
 
-#: Every drawn dataset by its name.
+#: The function of each of these datasets: draw(num_points, rng).
 DRAW: Mapping[str, Callable[[int, np.random.Generator], Points]] = {
     "eight_gaussians": eight_gaussians,
     "twenty_five_gaussians": twenty_five_gaussians,

@@ -1,4 +1,4 @@
-"""Generators and critics. Initial weights come from PyTorch's global RNG: seed it around a call."""
+"""Build generators and critics. PyTorch's global RNG draws the weights: seed it before a call."""
 
 from typing import cast
 
@@ -6,27 +6,31 @@ from torch import nn
 
 from trainables.config import Architecture, Constraint, NetworkConfig
 from trainables.networks import dcgan, mlp, resnet
+from trainables.networks.custom import Player, build_custom
 from trainables.networks.errors import BadNetwork, in_one_line
 from trainables.networks.layers import Design
-from trainables.networks.own import Player, build_own
 
-__all__ = ["BadNetwork", "Player", "build_critic", "build_generator", "build_own", "in_one_line"]
+__all__ = ["BadNetwork", "Player", "build_critic", "build_custom", "build_generator", "in_one_line"]
 
 _ARCHITECTURES = {"mlp": mlp, "dcgan": dcgan, "resnet": resnet}
 
 
 def build_generator(config: NetworkConfig, sample_shape: tuple[int, ...]) -> nn.Module:
-    """Build G: latents [batch, latent_dim] to samples [batch, *sample_shape].
+    """Build a generator, which maps latents [batch, latent_dim] to samples [batch, *sample_shape].
 
-    Images (a 3-d ``sample_shape``) lie in [-1, 1]; a generator of the user's own may differ.
+    Images (a 3-d ``sample_shape``) lie in [-1, 1]; those of a custom generator may not.
+
+    Args:
+        config: The architecture and its sizes, or the import path of a custom generator.
+        sample_shape: Shape of one sample: [channels, height, width], or [length] of a vector.
 
     Raises:
-        BadNetwork: where the architecture does not fit the samples, or the user's own generator
-            cannot be made.
+        BadNetwork: if the architecture does not fit the samples, or the custom generator cannot
+            be built.
     """
     if config.generator is not None:
-        given = {"latent_dim": config.latent_dim, "sample_shape": sample_shape}
-        return build_own("generator", config.generator, config.generator_args or {}, **given)
+        shapes = {"latent_dim": config.latent_dim, "sample_shape": sample_shape}
+        return build_custom("generator", config.generator, config.generator_args or {}, **shapes)
     architecture = _ARCHITECTURES[cast(Architecture, config.architecture)]
     design = Design(
         width=cast(int, config.generator_width),
@@ -40,20 +44,25 @@ def build_generator(config: NetworkConfig, sample_shape: tuple[int, ...]) -> nn.
 def build_critic(
     config: NetworkConfig, sample_shape: tuple[int, ...], constraint: Constraint | None = None
 ) -> nn.Module:
-    """Build f: samples [batch, *sample_shape] to scores [batch], unbounded.
+    """Build a critic, which maps samples [batch, *sample_shape] to unbounded scores [batch].
 
-    Under the constraint orthogonal its activation is GroupSort, without which a critic of
-    orthonormal weights loses slope at every layer (Anil 2019). A user's own critic
-    is taken as it is.
+    Under the constraint orthogonal its activation is GroupSort: with others, a critic of
+    orthonormal weights loses gradient norm at every layer (Anil 2019). A custom critic is not
+    changed.
+
+    Args:
+        config: The architecture and its sizes, or the import path of a custom critic.
+        sample_shape: Shape of one sample: [channels, height, width], or [length] of a vector.
+        constraint: The constraint under which the critic is trained.
 
     Raises:
         BadNetwork: as for :func:`build_generator`.
     """
     if config.critic is not None:
-        own = build_own(
+        custom = build_custom(
             "critic", config.critic, config.critic_args or {}, sample_shape=sample_shape
         )
-        return nn.Sequential(own, nn.Flatten(0))  # scores may be [batch, 1]
+        return nn.Sequential(custom, nn.Flatten(0))  # its scores may be [batch, 1]
     architecture = _ARCHITECTURES[cast(Architecture, config.architecture)]
     orthogonal = constraint == "orthogonal"
     design = Design(

@@ -1,11 +1,11 @@
 """DCGAN (Radford 2016) for images of any size that can be halved.
 
-A critic halves the image by 4x4 convolutions of stride 2 for as long as it can; the generator is
+The critic halves the image by 4x4 convolutions of stride 2 as often as possible; the generator is
 its mirror image. The layer next to the image has ``width`` channels, and each halving doubles them,
-up to eightfold. ``depth`` - 1 further 3x3 convolutions follow at each side.
+up to eightfold. ``depth`` - 1 further 3x3 convolutions follow at each resolution.
 
-With ``generator_norm`` none it is the "DCGAN without batch normalisation" of the WGAN paper
-(Arjovsky 2017, section 4.3), which also keeps the number of channels the same at every side.
+With ``generator_norm`` none it is close to the "DCGAN without batch normalisation" of Arjovsky 2017
+(section 4.3), which has the same number of channels at every resolution.
 """
 
 from itertools import pairwise
@@ -15,14 +15,14 @@ from torch import nn
 
 from trainables.networks.layers import Design, activation, halved_sides, norm
 
-_MOST_DOUBLINGS = 3
+_MAX_DOUBLINGS = 3
 
 
 def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) -> nn.Module:
-    """Build G: a linear layer, transposed convolutions that double the side, tanh.
+    """Build a generator: a linear layer, transposed convolutions that double the side, tanh.
 
     Raises:
-        BadNetwork: where the samples are no images, or cannot be halved once.
+        BadNetwork: if the samples are not images, or cannot be halved once.
     """
     sides = halved_sides("dcgan", sample_shape)
     channels = _channels(len(sides), design)
@@ -31,43 +31,43 @@ def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) ->
         first,
         nn.Unflatten(1, (channels[-1], *sides[-1])),
         *_hidden(channels[-1], design),
-        *_further(channels[-1], design),
+        *_more_convolutions(channels[-1], design),
     ]
     for wide, narrow in pairwise(reversed(channels)):
         up = nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=design.bias)
-        layers += [up, *_hidden(narrow, design), *_further(narrow, design)]
+        layers += [up, *_hidden(narrow, design), *_more_convolutions(narrow, design)]
     last = nn.ConvTranspose2d(channels[0], sample_shape[0], 4, stride=2, padding=1)
-    return _initialised(nn.Sequential(*layers, last, nn.Tanh()))
+    return _initialise(nn.Sequential(*layers, last, nn.Tanh()))
 
 
 def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
-    """Build f: convolutions that halve the side, and a linear layer over all that is left.
+    """Build a critic: convolutions that halve the side, and a linear layer.
 
-    No norm follows the first convolution: it would hide the image's own mean and contrast.
+    The first convolution has no norm, which would remove the image's mean and contrast.
 
     Raises:
-        BadNetwork: where the samples are no images, or cannot be halved once.
+        BadNetwork: if the samples are not images, or cannot be halved once.
     """
     sides = halved_sides("dcgan", sample_shape)
     channels = _channels(len(sides), design)
     first = nn.Conv2d(sample_shape[0], channels[0], 4, stride=2, padding=1)
-    layers = [first, activation(design), *_further(channels[0], design)]
+    layers = [first, activation(design), *_more_convolutions(channels[0], design)]
     for narrow, wide in pairwise(channels):
         down = nn.Conv2d(narrow, wide, 4, stride=2, padding=1, bias=design.bias)
-        layers += [down, *_hidden(wide, design), *_further(wide, design)]
+        layers += [down, *_hidden(wide, design), *_more_convolutions(wide, design)]
     last = nn.Linear(channels[-1] * prod(sides[-1]), 1)
-    return _initialised(nn.Sequential(*layers, nn.Flatten(), last, nn.Flatten(0)))
+    return _initialise(nn.Sequential(*layers, nn.Flatten(), last, nn.Flatten(0)))
 
 
 def _channels(num_sides: int, design: Design) -> list[int]:
-    return [design.width << min(doublings, _MOST_DOUBLINGS) for doublings in range(num_sides)]
+    return [design.width << min(doublings, _MAX_DOUBLINGS) for doublings in range(num_sides)]
 
 
 def _hidden(channels: int, design: Design) -> list[nn.Module]:
     return [norm(design, channels), activation(design)]
 
 
-def _further(channels: int, design: Design) -> list[nn.Module]:
+def _more_convolutions(channels: int, design: Design) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for _ in range(design.depth - 1):
         same = nn.Conv2d(channels, channels, 3, padding=1, bias=design.bias)
@@ -75,8 +75,8 @@ def _further(channels: int, design: Design) -> list[nn.Module]:
     return layers
 
 
-def _initialised(network: nn.Module) -> nn.Module:
-    """Draw all weights from N(0, 0.02^2) (Radford 2016, section 4); biases are 0, scales 1."""
+def _initialise(network: nn.Module) -> nn.Module:
+    """Draw all weights from N(0, 0.02^2) (Radford 2016, section 4), and set the biases to 0."""
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, std=0.02)

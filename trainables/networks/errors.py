@@ -1,4 +1,4 @@
-"""What can be wrong with a network, in words.
+"""The exception for networks that cannot be used.
 
 ValueError
 └── BadNetwork  a generator or critic that cannot be built, or cannot be trained
@@ -6,14 +6,18 @@ ValueError
 
 
 class BadNetwork(ValueError):
-    """A network that no trial can use; ``key`` is the key of ``networks`` that is to blame."""
+    """A network that no trial can use.
 
-    def __init__(self, key: str, what: str) -> None:
-        super().__init__(what)
+    Attributes:
+        key: The key of the section ``networks`` at fault: ``generator``, ``critic_args``, ...
+    """
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(text)
         self.key = key
 
 
 def in_one_line(error: BaseException) -> str:
-    """An exception's type and text, at most 200 characters: a stranger's text may fill pages."""
+    """Format an exception as its type and text, in one line of at most 200 characters."""
     text = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,4 +1,4 @@
-"""What the architectures are made of: kinds of layers by name, and how far an image is halved."""
+"""The layers of the architectures by name, and the resolutions of an image that is halved."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from torch.nn.functional import softplus
 from trainables.config import Activation, Architecture, Norm
 from trainables.networks.errors import BadNetwork
 
+#: Smallest height and width, in pixels, of the maps of a convolutional network.
 SMALLEST_SIDE = 4
 
 
 @dataclass(frozen=True)
 class Design:
-    """One player's size and kinds of layers; its architecture says what ``depth`` counts."""
+    """The size and the layers of one network; what ``depth`` counts depends on the architecture."""
 
     width: int
     depth: int
@@ -26,16 +27,16 @@ class Design:
 
     @property
     def bias(self) -> bool:
-        """Whether a layer before the norm has a bias: every norm here brings its own."""
+        """Tell whether a layer before the norm has a bias: every norm has its own."""
         return self.norm == "none"
 
 
 @final
 class ShiftedSoftplus(nn.Module):
-    """softplus(2x + 2) / 2 - 1 (Gulrajani 2017, Table 1): a smooth step from -1 to slope 1."""
+    """Compute softplus(2x + 2) / 2 - 1 (Gulrajani 2017, Table 1), from -1 to a slope of 1."""
 
     def forward(self, inputs: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-        """Apply it to each number."""
+        """Apply the function to each element."""
         return softplus(2 * inputs + 2) / 2 - 1
 
 
@@ -43,8 +44,8 @@ class ShiftedSoftplus(nn.Module):
 class GroupSort(nn.Module):
     """Sort each pair of neighbouring channels: GroupSort of groups of two, MaxMin (Anil 2019).
 
-    It permutes its inputs, so that it keeps the norm of every gradient, where ReLU loses what it
-    cuts off. An odd last channel has no partner and passes unchanged.
+    It permutes its inputs and so keeps the norm of every gradient, which ReLU reduces. The last of
+    an odd number of channels passes unchanged.
     """
 
     def forward(
@@ -69,38 +70,42 @@ _NORMS: Mapping[Norm, Callable[[int], nn.Module]] = {
     "none": lambda channels: nn.Identity(),
     "batch": nn.BatchNorm2d,
     # One group of all channels: layer normalisation over [channels, height, width] of each
-    # sample, with a scale and a bias a channel, whatever the image's size.
+    # sample, but with one scale and bias per channel, independent of the image's size.
     "layer": lambda channels: nn.GroupNorm(1, channels),
     "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
 }
 
 
 def activation(design: Design) -> nn.Module:
-    """The design's activation; leaky_relu has slope 0.2 below zero (Radford 2016, section 4)."""
+    """Make the design's activation; leaky_relu has slope 0.2 below 0 (Radford 2016, section 4)."""
     return _ACTIVATIONS[design.activation]()
 
 
 def norm(design: Design, channels: int) -> nn.Module:
-    """The design's normalisation of maps [batch, channels, height, width]."""
+    """Make the design's normalisation of maps [batch, channels, height, width]."""
     return _NORMS[design.norm](channels)
 
 
 def halved_sides(
     architecture: Architecture, sample_shape: tuple[int, ...]
 ) -> list[tuple[int, int]]:
-    """Height and width of an image after each halving, the largest first.
+    """Compute the height and width of an image after each halving, the largest first.
 
     It is halved while both are even and their halves at least 4: 8, 32, 64 and 128 pixels end
     at 4, 28 at 7.
 
+    Args:
+        architecture: The architecture that an error names.
+        sample_shape: Shape of one sample, [channels, height, width].
+
     Raises:
-        BadNetwork: where the samples are no images, or cannot be halved once.
+        BadNetwork: if the samples are not images, or cannot be halved once.
     """
     if len(sample_shape) != 3:
         raise BadNetwork(
             "architecture",
             f"architecture {architecture} needs images, [channels, height, width], got samples of "
-            f"shape {sample_shape}: take mlp",
+            f"shape {sample_shape}: use mlp",
         )
     _, height, width = sample_shape
     sides = []
@@ -111,7 +116,7 @@ def halved_sides(
         raise BadNetwork(
             "architecture",
             f"architecture {architecture} needs images whose height and width are even and at "
-            f"least {2 * SMALLEST_SIDE}, got samples of shape {sample_shape}: take mlp, or images "
+            f"least {2 * SMALLEST_SIDE}, got samples of shape {sample_shape}: use mlp, or images "
             "of another size",
         )
     return sides

@@ -9,10 +9,10 @@ from trainables.networks.layers import Design, activation
 
 
 def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) -> nn.Module:
-    """Build G of ``depth`` hidden layers of ``width`` units.
+    """Build a generator with ``depth`` hidden layers of ``width`` units.
 
-    Images (a 3-d ``sample_shape``) end in tanh, since pixels fill [-1, 1] exactly; vectors stay
-    linear, since their data only lie about there.
+    The output of images (a 3-d ``sample_shape``) is a tanh, as pixels lie in [-1, 1]. The output
+    of vectors is linear, as they may lie somewhat outside.
     """
     layers = _stack(latent_dim, prod(sample_shape), design)
     if len(sample_shape) == 3:
@@ -21,7 +21,7 @@ def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) ->
 
 
 def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
-    """Build f of ``depth`` hidden layers of ``width`` units."""
+    """Build a critic with ``depth`` hidden layers of ``width`` units."""
     return nn.Sequential(nn.Flatten(), *_stack(prod(sample_shape), 1, design), nn.Flatten(0))
 
 

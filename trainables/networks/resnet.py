@@ -1,7 +1,8 @@
 """The residual networks of Gulrajani 2017 (appendix F, CIFAR-10), for images that can be halved.
 
-``width`` channels everywhere. A block is its shortcut plus norm, activation, 3x3 convolution, and
-these three again; the block next to the image has no norm, and begins with a convolution.
+All layers have ``width`` channels. A block is the sum of a shortcut and a residual, which is twice
+norm, activation and 3x3 convolution. The critic's block next to the image has no norm, and begins
+with a convolution.
 """
 
 from dataclasses import replace
@@ -18,7 +19,7 @@ _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
 
 @final
 class Residual(nn.Module):
-    """The sum of a block's shortcut and its residual."""
+    """Add a block's residual to its shortcut."""
 
     def __init__(self, shortcut: list[nn.Module], residual: list[nn.Module]) -> None:
         super().__init__()
@@ -28,40 +29,40 @@ class Residual(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch new_channels new_height new_width"]:
-        """Maps to maps, of another side where the block resamples."""
+        """Apply both parts; a block that resamples changes the height and the width."""
         return self.shortcut(inputs) + self.residual(inputs)
 
 
 def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) -> nn.Module:
-    """Build G: a linear layer, ``depth`` blocks for each doubling, a convolution, tanh.
+    """Build a generator: a linear layer, ``depth`` blocks per doubling, a convolution, tanh.
 
-    The first block of a doubling copies each pixel four times; the others keep the side.
+    The first block of a doubling upsamples by the nearest neighbour; the others keep the side.
 
     Raises:
-        BadNetwork: where the samples are no images, or cannot be halved once.
+        BadNetwork: if the samples are not images, or cannot be halved once.
     """
     sides, width = halved_sides("resnet", sample_shape), design.width
     blocks: list[nn.Module] = []
     for _ in sides:
         blocks += [_up(design), *(_plain(design) for _ in range(design.depth - 1))]
     return nn.Sequential(
-        _initialised(nn.Linear(latent_dim, width * prod(sides[-1]))),
+        _initialise(nn.Linear(latent_dim, width * prod(sides[-1]))),
         nn.Unflatten(1, (width, *sides[-1])),
         *blocks,
-        *_before(design),
-        _initialised(nn.Conv2d(width, sample_shape[0], 3, padding=1)),
+        *_norm_and_activation(design),
+        _initialise(nn.Conv2d(width, sample_shape[0], 3, padding=1)),
         nn.Tanh(),
     )
 
 
 def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
-    """Build f: blocks that halve the side, ``depth`` that keep it, a mean, a linear layer.
+    """Build a critic: blocks that halve the side, ``depth`` that keep it, a mean, a linear layer.
 
-    It halves the side once less than the generator doubles it, but at least once: from 32 to 8,
-    as in the paper.
+    It halves the side one time less than the generator doubles it, but at least once: from 32 to
+    8, as in the paper.
 
     Raises:
-        BadNetwork: where the samples are no images, or cannot be halved once.
+        BadNetwork: if the samples are not images, or cannot be halved once.
     """
     num_halvings = max(1, len(halved_sides("resnet", sample_shape)) - 1)
     return nn.Sequential(
@@ -71,20 +72,26 @@ def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
         activation(design),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        _initialised(nn.Linear(design.width, 1)),
+        _initialise(nn.Linear(design.width, 1)),
         nn.Flatten(0),
     )
 
 
-# A 1x1 convolution may change places with the mean of pixels, or with copying them: the shortcuts
-# have it where pixels are fewer, at a quarter of the cost.
+# A 1x1 convolution commutes with average pooling and with nearest-neighbour upsampling: the
+# shortcuts apply it at the lower resolution, at a quarter of the cost.
 
 
 def _up(design: Design) -> Residual:
     double, width = nn.Upsample(scale_factor=2), design.width
     return Residual(
         [_shortcut(width, design), double],
-        [*_before(design), double, _conv(width, design), *_before(design), _conv(width, design)],
+        [
+            *_norm_and_activation(design),
+            double,
+            _conv(width, design),
+            *_norm_and_activation(design),
+            _conv(width, design),
+        ],
     )
 
 
@@ -92,7 +99,13 @@ def _down(design: Design) -> Residual:
     halve, width = nn.AvgPool2d(2), design.width
     return Residual(
         [halve, _shortcut(width, design)],
-        [*_before(design), _conv(width, design), *_before(design), _conv(width, design), halve],
+        [
+            *_norm_and_activation(design),
+            _conv(width, design),
+            *_norm_and_activation(design),
+            _conv(width, design),
+            halve,
+        ],
     )
 
 
@@ -108,28 +121,33 @@ def _plain(design: Design) -> Residual:
     width = design.width
     return Residual(
         [],
-        [*_before(design), _conv(width, design), *_before(design), _conv(width, design)],
+        [
+            *_norm_and_activation(design),
+            _conv(width, design),
+            *_norm_and_activation(design),
+            _conv(width, design),
+        ],
     )
 
 
-def _before(design: Design) -> list[nn.Module]:
+def _norm_and_activation(design: Design) -> list[nn.Module]:
     return [norm(design, design.width), activation(design)]
 
 
 def _conv(channels: int, design: Design) -> nn.Conv2d:
-    # For the activation, which halves the variance (He 2015, eq. 10).
+    # The gain makes up for the activation, which halves the variance (He 2015, eq. 10).
     layer = nn.Conv2d(channels, design.width, 3, padding=1, bias=design.bias)
-    return _initialised(layer, gain=sqrt(2))
+    return _initialise(layer, gain=sqrt(2))
 
 
 def _shortcut(channels: int, design: Design) -> nn.Conv2d:
-    return _initialised(nn.Conv2d(channels, design.width, 1, bias=design.bias))
+    return _initialise(nn.Conv2d(channels, design.width, 1, bias=design.bias))
 
 
-def _initialised(layer: _Layer, gain: float = 1.0) -> _Layer:
-    """Draw weights of variance 2 gain^2 / (fan in + fan out), uniformly, as the authors' code does.
+def _initialise(layer: _Layer, gain: float = 1.0) -> _Layer:
+    """Draw uniform weights of variance 2 gain^2 / (fan in + fan out), as the authors' code does.
 
-    That is Glorot 2010's, eq. 16, and with ``gain`` sqrt(2) He 2015's, of the mean of both fans.
+    This is Glorot 2010, eq. 16; with a gain of sqrt(2) it is He 2015 for the mean of both fans.
     """
     nn.init.xavier_uniform_(layer.weight, gain)
     if layer.bias is not None:

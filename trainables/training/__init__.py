@@ -1,4 +1,4 @@
-"""Train a WGAN: the loop, its state, losses, constraints and optimizers."""
+"""Train a WGAN: the loop, its state, losses, constraints and optimisers."""
 
 from trainables.training.lipschitz import (
     PENALTIES,
@@ -7,8 +7,9 @@ from trainables.training.lipschitz import (
     gradient_penalty,
     interpolate,
     one_sided_penalty,
+    prepare_,
 )
-from trainables.training.loop import train
+from trainables.training.loop import critic_step, train
 from trainables.training.optimizers import Adam
 from trainables.training.state import TrainState
 
@@ -16,10 +17,12 @@ __all__ = [
     "PENALTIES",
     "Adam",
     "TrainState",
+    "critic_step",
     "evaluating",
     "gradient_norms",
     "gradient_penalty",
     "interpolate",
     "one_sided_penalty",
+    "prepare_",
     "train",
 ]

@@ -1,11 +1,11 @@
-"""What keeps a critic Lipschitz: penalties in its loss, and constraints on its weights.
+"""Keep a critic Lipschitz: penalties in its loss, and constraints on its weights.
 
-A critic maps samples [batch, *sample] to scores [batch], each score by its own sample alone. A
-penalty is a pure function; a constraint on the weights is set up once by ``prepare_`` and kept up
-after each step by ``project_``. ``spectral_norm`` and ``orthogonal`` act on every ``Linear`` and
-``Conv`` layer, in a critic of one's own too: they bound the critic as long as what lies between
-the layers is 1-Lipschitz, as ReLU, leaky ReLU, tanh, GroupSort and pooling are, and as a sum with
-a layer's own input or a normalisation are not.
+A critic maps samples [batch, *sample] to scores [batch], of which each depends on its own sample
+alone. A penalty is a pure function. A constraint on the weights is set up once by ``prepare_`` and
+restored after each step by ``project_``. ``spectral_norm`` and ``orthogonal`` act on every
+``Linear`` and ``Conv`` layer, also of a custom critic. They bound the critic if everything between
+these layers is 1-Lipschitz, as ReLU, leaky ReLU, tanh, GroupSort and pooling are; residual
+connections and normalisation are not.
 """
 
 import math
@@ -23,23 +23,27 @@ from trainables.config import LAYERWISE, Constraint, TrainingConfig
 
 Critic = Callable[[Tensor], Tensor]
 
-# Without it the square root's derivative at a zero gradient is infinite, and the weights NaN.
-_INSIDE_ROOT = 1e-12
-#: How far an orthonormal matrix's squared singular values may be from 1, all of them together.
-_ORTHONORMAL_WITHIN = 1e-3
-# After a usual step two or three iterations do; what twelve cannot repair is nearly singular.
+# Keeps the derivative of the square root finite at a zero gradient; else the weights become NaN.
+_EPSILON = 1e-12
+#: Largest norm of the differences between squared singular values and 1.
+_ORTHONORMAL_TOLERANCE = 1e-3
+# Usually two or three iterations suffice; a matrix that needs more than twelve is nearly singular.
 _MAX_ITERATIONS = 12
 
 
 def prepare_(critic: nn.Module, constraint: Constraint | None) -> None:
-    """Make a new critic, in place, what its constraint wants; before its optimiser is made.
+    """Set up a constraint on a new critic, in place, before its optimiser is created.
 
-    Only ``spectral_norm`` and ``orthogonal`` do anything. What is random comes from PyTorch's
-    global RNG: seed it around the call.
+    Only ``spectral_norm`` and ``orthogonal`` change anything. They draw from PyTorch's global RNG:
+    seed it before the call.
+
+    Args:
+        critic: The critic.
+        constraint: Its constraint; ``None`` under a GAN loss.
 
     Raises:
-        ValueError: where these two find no layer to act on, or one that they cannot bound: its
-            weight is made from others already, or its padding repeats pixels.
+        ValueError: if these two find no layer to act on, or one that they cannot bound: a layer
+            whose weight is parametrised already, or whose padding repeats pixels.
     """
     if constraint not in LAYERWISE:
         return
@@ -47,10 +51,10 @@ def prepare_(critic: nn.Module, constraint: Constraint | None) -> None:
     if not layers:
         raise ValueError(
             f"constraint {constraint} must have Linear or Conv layers to act on, got "
-            f"{type(critic).__name__} without any: build the critic of them, or take a penalty"
+            f"{type(critic).__name__} without any: use such layers, or change the constraint"
         )
     for layer in layers:
-        _refuse_boundless(layer, constraint)
+        _refuse_unbounded(layer, constraint)
     if constraint == "spectral_norm":
         for layer in layers:
             spectral_norm_(layer)
@@ -59,10 +63,9 @@ def prepare_(critic: nn.Module, constraint: Constraint | None) -> None:
 
 
 def project_(critic: nn.Module, config: TrainingConfig) -> None:
-    """Bring the weights, in place, back to where the constraint has them; after each step.
+    """Project the weights, in place, onto the constraint; to be called after each step.
 
-    Before it, the step would lead out again. ``clip`` and ``orthogonal`` do it, the others
-    nothing.
+    Only ``clip`` and ``orthogonal`` change anything.
     """
     if config.clip_value is not None:
         clip_weights_(critic, config.clip_value)
@@ -73,10 +76,14 @@ def project_(critic: nn.Module, config: TrainingConfig) -> None:
 def clip_weights_(critic: nn.Module, clip_value: float) -> None:
     """Clamp every parameter to [-clip_value, clip_value], in place (Arjovsky 2017, Algorithm 1).
 
-    The paper's ``clip_value`` is 0.01, and its optimiser RMSProp: momentum made it unstable.
-    The slope is then bounded by the product of the layers' norms: far below 1 or far above it, by
-    width, depth and ``clip_value``, so that the critic's own estimate has no unit. Gradients
-    vanish or explode through the layers alike (Gulrajani 2017, Figure 1).
+    The paper uses 0.01, and RMSProp, as momentum made training unstable. The critic's Lipschitz
+    constant is then bounded by the product of the layers' norms. Depending on width, depth and
+    ``clip_value`` this is far below or far above 1, so that the scale of the critic's estimate is
+    unknown, and gradients vanish or explode (Gulrajani 2017, Figure 1).
+
+    Args:
+        critic: The critic.
+        clip_value: The bound c, above 0.
     """
     with torch.no_grad():
         for parameter in critic.parameters():
@@ -86,14 +93,16 @@ def clip_weights_(critic: nn.Module, clip_value: float) -> None:
 def spectral_norm_(layer: nn.Module) -> None:
     """Divide a layer's weight by its largest singular value (Miyato 2018, eq. 8), from now on.
 
-    One power iteration at each training forward keeps the singular value up to date; its vectors
-    are buffers, saved with the weights, and stand still in evaluation mode. It lags behind a fast
-    critic's weights, and reads below the truth: the slope may be a little above 1.
+    One power iteration per forward pass in training mode updates the singular value. Its vectors
+    are buffers, which are saved with the weights and do not change in evaluation mode. The
+    estimate lags behind weights that change fast and is a lower bound, so that the layer's
+    Lipschitz constant may be slightly above 1.
 
-    A convolution is divided by the norm of its kernel as a matrix [out, in * k * k], which is not
-    the operator's: its slope may be above 1, up to what ``orthonormalise_`` divides by. With ReLU
-    the critic uses little of the slope it may have (Anil 2019): of 8 Gaussians on a circle around
-    a point, W1 1, it reads 0.46, of two shifted clouds nearly all.
+    A convolution is divided by the norm of its kernel as a matrix [out, in * k * k], which may be
+    smaller than that of the operator: its Lipschitz constant may be above 1, at most by the factor
+    that ``orthonormalise_`` divides by. With ReLU a critic reaches little of the gradient norm that
+    it may have (Anil 2019): it estimates 0.46 for 8 Gaussians on a circle around a point, whose W1
+    is 1, but nearly 1 for two shifted clouds.
     """
     parametrizations.spectral_norm(layer, n_power_iterations=1)
 
@@ -102,21 +111,21 @@ def orthonormalise_(critic: nn.Module) -> None:
     """Replace each layer's weight, in place, by the nearest orthonormal one (Anil 2019).
 
     Its rows or columns, whichever are fewer, become orthonormal: every singular value is within
-    1e-3 of 1. A convolution's kernel is taken as a matrix [out, in * k * k] and divided by the
-    most patches that one pixel lies in, rooted: in 2-D sqrt(ceil(k / stride)^2). Then
-    |conv(x)|^2 <= sum of |patch|^2 / patches <= |x|^2, so that the layer is 1-Lipschitz; its
-    slope on most images is less, and the critic's estimate reads lower the more convolutions it
-    has.
+    1e-3 of 1. A convolution's kernel is treated as a matrix [out, in * k * k] and divided by
+    sqrt(p), where p is the largest number of patches that contain one pixel: in 2-D
+    ceil(k / stride)^2. Then |conv(x)|^2 <= sum of |patch|^2 / p <= |x|^2, so that the layer is
+    1-Lipschitz. For most images it is far from this bound, so that the critic's estimate is lower
+    the more convolutions it has.
 
-    The critic's estimate is then a lower bound of W1. GroupSort for activation loses no slope, so
-    that it may be met, as it is by two shifted clouds; of the 8 Gaussians above training finds
-    0.6. Nothing is differentiated through the projection, which makes it cheaper than a
-    parametrisation. A weight that is not finite is left as it is.
+    The critic's estimate is then a lower bound of W1. GroupSort keeps gradient norms, so that the
+    bound can be reached: it is for two shifted clouds, while for the 8 Gaussians of
+    ``spectral_norm_`` training finds 0.6. The projection is not differentiated, and so cheaper than
+    a parametrisation. A weight that is not finite is left unchanged.
     """
     with torch.no_grad():
         for layer in _layers(critic):
             weight = cast(Tensor, layer.weight)
-            scale = math.sqrt(_patches_of_a_pixel(layer))
+            scale = math.sqrt(_patches_per_pixel(layer))
             nearest = _nearest_orthonormal(scale * weight.flatten(1)) / scale
             weight.copy_(nearest.reshape(weight.shape))
 
@@ -127,15 +136,20 @@ def gradient_penalty(
     fake: Float[Tensor, "batch *sample"],
     rng: torch.Generator,
 ) -> Float[Tensor, ""]:
-    """Mean of (|grad f| - 1)^2 between real and fake: two-sided (Gulrajani 2017, eq. 3).
+    """Compute the mean of (|grad f| - 1)^2 between real and fake samples (Gulrajani 2017, eq. 3).
 
-    Without its weight lambda (``gp_weight``, in the paper 10); differentiable by the critic's
-    parameters, constant in the samples. ``rng`` lives on the samples' device and gives one
-    coefficient a sample.
+    The result is without the weight lambda (``gp_weight``, 10 in the paper). It is differentiable
+    by the critic's parameters, and constant in the samples.
 
-    It holds the slope near 1 only on the lines between the batches, and softly: a critic gains
-    slope where the distance outweighs the penalty. It also punishes slopes below 1, which the best
-    critic may have (Petzka 2018, section 4). Batch normalisation makes it meaningless.
+    The penalty is soft and acts only on the lines between the batches: where the distance outweighs
+    it, the gradient norm is above 1. It also penalises norms below 1, which the optimal critic may
+    have (Petzka 2018, section 4). Under batch normalisation it is meaningless.
+
+    Args:
+        critic: Maps samples [batch, *sample] to scores [batch].
+        real: Real samples.
+        fake: As many generated samples.
+        rng: A generator on the device of the samples; gives one coefficient per sample.
     """
     return _two_sided(_norms_between(critic, real, fake, rng)).square().mean()
 
@@ -146,31 +160,32 @@ def one_sided_penalty(
     fake: Float[Tensor, "batch *sample"],
     rng: torch.Generator,
 ) -> Float[Tensor, ""]:
-    """Mean of max(0, |grad f| - 1)^2 between real and fake: WGAN-LP (Petzka 2018, eq. 8).
+    """Compute the mean of max(0, |grad f| - 1)^2: WGAN-LP (Petzka 2018, eq. 8).
 
-    Arguments, default and derivatives are those of ``gradient_penalty``; so are the pitfalls, but
-    that a slope below 1 costs nothing.
+    It differs from ``gradient_penalty`` in that it does not penalise gradient norms below 1. The
+    arguments are the same.
     """
     return _one_sided(_norms_between(critic, real, fake, rng)).square().mean()
 
 
-#: Each takes (critic, real, fake, rng) and gives the term without its weight.
+#: The penalty of each constraint, (critic, real, fake, rng) to the term without its weight.
 PENALTIES: Mapping[Constraint | None, Callable[..., Tensor]] = {
     "gradient_penalty": gradient_penalty,
     "one_sided_penalty": one_sided_penalty,
 }
 
 
-def _two_sided(norms: Tensor) -> Tensor:
-    return norms - 1
+def _two_sided(grad_norms: Tensor) -> Tensor:
+    return grad_norms - 1
 
 
-def _one_sided(norms: Tensor) -> Tensor:
-    return (norms - 1).relu()
+def _one_sided(grad_norms: Tensor) -> Tensor:
+    return (grad_norms - 1).relu()
 
 
-#: What a penalty squares, of the gradients' norms; its derivative by them is 0 or 1.
-EXCESSES: Mapping[Constraint | None, Callable[[Tensor], Tensor]] = {
+#: The residual that each penalty squares, as a function of the gradient norm. Where it is not 0,
+#: its derivative is 1.
+PENALTY_RESIDUALS: Mapping[Constraint | None, Callable[[Tensor], Tensor]] = {
     "gradient_penalty": _two_sided,
     "one_sided_penalty": _one_sided,
 }
@@ -179,9 +194,13 @@ EXCESSES: Mapping[Constraint | None, Callable[[Tensor], Tensor]] = {
 def gradient_norms(
     critic: Critic, samples: Float[Tensor, "batch *sample"]
 ) -> Float[Tensor, " batch"]:
-    """L2 norm of each score's gradient by its whole sample, for logging: not differentiable.
+    """Compute the L2 norm of each score's gradient by its whole sample; not differentiable.
 
-    A module is measured in evaluation mode, where no score depends on its batch.
+    A module is put into evaluation mode meanwhile, in which no score depends on its batch.
+
+    Args:
+        critic: Maps samples [batch, *sample] to scores [batch].
+        samples: Where to measure.
     """
     with evaluating(critic):
         return _gradient_norms(critic, samples, create_graph=False)
@@ -192,25 +211,28 @@ def interpolate(
     fake: Float[Tensor, "batch *sample"],
     coefficients: Float[Tensor, " batch"],
 ) -> Float[Tensor, "batch *sample"]:
-    """Go a fraction of the straight way from each real to its fake sample: 0 is real, 1 fake."""
+    """Interpolate linearly between each real and its fake sample: 0 gives the real, 1 the fake."""
     return torch.lerp(real, fake, coefficients.view(-1, *[1] * (real.ndim - 1)))
 
 
 def coefficients_between(
     real: Float[Tensor, "batch *sample"], rng: torch.Generator
 ) -> Float[Tensor, " batch"]:
-    """One uniform coefficient in [0, 1) a sample, where a penalty is measured."""
+    """Draw one uniform interpolation coefficient in [0, 1) per sample."""
     return torch.rand(len(real), generator=rng, dtype=real.dtype, device=real.device)
 
 
 def norms(gradients: Float[Tensor, "batch *sample"]) -> Float[Tensor, " batch"]:
-    """L2 norm of each sample's gradient, never quite zero, so that it has a derivative."""
-    return (gradients.flatten(1).square().sum(1) + _INSIDE_ROOT).sqrt()
+    """Compute the L2 norm of each sample's gradient, at least 1e-6, so that it has a derivative."""
+    return (gradients.flatten(1).square().sum(1) + _EPSILON).sqrt()
 
 
 @contextmanager
 def evaluating(network: Callable[..., Tensor]) -> Iterator[None]:
-    """Put a module into evaluation mode, and each of its parts back as it was; else do nothing."""
+    """Put a module into evaluation mode, and then restore the mode of each of its parts.
+
+    Does nothing for a callable that is not a module.
+    """
     modules = list(network.modules()) if isinstance(network, nn.Module) else []
     training = [module.training for module in modules]
     try:
@@ -231,7 +253,7 @@ def _norms_between(
 
 def _gradient_norms(critic: Critic, samples: Tensor, *, create_graph: bool) -> Tensor:
     samples = samples.detach().requires_grad_()
-    # The sum's gradient is every score's own, for a score depends on no sample but its own.
+    # Each score depends on its own sample alone: the gradient of the sum holds those of all scores.
     (gradients,) = torch.autograd.grad(critic(samples).sum(), samples, create_graph=create_graph)
     return norms(gradients)
 
@@ -240,25 +262,25 @@ def _layers(critic: nn.Module) -> Iterator[nn.Linear | _ConvNd]:
     return (layer for layer in critic.modules() if isinstance(layer, nn.Linear | _ConvNd))
 
 
-def _refuse_boundless(layer: nn.Linear | _ConvNd, constraint: Constraint | None) -> None:
+def _refuse_unbounded(layer: nn.Linear | _ConvNd, constraint: Constraint | None) -> None:
     name = type(layer).__name__
     if not isinstance(layer.weight, nn.Parameter):
         raise ValueError(
-            f"constraint {constraint} must find plain weights, got a {name} whose weight is made "
-            "from others, as by a spectral or a weight norm of its own: take that off"
+            f"constraint {constraint} must find plain weights, got a {name} whose weight is "
+            "parametrised, as by weight_norm: remove the parametrisation"
         )
     if isinstance(layer, _ConvNd) and layer.padding_mode != "zeros":
         raise ValueError(
             f"constraint {constraint} must find convolutions padded with zeros, got a {name} with "
-            f"padding_mode {layer.padding_mode}, which counts a pixel twice: take zeros"
+            f"padding_mode {layer.padding_mode}, which uses a pixel twice: use zeros"
         )
 
 
-def _patches_of_a_pixel(layer: nn.Linear | _ConvNd) -> int:
-    """In how many patches of a convolution a pixel can lie at most; 1 for a linear layer."""
+def _patches_per_pixel(layer: nn.Linear | _ConvNd) -> int:
+    """Count the patches of a convolution that contain one pixel, at most; 1 for a linear layer."""
     if isinstance(layer, nn.Linear):
         return 1
-    # A transposed convolution is the adjoint of one with the same kernel: of the same norm.
+    # A transposed convolution is the adjoint of the one with the same kernel, and has its norm.
     sizes = zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)
     return math.prod(
         math.ceil(kernel / (stride // math.gcd(stride, dilation)))
@@ -267,10 +289,10 @@ def _patches_of_a_pixel(layer: nn.Linear | _ConvNd) -> int:
 
 
 def _nearest_orthonormal(weight: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
-    """U V^T of the weight's U S V^T, by Newton-Schulz iterations, or by the SVD if they are slow.
+    """Compute U V^T of W = U S V^T, by Newton-Schulz iterations, or by the SVD if they are slow.
 
     x <- (3 x - x x^T x) / 2 (Björck & Bowie 1971) maps each singular value s to (3 s - s^3) / 2,
-    which goes to 1 from anywhere below sqrt(3), and diverges above.
+    which converges to 1 from all s in (0, sqrt(3)).
     """
     wide = weight if weight.shape[0] <= weight.shape[1] else weight.mT
     identity = torch.eye(len(wide), dtype=wide.dtype, device=wide.device)
@@ -279,7 +301,7 @@ def _nearest_orthonormal(weight: Float[Tensor, "rows columns"]) -> Float[Tensor,
     limit = ((1 + (gram - identity).norm()) / 2).clamp_min(1)
     x, gram = wide / limit.sqrt(), gram / limit
     for _ in range(_MAX_ITERATIONS):
-        if (gram - identity).norm() <= _ORTHONORMAL_WITHIN:
+        if (gram - identity).norm() <= _ORTHONORMAL_TOLERANCE:
             break
         x = torch.addmm(x, gram, x, beta=1.5, alpha=-0.5)
         gram = x @ x.mT

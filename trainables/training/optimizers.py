@@ -1,8 +1,8 @@
-"""PyTorch's optimisers, without PyTorch's compiler.
+"""PyTorch's optimisers, without the import of PyTorch's compiler.
 
-Every call of theirs begins by importing ``torch._dynamo``, in order to keep the compiler out of it:
-two seconds of CPU time in every process of a search. What is compiled here has no optimiser in it,
-so these are the same optimisers without that.
+Their methods import ``torch._dynamo`` to exclude themselves from compilation, which costs every
+process of a search two seconds of CPU time. No compiled code here contains an optimiser, so that
+these subclasses call the methods without that guard.
 """
 
 import inspect
@@ -17,7 +17,7 @@ _GUARDED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
 
 def _without_compiler(kind: _Kind) -> _Kind:
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in _GUARDED}
-    # The guard of ``step`` also turned gradients off.
+    # The guard of ``step`` also disabled gradients.
     methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
     return cast("_Kind", type(kind.__name__, (kind,), methods))
 

@@ -1,4 +1,4 @@
-"""All that changes while a trial trains, in one object that saves and loads itself."""
+"""The state of a trial's training, in one object that saves and loads itself."""
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -15,31 +15,31 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trainables.config import TrainingConfig, TrialConfig
 from trainables.networks import build_critic, build_generator
-from trainables.training.closed_form import Descent, descent
+from trainables.training.closed_form import ClosedForm, closed_form_gradients
 from trainables.training.lipschitz import prepare_
 from trainables.training.optimizers import Adam, AdamW, RMSprop
 
 Forward = Callable[[nn.Module, Tensor], Tensor]
 _Inputs = ParamSpec("_Inputs")
 _Output = TypeVar("_Output")
-#: The kind of device on which a step can be captured as a graph.
+#: The type of device on which steps can be captured as a graph.
 _CAPTURES_ON = "cuda"
 
 
 @final
 @dataclass(eq=False)
 class TrainState:
-    """The players, their optimisers, the RNG that feeds them, and how far they have come.
+    """Both networks, their optimisers, the RNG of batches and latents, and the counters.
 
     Attributes:
         latent_dim: Length of a latent vector.
-        forward: How a player is called in training: in which precision, and whether compiled.
+        forward: Calls a network in training, in the configured precision, compiled or not.
         averaged: The moving average of the generator, if there is one.
-        descent: What gives the critic's gradients, where they are written out; ``None`` where
-            autograd finds them.
-        captures: Whether steps are captured as a CUDA graph. Learning rates are tensors then.
-        lr_ends_at_generator_steps: Where a linear decay of the learning rates reaches zero;
-            ``None`` without one.
+        closed_form: Computes the critic's gradients in closed form; ``None`` to use autograd.
+        captures: Whether steps are captured as a CUDA graph. Then learning rates are tensors.
+        lr_ends_at_generator_steps: The step at which linearly decaying learning rates reach zero;
+            ``None`` for constant ones.
+        scoring_seconds: Wall time of all scoring at rungs so far, which its caller adds up.
     """
 
     generator: nn.Module
@@ -50,7 +50,7 @@ class TrainState:
     latent_dim: int
     forward: Forward = nn.Module.__call__
     averaged: nn.Module | None = None
-    descent: Descent | None = None
+    closed_form: ClosedForm | None = None
     captures: bool = False
     lr_ends_at_generator_steps: int | None = None
     generator_steps: int = 0
@@ -63,13 +63,18 @@ class TrainState:
     def create(
         cls, config: TrialConfig, sample_shape: tuple[int, ...], device: torch.device | str = "cpu"
     ) -> "TrainState":
-        """Start a trial from ``config.seed`` alone: the global RNG is neither read nor moved.
+        """Create the state of a new trial. The global RNG is neither used nor changed.
 
-        Each network has a seed of its own, so that the generator starts alike beside any critic.
+        Each network has its own seed, so that the initial generator does not depend on the critic.
+
+        Args:
+            config: The trial; everything random follows from its seed.
+            sample_shape: Shape of one sample.
+            device: Where to train.
 
         Raises:
-            ValueError: what building the networks raises, or ``prepare_`` for a critic that the
-                constraint cannot bound.
+            BadNetwork: if a network cannot be built.
+            ValueError: if the constraint cannot bound the critic; see ``prepare_``.
         """
         seeds = np.random.SeedSequence(config.seed).generate_state(3, np.uint64).tolist()
         networks, training = config.networks, config.training
@@ -91,51 +96,51 @@ class TrainState:
             cast(int, networks.latent_dim),
             _forward(training, torch.device(device)),
             deepcopy(generator) if training.ema_decay else None,
-            _descent(training, prepared),
+            _closed_form(training, prepared),
             captures,
             config.max_generator_steps if training.lr_decay == "linear" else None,
         )
 
     @property
     def scored(self) -> nn.Module:
-        """The generator to score and to save: the average of its weights where there is one."""
+        """Return the generator to score and save: its moving average, if there is one."""
         return self.generator if self.averaged is None else self.averaged
 
     @cached_property
-    def generator_sees_batch(self) -> bool:
-        """Whether a generated sample depends on its batch, through batch normalisation."""
-        return _sees_batch(self.generator)
+    def generator_has_batch_norm(self) -> bool:
+        """Tell whether generated samples depend on their batch, through batch normalisation."""
+        return _has_batch_norm(self.generator)
 
     @cached_property
-    def critic_sees_batch(self) -> bool:
-        """Whether a score depends on its batch, through batch normalisation."""
-        return _sees_batch(self.critic)
+    def critic_has_batch_norm(self) -> bool:
+        """Tell whether scores depend on their batch, through batch normalisation."""
+        return _has_batch_norm(self.critic)
 
     def sample(self, num_samples: int) -> Float[Tensor, "{num_samples} *sample"]:
-        """Generate from fresh latents z ~ N(0, 1), drawn from the state's own RNG; float32."""
+        """Generate float32 samples from latents z ~ N(0, 1), drawn from the state's RNG."""
         shape = (num_samples, self.latent_dim)
         latents = torch.randn(shape, generator=self.rng, device=self.rng.device)
         return self.forward(self.generator, latents)
 
     def scores(self, samples: Float[Tensor, "batch *sample"]) -> Float[Tensor, " batch"]:
-        """Score samples by the trial's own critic; float32."""
+        """Score samples by the trial's critic; returns float32."""
         return self.forward(self.critic, samples)
 
     @torch.no_grad()
-    def average(self, decay: float) -> None:
-        """Let the average keep ``decay`` of itself; the rest, and its buffers, are the generator's.
+    def update_average(self, decay: float) -> None:
+        """Update the EMA: average = decay * average + (1 - decay) * generator; copy the buffers.
 
-        Unlike ``AveragedModel``'s own update it asks no tensor how many there were before.
+        Unlike ``AveragedModel.update_parameters`` it reads no counter back from the device.
         """
         averaged = cast(nn.Module, self.averaged)
-        kept: list[Tensor] = [*averaged.parameters()]
-        new: list[Tensor] = [*self.generator.parameters()]
-        get_ema_multi_avg_fn(decay)(kept, new, 0)
-        for own, buffer in zip(averaged.buffers(), self.generator.buffers(), strict=True):
-            own.copy_(buffer)
+        averages: list[Tensor] = [*averaged.parameters()]
+        weights: list[Tensor] = [*self.generator.parameters()]
+        get_ema_multi_avg_fn(decay)(averages, weights, 0)
+        for copy, buffer in zip(averaged.buffers(), self.generator.buffers(), strict=True):
+            copy.copy_(buffer)
 
     def state_dict(self) -> dict[str, Any]:
-        """A snapshot in tensors and primitives, for ``torch.load(..., weights_only=True)``."""
+        """Return a copy of the state, which ``torch.load(..., weights_only=True)`` accepts."""
         return deepcopy(
             {name: part.state_dict() for name, part in self._parts().items()}
             | {name: getattr(self, name) for name in _COUNTERS}
@@ -143,20 +148,24 @@ class TrainState:
         )
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Become the saved state, whose tensors may be on any device; learning rates included.
+        """Load a saved state, learning rates included; its tensors may be on any device.
 
-        It may have captured its steps, or not: whether this one does stays as it was made.
+        Whether steps are captured is not loaded.
 
-        The state must have been created from the same configuration. Raises what PyTorch raises
-        where it was not: RuntimeError for other shapes, ValueError for other optimisers; and
-        KeyError for a moving average that was not saved.
+        Args:
+            saved: The result of :meth:`state_dict` of a state with the same configuration.
+
+        Raises:
+            RuntimeError: if the networks differ.
+            ValueError: if the optimisers differ.
+            KeyError: if there was no moving average.
         """
         for name, part in self._parts().items():
-            # An optimiser keeps the tensors it is given: two states must not share them.
-            own = deepcopy(saved[name])
+            # An optimiser keeps the tensors that it loads: two states must not share them.
+            content = deepcopy(saved[name])
             if isinstance(part, torch.optim.Optimizer):
-                _adapt(own, part)
-            part.load_state_dict(own)
+                _adapt(content, part)
+            part.load_state_dict(content)
         for name in _COUNTERS:
             setattr(self, name, saved[name])
         self.rng.set_state(saved["rng"].cpu())
@@ -177,7 +186,7 @@ _COUNTERS = (
 
 
 def set_learning_rate(group: dict[str, Any], learning_rate: float) -> None:
-    """Set that of an optimiser's group, in place where it is a tensor."""
+    """Set the learning rate of an optimiser's group, in place if it is a tensor."""
     if isinstance(group["lr"], Tensor):
         group["lr"].fill_(learning_rate)
     else:
@@ -187,7 +196,7 @@ def set_learning_rate(group: dict[str, Any], learning_rate: float) -> None:
 def _optimizer(
     config: TrainingConfig, network: nn.Module, learning_rate: float, captures: bool
 ) -> torch.optim.Optimizer:
-    parameters = list(network.parameters())
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = _optimizer_of(config, parameters, learning_rate, captures)
     if captures:
         for group in optimizer.param_groups:
@@ -199,7 +208,7 @@ def _optimizer_of(
     config: TrainingConfig, parameters: list[nn.Parameter], learning_rate: float, captures: bool
 ) -> torch.optim.Optimizer:
     if config.optimizer == "rmsprop":
-        # Its plain loop would read the learning rate back from the GPU.
+        # Its loop without foreach would read the learning rate back from the GPU.
         foreach = True if captures else None
         return RMSprop(parameters, learning_rate, foreach=foreach, capturable=captures)
     betas = cast("tuple[float, float]", (config.beta1, config.beta2))
@@ -210,11 +219,11 @@ def _optimizer_of(
 
 
 def _adapt(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    """Make of a saved optimiser one that may be captured, or not, as the optimiser may."""
-    for group, made in zip(saved["param_groups"], optimizer.param_groups, strict=False):
-        group.update({key: made[key] for key in ("capturable", "foreach") if key in made})
+    """Change a saved optimiser's options for capture to those of the optimiser that loads it."""
+    for group, current in zip(saved["param_groups"], optimizer.param_groups, strict=False):
+        group.update({key: current[key] for key in ("capturable", "foreach") if key in current})
         learning_rate = float(group["lr"])
-        group["lr"] = deepcopy(made["lr"])
+        group["lr"] = deepcopy(current["lr"])
         set_learning_rate(group, learning_rate)
 
 
@@ -232,31 +241,31 @@ def _forward(config: TrainingConfig, device: torch.device) -> Forward:
 
 
 def _compile(function: Callable[_Inputs, _Output]) -> Callable[_Inputs, _Output]:
-    # Each player's batches have one size each, which dynamic shapes would only slow down; and
-    # the trials that share a process must not use up each other's share of recompilations.
-    return torch.compile(  # type: ignore[call-overload]  # whose overloads lack the last one
+    # Batches have a fixed size, for which dynamic shapes are slower. Trials that share a process
+    # must not share PyTorch's limit of recompilations.
+    return torch.compile(  # type: ignore[call-overload]  # the overloads lack the last argument
         function, dynamic=False, isolate_recompiles=True
     )
 
 
 def _call(network: nn.Module, inputs: Tensor) -> Tensor:
-    # Not ``nn.Module.__call__``, which torch.compile passes over without a word.
+    # Not ``nn.Module.__call__``, which torch.compile silently skips.
     return network(inputs)
 
 
-def _descent(config: TrainingConfig, critic: nn.Module) -> Descent | None:
-    written_out = descent(critic, config)
-    if written_out is None or not config.compile:
-        return written_out
-    return _compile(written_out)
+def _closed_form(config: TrainingConfig, critic: nn.Module) -> ClosedForm | None:
+    gradients = closed_form_gradients(critic, config)
+    if gradients is None or not config.compile:
+        return gradients
+    return _compile(gradients)
 
 
-def _sees_batch(network: nn.Module) -> bool:
+def _has_batch_norm(network: nn.Module) -> bool:
     return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
 def _seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would reseed every GPU too; weights are drawn on the CPU.
+        # torch.manual_seed would also reseed every GPU; weights are drawn on the CPU.
         torch.default_generator.manual_seed(seed)
         return build()

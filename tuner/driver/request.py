@@ -223,13 +223,13 @@ def _load_data(
 
 def _check_networks(spec: SearchSpec, data: "Data", request: Request) -> None:
     """Build what the search may build, and pass a batch through it, before anything starts."""
-    from trainables.check import check
+    from trainables.check import check_networks
     from trainables.networks import BadNetwork
 
     faults = []
     for config in spec.corners():
         try:
-            check(config, data.sample_shape)
+            check_networks(config, data.sample_shape)
         except BadNetwork as error:
             faults.append(Fault(f"networks.{error.key}", str(error)))
     if faults:

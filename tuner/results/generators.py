@@ -53,7 +53,7 @@ def of_file(path: Path) -> Generator:
     try:
         network, latent_dim = load_generator(path, torch.device("cpu"))
     except DamagedCheckpointError as error:
-        raise BadInput(str(path), [Fault("", error.what)]) from error
+        raise BadInput(str(path), [Fault("", error.fault)]) from error
     except BadNetwork as error:
         what = f"{error}: start this where that module is, or name its folder in PYTHONPATH"
         raise BadInput(str(path), [Fault(f"networks.{error.key}", what)]) from error

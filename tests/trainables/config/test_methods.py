@@ -1,4 +1,4 @@
-"""Which hyperparameters a trial has, and what they are where its author is silent."""
+"""Which hyperparameters a trial has, and their defaults."""
 
 from typing import get_args
 
@@ -34,7 +34,7 @@ def test_a_method_is_published_for_every_constraint_and_every_other_loss() -> No
     assert set(PUBLISHED) == {name for method in METHODS for name in method.values()}
 
 
-def test_no_hyperparameter_stands_before_the_one_that_it_hangs_on() -> None:
+def test_parents_stand_before_the_hyperparameters_that_depend_on_them() -> None:
     choosing = [*TrainingConfig.model_fields, *NetworkConfig.model_fields]
     published = [*PUBLISHED.values(), *ARCHITECTURES.values()]
     for keys in (choosing, list(DataConfig.model_fields), *map(list, published)):
@@ -45,7 +45,7 @@ def test_no_hyperparameter_stands_before_the_one_that_it_hangs_on() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: next(iter(method.values())))
-def test_a_method_alone_gets_all_that_its_paper_publishes_and_nothing_else(method: dict) -> None:
+def test_a_method_alone_gets_the_published_values_and_nothing_else(method: dict) -> None:
     (name,) = method.values()
     training = TrainingConfig.model_validate(method)
     has = {key: value for key, value in training.model_dump().items() if value is not None}
@@ -56,7 +56,7 @@ def test_a_method_alone_gets_all_that_its_paper_publishes_and_nothing_else(metho
     assert has == expected
 
 
-def test_nothing_given_is_wgan_gp() -> None:
+def test_the_default_method_is_wgan_gp() -> None:
     assert TrainingConfig() == TrainingConfig(loss="wasserstein", constraint="gradient_penalty")
 
 
@@ -68,7 +68,7 @@ def test_goodfellows_gan_has_one_critic_step_and_radfords_adam() -> None:
     assert training.constraint is training.gp_weight is training.clip_value is None
 
 
-def test_what_is_given_wins() -> None:
+def test_given_values_win_over_published_ones() -> None:
     training = TrainingConfig(loss="minimax", n_critic=3, beta1=0.0, instance_noise=0.2)
     assert (training.n_critic, training.beta1, training.beta2) == (3, 0.0, 0.999)
     assert training.instance_noise == 0.2
@@ -103,9 +103,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("given", "why"), REFUSED)
-def test_what_cannot_apply_is_refused_with_the_way_out(given: dict, why: str) -> None:
-    with pytest.raises(ValidationError, match=why):
+@pytest.mark.parametrize(("given", "fault"), REFUSED)
+def test_a_key_that_cannot_apply_is_refused_with_the_way_out(given: dict, fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
         TrainingConfig.model_validate(given)
 
 
@@ -121,13 +121,13 @@ def test_negative_noise_is_refused() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: next(iter(method.values())))
-def test_a_trial_written_down_with_what_does_not_apply_reads_back(method: dict) -> None:
+def test_a_config_dumped_with_or_without_none_values_loads_unchanged(method: dict) -> None:
     training = TrainingConfig.model_validate(method)
     assert TrainingConfig.model_validate(training.model_dump()) == training
     assert TrainingConfig.model_validate(training.model_dump(exclude_none=True)) == training
 
 
-def test_of_a_parent_that_is_unknown_nothing_is_concluded() -> None:
+def test_a_parent_that_is_unknown_rules_nothing_out() -> None:
     assert why_no_effect("gp_weight", {"loss": ("wasserstein",)}) is None
     assert why_no_effect("gp_weight", {}) is None
     assert why_no_effect("n_critic", {"loss": ("minimax",)}) is None
@@ -150,36 +150,36 @@ def test_one_possible_value_that_it_applies_under_is_enough() -> None:
 
 
 @pytest.mark.parametrize("architecture", get_args(Architecture))
-def test_an_architecture_alone_gets_its_own_values_and_nothing_else(architecture: str) -> None:
+def test_an_architecture_alone_gets_its_defaults_and_nothing_else(architecture: str) -> None:
     networks = NetworkConfig.model_validate({"architecture": architecture})
     has = networks.model_dump(exclude_none=True)
     assert has == {"architecture": architecture, **ARCHITECTURES[architecture]}
 
 
-def test_a_generator_of_ones_own_leaves_the_critic_its_architecture() -> None:
-    networks = NetworkConfig(generator="mine:Net", generator_args={"width": 3})
+def test_a_custom_generator_leaves_the_critic_its_architecture() -> None:
+    networks = NetworkConfig(generator="nets:Net", generator_args={"width": 3})
     assert networks.generator_width is networks.generator_activation is None
     assert (networks.architecture, networks.critic_width) == ("mlp", 128)
 
 
-def test_two_networks_of_ones_own_have_no_architecture() -> None:
-    networks = NetworkConfig(generator="mine:G", critic="mine:C")
+def test_two_custom_networks_have_no_architecture() -> None:
+    networks = NetworkConfig(generator="nets:G", critic="nets:C")
     has = networks.model_dump(exclude_none=True)
-    assert has == {"generator": "mine:G", "critic": "mine:C", "latent_dim": 32}
+    assert has == {"generator": "nets:G", "critic": "nets:C", "latent_dim": 32}
     with pytest.raises(
         ValidationError,
-        match="architecture has no effect when generator is mine:G: leave architecture out, or "
+        match="architecture has no effect when generator is nets:G: leave architecture out, or "
         "leave generator out",
     ):
-        NetworkConfig(generator="mine:G", critic="mine:C", architecture="mlp")
+        NetworkConfig(generator="nets:G", critic="nets:C", architecture="mlp")
 
 
 REFUSED_NETWORKS = [
-    ({"generator": "mine"}, "must read package.module:Name, got 'mine'"),
+    ({"generator": "nets"}, "must read package.module:Name, got 'nets'"),
     ({"generator": "my net:G"}, "must read package.module:Name, got 'my net:G'"),
     (
-        {"generator": "mine:G", "generator_width": 8},
-        "generator_width has no effect when generator is mine:G: leave generator_width out, or "
+        {"generator": "nets:G", "generator_width": 8},
+        "generator_width has no effect when generator is nets:G: leave generator_width out, or "
         "leave generator out",
     ),
     (
@@ -196,9 +196,9 @@ REFUSED_NETWORKS = [
 ]
 
 
-@pytest.mark.parametrize(("given", "why"), REFUSED_NETWORKS)
-def test_a_network_that_cannot_be_is_refused(given: dict, why: str) -> None:
-    with pytest.raises(ValidationError, match=why):
+@pytest.mark.parametrize(("given", "fault"), REFUSED_NETWORKS)
+def test_an_impossible_network_is_refused(given: dict, fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
         NetworkConfig.model_validate(given)
 
 
@@ -213,7 +213,7 @@ def test_an_orthogonal_critic_has_no_activation_but_groupsort() -> None:
     assert TrialConfig().applied()["networks"]["critic_activation"] == "relu"
 
 
-def test_under_a_gan_loss_there_is_no_constraint_to_take_the_activation_away() -> None:
+def test_under_a_gan_loss_no_constraint_rules_the_activation_out() -> None:
     """Some trials are GANs: they have the activation, and no constraint."""
     possible = {"loss": ("wasserstein", "minimax"), "constraint": ("orthogonal",)}
     assert may_be_absent("constraint", possible)
@@ -229,19 +229,19 @@ WRONG = [
     ("resnet", {"critic_norm": "batch"}, "one_sided_penalty", "depend on the whole batch"),
     ("dcgan", {"critic_norm": "layer"}, "spectral_norm", "undoes the bound on the layers"),
     ("dcgan", {"critic_norm": "instance"}, "orthogonal", "undoes the bound on the layers"),
-    ("resnet", {}, "orthogonal", "its slope may be 2 whatever its weights are"),
+    ("resnet", {}, "orthogonal", "its Lipschitz constant may be 2 for any weights"),
 ]
 
 
-@pytest.mark.parametrize(("architecture", "networks", "constraint", "why"), WRONG)
+@pytest.mark.parametrize(("architecture", "networks", "constraint", "fault"), WRONG)
 def test_a_wrong_combination_is_refused_with_its_reason(
-    architecture: str, networks: dict, constraint: str, why: str
+    architecture: str, networks: dict, constraint: str, fault: str
 ) -> None:
     given = {
         "networks": {"architecture": architecture, **networks},
         "training": {"constraint": constraint},
     }
-    with pytest.raises(ValidationError, match=why):
+    with pytest.raises(ValidationError, match=fault):
         TrialConfig.model_validate(given)
 
 
@@ -252,7 +252,7 @@ def test_clipping_goes_with_every_normalisation(norm: str) -> None:
     assert trial.networks.critic_norm == norm
 
 
-def test_what_can_never_meet_is_not_refused() -> None:
+def test_values_that_no_trial_combines_are_not_refused() -> None:
     apart = {"critic_norm": ("none", "layer"), "constraint": ("gradient_penalty", "clip")}
     assert list(refused_together(apart)) == []
     assert [key for key, _ in refused_together(apart | {"critic_norm": ("batch",)})] == [
@@ -260,21 +260,21 @@ def test_what_can_never_meet_is_not_refused() -> None:
     ]
 
 
-def test_a_captured_step_has_no_orthonormal_weights() -> None:
+def test_cuda_graph_is_refused_under_orthogonal() -> None:
     """In one trial, and in a search whose trials may have both."""
-    why = (
-        "must not be true where constraint is orthogonal: its projection goes on until the weights "
-        "are orthonormal, and a captured step cannot ask whether they are; change the one or the "
-        "other"
+    fault = (
+        "must not be true where constraint is orthogonal: its projection iterates until the "
+        "weights are orthonormal, and a captured step cannot test whether they are; change one of "
+        "the two"
     )
-    with pytest.raises(ValidationError, match=f"cuda_graph {why}"):
+    with pytest.raises(ValidationError, match=f"cuda_graph {fault}"):
         TrialConfig(training=TrainingConfig(constraint="orthogonal", cuda_graph=True))
     searched = {"cuda_graph": (False, True), "constraint": ("clip", "orthogonal")}
-    assert list(refused_together(searched)) == [("cuda_graph", why)]
+    assert list(refused_together(searched)) == [("cuda_graph", fault)]
     assert list(refused_together(searched | {"cuda_graph": (False,)})) == []
 
 
-def test_a_key_does_not_meet_a_value_under_which_it_is_not_asked_for() -> None:
+def test_a_key_does_not_meet_a_value_under_which_it_is_not_proposed() -> None:
     """Normalised critics under a penalty and spectrally normalised ones stand in one search."""
     both = {
         "critic": (None,),
@@ -285,15 +285,17 @@ def test_a_key_does_not_meet_a_value_under_which_it_is_not_asked_for() -> None:
     assert list(refused_together(both, where_asked=True)) == []
     assert [key for key, _ in refused_together(both)] == ["critic_norm"]
     with_batch = both | {"critic_norm": ("none", "batch")}
-    ((_, why),) = refused_together(with_batch, where_asked=True)
-    assert why.startswith("must not be batch where constraint is gradient_penalty: the penalty is")
+    ((_, fault),) = refused_together(with_batch, where_asked=True)
+    assert fault.startswith(
+        "must not be batch where constraint is gradient_penalty: the penalty is"
+    )
 
 
-def test_what_never_applies_says_why_it_must_not() -> None:
+def test_a_key_that_never_applies_is_refused_with_the_reason() -> None:
     possible = {"critic": (None,), "architecture": ("dcgan",), "constraint": ("spectral_norm",)}
     assert why_no_effect("critic_norm", possible) == (
         "has no effect when constraint is spectral_norm, where it must be none (normalisation "
-        "divides by the samples' own spread, which undoes the bound on the layers): leave "
+        "divides by a standard deviation, which undoes the bound on the layers): leave "
         "critic_norm out, or set constraint to gradient_penalty or one_sided_penalty or clip"
     )
 
@@ -302,18 +304,18 @@ def test_what_never_applies_says_why_it_must_not() -> None:
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_a_dataset_gets_its_own_values_and_nothing_else(dataset: str) -> None:
+def test_a_dataset_gets_its_defaults_and_nothing_else(dataset: str) -> None:
     given = {"dataset": dataset} | ({"path": "x"} if dataset == "image_folder" else {})
     has = DataConfig.model_validate(given).model_dump(exclude_none=True)
     assert has == {"split_seed": 0, **DATASETS[dataset], **given}
 
 
 @pytest.mark.parametrize("dataset", ["image_folder", "array"])
-def test_data_of_ones_own_needs_its_path(dataset: str) -> None:
+def test_custom_data_need_a_path(dataset: str) -> None:
     with pytest.raises(ValidationError, match=f"path is required for {dataset}"):
         DataConfig.model_validate({"dataset": dataset})
 
 
-def test_what_a_dataset_does_not_have_is_refused() -> None:
+def test_a_key_that_a_dataset_does_not_have_is_refused() -> None:
     with pytest.raises(ValidationError, match="path has no effect when dataset is digits"):
         DataConfig(dataset="digits", path="x")

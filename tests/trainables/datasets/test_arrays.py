@@ -1,4 +1,4 @@
-"""Arrays of one's own: what is read, how it is scaled, and what is refused."""
+"""NumPy files: which arrays are read, how they are scaled, and which are refused."""
 
 from pathlib import Path
 
@@ -24,11 +24,11 @@ def saved(folder: Path, samples: np.ndarray) -> Path:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("last", [True, False])
-def test_channels_come_first_wherever_they_were(tmp_path: Path, channels: int, last: bool) -> None:
+def test_channels_become_the_first_axis(tmp_path: Path, channels: int, last: bool) -> None:
     images = np.stack([BYTES + 50 * c for c in range(channels)], axis=1)
-    found = read(saved(tmp_path, np.moveaxis(images, 1, 3) if last else images))
-    assert found.dtype == np.uint8
-    assert np.array_equal(found, images)
+    loaded = read(saved(tmp_path, np.moveaxis(images, 1, 3) if last else images))
+    assert loaded.dtype == np.uint8
+    assert np.array_equal(loaded, images)
 
 
 def test_grey_images_without_a_channel_axis_get_one(tmp_path: Path) -> None:
@@ -38,9 +38,9 @@ def test_grey_images_without_a_channel_axis_get_one(tmp_path: Path) -> None:
 def test_floats_in_the_range_with_some_below_zero_stay_as_they_are(tmp_path: Path) -> None:
     notes: list[str] = []
     samples = np.random.default_rng(0).uniform(-0.9, 0.8, (20, 4))
-    found = read(saved(tmp_path, samples), notes)
-    assert found.dtype == np.float32
-    assert np.array_equal(found, samples.astype(np.float32))
+    loaded = read(saved(tmp_path, samples), notes)
+    assert loaded.dtype == np.float32
+    assert np.array_equal(loaded, samples.astype(np.float32))
     assert notes == []
 
 
@@ -55,22 +55,24 @@ def test_floats_in_the_range_with_some_below_zero_stay_as_they_are(tmp_path: Pat
     ],
     ids=["unit", "wide", "integers", "byte-vectors", "huge"],
 )
-def test_all_else_is_mapped_by_one_line_onto_the_range(tmp_path: Path, samples: np.ndarray) -> None:
-    """Evenly spaced numbers stay so, from -1 to 1; and a note says what was done."""
+def test_other_numbers_are_mapped_linearly_onto_the_range(
+    tmp_path: Path, samples: np.ndarray
+) -> None:
+    """Evenly spaced numbers stay evenly spaced, from -1 to 1, and a note tells of it."""
     notes: list[str] = []
-    found = read(saved(tmp_path, samples), notes)
-    assert found.dtype == np.float32
+    loaded = read(saved(tmp_path, samples), notes)
+    assert loaded.dtype == np.float32
     expected = np.linspace(-1, 1, samples.size)
-    np.testing.assert_allclose(found.ravel(), expected, atol=1e-6)
-    assert (found.min(), found.max()) == (-1, 1)
+    np.testing.assert_allclose(loaded.ravel(), expected, atol=1e-6)
+    assert (loaded.min(), loaded.max()) == (-1, 1)
     assert "mapped linearly" in notes[0]
 
 
-def test_of_several_arrays_the_only_one_that_can_be_samples_is_taken(tmp_path: Path) -> None:
+def test_of_several_arrays_the_only_one_that_can_be_samples_is_used(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "a.npz", images=BYTES, labels=np.arange(20))
     notes: list[str] = []
     assert np.array_equal(read(tmp_path / "a.npz", notes), BYTES[:, None])
-    assert "only images can be samples" in notes[0]
+    assert "uses the array images, the only one that can be samples" in notes[0]
     assert np.array_equal(read(tmp_path / "a.npz", name="images"), BYTES[:, None])
 
 
@@ -83,7 +85,7 @@ def test_several_possible_arrays_need_a_name(tmp_path: Path) -> None:
     assert one.value.key == other.value.key == "array_name"
 
 
-def test_a_name_is_refused_where_there_are_none(tmp_path: Path) -> None:
+def test_a_name_is_refused_for_an_npy_file(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="leave array_name out") as caught:
         read(saved(tmp_path, BYTES), name="images")
     assert caught.value.key == "array_name"
@@ -100,7 +102,7 @@ def test_bytes_that_are_all_0_or_1_are_noted(tmp_path: Path) -> None:
     [
         (np.array([[0.0, np.nan], [1, 2]]), "must hold finite numbers"),
         (np.array([[0.0, np.inf], [1, 2]]), "must hold finite numbers"),
-        (np.full((9, 2), 7), "must hold samples that differ, got .* of 7"),
+        (np.full((9, 2), 7), "must hold samples that differ, got .* whose numbers are all 7: name"),
         (np.arange(9), r"of shape \(9,\): reshape"),
         (np.zeros((2, 2, 2, 2, 2)), r"of shape \(2, 2, 2, 2, 2\): reshape"),
         (np.zeros((9, 4, 4, 2)), r"of shape \(9, 4, 4, 2\): reshape"),
@@ -111,7 +113,9 @@ def test_bytes_that_are_all_0_or_1_are_noted(tmp_path: Path) -> None:
         (np.full((9, 2), None), r"must be a whole .npy or .npz file of numbers"),
     ],
 )
-def test_what_are_no_samples_is_refused(tmp_path: Path, samples: np.ndarray, match: str) -> None:
+def test_an_array_that_cannot_be_samples_is_refused(
+    tmp_path: Path, samples: np.ndarray, match: str
+) -> None:
     with pytest.raises(BadData, match=match) as caught:
         read(saved(tmp_path, samples))
     assert caught.value.key == "path"
@@ -136,5 +140,5 @@ def test_a_file_that_is_not_whole_is_refused(tmp_path: Path, content: str) -> No
 def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="which is a folder"):
         read(tmp_path)
-    with pytest.raises(BadData, match="which is not there"):
+    with pytest.raises(BadData, match="which does not exist"):
         read(tmp_path / "none.npy")

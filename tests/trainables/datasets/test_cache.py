@@ -1,4 +1,4 @@
-"""What is kept is found again, and is checked."""
+"""Cached images are returned as they were stored, or not at all."""
 
 import json
 from pathlib import Path
@@ -18,26 +18,26 @@ def kept(folder: Path) -> Path:
     return folder
 
 
-def test_what_is_kept_is_mapped_from_its_file(tmp_path: Path) -> None:
+def test_cached_images_are_memory_mapped(tmp_path: Path) -> None:
     notes: list[str] = []
-    found = recall(kept(tmp_path / "cache"), "key", notes.append)
-    assert found is not None
-    assert isinstance(found[0], np.memmap)
-    assert np.array_equal(found[0], PIXELS)
-    assert found[1] == ["bad.png"]
+    cached = recall(kept(tmp_path / "cache"), "key", notes.append)
+    assert cached is not None
+    assert isinstance(cached[0], np.memmap)
+    assert np.array_equal(cached[0], PIXELS)
+    assert cached[1] == ["bad.png"]
     assert notes == []
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["key.json", "key.npy"]
 
 
-def test_another_key_finds_nothing_and_says_nothing(tmp_path: Path) -> None:
+def test_another_key_finds_nothing_without_a_note(tmp_path: Path) -> None:
     notes: list[str] = []
     assert recall(kept(tmp_path), "other", notes.append) is None
     assert notes == []
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "json", "shape", "empty json"])
-def test_what_is_not_what_was_kept_is_refused_with_a_note(tmp_path: Path, damage: str) -> None:
-    array, about = kept(tmp_path) / "key.npy", tmp_path / "key.json"
+def test_a_damaged_cache_is_ignored_with_a_note(tmp_path: Path, damage: str) -> None:
+    array, meta = kept(tmp_path) / "key.npy", tmp_path / "key.json"
     content = bytearray(array.read_bytes())
     content[-7] ^= 1
     match damage:
@@ -48,18 +48,18 @@ def test_what_is_not_what_was_kept_is_refused_with_a_note(tmp_path: Path, damage
         case "missing":
             array.unlink()
         case "json":
-            about.write_text("{")
+            meta.write_text("{")
         case "shape":
-            about.write_text(json.dumps(json.loads(about.read_text()) | {"shape": [30, 192]}))
+            meta.write_text(json.dumps(json.loads(meta.read_text()) | {"shape": [30, 192]}))
         case _:
-            about.write_text("{}")
+            meta.write_text("{}")
     notes: list[str] = []
     assert recall(tmp_path, "key", notes.append) is None
     assert len(notes) == 1
-    assert "decoded anew" in notes[0]
+    assert "decoding again" in notes[0]
 
 
-def test_a_disk_that_cannot_be_written_is_only_a_note(
+def test_a_disk_that_cannot_be_written_causes_only_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk leaves no half-written file behind either."""
@@ -74,4 +74,4 @@ def test_a_disk_that_cannot_be_written_is_only_a_note(
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
     keep(tmp_path / "file" / "cache", "key", PIXELS, [], notes.append)
-    assert "could not be kept" in notes[1]
+    assert "could not be cached" in notes[1]

@@ -1,4 +1,4 @@
-"""torchvision's datasets from files made here; what is missing, damaged or cannot be fetched."""
+"""torchvision's datasets, from files made here, missing, damaged or impossible to download."""
 
 import sys
 from pathlib import Path
@@ -27,19 +27,19 @@ def files_below(folder: Path) -> set[str]:
 def test_grey_images_are_the_training_set_pixel_for_pixel(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = read(make(dataset, tmp_path, monkeypatch))
-    assert np.array_equal(found, pixels(700, 28, 28)[:, None])
+    loaded = read(make(dataset, tmp_path, monkeypatch))
+    assert np.array_equal(loaded, pixels(700, 28, 28)[:, None])
 
 
 def test_cifar10_has_its_colours_and_rows_in_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = read(make("cifar10", tmp_path, monkeypatch))
-    assert np.array_equal(found, pixels(700, 3, 32, 32))
+    loaded = read(make("cifar10", tmp_path, monkeypatch))
+    assert np.array_equal(loaded, pixels(700, 3, 32, 32))
 
 
 @pytest.mark.parametrize("dataset", DOWNLOADED)
-def test_missing_files_are_named_and_the_way_out(dataset: str, tmp_path: Path) -> None:
+def test_missing_files_are_named_with_the_way_out(dataset: str, tmp_path: Path) -> None:
     name = {"cifar10": "data_batch_1", "celeba": "img_align_celeba"}.get(dataset, "train-images")
     match = f"{name}.* are not in {tmp_path}: set data.download: true, or put {dataset}'s files"
     with pytest.raises(BadData, match=match) as caught:
@@ -48,7 +48,7 @@ def test_missing_files_are_named_and_the_way_out(dataset: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
-def test_without_a_network_one_line_says_so_and_nothing_is_left_behind(
+def test_without_a_network_the_error_is_one_line_and_no_file_is_left_behind(
     dataset: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -60,19 +60,19 @@ def test_without_a_network_one_line_says_so_and_nothing_is_left_behind(
     monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", unreachable)
     monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", lambda url, **_: url)
     notes: list[str] = []
-    with pytest.raises(BadData, match=r"could not be fetched into .*no route to host") as caught:
+    with pytest.raises(BadData, match=r"could not be downloaded into .*no route to host") as caught:
         read(DataConfig(dataset=dataset, path=str(tmp_path / "data"), download=True), notes)
     assert caught.value.key == "download"
     assert "\n" not in str(caught.value)
-    assert notes == [f"fetching {dataset} into {tmp_path / 'data'}"]
+    assert notes == [f"downloading {dataset} into {tmp_path / 'data'}"]
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_is_fetched_is_moved_into_place_when_it_is_whole(
+def test_downloaded_files_are_moved_into_place_once_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Also beside files that are there already; and torchvision's progress is not shown."""
+    """Also next to existing files, and without torchvision's progress bar."""
 
     def fetch(self: datasets.MNIST) -> None:
         sys.stderr.write("a progress bar")
@@ -81,14 +81,14 @@ def test_what_is_fetched_is_moved_into_place_when_it_is_whole(
     monkeypatch.setattr(datasets.MNIST, "download", fetch)
     (tmp_path / "MNIST" / "raw").mkdir(parents=True)
     (tmp_path / "MNIST" / "raw" / "mine.txt").write_text("kept")
-    found = read(DataConfig(dataset="mnist", path=str(tmp_path), download=True))
-    assert np.array_equal(found, pixels(5, 28, 28)[:, None])
+    loaded = read(DataConfig(dataset="mnist", path=str(tmp_path), download=True))
+    assert np.array_equal(loaded, pixels(5, 28, 28)[:, None])
     assert "MNIST/raw/mine.txt" in files_below(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"MNIST"}
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_download_that_breaks_off_leaves_no_file_to_be_taken_for_a_whole_one(
+def test_an_interrupted_download_leaves_no_partial_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken_off(self: datasets.MNIST) -> None:

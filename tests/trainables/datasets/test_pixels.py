@@ -1,4 +1,4 @@
-"""One image file of any kind as the pixels it shows."""
+"""Image files of every kind: their pixels are read as a viewer shows them."""
 
 from pathlib import Path
 
@@ -36,28 +36,28 @@ def test_a_fine_chequerboard_shrinks_to_grey_without_moire(tmp_path: Path) -> No
     )
 
 
-def test_an_image_is_turned_as_its_exif_orientation_says(tmp_path: Path) -> None:
+def test_an_image_is_rotated_by_its_exif_orientation(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees clockwise
     Image.fromarray(RAMP).save(tmp_path / "a.png", exif=exif)
     assert np.array_equal(read_pixels(tmp_path / "a.png", 8, 1)[0], np.rot90(RAMP, -1))
 
 
-def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+def test_transparent_pixels_become_white(tmp_path: Path) -> None:
     """Half transparent black is half way to white; a palette's transparent colour too."""
     image = np.zeros((8, 8, 4), np.uint8)
     image[:4, :, 3], image[4:, :, 3] = 0, 128
     Image.fromarray(image).save(tmp_path / "a.png")
-    found = read_pixels(tmp_path / "a.png", 8, 3)
-    assert (found[:, :4] == 255).all()
-    assert (np.abs(found[:, 4:].astype(int) - 127) <= 1).all()
+    pixels = read_pixels(tmp_path / "a.png", 8, 3)
+    assert (pixels[:, :4] == 255).all()
+    assert (np.abs(pixels[:, 4:].astype(int) - 127) <= 1).all()
     palette = Image.new("P", (8, 8), 1)
     palette.putpalette([10, 20, 30, 40, 50, 60])
     palette.paste(0, (0, 0, 8, 4))
     palette.save(tmp_path / "b.gif", transparency=1)
-    found = read_pixels(tmp_path / "b.gif", 8, 3)
-    assert found[:, 0, 0].tolist() == [10, 20, 30]
-    assert found[:, 7, 0].tolist() == [255, 255, 255]
+    pixels = read_pixels(tmp_path / "b.gif", 8, 3)
+    assert pixels[:, 0, 0].tolist() == [10, 20, 30]
+    assert pixels[:, 7, 0].tolist() == [255, 255, 255]
 
 
 def test_palette_images_have_their_colours(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_of_several_frames_the_first_is_read(tmp_path: Path) -> None:
     assert (read_pixels(tmp_path / "a.gif", 8, 1) == 40).all()
 
 
-def test_a_large_jpeg_is_what_it_would_be_if_decoded_in_full(tmp_path: Path) -> None:
+def test_a_large_jpeg_is_read_nearly_as_if_decoded_in_full(tmp_path: Path) -> None:
     """Decoding at a fraction of the size changes smooth pixels by a few levels at most."""
     x, y = np.meshgrid(np.linspace(0, 6, 1200), np.linspace(0, 6, 900))
     Image.fromarray((127 + 120 * np.sin(x) * np.cos(y)).astype(np.uint8)).save(tmp_path / "a.jpg")
@@ -91,7 +91,7 @@ def test_a_large_jpeg_is_what_it_would_be_if_decoded_in_full(tmp_path: Path) -> 
     assert np.abs(fast - full).max() <= 3
 
 
-def test_pixels_of_no_known_range_are_refused(tmp_path: Path) -> None:
+def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 1e6, np.float32)).save(tmp_path / "f.tif")
     Image.fromarray(np.full((8, 8), 10**6, np.int32)).save(tmp_path / "i.tif")
     with pytest.raises(ValueError, match="floating-point pixels have no known range"):

@@ -1,4 +1,4 @@
-"""The gradients that are written out are autograd's own, for every critic that they are for."""
+"""The closed-form gradients are those of autograd, for every critic that they support."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from trainables.config import NetworkConfig, TrainingConfig
 from trainables.networks import build_critic
-from trainables.training.closed_form import descent
+from trainables.training.closed_form import closed_form_gradients
 from trainables.training.lipschitz import (
     PENALTIES,
     coefficients_between,
@@ -46,7 +46,7 @@ def batches() -> Tensor:
 
 
 def around_slope_1(critic: nn.Module, real: Tensor, fake: Tensor) -> nn.Module:
-    """In float64, with slopes a little above 1 in the mean, so that both penalties are at work."""
+    """In float64, with a mean gradient norm above 1, so that neither penalty is zero."""
     between = interpolate(real, fake, coefficients_between(real, seeded()))
     slopes = gradient_norms(critic.double(), between)
     *_, last_weight, _ = critic.parameters()
@@ -69,8 +69,10 @@ def test_losses_and_gradients_are_those_of_autograd(networks, constraint) -> Non
         assert penalty.item() > 1e-8
         loss = loss + config.gp_weight * penalty
     gradients = torch.autograd.grad(loss, list(critic.parameters()))
-    found = descent(critic, config)(real, fake, coefficients)
-    torch.testing.assert_close(found, (unpenalised, loss, list(gradients)), rtol=1e-9, atol=1e-12)
+    computed = closed_form_gradients(critic, config)(real, fake, coefficients)
+    torch.testing.assert_close(
+        computed, (unpenalised, loss, list(gradients)), rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("slope", [0.5, 1.5])
@@ -78,8 +80,8 @@ def test_the_step_of_a_linear_critic_worked_by_hand(slope) -> None:
     """f = k x, real at 2, fake at 0: loss -2 k + 10 (k - 1)^2, derivative -2 + 20 (k - 1)."""
     critic = nn.Sequential(nn.Flatten(), nn.Linear(1, 1), nn.Flatten(0))
     nn.init.constant_(critic[1].weight, slope)
-    find = descent(critic, TrainingConfig(constraint="gradient_penalty"))
-    unpenalised, loss, (by_weight, by_bias) = find(
+    gradients = closed_form_gradients(critic, TrainingConfig(constraint="gradient_penalty"))
+    unpenalised, loss, (by_weight, by_bias) = gradients(
         torch.full((4, 1), 2.0), torch.zeros(4, 1), torch.rand(4, generator=seeded())
     )
     assert unpenalised.item() == pytest.approx(-2 * slope)
@@ -93,7 +95,9 @@ def test_a_critic_without_any_slope_has_finite_gradients() -> None:
     for parameter in critic.parameters():
         nn.init.zeros_(parameter)
     config = TrainingConfig(constraint="gradient_penalty")
-    _, loss, gradients = descent(critic, config)(*batches(), torch.full((5,), 0.5).double())
+    _, loss, gradients = closed_form_gradients(critic, config)(
+        *batches(), torch.full((5,), 0.5).double()
+    )
     assert loss.item() == pytest.approx(10, rel=1e-5)
     assert all(gradient.isfinite().all() for gradient in gradients)
 
@@ -111,22 +115,28 @@ def test_a_critic_without_any_slope_has_finite_gradients() -> None:
         ({}, {"precision": "bfloat16"}),
     ],
 )
-def test_all_else_is_left_to_autograd(networks, training) -> None:
+def test_other_critics_and_losses_are_left_to_autograd(networks, training) -> None:
     config = TrainingConfig.model_validate(training)
-    assert descent(critic_of(networks, config.constraint), config) is None
-    assert descent(critic_of({}), TrainingConfig()) is not None
+    assert closed_form_gradients(critic_of(networks, config.constraint), config) is None
+    assert closed_form_gradients(critic_of({}), TrainingConfig()) is not None
 
 
 @pytest.mark.parametrize("constraint", CONSTRAINTS)
 def test_a_trial_ends_where_it_does_by_autograd(constraint) -> None:
     """To a share of the way: where a gradient is zero, Adam makes whole steps of its rounding."""
     config = trial(constraint)
-    written_out, by_autograd = create(config), create(config)
+    closed_form, by_autograd = create(config), create(config)
     start = weights_of(by_autograd.critic)
-    assert written_out.descent is not None
-    by_autograd.descent = None
-    (found,), (expected,) = (run(config, [20], state) for state in (written_out, by_autograd))
+    assert closed_form.closed_form is not None
+    by_autograd.closed_form = None
+    (measured,), (expected,) = (run(config, [20], state) for state in (closed_form, by_autograd))
     end = weights_of(by_autograd.critic)
-    assert (weights_of(written_out.critic) - end).norm() < 0.01 * (end - start).norm()
-    assert found.critic_estimate == pytest.approx(expected.critic_estimate, rel=0.01, abs=1e-4)
-    assert found.critic_loss == pytest.approx(expected.critic_loss, rel=0.01, abs=1e-4)
+    assert (weights_of(closed_form.critic) - end).norm() < 0.01 * (end - start).norm()
+    assert measured.critic_estimate == pytest.approx(expected.critic_estimate, rel=0.01, abs=1e-4)
+    assert measured.critic_loss == pytest.approx(expected.critic_loss, rel=0.01, abs=1e-4)
+
+
+def test_a_critic_with_frozen_parameters_is_left_to_autograd() -> None:
+    critic = critic_of({})
+    next(critic.parameters()).requires_grad_(False)
+    assert closed_form_gradients(critic, TrainingConfig()) is None

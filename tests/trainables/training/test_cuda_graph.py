@@ -1,7 +1,7 @@
-"""A step as a CUDA graph: that it can be one, and that it trains as it does without.
+"""A step as a CUDA graph: it can be captured, and trains as without a graph.
 
-A graph needs a GPU. Without one a stand-in keeps the operations of a step and does them again, on
-the very same tensors and without the Python around them, as a graph does.
+A graph needs a GPU. Without one, a fake records the operations of a step and repeats them on the
+same tensors, without the Python code around them, as a graph does.
 """
 
 import sys
@@ -70,7 +70,7 @@ def run(state: TrainState, config: TrialConfig, report_at: list[int]) -> list[di
     return [numbers(m) for m in train(state, config.training, real, report_at)]
 
 
-# --- what a graph can hold: a step on a GPU that computes nothing
+# --- capturability, on a fake GPU whose tensors have no values
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def on_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def two_steps(state: TrainState, config: TrialConfig) -> None:
-    """The first makes the optimisers' state and the average."""
+    """The first step creates the optimisers' state and the average."""
     assert state.captures
     step = partial(_iteration, state, config.training, real_of(config).to("meta"))
     with NoCopies():
@@ -122,23 +122,23 @@ LOOKS = {
 
 @pytest.mark.usefixtures("on_no_gpu")
 @pytest.mark.parametrize(("look", "message"), LOOKS.values(), ids=LOOKS)
-def test_a_step_that_does_is_found_out(look, message) -> None:
-    """Else the test above would say nothing."""
+def test_a_step_that_does_is_detected(look, message) -> None:
+    """Otherwise the test above would prove nothing."""
     config = kind("clip")
     state = made(config, "meta")
-    state.critic, state.descent = Looks(look).to("meta"), None
+    state.critic, state.closed_form = Looks(look).to("meta"), None
     with pytest.raises((RuntimeError, NotImplementedError), match=message):
         two_steps(state, config)
 
 
 @pytest.mark.usefixtures("on_no_gpu")
-def test_orthonormal_weights_are_read_until_they_are() -> None:
-    """Why they are refused, and so no kind of their own."""
+def test_the_orthogonal_projection_reads_values_back() -> None:
+    """For this reason cuda_graph is refused under orthogonal."""
     with pytest.raises(RuntimeError, match=NO_ITEM):
         two_steps(made(kind("clip"), "meta"), trial("orthogonal"))
 
 
-# --- the loop around it, with the stand-in
+# --- the loop, with the fake graph
 
 
 @pytest.fixture
@@ -149,8 +149,8 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RMSPROP, "_get_capturable_supported_devices", lambda: ["cpu"])
 
 
-def test_the_first_steps_are_taken_as_they_are_and_python_runs_once_more(on_cpu) -> None:
-    """What the stand-in must be to stand in: it freezes Python, and not what tensors hold."""
+def test_the_fake_graph_repeats_operations_and_freezes_python(on_cpu) -> None:
+    """Python runs for the first steps and the capture; later steps still update tensors."""
     total, calls = torch.zeros(()), []
 
     def step() -> tuple[Tensor]:
@@ -161,7 +161,7 @@ def test_the_first_steps_are_taken_as_they_are_and_python_runs_once_more(on_cpu)
     steps = captured(step, torch.Generator())
     values = [next(steps)[0].item() / 2 for _ in range(WARM_UP_STEPS + 3)]
     assert len(calls) == WARM_UP_STEPS + 1
-    assert values == [11, 23, 36, 50, 64, 78]  # by 11, 12, 13, and then always by 14
+    assert values == [11, 23, 36, 50, 64, 78]  # by 11, 12, 13, and then 14 at each step
     assert total == 78
 
 
@@ -227,8 +227,8 @@ def test_learning_rates_as_tensors_train_as_numbers_do(optimizer, decay, on_cpu)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
-def test_a_state_goes_on_captured_or_not_whatever_it_was_saved_as(optimizer, monkeypatch) -> None:
-    """As where a trial stopped on a GPU and goes on, on a CPU: the device decides, not the file."""
+def test_a_loaded_state_keeps_its_own_option_for_capture(optimizer, monkeypatch) -> None:
+    """As for a trial that is saved on a GPU and resumed on a CPU: the device decides."""
     config = kind(optimizer=optimizer, lr_decay="linear", **EXACT)
     plain = made(config)
     monkeypatch.setattr("trainables.training.state._CAPTURES_ON", "cpu")
@@ -245,7 +245,7 @@ def test_a_state_goes_on_captured_or_not_whatever_it_was_saved_as(optimizer, mon
 # --- on a CPU, and on a GPU
 
 
-def test_on_a_cpu_it_changes_nothing() -> None:
+def test_on_a_cpu_cuda_graph_has_no_effect() -> None:
     config, plain = kind(ema_decay=0.5), trial(ema_decay=0.5)
     states = made(config), made(plain)
     for state in states:
@@ -270,8 +270,8 @@ def test_on_a_gpu_captured_steps_train_as_the_same_steps_do_one_by_one(config) -
 
 @needs_gpu
 @all_kinds
-def test_on_a_gpu_they_end_near_what_the_trial_is_without_the_key(config) -> None:
-    """Within rounding: a tensor for learning rate is float32, and RMSprop divides by it."""
+def test_on_a_gpu_captured_steps_end_near_the_trial_without_the_key(config) -> None:
+    """Up to rounding: a learning rate as a tensor is float32, and RMSprop divides by it."""
     without = config.training.model_copy(update={"cuda_graph": False})
     plain = config.model_copy(update={"training": without})
     (captured_at,) = run(made(config, "cuda"), config, [LAST])
@@ -281,10 +281,10 @@ def test_on_a_gpu_they_end_near_what_the_trial_is_without_the_key(config) -> Non
 
 
 @needs_gpu
-def test_on_a_gpu_what_cannot_be_captured_says_so() -> None:
+def test_on_a_gpu_a_step_that_cannot_be_captured_raises_with_the_way_out() -> None:
     config = kind("clip")
     state = made(config, "cuda")
-    state.critic, state.descent = Looks(lambda samples: samples.sum().item()).to("cuda"), None
+    state.critic, state.closed_form = Looks(lambda samples: samples.sum().item()).to("cuda"), None
     state.critic_optimizer = torch.optim.SGD(state.critic.parameters(), 0.1)
-    with pytest.raises(RuntimeError, match="cuda_graph must have networks that read no number"):
+    with pytest.raises(RuntimeError, match="cuda_graph must have networks that read no values"):
         run(state, config, [LAST])

@@ -42,7 +42,7 @@ class LinearCritic(nn.Module):
 
 
 class Recorder:
-    """A critic that remembers the samples it was asked about."""
+    """A critic that keeps the samples that it scored last."""
 
     def __call__(self, samples: Tensor) -> Tensor:
         self.samples = samples
@@ -72,7 +72,7 @@ def test_one_sided_penalty_of_a_linear_critic_is_its_excess_over_one_squared(sha
     assert penalty.item() == pytest.approx(max(0, slope - 1) ** 2, rel=1e-3, abs=1e-5)
 
 
-def test_the_penalty_is_the_mean_of_each_samples_own_excess() -> None:
+def test_the_penalty_is_the_mean_over_samples() -> None:
     """Samples of norm 3 and 0.5 cost 4 and 0.25 apart; their mean norm, 1.75, would cost 0.5625."""
     samples = torch.tensor([[3.0, 0.0], [0.3, 0.4]])
     args = (half_square, samples, samples, seeded())
@@ -82,7 +82,7 @@ def test_the_penalty_is_the_mean_of_each_samples_own_excess() -> None:
 
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_each_sample_has_one_interpolation_coefficient_of_its_own(penalty, shape) -> None:
+def test_each_sample_has_its_own_interpolation_coefficient(penalty, shape) -> None:
     """From 0 to 1 the interpolates are the coefficients: constant in a sample, all different."""
     critic = Recorder()
     penalty(critic, torch.zeros(256, *shape), torch.ones(256, *shape), seeded())
@@ -139,13 +139,13 @@ def test_coefficients_come_from_the_given_rng_alone(penalty) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_gradient_norms_are_those_of_each_whole_sample(shape) -> None:
-    """The gradient of |x|^2 / 2 is x, so the norms are the samples' own."""
+    """The gradient of |x|^2 / 2 is x, so that the norms are those of the samples."""
     samples, _ = batches(shape)
     norms = gradient_norms(half_square, samples)
     torch.testing.assert_close(norms, samples.flatten(1).norm(dim=1))
 
 
-def test_gradient_norms_leave_no_trace_on_critic_or_samples() -> None:
+def test_gradient_norms_change_neither_critic_nor_samples() -> None:
     critic, samples = LinearCritic(2.0), torch.ones(4, 3)
     assert not gradient_norms(critic, samples).requires_grad
     assert critic.slope.grad is None
@@ -197,7 +197,7 @@ def patches(layer: nn.Module) -> int:
 @pytest.mark.parametrize("kind", LAYERS)
 @given(size=st.floats(-8, 30))
 @settings(max_examples=20, deadline=None)
-def test_orthonormal_weights_are_so_after_a_step_of_any_size(kind, size) -> None:
+def test_projected_weights_are_orthonormal_after_a_step_of_any_size(kind, size) -> None:
     """Of 10^size in each weight; a convolution's singular values are 1 over its patches' root."""
     layer = made(LAYERS[kind])
     orthonormalise_(layer)
@@ -210,7 +210,7 @@ def test_orthonormal_weights_are_so_after_a_step_of_any_size(kind, size) -> None
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_a_new_layers_weight_becomes_the_nearest_orthonormal_one(kind) -> None:
-    """U V^T of its U S V^T (Fan & Hoffman 1955); one that is there already stays."""
+    """U V^T of its U S V^T (Fan & Hoffman 1955); an orthonormal one does not change."""
     layer = made(LAYERS[kind])
     u, _, vh = torch.linalg.svd(layer.weight.detach().flatten(1), full_matrices=False)
     orthonormalise_(layer)
@@ -222,7 +222,7 @@ def test_a_new_layers_weight_becomes_the_nearest_orthonormal_one(kind) -> None:
 
 
 @pytest.mark.parametrize("weight", [torch.zeros(4, 6), torch.ones(4, 6), 1e-20 * torch.ones(4, 6)])
-def test_a_weight_without_a_nearest_one_becomes_orthonormal_too(weight) -> None:
+def test_a_singular_weight_becomes_orthonormal_too(weight) -> None:
     layer = nn.Linear(6, 4)
     layer.load_state_dict({"weight": weight, "bias": torch.ones(4)})
     orthonormalise_(layer)
@@ -231,7 +231,7 @@ def test_a_weight_without_a_nearest_one_becomes_orthonormal_too(weight) -> None:
 
 
 @pytest.mark.parametrize("lost", [torch.nan, torch.inf])
-def test_weights_that_are_not_finite_stay_so_for_the_trial_to_be_found_diverged(lost) -> None:
+def test_weights_that_are_not_finite_stay_so_that_the_trial_counts_as_diverged(lost) -> None:
     layer = made(LAYERS["wide"])
     with torch.no_grad():
         layer.weight[0, 0] = lost
@@ -267,15 +267,15 @@ def test_an_orthogonal_convolution_is_1_lipschitz_as_an_operator(
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 4])
-def test_patches_that_do_not_overlap_lose_no_slope(kernel) -> None:
+def test_a_convolution_without_overlap_has_norm_1(kernel) -> None:
     layer = made(lambda: nn.Conv2d(2, 3, kernel, stride=kernel))
     orthonormalise_(layer)
     assert operator_norm(layer, (2, 8, 8)) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_a_spectral_norm_comes_to_1_in_training_and_stands_still_in_evaluation(kind) -> None:
-    """Each training forward is one power iteration; the weight itself is as it was."""
+def test_a_spectral_norm_converges_to_1_in_training_and_is_fixed_in_evaluation(kind) -> None:
+    """Each forward pass in training is one power iteration; the original weight is unchanged."""
     layer = made(LAYERS[kind])
     before = layer.weight.detach().clone()
     is_linear = isinstance(layer, nn.Linear)
@@ -293,7 +293,7 @@ def test_a_spectral_norm_comes_to_1_in_training_and_stands_still_in_evaluation(k
     assert all(map(torch.equal, buffers, layer.buffers()))
 
 
-def test_the_power_iterations_start_is_saved_and_follows_from_the_seed() -> None:
+def test_the_vectors_of_the_power_iteration_are_saved_and_follow_from_the_seed() -> None:
     one, same = (made(lambda: _prepared("spectral_norm")) for _ in range(2))
     assert "0.parametrizations.weight.0._u" in one.state_dict()
     assert all(map(torch.equal, one.state_dict().values(), same.state_dict().values()))
@@ -306,7 +306,7 @@ def _prepared(constraint) -> nn.Module:
 
 
 @pytest.mark.parametrize("constraint", [None, "clip", "gradient_penalty", "one_sided_penalty"])
-def test_only_constraints_on_the_layers_change_a_new_critic(constraint) -> None:
+def test_only_layerwise_constraints_change_a_new_critic(constraint) -> None:
     plain, prepared = made(lambda: _prepared(None)), made(lambda: _prepared(constraint))
     assert list(prepared.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
     assert all(map(torch.equal, plain.state_dict().values(), prepared.state_dict().values()))
@@ -326,7 +326,7 @@ def test_a_critic_that_cannot_be_bounded_is_refused(constraint, critic, message)
         prepare_(critic, constraint)
 
 
-def test_gradient_norms_are_measured_in_evaluation_mode_and_every_part_put_back() -> None:
+def test_gradient_norms_use_evaluation_mode_and_restore_the_mode_of_every_part() -> None:
     """In training mode this critic's scores depend on their batch, and their sum on nothing."""
     critic = nn.Sequential(nn.BatchNorm1d(1, affine=False, eps=0), nn.Flatten(0), nn.Dropout(0.5))
     critic[2].eval()

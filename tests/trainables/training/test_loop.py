@@ -8,7 +8,7 @@ from small_trials import GANS, METHODS, REAL, create, identical, run, trial, wei
 from torch import Tensor, nn
 
 from trainables.training.loop import (
-    EXPLODED_SAMPLE,
+    MAX_SAMPLE_VALUE,
     Measurement,
     critic_step,
     generator_step,
@@ -18,7 +18,7 @@ from trainables.training.state import TrainState
 
 
 class Point(nn.Module):
-    """G(z) = place, whatever z: a generator of one parameter."""
+    """G(z) = place for every z: a generator of one parameter."""
 
     def __init__(self, place: float) -> None:
         super().__init__()
@@ -112,8 +112,8 @@ def test_a_gans_generator_step_worked_by_hand(loss, value, gradient) -> None:
     assert state.generator.place.item() == pytest.approx(0.5 - 0.1 * 2 * gradient)
 
 
-def test_clipping_follows_the_step_so_that_it_bounds_what_the_generator_sees() -> None:
-    """0.3 + 0.1 * 2 = 0.5 leaves the box of 0.4; clamped before the step it would stay outside."""
+def test_clipping_follows_the_step_so_that_it_bounds_the_generators_critic() -> None:
+    """0.3 + 0.1 * 2 = 0.5 is above 0.4; a clamp before the step would leave it there."""
     state = by_hand(place=0.0, slope=0.3)
     config = trial("clip", clip_value=0.4).training
     critic_step(state, config, torch.full((4, 1), 2.0), torch.zeros(4, 1))
@@ -141,7 +141,7 @@ def test_an_iteration_of_algorithm_1_worked_by_hand_with_rmsprop() -> None:
     assert state.generator.place.item() == pytest.approx(10 * lr, rel=1e-5)
 
 
-# --- instance noise: a critic that keeps what it is given to see
+# --- instance noise, by a critic that records its inputs
 
 
 class Witness(Slope):
@@ -181,12 +181,12 @@ def test_instance_noise_turns_points_into_gaussians_of_its_standard_deviation() 
     assert correlations.abs().max().item() < 5 / math.sqrt(n)  # every sample has its own
 
 
-def test_without_noise_the_critic_sees_the_samples_themselves() -> None:
+def test_without_noise_the_critic_sees_unchanged_samples() -> None:
     for samples, place in zip(seen_by_the_critic(batch_size=4), [2.0, -1.0, 0.0], strict=True):
         assert samples.tolist() == [[place]] * 4
 
 
-def test_noise_comes_from_the_states_own_rng_which_is_left_alone_without_it() -> None:
+def test_only_noise_advances_the_states_rng() -> None:
     def moves_the_rng(method: str, **training) -> bool:
         state = by_hand(place=0.0, slope=0.5)
         before = state.rng.get_state()
@@ -299,7 +299,7 @@ def test_each_weight_moves_by_its_own_gradient_however_that_lies_in_memory() -> 
         ([], []),
     ],
 )
-def test_reports_come_at_exactly_the_steps_asked_for(report_at, reported) -> None:
+def test_reports_come_at_exactly_the_requested_steps(report_at, reported) -> None:
     config = trial()
     state = create(config)
     steps = [m.generator_steps for m in train(state, config.training, REAL, report_at)]
@@ -315,7 +315,7 @@ def test_steps_already_trained_are_not_reported_again() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_where_the_reports_are_changes_nothing_in_the_training(method) -> None:
+def test_the_steps_of_the_reports_do_not_affect_the_training(method) -> None:
     config = trial(method)
     often, once = create(config), create(config)
     run(config, range(1, 7), often)
@@ -352,7 +352,7 @@ def test_the_lipschitz_constant_is_the_largest_gradient_norm_and_the_other_their
 
 
 def test_time_spent_at_a_yield_or_between_runs_is_not_training_time(monkeypatch) -> None:
-    """On a clock that ticks 1 s a reading, an interval costs 1 s, however long the caller takes."""
+    """On a clock that advances 1 s per call, each interval takes 1 s for any caller."""
     clock = itertools.count()
     cpu = itertools.count(step=10)
     fake_time = SimpleNamespace(
@@ -395,7 +395,7 @@ def test_as_floats_has_every_field_as_a_plain_float() -> None:
 
 @pytest.mark.parametrize(
     ("place", "diverged"),
-    [(-100.0, False), (0.9 * EXPLODED_SAMPLE, False), (-2 * EXPLODED_SAMPLE, True)],
+    [(-100.0, False), (0.9 * MAX_SAMPLE_VALUE, False), (-2 * MAX_SAMPLE_VALUE, True)],
 )
 def test_only_a_generator_beyond_the_limit_has_exploded(place, diverged) -> None:
     """At -100 the trial is bad, with a W1 of 100, and yet worth a number."""
@@ -407,7 +407,7 @@ def test_only_a_generator_beyond_the_limit_has_exploded(place, diverged) -> None
 
 
 @pytest.mark.parametrize("player", ["generator_lr", "critic_lr"])
-def test_training_ends_at_the_report_that_finds_it_diverged(player) -> None:
+def test_training_ends_at_the_first_measurement_of_a_diverged_trial(player) -> None:
     measured = run(trial(**{player: 1e30}), [2, 4, 6])
     assert [m.generator_steps for m in measured] == [2]
     assert measured[0].diverged
@@ -415,7 +415,7 @@ def test_training_ends_at_the_report_that_finds_it_diverged(player) -> None:
 
 
 @pytest.mark.parametrize("player", ["generator", "critic"])
-def test_weights_lost_in_the_very_last_step_count_as_diverged(player) -> None:
+def test_weights_that_became_nan_in_the_last_step_count_as_diverged(player) -> None:
     """All losses are from before the step that breaks the weights, hence finite."""
     config = trial("clip").training
     state = by_hand(place=0.0, slope=0.005, lr=1e-6)

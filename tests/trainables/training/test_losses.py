@@ -1,4 +1,4 @@
-"""Each player's loss against closed forms: values, slopes, and what the estimate is at its ends."""
+"""Both losses against closed forms: values, derivatives, and the limits of the estimate."""
 
 import math
 from typing import get_args
@@ -22,7 +22,7 @@ def one(score: float) -> Tensor:
 
 
 def slope(loss, score: float) -> float:
-    """Of a loss of one sample, by its score."""
+    """Differentiate the loss of one sample by its score."""
     at = one(score).requires_grad_()
     (gradient,) = torch.autograd.grad(loss(at), at)
     return gradient.item()
@@ -33,7 +33,7 @@ def sigmoid(score: float) -> float:
 
 
 @pytest.mark.parametrize("loss", GANS)
-def test_a_critic_that_says_nothing_loses_2_log_2_and_estimates_no_divergence(loss) -> None:
+def test_a_critic_of_zero_scores_has_a_loss_of_2_log_2_and_estimates_no_divergence(loss) -> None:
     """D = 1/2 everywhere: -(log 1/2 + log 1/2)."""
     lost = critic_loss(loss, torch.zeros(5), torch.zeros(5))
     assert lost.item() == pytest.approx(2 * math.log(2))
@@ -41,7 +41,7 @@ def test_a_critic_that_says_nothing_loses_2_log_2_and_estimates_no_divergence(lo
 
 
 @pytest.mark.parametrize("loss", GANS)
-def test_a_critic_that_tells_all_apart_loses_nothing_and_estimates_log_2(loss) -> None:
+def test_a_critic_that_is_certain_and_right_has_no_loss_and_estimates_log_2(loss) -> None:
     lost = critic_loss(loss, torch.full((5,), 1e4), torch.full((5,), -1e4))
     assert lost.item() == 0
     assert divergence(loss, lost).item() == pytest.approx(math.log(2))
@@ -92,8 +92,8 @@ def test_the_slopes_of_the_critics_loss_are_the_known_ones(real: float, fake: fl
         assert by_fake == pytest.approx(sigmoid(fake))
 
 
-def test_minimax_saturates_where_the_critic_is_sure_and_the_other_does_not() -> None:
-    """The reason for which Goodfellow 2014 gives the second one, section 3."""
+def test_minimax_saturates_where_the_critic_is_certain_and_non_saturating_does_not() -> None:
+    """The reason that Goodfellow 2014 gives for the second one, section 3."""
     assert abs(slope(lambda s: generator_loss("minimax", s), -20.0)) < 1e-8
     assert slope(lambda s: generator_loss("non_saturating", s), -20.0) == pytest.approx(-1)
 
@@ -106,10 +106,3 @@ def test_every_loss_and_slope_is_finite_at_any_score(loss, score: float) -> None
         (gradient,) = torch.autograd.grad(lost, scores)
         assert lost.isfinite()
         assert gradient.isfinite().all()
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_every_generator_wants_a_higher_score_and_every_critic_the_real_one_above(loss) -> None:
-    assert slope(lambda s: generator_loss(loss, s), 0.3) < 0
-    assert slope(lambda s: critic_loss(loss, s, one(0.0)), 0.3) < 0
-    assert slope(lambda s: critic_loss(loss, one(0.0), s), 0.3) > 0

@@ -1,4 +1,4 @@
-"""The optimisers are PyTorch's own, but for the compiler that they do not import."""
+"""The optimisers equal PyTorch's, but do not import the compiler."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ print("torch._dynamo" in sys.modules)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_they_step_and_are_saved_as_pytorchs_own(kind) -> None:
+def test_steps_and_state_dicts_are_those_of_pytorch(kind) -> None:
     ours, theirs, settings = KINDS[kind]
     weights = [torch.nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2)]
     one, other = ours([weights[0]], 0.01, **settings), theirs([weights[1]], 0.01, **settings)
@@ -47,8 +47,11 @@ def test_they_step_and_are_saved_as_pytorchs_own(kind) -> None:
             (weight**2).sum().backward()
             optimizer.step()
         assert torch.equal(*weights)
-    (mine,), (its,) = one.state_dict()["param_groups"], other.state_dict()["param_groups"]
-    assert mine == its
+    (our_group,), (their_group,) = (
+        one.state_dict()["param_groups"],
+        other.state_dict()["param_groups"],
+    )
+    assert our_group == their_group
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,8 +74,8 @@ def test_a_step_is_taken_without_gradients(kind) -> None:
         '{"ema_decay": 0.9, "lr_decay": "linear"}, {"precision": "bfloat16"}',
     ],
 )
-def test_a_trial_that_is_not_compiled_leaves_the_compiler_alone(training: str) -> None:
-    """Two seconds of CPU time a process, which a search has many of."""
+def test_a_trial_that_is_not_compiled_does_not_import_the_compiler(training: str) -> None:
+    """It would cost each process of a search two seconds of CPU time."""
     done = subprocess.run(
         [sys.executable, "-c", ONE_TRIAL.format(training=training)],
         capture_output=True,

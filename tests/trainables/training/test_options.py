@@ -1,6 +1,7 @@
-"""What a trial may ask for beside Algorithm 1: that it does that, and nothing else."""
+"""The options of a trial besides Algorithm 1: each has its effect, and no other."""
 
 import shutil
+from copy import deepcopy
 
 import jaxtyping
 import pytest
@@ -12,11 +13,11 @@ from trainables.training.lipschitz import gradient_penalty
 from trainables.training.loop import critic_step, train
 from trainables.training.state import TrainState
 
-# --- batch normalisation: whose statistics each player sees
+# --- the statistics of batch normalisation
 
 
 class Log(nn.Module):
-    """Keeps every batch that passes through it, as the numbers it has."""
+    """Keeps a copy of every batch that passes through it."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
@@ -39,7 +40,7 @@ def with_batch_norm(*, generator: bool, critic: bool) -> TrainState:
     return TrainState(*players, *optimizers, torch.Generator().manual_seed(0), 1)
 
 
-def test_real_and_fake_pass_a_critic_with_batch_norm_each_with_its_own_statistics() -> None:
+def test_a_critic_with_batch_norm_sees_real_and_fake_in_separate_batches() -> None:
     """All real at 2, all fake at 0: each batch is its own mean, so both score alike.
 
     In one batch of both they would be at 1 and -1.
@@ -52,7 +53,7 @@ def test_real_and_fake_pass_a_critic_with_batch_norm_each_with_its_own_statistic
     assert estimate.item() == 0
 
 
-def test_without_batch_norm_they_pass_in_one_batch() -> None:
+def test_a_critic_without_batch_norm_sees_them_in_one_batch() -> None:
     state = with_batch_norm(generator=False, critic=False)
     critic_step(state, trial("clip").training, 2 * torch.ones(4, 1), torch.zeros(4, 1))
     assert [batch.flatten().tolist() for batch in state.critic.seen] == [[2.0] * 4 + [0.0] * 4]
@@ -70,7 +71,7 @@ def test_a_generator_with_batch_norm_makes_each_critic_batch_by_itself(batch_nor
         assert max(means) < 1e-6  # the fakes of each critic step
 
 
-def test_a_report_leaves_the_running_statistics_alone() -> None:
+def test_a_report_does_not_change_the_running_statistics() -> None:
     config = trial("clip").training
     often, once = (with_batch_norm(generator=True, critic=True) for _ in range(2))
     list(train(often, config, REAL[:, :1], range(1, 6)))
@@ -83,7 +84,7 @@ def test_a_report_leaves_the_running_statistics_alone() -> None:
 
 
 def test_images_as_bytes_train_as_their_floats_do() -> None:
-    """0 is -1 and 255 is 1, a batch at a time."""
+    """0 is -1 and 255 is 1, scaled batch by batch."""
     pixels = torch.randint(256, (20, 1, 4, 4), generator=torch.Generator().manual_seed(0))
     config = trial()
     states = [TrainState.create(config, (1, 4, 4)) for _ in range(2)]
@@ -115,16 +116,51 @@ def test_linear_decay_goes_from_the_full_rates_to_zero_at_the_end() -> None:
     assert torch.equal(weights_of(state.critic), weights[1])
 
 
-def test_constant_rates_stay_where_they_are() -> None:
+def test_constant_rates_do_not_change() -> None:
     state = create(trial(generator_lr=0.4, critic_lr=0.8))
     run(trial(), [3], state)
     assert rates(state) == [0.4, 0.8]
 
 
+# --- frozen parameters
+
+
+def frozen_critic(sample_shape: tuple[int, ...]) -> nn.Module:
+    """Return a critic whose bias is frozen, and whose layer has closed-form gradients otherwise."""
+    layer = nn.Linear(sample_shape[0], 1)
+    layer.bias.requires_grad_(False)
+    return layer
+
+
+def frozen_generator(latent_dim: int, sample_shape: tuple[int, ...]) -> nn.Module:
+    first = nn.Linear(latent_dim, 4).requires_grad_(False)
+    return nn.Sequential(first, nn.Tanh(), nn.Linear(4, sample_shape[0]))
+
+
+@pytest.mark.parametrize("method", ["gradient_penalty", "spectral_norm", "minimax"])
+def test_frozen_parameters_keep_their_values_and_a_resumed_trial_is_equal(method) -> None:
+    """All other parameters are trained; the average has the frozen values too."""
+    config = trial(method, ema_decay=0.9)
+    players = {"generator": frozen_generator, "critic": frozen_critic}
+    paths = {player: f"{__name__}:{make.__name__}" for player, make in players.items()}
+    networks = type(config.networks).model_validate({"latent_dim": 3, **paths})
+    config = config.model_copy(update={"networks": networks})
+    state, resumed = create(config), create(config)
+    before = deepcopy([state.generator, state.critic, state.scored])
+    run(config, [2], state)
+    resumed.load_state_dict(state.state_dict())
+    run(config, [4], state)
+    run(config, [4], resumed)
+    assert identical(state, resumed)
+    for old, new in zip(before, [state.generator, state.critic, state.scored], strict=True):
+        for one, other in zip(old.parameters(), new.parameters(), strict=True):
+            assert torch.equal(one, other) == (not one.requires_grad)
+
+
 # --- the averaged generator
 
 
-def test_the_average_starts_at_the_first_step_and_keeps_its_share_of_itself_at_each() -> None:
+def test_the_average_starts_at_the_first_step_and_decays_at_each() -> None:
     """Yazici 2019, eq. 9 without its bias: a_1 = w_1, a_n = decay a_(n-1) + (1 - decay) w_n."""
     config = trial(ema_decay=0.75, generator_lr=0.01)
     state = create(config)
@@ -136,7 +172,7 @@ def test_the_average_starts_at_the_first_step_and_keeps_its_share_of_itself_at_e
     assert not torch.equal(weights_of(state.scored), now)
 
 
-def test_an_average_changes_nothing_in_the_training() -> None:
+def test_an_average_does_not_affect_the_training() -> None:
     plain, averaged = create(trial()), create(trial(ema_decay=0.9))
     run(trial(), [4], plain)
     run(trial(ema_decay=0.9), [4], averaged)
@@ -148,10 +184,10 @@ def test_an_average_changes_nothing_in_the_training() -> None:
 
 
 def near(options: dict, method: str, within: float) -> None:
-    """20 steps end where the plain ones do, to a share of how far they went.
+    """Check that 20 steps end near the plain ones, relative to the distance travelled.
 
-    Adam divides a gradient by its size: where that is near zero, rounding decides its sign, and
-    the weight is two steps off. Only a small share of the weights is.
+    Adam divides a gradient by its size: where it is near zero, rounding decides its sign, and the
+    weight is off by two steps. That happens to a small share of the weights.
     """
     plain, other = create(trial(method)), create(trial(method, **options))
     start = weights_of(plain.critic)
@@ -171,7 +207,7 @@ def test_bfloat16_ends_near_float32(method) -> None:
     near({"precision": "bfloat16"}, method, within=0.1)
 
 
-def test_bfloat16_is_what_the_networks_compute_in_and_float32_what_comes_out() -> None:
+def test_the_networks_compute_in_bfloat16_and_return_float32() -> None:
     state = create(trial(precision="bfloat16"))
     seen = []
     for player in (state.generator, state.critic):
@@ -183,13 +219,13 @@ def test_bfloat16_is_what_the_networks_compute_in_and_float32_what_comes_out() -
     assert seen == [torch.bfloat16, torch.bfloat16]
 
 
-# torch.compile hides it by a filter of its own, which cannot undo one that makes it an error.
+# torch.compile ignores it by a filter, which does not override one that makes it an error.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("method", ["clip", "gradient_penalty"])
 def test_compiled_code_ends_near_the_plain_one(method, monkeypatch) -> None:
-    """And is what runs: unlike the plain code, it cannot be differentiated twice."""
-    # The checks of shapes, which are for tests alone, are no code that can be compiled.
+    """And compiled code does run: unlike plain code, it cannot be differentiated twice."""
+    # The checks of shapes, which only tests have, cannot be compiled.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     near({"compile": True}, method, within=0.05)
     state = create(trial(compile=True))

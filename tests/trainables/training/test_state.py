@@ -1,4 +1,4 @@
-"""A trial's state: it follows from its seed, and one saved and loaded goes on bit for bit."""
+"""A trial's state: it follows from the seed, and a resumed trial is bitwise equal."""
 
 import io
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_a_resumed_trial_equals_an_unbroken_one_bit_for_bit(method, optimizer, t
 
 
 def round_trip(state: TrainState, config: TrialConfig, path: Path) -> TrainState:
-    """Save to a file and load it into a new state whose own numbers have all moved on."""
+    """Save to a file and load it into a state that has already trained."""
     torch.save(state.state_dict(), path)
     resumed = create(config)
     run(config, [2], resumed)
@@ -83,7 +83,7 @@ def round_trip(state: TrainState, config: TrialConfig, path: Path) -> TrainState
     return resumed
 
 
-def test_a_snapshot_and_a_state_loaded_from_it_stand_apart_from_further_training() -> None:
+def test_further_training_changes_neither_a_snapshot_nor_a_state_loaded_from_it() -> None:
     config = trial()
     state, twin = create(config), create(config)
     run(config, [2], state)
@@ -134,7 +134,7 @@ def test_a_resumed_trial_with_options_equals_an_unbroken_one(method, options, tm
     assert identical(resumed, unbroken)
 
 
-def test_an_averaged_generators_buffers_are_copies_of_its_own() -> None:
+def test_an_averaged_generators_buffers_are_copies_of_the_generators() -> None:
     """Running statistics are not averaged twice."""
     networks = {"architecture": "dcgan", "generator_width": 4, "critic_width": 4, "latent_dim": 3}
     config = TrialConfig(
@@ -143,10 +143,10 @@ def test_an_averaged_generators_buffers_are_copies_of_its_own() -> None:
     state = TrainState.create(config, (1, 8, 8))
     real = torch.linspace(-1, 1, 20 * 64).view(20, 1, 8, 8)
     list(train(state, config.training, real, [3]))
-    own, averaged = (dict(net.named_buffers()) for net in (state.generator, state.scored))
-    assert own.keys() == averaged.keys()
-    assert len(own) > 0
-    assert all(torch.equal(own[name], averaged[name]) for name in own)
+    buffers, averaged = (dict(net.named_buffers()) for net in (state.generator, state.scored))
+    assert buffers.keys() == averaged.keys()
+    assert len(buffers) > 0
+    assert all(torch.equal(buffers[name], averaged[name]) for name in buffers)
 
 
 def test_loading_an_average_that_was_not_saved_is_refused() -> None:
@@ -154,7 +154,7 @@ def test_loading_an_average_that_was_not_saved_is_refused() -> None:
         create(trial(ema_decay=0.9)).load_state_dict(create(trial()).state_dict())
 
 
-def test_the_generator_starts_alike_beside_any_critic() -> None:
+def test_the_initial_generator_does_not_depend_on_the_critic() -> None:
     """So a search over critics compares trials with common random numbers."""
     wide = TrialConfig(networks=SMALL | {"critic_width": 32, "critic_depth": 4})
     generators = [weights_of(create(config).generator) for config in (trial(), wide)]
@@ -162,7 +162,7 @@ def test_the_generator_starts_alike_beside_any_critic() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_global_rng_is_neither_read_nor_moved(method) -> None:
+def test_the_global_rng_is_neither_used_nor_changed(method) -> None:
     config = trial(method)
     with torch.random.fork_rng():
         states = []

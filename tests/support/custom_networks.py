@@ -1,4 +1,4 @@
-"""What a user might write: a generator and a critic that pass the same suite as the built-in."""
+"""A custom generator and critic, which pass the same contract as the built-in ones."""
 
 from math import prod
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from trainables.networks.layers import GroupSort
 
 
-class OwnGenerator(nn.Module):
+class CustomGenerator(nn.Module):
     def __init__(self, latent_dim: int, sample_shape: tuple[int, ...], width: int = 8) -> None:
         super().__init__()
         self.layers = nn.Sequential(
@@ -20,8 +20,8 @@ class OwnGenerator(nn.Module):
         return self.layers(latents).unflatten(1, self.sample_shape)
 
 
-def own_critic(sample_shape: tuple[int, ...], width: int = 8) -> nn.Module:
-    """A function that gives scores of shape [batch, 1]: either is allowed."""
+def custom_critic(sample_shape: tuple[int, ...], width: int = 8) -> nn.Module:
+    """Return a critic with scores of shape [batch, 1], which is allowed as well as [batch]."""
     return nn.Sequential(
         nn.Flatten(), nn.Linear(prod(sample_shape), width), nn.Tanh(), nn.Linear(width, 1)
     )

@@ -1,0 +1,123 @@
+"""Build a custom network from its import path."""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Literal
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from trainables.networks.errors import BadNetwork, in_one_line
+
+Player = Literal["generator", "critic"]
+
+
+def build_custom(player: Player, path: str, args: Mapping[str, Any], **shapes: Any) -> nn.Module:
+    """Import ``package.module:Name`` and return ``Name(**shapes, **args)``.
+
+    Args:
+        player: Which of the two networks it is. An error has this key, or ``generator_args`` or
+            ``critic_args``.
+        path: The import path, found through ``sys.path``.
+        args: The keyword arguments from the search space.
+        shapes: The keyword arguments from the trial: ``sample_shape``, and for a generator
+            ``latent_dim``.
+
+    Raises:
+        BadNetwork: if it cannot be imported or called, or is no module with trainable parameters.
+    """
+    make = _import(player, path)
+    _refuse_keywords(player, path, make, args, shapes)
+    try:
+        network = make(**shapes, **args)
+    except Exception as error:
+        arguments = ", ".join(f"{key}={value!r}" for key, value in {**shapes, **args}.items())
+        raise BadNetwork(
+            player, f"{path} must be callable with ({arguments}), but raised {in_one_line(error)}"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise BadNetwork(
+            player, f"{path} must return a torch.nn.Module, got {type(network).__name__}"
+        )
+    _refuse_weights(player, path, network)
+    return network
+
+
+def _import(player: Player, path: str) -> Callable[..., object]:
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module_name}.".startswith(f"{missing}."):
+            fault = (
+                f"no module {missing} was found: put it into the folder of the search space file "
+                "or the one where the search is started, or add its folder to PYTHONPATH"
+            )
+        else:
+            fault = f"{module_name} must be importable, but raised {in_one_line(error)}"
+        raise BadNetwork(player, fault) from error
+    if not hasattr(module, name):
+        names = [other for other in vars(module) if not other.startswith("_")]
+        raise BadNetwork(
+            player,
+            f"{module_name} ({module.__file__}) has no {name}{_suggest(name, names)}",
+        )
+    make = getattr(module, name)
+    if not callable(make):
+        raise BadNetwork(player, f"{path} must be a class or function, got {type(make).__name__}")
+    return make
+
+
+def _refuse_keywords(
+    player: Player,
+    path: str,
+    make: Callable[..., object],
+    args: Mapping[str, Any],
+    shapes: Mapping[str, Any],
+) -> None:
+    """Name faulty keywords in terms of the search space, where a call would name Python's."""
+    key = f"{player}_args"
+    if repeated := _join(name for name in args if name in shapes):
+        raise BadNetwork(key, f"{path} gets {repeated} from the trial: take it out of {key}")
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except ValueError:
+        return  # some callables written in C have no signature: the call raises its own error
+    accepted = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+        if lacking := _join(name for name in shapes if name not in accepted):
+            raise BadNetwork(player, f"{path} must accept {lacking}, which every trial passes")
+        allowed = [name for name in accepted if name not in shapes]
+        if unknown := [name for name in args if name not in accepted]:
+            raise BadNetwork(
+                key,
+                f"{path} does not accept {_join(unknown)}{_suggest(unknown[0], allowed)}; "
+                f"it accepts {_join(allowed) or 'none'}",
+            )
+    required = [p.name for p in parameters if p.default is p.empty and p.name in accepted]
+    if missing := _join(name for name in required if name not in {**shapes, **args}):
+        raise BadNetwork(key, f"{path} requires {missing}: give it in {key}")
+
+
+def _refuse_weights(player: Player, path: str, network: nn.Module) -> None:
+    parameters = dict(network.named_parameters())
+    if lazy := _join(name for name, parameter in parameters.items() if is_lazy(parameter)):
+        raise BadNetwork(
+            player,
+            f"{path} must have weights of known shapes, got lazy ones: {lazy}; compute their "
+            "shapes from sample_shape",
+        )
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise BadNetwork(player, f"{path} must have trainable parameters, got none")
+
+
+def _suggest(name: str, possible: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, possible, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _join(names: Iterable[str]) -> str:
+    return ", ".join(names)
