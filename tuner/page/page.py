@@ -7,9 +7,8 @@ are embedded. A browser that opens it is told to load nothing from anywhere.
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +31,13 @@ from tuner.results import snapshot
 from tuner.retrain.kept import retrained
 from tuner.storage.atomic import write_atomically
 from tuner.study.importances import EVALUATORS, MIN_TRIALS, Importance, Point, importances
-from tuner.study.interactions import strongest_pair
 from tuner.tracking.places import links
 
 #: Seconds that the sampling error of the importances may take, over all of them.
 _LIMIT_S = 12.0
-#: Hyperparameters among whose pairs the strongest is looked for.
-_PAIRED = 6
 _PAGE = Path(__file__).with_name("template")
-#: Importances, and the strongest pair, by what they were asked of.
-Known = dict[tuple[str, str], Any]
+#: Importances, by what they were asked of.
+Known = dict[tuple[str, str], list[Importance]]
 
 
 def write(
@@ -157,9 +153,10 @@ def _space(facts: Facts, limit_s: float, known: Known) -> tuple[dict[str, Any], 
             id_ = f"fig-importance-{len(told)}"
             rows = []
             if len(points) >= MIN_TRIALS and domains:
-                share_s = limit_s / num
-                find = partial(importances, points, domains, evaluator, share_s)
-                rows = _once(known, (evaluator, repr(points)), find)
+                asked = evaluator, repr(points)
+                if asked not in known:
+                    known[asked] = importances(points, domains, evaluator, limit_s / num)
+                rows = known[asked]
             if rows:
                 drawn[id_] = spaces.importance_bars(rows)
             if scope == "all":
@@ -169,23 +166,13 @@ def _space(facts: Facts, limit_s: float, known: Known) -> tuple[dict[str, Any], 
                 report_text.importance(scope, evaluator, steps, len(points), id_ if rows else "")
             )
     keys = _by_importance(rankings, [*domains])
-    find = partial(strongest_pair, everyone, domains, keys[:_PAIRED], limit_s / 4)
-    pair = _once(known, (repr(keys), repr(everyone)), find)
-    if pair is not None:
-        drawn["fig-pair"] = spaces.pair_contour(everyone, domains, pair.keys)
     drawn["fig-parallel"] = spaces.parallel(facts, keys)
     cuts = []
     for index, (key, made) in enumerate(spaces.slices(facts, keys)):
         drawn[f"fig-slice-{index}"] = made
         cuts.append((f"fig-slice-{index}", short(key)))
-    texts = report_text.space(facts, pair, len(keys), len(cuts), rankings)
+    texts = report_text.space(facts, len(keys), len(cuts), rankings)
     return drawn, {"rankings": rankings, "importances": told, "slices": cuts, **texts}
-
-
-def _once(known: Known, asked: tuple[str, str], find: Callable[[], Any]) -> Any:
-    if asked not in known:
-        known[asked] = find()
-    return known[asked]
 
 
 def _by_importance(rankings: Sequence[Sequence[Importance]], keys: Sequence[str]) -> list[str]:

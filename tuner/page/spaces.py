@@ -1,7 +1,7 @@
-"""The figures of a report that show its search space: importances, slices, pairs, all at once."""
+"""The figures of a report that show its search space: importances, slices, all at once."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -23,7 +23,8 @@ from tuner.page.style import (
     styled,
 )
 from tuner.space.domains import Choice, Domain, Range, is_integer
-from tuner.study.importances import Importance, Point, contour
+from tuner.study.importances import Importance
+from tuner.study.trial import Trial
 
 #: Slices, and axes of the parallel coordinates; the rest mattered less.
 MOST_SLICES, MOST_AXES = 12, 10
@@ -80,44 +81,45 @@ def slices(facts: Facts, keys: Sequence[str]) -> list[tuple[str, go.Figure]]:
     trials = shown(facts, MOST_POINTS)
     first, last = facts.w1_at(facts.first_scored_rung), facts.w1_at(facts.last_rung)
     done = {t.number for t in facts.completed}
+    completed = [t for t in trials if t.number in done]
+    best = [] if facts.search.best is None else [facts.search.best]
+    layers = (
+        ("first rung, all scored", trials, first, ("circle-open", 6, GREY)),
+        ("completed", completed, last, ("circle", 8, BLUE)),
+        ("best", best, last, ("star", 15, VERMILLION)),
+    )
     found = []
     for key in keys[:MOST_SLICES]:
         domain = facts.search.spec.domains[key]
         traces, values = [], []
-        for scores, name, colour, symbol, size in (
-            (first, "first rung, all scored", GREY, "circle-open", 6),
-            ({n: w1 for n, w1 in last.items() if n in done}, "completed", BLUE, "circle", 8),
-        ):
-            those = [t for t in trials if key in t.params and t.number in scores]
-            values += [scores[t.number] for t in those]
+        for name, members, scores, look in layers:
+            those = [t for t in members if key in t.params and t.number in scores]
             if those:
-                marker = {"symbol": symbol, "size": size, "color": colour}
                 ys = [scores[t.number] for t in those]
-                traces.append(_slice(those, key, domain, ys, name, marker))
-        best = facts.search.best
-        if best is not None and key in best.params and best.number in last:
-            marker = {"symbol": "star", "size": 15, "color": VERMILLION}
-            ys = [last[best.number]]
-            traces.append(_slice([best], key, domain, ys, "best", marker))
-        if not traces:
-            continue
-        y = axis("w1", **scale(values))
-        made = figure(traces, _domain_axis(key, domain), y, 250, showlegend=False)
-        found.append((key, made))
+                values += ys
+                traces.append(_slice(those, key, domain, ys, name, look))
+        if traces:
+            y = axis("w1", **scale(values))
+            x = _domain_axis(key, domain)
+            found.append((key, figure(traces, x, y, 250, showlegend=False)))
     return found
 
 
 def _slice(
-    trials: Any, key: str, domain: Domain, ys: list[float], name: str, marker: Mapping[str, Any]
+    trials: Sequence[Trial],
+    key: str,
+    domain: Domain,
+    ys: Sequence[float],
+    name: str,
+    look: tuple[str, int, str],
 ) -> go.Scatter:
     values = [t.params[key] for t in trials]
-    xs = [_name(domain, value) for value in values]
     return go.Scatter(
-        x=xs,
-        y=ys,
+        x=[escaped(number(v)) for v in values] if isinstance(domain, Choice) else values,
+        y=list(ys),
         mode="markers",
         name=name,
-        marker=dict(marker),
+        marker=dict(zip(("symbol", "size", "color"), look, strict=True)),
         text=[f"trial {t.trial_id}" for t in trials],
         hovertemplate="%{text}<br>%{x}<br>w1 %{y:.4g}<extra>" + name + "</extra>",
     )
@@ -139,49 +141,6 @@ def _domain_axis(key: str, domain: Domain) -> dict[str, Any]:
 
 def _whole_ticks(domain: Range[Any]) -> dict[str, Any]:
     return {"tickformat": ",d"} | ({"dtick": 1} if domain.high - domain.low <= 8 else {})
-
-
-def pair_contour(
-    points: Sequence[Point], domains: Mapping[str, Domain], pair: tuple[str, str]
-) -> go.Figure:
-    """Optuna's contour of a pair, in our look."""
-    having = [point for point in points if all(key in point.values for key in pair)]
-    named = {key: _named(domains[key]) for key in pair}
-    made = contour(
-        [Point({k: _name(domains[k], p.values[k]) for k in pair}, p.score) for p in having],
-        named,
-        pair,
-    )
-    styled(made, 430)
-    for axes in (made.layout.xaxis, made.layout.yaxis):
-        key = axes.title.text
-        domain = domains[key]
-        more = {}
-        if not isinstance(domain, Choice) and domain.log:
-            more = log_scale(domain.low, domain.high)
-        elif not isinstance(domain, Choice) and is_integer(domain):
-            more = _whole_ticks(domain)
-        axes.update(axis(short(key), **more))
-    made.update_traces(
-        colorscale="Cividis",
-        reversescale=False,
-        colorbar={"title": {"text": "w1", "side": "top"}, "thickness": 12, "outlinewidth": 0},
-        selector={"type": "contour"},
-    )
-    dots = {"color": "white", "size": 7, "line": {"color": "black", "width": 1.5}}
-    made.update_traces(marker=dots, selector={"type": "scatter"})
-    return made
-
-
-def _named(domain: Domain) -> Domain:
-    """The domain with its choices as a figure has them."""
-    if not isinstance(domain, Choice):
-        return domain
-    return Choice(choice=tuple(_name(domain, value) for value in domain.choice))
-
-
-def _name(domain: Domain, value: Any) -> Any:
-    return escaped(number(value)) if isinstance(domain, Choice) else value
 
 
 def parallel(facts: Facts, keys: Sequence[str]) -> go.Figure | None:

@@ -14,8 +14,6 @@ from tuner.page.spaces import MOST_LINES, MOST_SLICES
 from tuner.page.style import number, short
 from tuner.results.text import trials_text
 from tuner.study.importances import LEAST_RESAMPLES, MIN_TRIALS, Importance
-from tuner.study.interactions import MIN_TRIALS as MIN_PAIRED
-from tuner.study.interactions import Pair
 
 _SECTIONS = (
     ("answer", "Answer"),
@@ -120,7 +118,6 @@ def importance(scope: str, evaluator: str, steps: int, num: int, id_: str) -> di
 
 def space(
     facts: Facts,
-    pair: Pair | None,
     num_keys: int,
     num_slices: int,
     rankings: Sequence[Sequence[Importance]],
@@ -133,7 +130,6 @@ def space(
         "slices_note": f"The {MOST_SLICES} that mattered most, of {num_keys}."
         if num_slices < num_keys and num_slices == MOST_SLICES
         else "",
-        "pair_notes": _pair_notes(pair, num_keys),
         "parallel_note": f"Of {scored:,} trials {drawn:,} are drawn." if drawn < scored else "",
         "parallel_px": 110 * min(10, num_keys + 2),
     }
@@ -157,24 +153,3 @@ def _importance_notes(rows: Sequence[Importance]) -> list[str]:
             "python -m tuner.report once the machine has less to do."
         )
     return notes
-
-
-def _pair_notes(pair: Pair | None, num_keys: int) -> list[str]:
-    if num_keys < 2:
-        return ["There is no pair: one hyperparameter was searched."]
-    if pair is None:
-        return [
-            f"It takes {MIN_PAIRED} scored trials, and two hyperparameters that all of them have."
-        ]
-    one, other = (short(key) for key in pair.keys)
-    how = (
-        f"{one} and {other}: picked from the pairs of those that mattered most, as the one whose "
-        f"partial dependence in a random forest is furthest from the sum of its two parts "
-        f"(Friedman & Popescu 2008). Over {pair.num_trials:,} trials their interaction is "
-        f"{pair.strength:.1%} of the variance"
-    )
-    if pair.chance is None:
-        return [f"{how}; there was no time to see what chance gives."]
-    how += f"; the strongest of shuffled scores is {pair.chance:.1%} in the mean"
-    told = "more than chance" if pair.strength > 1.5 * pair.chance else "so this may be chance"
-    return [f"{how}: {told}."]

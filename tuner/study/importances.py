@@ -1,4 +1,4 @@
-"""Which hyperparameters mattered: Optuna's evaluators, how sure they are, and its contour plot.
+"""Which hyperparameters mattered: Optuna's evaluators, and how sure they are.
 
 This file alone knows Optuna, with the study and its proposals. The evaluators work on ranks of the
 scores: a few that are a thousand times as bad as the others would else decide everything. A
@@ -216,16 +216,3 @@ def _distribution(domain: Domain) -> BaseDistribution:
         return CategoricalDistribution(domain.choice)
     make = IntDistribution if is_integer(domain) else FloatDistribution
     return make(domain.low, domain.high, log=domain.log)
-
-
-def contour(points: Sequence[Point], domains: Mapping[str, Domain], pair: tuple[str, str]) -> Any:
-    """Optuna's contour plot, a plotly figure, of the trials that have both hyperparameters."""
-    having = [point for point in points if all(key in point.values for key in pair)]
-    study = _study(
-        [point.values for point in having],
-        [point.score for point in having],
-        {key: domains[key] for key in pair},
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.visualization.plot_contour(study, params=list(pair), target_name="w1")

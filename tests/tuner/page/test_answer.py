@@ -5,10 +5,9 @@ from collections.abc import Callable
 from made_search import facts, trial
 
 from tuner.page.answer import answer
-from tuner.page.text import space, trials
+from tuner.page.text import trials
 from tuner.retrain.kept import Retrained
 from tuner.space.spec import SearchSpec
-from tuner.study.interactions import Pair
 
 MakeSpec = Callable[..., SearchSpec]
 
@@ -37,12 +36,7 @@ def test_luck_is_told_as_the_command_tells_it(make_spec: MakeSpec) -> None:
     assert luck.endswith("it was a lucky draw, so expect the mean instead.")
 
 
-def test_an_interaction_no_stronger_than_chance_is_said_to_be(make_spec: MakeSpec) -> None:
+def test_the_own_critics_pick_is_told(make_spec: MakeSpec) -> None:
     some = facts(make_spec(), [trial(make_spec(), n, [4.0 + n]) for n in range(2)])
-    pair = Pair(("training.critic_lr", "training.n_critic"), 0.1, 0.09, 40)
-    for strength, words in ((0.1, "so this may be chance."), (0.5, "more than chance.")):
-        (note,) = space(some, Pair(pair.keys, strength, 0.09, 40), 2, 2, [])["pair_notes"]
-        assert note.startswith("critic_lr and n_critic: ")
-        assert note.endswith(words)
     notes = trials(some)["critic_notes"]
     assert notes[1].startswith("At step 250, of 2 trials, the lowest own estimate is that of trial")

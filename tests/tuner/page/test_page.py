@@ -107,12 +107,11 @@ def test_what_mattered_is_not_looked_for_again_in_the_same_trials(
         return []
 
     monkeypatch.setattr(report, "importances", again)
-    monkeypatch.setattr(report, "strongest_pair", lambda *_: looked_for.append(0))
     second = report.page(made, limit_s=0, known=known)
     assert _figures(second) == _figures(first)
     assert looked_for == []
     report.page(searched(make_spec, tmp_path / "another", num=25), limit_s=0, known=known)
-    assert set(looked_for) == {0, 25}  # who completed are the same nine
+    assert set(looked_for) == {25}  # who completed are the same nine
 
 
 def _figures(page: str) -> str:
@@ -158,7 +157,7 @@ def test_in_a_browser_all_is_drawn_sorted_and_harmless(
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
     assert page.title() == "search: report of a search"
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    marks = ".scatterlayer path, .barlayer path, .boxlayer path, .contourlayer path, .parcoords"
+    marks = ".scatterlayer path, .barlayer path, .boxlayer path, .parcoords"
     drawn = page.evaluate(
         "marks => [...document.querySelectorAll('.plot')].map("
         "box => [box.id, box.querySelectorAll(marks).length])",
