@@ -1,13 +1,13 @@
 """MLflow's own store: its client, its database, where its files go; nothing of a search."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -37,16 +37,12 @@ def prepare() -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL)  # it logs tracebacks as errors
 
 
-@contextlib.contextmanager
-def schema_lock(database: Path | None) -> Iterator[None]:
+def schema_lock(database: Path | None) -> contextlib.AbstractContextManager[object]:
     """Keep others away: two that make the tables of one SQLite file at once both die of it."""
     if database is None:
-        yield
-        return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_name(f"{database.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        return contextlib.nullcontext()
+    # It makes the folder, too.
+    return FileLock(database.with_name(f"{database.name}.lock"), fallback_to_soft=False)
 
 
 def create_database(uri: str, database: Path) -> None:
