@@ -135,12 +135,10 @@ def wilson_interval(successes: int, num_trials: int) -> tuple[float, float]:
     """The 95% score interval of a share (Wilson 1927); 0 to 1 where nothing was tried."""
     if not num_trials:
         return 0.0, 1.0
-    z = statistics.NormalDist().inv_cdf(0.975)
-    share, weight = successes / num_trials, z * z / num_trials
-    half = math.sqrt(weight * share * (1 - share) + weight * weight / 4)
-    low, high = ((share + weight / 2 + sign * half) / (1 + weight) for sign in (-1, 1))
-    # There the bounds are exact, but for rounding.
-    return low if successes else 0.0, high if successes < num_trials else 1.0
+    from scipy.stats import binomtest  # half a second
+
+    low, high = binomtest(successes, num_trials).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,12 +4,12 @@
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import Any, final
 
-import numpy as np
+from scipy.stats import kendalltau
 
 from tuner.results import ranking as results
 from tuner.results.snapshot import Snapshot
@@ -189,7 +189,8 @@ def cost(facts: Facts) -> Cost:
 class WrongPick:
     """What the trials' own critics would have picked at one rung, out of those scored there.
 
-    ``place`` is its true one by ``w1``, ``alike`` the share of pairs that both order alike.
+    ``place`` is its true one by ``w1``, ``alike`` the share of pairs that both order alike, from
+    Kendall's tau-b; half of them where one has no order at all.
     """
 
     steps: int
@@ -220,6 +221,8 @@ def wrong_pick(facts: Facts, steps: int) -> WrongPick | None:
         return None
     picked = min(pairs, key=lambda n: pairs[n])
     best = min(pairs, key=lambda n: pairs[n][1])
+    correlation: Any = kendalltau(*zip(*pairs.values(), strict=True))
+    tau = float(correlation.statistic)
     return WrongPick(
         steps=steps,
         trial=facts.search.trials[picked],
@@ -229,13 +232,5 @@ def wrong_pick(facts: Facts, steps: int) -> WrongPick | None:
         best_w1=pairs[best][1],
         place=1 + sum(w1 < pairs[picked][1] for _, w1 in pairs.values()),
         num_trials=len(pairs),
-        alike=_share_alike([*pairs.values()]),
+        alike=0.5 if math.isnan(tau) else (1 + tau) / 2,
     )
-
-
-def _share_alike(pairs: Sequence[tuple[float, float]]) -> float:
-    estimates, w1 = np.array(pairs).T
-    # Row by row: all pairs of thousands of trials at once would take gigabytes.
-    signs = [np.sign((estimates[i] - estimates[:i]) * (w1[i] - w1[:i])) for i in range(len(w1))]
-    signs = np.concatenate(signs)
-    return float((signs > 0).sum() / max(1, (signs != 0).sum()))

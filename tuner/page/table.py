@@ -70,7 +70,7 @@ def _cells(facts: Facts, trial: Trial, has_final: bool) -> list[Cell]:
         Cell(facts.fate(trial)),
         Cell(f"{trial.generator_steps:,}", trial.generator_steps),
         _value(None if last is None else curve[last]),
-        _value(None if error is None or last is None else 1.96 * error, "{:.2g}"),
+        _value(None if error is None or last is None else half_width(error), "{:.2g}"),
         *([_value(final)] if has_final else []),
         _value(report.get("critic_estimate")),
         _value(trial.metrics.get("training_seconds"), "{:.1f}"),

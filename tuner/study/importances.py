@@ -33,6 +33,7 @@ from optuna.importance import (
     get_param_importances,
 )
 from optuna.trial import TrialState, create_trial
+from scipy.stats import rankdata
 
 from tuner.space.domains import Choice, Domain, is_integer
 
@@ -136,7 +137,7 @@ def _evaluate(
     seed: int,
 ) -> list[Importance]:
     rng = np.random.default_rng(seed)
-    ranks = _ranks([point.score for point in points])
+    ranks = rankdata([point.score for point in points])
     values = [point.values for point in points]
     shares = _shares(values, ranks, keys, domains, evaluator)
     until = time.monotonic() + limit_s
@@ -164,13 +165,6 @@ def _evaluate(
         )
         for key in keys
     ]
-
-
-def _ranks(scores: Sequence[float]) -> np.ndarray:
-    """From 0, the best; equal scores share their mean rank."""
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return (ends - (counts + 1) / 2)[inverse]
 
 
 def _shares(

@@ -80,7 +80,7 @@ def test_critics_that_order_backwards_pick_the_worst(some: Facts) -> None:
     pick = wrong_pick(some, 250)
     assert pick is not None
     assert (pick.trial.number, pick.best.number, pick.place, pick.num_trials) == (4, 2, 6, 6)
-    assert pick.alike == 0
+    assert pick.alike == pytest.approx(0)
 
 
 def test_critics_that_agree_pick_the_best(spec: SearchSpec) -> None:
@@ -89,6 +89,21 @@ def test_critics_that_agree_pick_the_best(spec: SearchSpec) -> None:
     assert pick is not None
     assert (pick.trial, pick.place, pick.alike) == (pick.best, 1, 1.0)
     assert wrong_pick(facts(spec, trials[:1]), 250) is None
+
+
+def test_one_pair_of_neighbours_the_other_way_round_is_one_of_six(spec: SearchSpec) -> None:
+    trials = [trial(spec, n, [1.0 + n]) for n in range(4)]
+    swapped = {1.0: 1.0, 2.0: 3.0, 3.0: 2.0, 4.0: 4.0}
+    pick = wrong_pick(facts(spec, trials, estimate=swapped.__getitem__), 250)
+    assert pick is not None
+    assert pick.alike == pytest.approx(5 / 6)
+
+
+def test_a_critic_that_says_the_same_of_all_orders_as_chance_does(spec: SearchSpec) -> None:
+    trials = [trial(spec, n, [1.0 + n]) for n in range(4)]
+    pick = wrong_pick(facts(spec, trials, estimate=lambda w1: 0.0), 250)
+    assert pick is not None
+    assert pick.alike == 0.5
 
 
 def test_under_the_own_critics_objective_w1_is_still_what_is_shown(make_spec: MakeSpec) -> None:
