@@ -1,7 +1,7 @@
 """This machine and the folder of all searches: what no file can say of itself."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -42,9 +42,40 @@ def test_there_is_a_cpu():
     assert 1 <= checks.num_cpus() <= (os.cpu_count() or 1)
 
 
-def test_no_more_cpus_than_this_process_may_use(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6})
-    assert checks.num_cpus() == 3
+CPU_MAX = "/sys/fs/cgroup/cpu.max"
+
+
+@pytest.mark.parametrize(
+    ("affinity", "quota", "max_count", "num_cpus"),
+    [
+        (range(8), "max 100000", None, 8), ({3, 5, 6}, "max 100000", None, 3),
+        (range(8), "200000 100000", None, 2), (range(8), "150000 100000", None, 2),
+        (range(8), "50000 100000", None, 1), (range(8), "max 100000", "4", 4),
+        ({3, 5, 6}, "200000 100000", "1", 1),
+    ],
+)  # fmt: skip
+def test_cpus_are_the_least_of_affinity_quota_and_what_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    affinity: Collection[int],
+    quota: str,
+    max_count: str | None,
+    num_cpus: int,
+):
+    """Of 8 CPUs; a quota, which is that of a container, counts by whole CPUs, rounded up."""
+    (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    open_, exists = open, os.path.exists
+    monkeypatch.setattr(
+        "builtins.open",
+        lambda name, *args: open_(tmp_path / "cpu.max" if name == CPU_MAX else name, *args),
+    )
+    monkeypatch.setattr("os.path.exists", lambda name: name == CPU_MAX or exists(name))
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: affinity)
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+    if max_count is not None:
+        monkeypatch.setenv("LOKY_MAX_CPU_COUNT", max_count)
+    assert checks.num_cpus() == num_cpus
 
 
 @pytest.mark.parametrize(
