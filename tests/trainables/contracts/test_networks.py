@@ -37,9 +37,9 @@ KINDS = [
 
 
 def config_of(player: str, architecture: str, latent_dim: int, kinds: dict) -> NetworkConfig:
-    own = {f"{player}_{key}": value for key, value in {"width": 6, "depth": 1, **kinds}.items()}
+    sizes = {f"{player}_{key}": value for key, value in {"width": 6, "depth": 1, **kinds}.items()}
     return NetworkConfig.model_validate(
-        {"architecture": architecture, "latent_dim": latent_dim, **own}
+        {"architecture": architecture, "latent_dim": latent_dim, **sizes}
     )
 
 
