@@ -11,13 +11,12 @@ there, so that the share is of what the search saw, not of what the method can d
 """
 
 import argparse
-import csv
 import difflib
 import json
 import math
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ from rich.table import Table
 
 from tuner.cli import exit as ending
 from tuner.errors import BadInput, Fault
-from tuner.results.table import COLUMNS
+from tuner.results.ranking import ranked
+from tuner.results.rows import COLUMNS, Row, read_trials
 
 DONE, BAD_INPUT = 0, 2
 #: How a trial ends; one that has not is ``running``.
@@ -35,8 +35,6 @@ ENDS = ("completed", "stopped", "diverged", "failed")
 _OTHERS = {*COLUMNS, "seed", "message"}
 #: Where the output is no terminal that says how wide it is.
 _WIDTH = 200
-
-Row = Mapping[str, str]
 
 
 def read(run_dir: Path, by: Sequence[str] = ()) -> Sequence[Row]:
@@ -47,16 +45,14 @@ def read(run_dir: Path, by: Sequence[str] = ()) -> Sequence[Row]:
     """
     path = run_dir / "trials.csv"
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not rows or not {"status", "generator_steps", "w1"} <= rows[0].keys():
+        rows = read_trials(path)
+        if not rows:
             raise ValueError("it has no trials")
-        [float(row["w1"]) for row in rows if row["w1"]]
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         what = f"cannot be read ({why}): give the folder of a search, such as runs/gp"
         raise BadInput(str(path), [Fault("", what)]) from error
-    known = [name for name in rows[0] if name not in _OTHERS]
+    known = [name for name in rows[0].cells if name not in _OTHERS]
     if faults := [Fault("--by", _no_such(key, known)) for key in by if key not in known]:
         raise BadInput(str(path), faults)
     return rows
@@ -69,7 +65,7 @@ def compare(rows: Sequence[Row], by: Sequence[str], below: float | None = None) 
     """
     members: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        members.setdefault(tuple(row[key] or "-" for key in by), []).append(row)
+        members.setdefault(tuple(row.cells[key] or "-" for key in by), []).append(row)
     told = [(*_told(those, below), values) for values, those in members.items()]
     return [[*values, *cells] for _, cells, values in sorted(told)]
 
@@ -82,8 +78,8 @@ def headings(by: Sequence[str], below: float | None = None) -> list[str]:
 
 def _told(rows: Sequence[Row], below: float | None) -> tuple[tuple[float, float], list[str]]:
     """Where a group ranks, and its cells."""
-    counts = [sum(row["status"] == end for row in rows) for end in ENDS]
-    w1 = [float(r["w1"]) for r in rows if r["status"] == "completed"]
+    counts = [sum(row.status == end for row in rows) for end in ENDS]
+    w1 = [row.score for row in ranked(rows) if row.score is not None]
     scores = [min(w1), statistics.median(w1)] if w1 else [math.inf, math.inf]
     cells = [
         *map(str, (len(rows), *counts)),
@@ -92,8 +88,9 @@ def _told(rows: Sequence[Row], below: float | None) -> tuple[tuple[float, float]
     if below is None:
         return (0.0, scores[1]), cells
     # The w1 of a trial that diverged or failed, or still runs, is of a rung before that.
-    scored = [r["w1"] for r in rows if r["status"] in ("completed", "stopped") and r["w1"]]
-    num_below, num_ended = sum(float(w1) < below for w1 in scored), sum(counts)
+    scored = [row.score for row in rows if row.status in ("completed", "stopped")]
+    num_below = sum(w1 is not None and w1 < below for w1 in scored)
+    num_ended = sum(counts)
     share, (low, high) = num_below / max(1, num_ended), wilson_interval(num_below, num_ended)
     return (-share, scores[1]), [*cells, str(num_below), f"{share:.0%} ({low:.0%} to {high:.0%})"]
 
@@ -105,10 +102,10 @@ def as_json(
     groups = []
     for cells in compare(rows, by, below):
         told = dict(zip(headings(by, below), cells, strict=True))
-        members = [row for row in rows if [row[key] or "-" for key in by] == cells[: len(by)]]
-        w1 = [float(row["w1"]) for row in members if row["status"] == "completed"]
+        members = [row for row in rows if [row.cells[key] or "-" for key in by] == cells[: len(by)]]
+        w1 = [row.score for row in ranked(members) if row.score is not None]
         group = {
-            **{key: _plain(members[0][key]) for key in by},
+            **{key: _plain(members[0].cells[key]) for key in by},
             **{name: int(told[name]) for name in ("trials", *ENDS)},
             "best_w1": min(w1, default=None),
             "median_w1": statistics.median(w1) if w1 else None,
@@ -155,10 +152,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _WIDTH
-    last = {row["generator_steps"] for row in rows if row["status"] == "completed"}
+    last = {row.cells["generator_steps"] for row in ranked(rows)}
     at = f"at generator step {', '.join(last)}" if last else "of which there are none"
     console.print(f"{args.run}: {len(rows)} trials; w1 of the completed ones, {at}")
-    if args.below is not None and any(row["status"] == "stopped" for row in rows):
+    if args.below is not None and any(row.status == "stopped" for row in rows):
         console.print("a trial that was stopped counts by the w1 of the rung that it ended at")
     table = Table(box=None, padding=(0, 2), header_style="bold")
     for name in headings(args.by, args.below):

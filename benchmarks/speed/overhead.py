@@ -7,7 +7,6 @@ Ray's own included. A search of one trial goes before, so that neither waits for
 only.
 """
 
-import csv
 import ctypes
 import multiprocessing
 import os
@@ -67,11 +66,9 @@ def table(space: str = "search_spaces/gp.yaml") -> str:
         search = watch([*command, runs_dir])
         (made,) = Path(runs_dir).glob("*/trials.csv")
         found = snapshot.read(made.parent)
-        rows = list(csv.DictReader(made.open(newline="")))
-        bare = watch(
-            [sys.executable, "-m", "benchmarks.speed.overhead", "--bare", str(made.parent)]
-        )
-    final_s = sum(float(row["final_scoring_seconds"] or 0) for row in rows)
+        command = [sys.executable, "-m", "benchmarks.speed.overhead"]
+        bare = watch([*command, "--bare", str(made.parent)])
+    final_s = sum(trial.final["final_scoring_seconds"] for trial in found.trials if trial.final)
     return "\n".join([*_costs(found, search, bare, final_s), "", *_waits(found, search)])
 
 

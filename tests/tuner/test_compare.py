@@ -9,7 +9,8 @@ import pytest
 from tuner import compare
 from tuner.errors import BadInput
 
-COLUMNS = ("trial_id", "status", "generator_steps", "w1", "constraint", "clip_value", "seed")
+HEADING = "trial_id,status,generator_steps,w1,w1_final"
+COLUMNS = (*HEADING.split(","), "constraint", "clip_value", "seed")
 TRIALS = (
     ("completed", 400, "0.5", "gradient_penalty", ""),
     ("completed", 400, "0.9", "gradient_penalty", ""),
@@ -28,7 +29,7 @@ def run_dir(tmp_path: Path) -> Path:
     with (tmp_path / "trials.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows((n, *trial, n) for n, trial in enumerate(TRIALS))
+        writer.writerows((n, *trial[:3], "", *trial[3:], n) for n, trial in enumerate(TRIALS))
     return tmp_path
 
 
@@ -106,7 +107,7 @@ def test_the_command_says_which_rung_and_draws_every_column(
 def test_where_none_has_completed_no_w1_is_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "trials.csv").write_text("status,generator_steps,w1,loss\nstopped,9,1.5,minimax\n")
+    (tmp_path / "trials.csv").write_text(f"{HEADING},loss\n0,stopped,9,1.5,,minimax\n")
     assert compare.main([str(tmp_path), "--by", "loss"]) == compare.DONE
     first, _, row = capsys.readouterr().out.splitlines()
     assert first.endswith("1 trials; w1 of the completed ones, of which there are none")
@@ -132,11 +133,11 @@ def test_a_wrong_key_is_answered_with_the_right_one_and_all_others(
     ("content", "why"),
     [
         (None, "No such file or directory"),
-        (b"", "it has no trials"),
-        (b"status,generator_steps,w1\n", "it has no trials"),
-        (b"a,b\n1,2\n", "it has no trials"),
-        (b"status,generator_steps,w1\nstopped,9,low\n", "could not convert string to float"),
-        (b"status,generator_steps,w1\nstopped,9,\xff\n", "can't decode byte 0xff"),
+        (b"", "it has no column trial_id, status"),
+        (HEADING.encode(), "it has no trials"),
+        (b"trial_id,status,generator_steps,w1\n", "it has no column w1_final"),
+        (HEADING.encode() + b"\n0,stopped,9,low,\n", "could not convert string to float"),
+        (HEADING.encode() + b"\n0,stopped,9,\xff,\n", "can't decode byte 0xff"),
     ],
 )
 def test_what_is_no_table_of_trials_is_refused_in_one_message(

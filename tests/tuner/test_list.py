@@ -16,10 +16,10 @@ SPEC = {
     "search": {"num_trials": 3, "sampler": "tpe"},
     "objective": {"name": "independent_critic", "final_trials": 1},
 }
-TABLE = """trial_id,status,w1,w1_final
-00000,completed,0.5,0.61234
-00001,completed,0.7,
-00002,stopped,2.0,
+TABLE = """trial_id,status,generator_steps,w1,w1_final
+00000,completed,4000,0.5,0.61234
+00001,completed,4000,0.7,
+00002,stopped,250,2.0,
 """
 
 
@@ -50,7 +50,7 @@ def test_each_search_is_a_line_and_a_broken_one_says_why(
 def test_what_an_interrupted_search_has_not_ended_does_not_run(
     runs_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (runs_dir / "gp" / "trials.csv").write_text(f"{TABLE}00003,running,,\n")
+    (runs_dir / "gp" / "trials.csv").write_text(f"{TABLE}00003,running,0,,\n")
     assert main([str(runs_dir)]) == 0
     out = capsys.readouterr().out
     assert "interrupted" in out

@@ -384,7 +384,7 @@ def test_a_warm_start_runs_an_earlier_searchs_best_first(
     earlier = tmp_path / "runs" / "earlier"
     earlier.mkdir(parents=True)
     (earlier / "trials.csv").write_text(
-        "trial_id,status,w1,w1_final,critic_lr\n00000,completed,0.5,,0.002\n"
+        "trial_id,status,generator_steps,w1,w1_final,critic_lr\n00000,completed,4000,0.5,,0.002\n"
     )
     path = space(SMALL + "initial_points: [{training: {critic_lr: 3e-3}}]\n")
     for run in ("earlier", str(earlier)):  # by its name, or its folder

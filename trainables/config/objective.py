@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from trainables.config.base import SEED_LIMIT, Frozen, Whole
+from trainables.metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class ObjectiveConfig(Frozen):
     @property
     def metric(self) -> Literal["w1", "critic_estimate"]:
         """Return the name of the metric that ranks the trials; lower is better."""
-        return "w1" if self.name == "independent_critic" else "critic_estimate"
+        return METRICS[self.name]
 
     def score_of(self, report: Mapping[str, Any]) -> float | None:
         """Return the ranking metric of a report at a rung, or ``None`` for one between rungs.

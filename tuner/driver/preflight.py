@@ -22,7 +22,7 @@ RESERVED_NAMES = ("mlflow.db", "mlflow.db.lock", "mlflow-artifacts", DATA_CACHE)
 
 
 def num_cpus() -> int:
-    """CPUs that this process may use: by its affinity, cgroup's quota and LOKY_MAX_CPU_COUNT."""
+    """Count the CPUs that affinity, cgroup's quota and LOKY_MAX_CPU_COUNT leave this process."""
     from joblib import cpu_count  # a fifth of a second
 
     return cpu_count()

@@ -1,13 +1,13 @@
 """A search begun where a finished one ended: its best trials are the first that are run."""
 
-import csv
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from trainables.config import plain_number
 from tuner.errors import BadInput, Fault
+from tuner.results.ranking import placed
+from tuner.results.rows import read_trials
 from tuner.space.domains import Choice, Range, flat, member
 
 #: As many of the best trials are run again.
@@ -29,26 +29,21 @@ def points(run_dir: Path, sections: Mapping[str, Any]) -> list[dict[str, dict[st
     """
     table = run_dir / "trials.csv"
     try:
-        with table.open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row.get("status") == "completed"]
-    except (OSError, UnicodeDecodeError) as error:
+        completed = placed(read_trials(table))
+    except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         what = f"{table} cannot be read ({why}): give the folder of a finished search"
         raise BadInput("--warm-start", [Fault("", what)]) from error
-    if not rows:
+    if not completed:
         what = f"{run_dir} has no completed trial to start from: leave it out"
         raise BadInput("--warm-start", [Fault("", what)])
-    found = [_point(row, sections) for row in sorted(rows, key=_rank)]
+    found = [_point(trial.cells, sections) for trial in completed]
     # Trials that differ in nothing that is searched here are one point.
     distinct = [point for i, point in enumerate(found) if point and point not in found[:i]]
     if not distinct:
         what = f"{run_dir} has no trial with a value that this search may have: leave it out"
         raise BadInput("--warm-start", [Fault("", what)])
     return distinct[:NUM_POINTS]
-
-
-def _rank(row: Mapping[str, str]) -> tuple[float, float]:
-    return tuple(float(row.get(key) or math.inf) for key in ("w1_final", "w1"))  # type: ignore[return-value]
 
 
 def _point(row: Mapping[str, str], sections: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any, final
 from scipy.stats import kendalltau
 
 from tuner.results import ranking as results
+from tuner.results.ranking import placed
 from tuner.results.snapshot import Snapshot
 from tuner.study.trial import Trial
 
@@ -48,13 +49,10 @@ class Facts:
 
         Of two that were stopped, the one that reached the later rung, then the lower ``w1`` there.
         """
-        scored = results.ranked(self.search.trials)
-        in_final = [t for t in scored if t.final is not None]
-        in_final.sort(key=lambda t: (t.final or {})["w1_final"])
-        rest = [t for t in scored if t.final is None]
-        known = {t.number for t in scored}
+        completed = placed(self.search.trials)
+        known = {t.number for t in completed}
         others = [t for t in self.search.trials if t.number not in known]
-        return [*in_final, *rest, *sorted(others, key=self._how_far)]
+        return [*completed, *sorted(others, key=self._how_far)]
 
     def _how_far(self, trial: Trial) -> tuple[float, ...]:
         curve = self.curves.get(trial.number)

@@ -5,6 +5,7 @@ from typing import Any, final
 
 from tuner.page.facts import Facts
 from tuner.page.style import number, short
+from tuner.results.ranking import half_width
 from tuner.study.trial import Trial
 from tuner.tracking.places import Links
 from tuner.tracking.tracker import tracker_of

@@ -16,7 +16,7 @@ from pathlib import Path
 from tuner.record.listener import Follower
 from tuner.results import ranking as results
 from tuner.results.pictures import picture_name
-from tuner.results.reports import mend_reports, read_reports
+from tuner.results.reports import as_of_now, latest, mend_reports, read_reports
 from tuner.results.table import hyperparameters, write_trials
 from tuner.space.spec import SearchSpec
 from tuner.storage.folder import fetch, remove
@@ -25,8 +25,6 @@ from tuner.study.trial import Status, Trial
 from tuner.tracking import catch_up as past
 from tuner.tracking.tracker import Tracker
 
-#: What ``trials.csv`` has of a trial's last rung, however many reports came after it.
-AT_RUNGS = ("w1", "w1_stderr")
 #: ``trials.csv`` is written anew at most so often,
 _TABLE_EVERY_S = 5.0
 #: and, as it grows with the trials, so that it takes at most this share of the time.
@@ -47,12 +45,10 @@ class Record:
         self._waiting = deque(t for t in self.trials.values() if t.status is None)
         mend_reports(run_dir / "metrics.jsonl")
         reports = read_reports(run_dir / "metrics.jsonl")
-        self._last_report = {number: steps[max(steps)] for number, steps in reports.items()}
-        self._last_rung = {
-            number: steps[rungs[-1]]
-            for number, steps in reports.items()
-            if (rungs := [at for at in sorted(steps) if "w1" in steps[at]])
-        }
+        self._last_report: dict[int, Mapping[str, float]] = {}
+        self._last_rung: dict[int, Mapping[str, float]] = {}
+        for number, steps in reports.items():
+            self._last_report[number], self._last_rung[number] = latest(steps)
         # In a thread: an object store may take its time, and may fail.
         self._removals = ThreadPoolExecutor(1, thread_name_prefix="removals")
         self._metrics_file = (run_dir / "metrics.jsonl").open("a", encoding="utf-8")
@@ -286,10 +282,8 @@ class Record:
         self._standing.update(number)
 
     def _as_of_now(self, trial: Trial) -> Trial:
-        """A trial with its last report, and what its last rung alone reports."""
-        rung = self._last_rung.get(trial.number, {})
-        last = self._last_report.get(trial.number, {}) if trial.status is None else trial.metrics
-        return trial.with_metrics({k: rung[k] for k in AT_RUNGS if k in rung} | dict(last))
+        reports = self._last_report.get(trial.number, {}), self._last_rung.get(trial.number, {})
+        return as_of_now(trial, *reports)
 
     def _picture(self, number: int, steps: int) -> Path:
         return self.run_dir / "samples" / f"{number:05d}" / picture_name(steps)

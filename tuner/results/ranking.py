@@ -1,27 +1,92 @@
-"""What a search leaves for people: ``trials.csv``, ``best.yaml`` and ``best/``."""
+"""Which trial is best, and whether a search is done: of the study's trials and of a table's rows.
+
+``w1`` at different rungs does not compare, so that only completed trials are ranked. Nothing heavy
+is imported: ``tuner.list`` ranks many searches at a time.
+"""
 
 import bisect
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from tuner.study.trial import Trial
+if TYPE_CHECKING:
+    from tuner.study.trial import Trial
 
 
-def ranked(trials: Iterable[Trial]) -> list[Trial]:
-    """The completed trials by their score at the last rung, the lowest first."""
+class Ranked(Protocol):
+    """What a trial is ranked by; ``status`` is ``None`` until it ends."""
+
+    @property
+    def number(self) -> int:
+        """Its place among the proposals."""
+        ...
+
+    @property
+    def status(self) -> str | None:
+        """How it ended."""
+        ...
+
+    @property
+    def score(self) -> float | None:
+        """What its last rung said of it."""
+        ...
+
+    @property
+    def final(self) -> Mapping[str, float] | None:
+        """What the final said of it, ``w1_final`` among it."""
+        ...
+
+
+AnyTrial = TypeVar("AnyTrial", bound=Ranked)
+
+
+def ranked(trials: Iterable[AnyTrial]) -> list[AnyTrial]:
+    """Sort the completed trials by their score at the last rung, the lowest first."""
     scored = [(t.score, t.number, t) for t in trials if t.status == "completed"]
     return [trial for *_, trial in sorted(s for s in scored if s[0] is not None)]
 
 
-def best(trials: Iterable[Trial]) -> Trial | None:
-    """Of those that were in the final, the lowest ``w1_final``; else the best by its score.
+def placed(trials: Iterable[AnyTrial]) -> list[AnyTrial]:
+    """Sort the completed trials from the best on: by ``w1_final``, then those without one.
 
-    Of equal ones the one of the better score, then the first; ``None`` where none has completed.
+    Of equal ones the one of the better score, then the first.
     """
-    completed = ranked(trials)
-    in_final = [trial for trial in completed if trial.final is not None]
-    return min(in_final or completed[:1], key=w1_final_of, default=None)
+    return sorted(ranked(trials), key=lambda trial: (trial.final is None, w1_final(trial)))
+
+
+def best(trials: Iterable[AnyTrial]) -> AnyTrial | None:
+    """Return the first of :func:`placed`; ``None`` where none has completed."""
+    return next(iter(placed(trials)), None)
+
+
+def w1_final(trial: Ranked) -> float:
+    """Return the score by the final; infinite of a trial that was not in it."""
+    return math.inf if trial.final is None else trial.final["w1_final"]
+
+
+def is_finished(
+    trials: Sequence[Ranked],
+    *,
+    num_trials: int | None,
+    budget_s: float | None,
+    elapsed_s: float,
+    num_finalists: int,
+) -> bool:
+    """Tell whether a resume of a search would find nothing to do.
+
+    Args:
+        trials: All that were proposed.
+        num_trials: How many it asks for, if it says.
+        budget_s: The seconds that it may run, if it says.
+        elapsed_s: The seconds that it has run.
+        num_finalists: How many the final scores again.
+    """
+    has_asked = num_trials is not None and len(trials) >= num_trials
+    is_over = budget_s is not None and elapsed_s >= budget_s
+    has_ended = all(trial.status is not None for trial in trials)
+    finalists = ranked(trials)[:num_finalists]
+    return has_ended and (has_asked or is_over) and all(t.final is not None for t in finalists)
 
 
 class Standing:
@@ -30,7 +95,7 @@ class Standing:
     What :func:`ranked` and :func:`best` find of all trials anew, this knows at any time.
     """
 
-    def __init__(self, trials: Mapping[int, Trial]) -> None:
+    def __init__(self, trials: Mapping[int, "Trial"]) -> None:
         """Look at all trials once; of one that changes, :meth:`update` is to be told."""
         self._trials = trials
         self._ranked: list[tuple[float, int]] = []
@@ -59,12 +124,12 @@ class Standing:
             bisect.insort(self._ranked, (trial.score, number))
 
     @property
-    def best(self) -> Trial | None:
+    def best(self) -> "Trial | None":
         """What :func:`best` says of all trials."""
         first = [number for _, number in self._ranked[:1]]
         return best(self._trials[number] for number in [*first, *self._in_final])
 
-    def leading(self, num: int) -> list[Trial]:
+    def leading(self, num: int) -> list["Trial"]:
         """The first so many of :func:`ranked`."""
         return [self._trials[number] for _, number in self._ranked[:num]]
 
@@ -73,15 +138,13 @@ class Standing:
         return len(self._at_rungs.get(steps, ())), self._best_at.get(steps)
 
 
-def tied_with(best: Trial, trials: Iterable[Trial]) -> list[Trial]:
+def tied_with(best: "Trial", trials: Iterable["Trial"]) -> list["Trial"]:
     """Trials that the final cannot tell from the best: not by more than chance, at 95%."""
     if best.final is None:
         return []
     others = [t for t in ranked(trials) if t.final is not None and t.number != best.number]
     return [
-        t
-        for t in others
-        if w1_final_of(t) - w1_final_of(best) <= half_width(_stderr_between(t, best))
+        t for t in others if w1_final(t) - w1_final(best) <= half_width(_stderr_between(t, best))
     ]
 
 
@@ -90,10 +153,5 @@ def half_width(stderr: float) -> float:
     return 1.96 * stderr
 
 
-def w1_final_of(trial: Trial) -> float:
-    """Give the score of the final; infinity for a trial that was not in it."""
-    return math.inf if trial.final is None else trial.final["w1_final"]
-
-
-def _stderr_between(one: Trial, other: Trial) -> float:
+def _stderr_between(one: "Trial", other: "Trial") -> float:
     return math.hypot(*(t.final["w1_final_stderr"] for t in (one, other) if t.final))

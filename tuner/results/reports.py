@@ -5,6 +5,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from tuner.study.trial import Trial
+
+#: What a trial has of its last rung, however many reports came after it.
+AT_RUNGS = ("w1", "w1_stderr")
+
 
 def read_reports(path: Path) -> dict[int, dict[int, Mapping[str, float]]]:
     """All reports by trial and generator step; a last line without its end is passed over."""
@@ -14,6 +19,35 @@ def read_reports(path: Path) -> dict[int, dict[int, Mapping[str, float]]]:
         report = json.loads(line)
         reports.setdefault(report.pop("trial"), {})[int(report["generator_steps"])] = report
     return reports
+
+
+def latest(
+    reports: Mapping[int, Mapping[str, float]],
+) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """Find the last report of a trial, and that of its last rung; empty where there is none.
+
+    Args:
+        reports: All of the trial's, by generator step.
+    """
+    steps = sorted(reports)
+    rungs = [at for at in steps if "w1" in reports[at]]
+    return reports[steps[-1]] if steps else {}, reports[rungs[-1]] if rungs else {}
+
+
+def as_of_now(
+    trial: Trial, last_report: Mapping[str, float], last_rung: Mapping[str, float]
+) -> Trial:
+    """Give a trial its last report as ``metrics``, with the ``w1`` of its last rung.
+
+    A trial that has ended keeps the report that it ended with.
+
+    Args:
+        trial: As the study has it.
+        last_report: Its last report so far.
+        last_rung: Its report at its last rung, which has its ``w1`` until it reaches another.
+    """
+    last = last_report if trial.status is None else trial.metrics
+    return trial.with_metrics({k: last_rung[k] for k in AT_RUNGS if k in last_rung} | dict(last))
 
 
 def mend_reports(path: Path) -> None:

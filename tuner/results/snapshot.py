@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal, final
 
 from tuner.errors import BadInput, Fault
-from tuner.results import ranking as results
-from tuner.results.reports import read_reports
+from tuner.results.ranking import best, is_finished
+from tuner.results.reports import as_of_now, latest, read_reports
 from tuner.space import spec
 from tuner.space.spec import SearchSpec
 from tuner.storage import lock as folder
@@ -24,7 +24,7 @@ State = Literal["running", "interrupted", "finished"]
 class Snapshot:
     """What is known of a search.
 
-    ``trials`` are by number; one that has not ended has its last report as ``metrics``.
+    ``trials`` are by number, each as of now (:func:`tuner.results.reports.as_of_now`).
     ``reports`` are what each trial reported, by its number and then by generator step; a report at
     a rung has ``w1``. ``floor`` has ``w1_floor`` and ``w1_floor_stderr``, once they were measured.
     """
@@ -41,12 +41,13 @@ class Snapshot:
     @property
     def is_finished(self) -> bool:
         """Whether a resume would find nothing to do."""
-        budget_s, num_trials = self.spec.search.time_budget_s, self.spec.num_trials
-        has_asked = num_trials is not None and len(self.trials) >= num_trials
-        is_over = budget_s is not None and self.elapsed_s >= budget_s
-        finalists = results.ranked(self.trials)[: self.spec.objective.final_trials]
-        has_ended = all(trial.status is not None for trial in self.trials)
-        return has_ended and (has_asked or is_over) and all(t.final is not None for t in finalists)
+        return is_finished(
+            self.trials,
+            num_trials=self.spec.num_trials,
+            budget_s=self.spec.search.time_budget_s,
+            elapsed_s=self.elapsed_s,
+            num_finalists=self.spec.objective.final_trials,
+        )
 
     @property
     def state(self) -> State:
@@ -58,7 +59,7 @@ class Snapshot:
     @property
     def best(self) -> Trial | None:
         """The best trial so far: of those in the final, else of those completed."""
-        return results.best(self.trials)
+        return best(self.trials)
 
     def trial(self, trial_id: str) -> Trial:
         """The trial of this number, with or without its leading zeros.
@@ -105,15 +106,9 @@ def read(run_dir: Path) -> Snapshot:
         run_dir=run_dir,
         spec=search,
         search_id=search_id,
-        trials=tuple(_as_of_now(trial, reports.get(trial.number, {})) for trial in trials),
+        trials=tuple(as_of_now(trial, *latest(reports.get(trial.number, {}))) for trial in trials),
         reports=reports,
         floor=floor,
         elapsed_s=elapsed_s,
         is_running=is_running,
     )
-
-
-def _as_of_now(trial: Trial, reports: Mapping[int, Mapping[str, float]]) -> Trial:
-    if trial.status is not None or not reports:
-        return trial
-    return trial.with_metrics(reports[max(reports)])

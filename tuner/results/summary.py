@@ -5,17 +5,19 @@ takes milliseconds each, and loads neither torch nor Optuna. The table of a runn
 seconds old.
 """
 
-import csv
 import json
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from trainables.metrics import METRICS
+from tuner.errors import BadInput
+from tuner.results.ranking import best, is_finished
+from tuner.results.rows import Row, read_trials
 from tuner.storage import lock as folder
 
 #: Any of these in a folder makes it one of a search, if perhaps a broken one.
@@ -70,9 +72,11 @@ def glance(run_dir: Path) -> Glance:
         return _glance(run_dir)
     except OSError as error:
         trouble = f"{Path(error.filename or run_dir).name}: {error.strerror or error}"
+    except BadInput as error:
+        trouble = f"spec.yaml: {'; '.join(map(str, error.faults))}"
     except yaml.YAMLError:
         trouble = "spec.yaml is not YAML"
-    except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         trouble = f"not as a search writes it ({' '.join(str(error).split())[:80]})"
     return Glance(run_dir.absolute().name, run_dir, "broken", trouble=trouble)
 
@@ -81,28 +85,40 @@ def _glance(run_dir: Path) -> Glance:
     with (run_dir / "spec.yaml").open("rb") as file:
         spec = yaml.safe_load(file)
     journal = (run_dir / "study.log").stat()
-    rows = _rows(run_dir / "trials.csv")
+    trials = _trials(run_dir / "trials.csv", METRICS[spec["objective"]["name"]])
     num_trials = _num_trials(run_dir, spec)
     is_running = folder.is_held(run_dir)
-    is_finished = not is_running and _is_finished(run_dir, spec, rows, num_trials)
+    budget_s = spec["search"].get("time_budget_s")
+    is_done = is_finished(
+        trials,
+        num_trials=num_trials,
+        budget_s=budget_s,
+        elapsed_s=0.0 if budget_s is None else _elapsed_s(run_dir / "study.log"),
+        num_finalists=spec["objective"]["final_trials"],
+    )
     return Glance(
         name=spec["name"],
         run_dir=run_dir,
-        state="running" if is_running else "finished" if is_finished else "interrupted",
+        state="running" if is_running else "finished" if is_done else "interrupted",
         data=spec["data"]["dataset"],
         num_trials=num_trials,
-        trials=dict(Counter(row["status"] for row in rows)),
-        best=_best(rows, _metric(spec)),
+        trials=dict(Counter(trial.status or "running" for trial in trials)),
+        best=_best(best(trials)),
         began_s=(run_dir / "spec.yaml").stat().st_mtime,
         changed_s=journal.st_mtime,
     )
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():  # until the first trial has ended
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def _trials(path: Path, metric: str) -> list[Row]:
+    # It is there from the end of the first trial on.
+    return read_trials(path, metric) if path.exists() else []
+
+
+def _best(trial: Row | None) -> Best | None:
+    if trial is None:
+        return None
+    w1_final = None if trial.final is None else trial.final["w1_final"]
+    return Best(trial.cells["trial_id"], float(trial.cells["w1"]), w1_final)
 
 
 def _num_trials(run_dir: Path, spec: Mapping[str, Any]) -> int | None:
@@ -111,45 +127,6 @@ def _num_trials(run_dir: Path, spec: Mapping[str, Any]) -> int | None:
     from tuner.space.spec import read  # which counts the grid's points
 
     return read(run_dir / "spec.yaml").num_trials
-
-
-def _metric(spec: Mapping[str, Any]) -> str:
-    return "w1" if spec["objective"]["name"] == "independent_critic" else "critic_estimate"
-
-
-def _completed(rows: Sequence[Mapping[str, str]], metric: str) -> list[Mapping[str, str]]:
-    completed = [row for row in rows if row["status"] == "completed"]
-    return sorted(completed, key=lambda row: (float(row[metric]), row["trial_id"]))
-
-
-def _best(rows: Sequence[Mapping[str, str]], metric: str) -> Best | None:
-    """As :func:`tuner.results.ranking.best` chooses it."""
-    completed = _completed(rows, metric)
-    in_final = [row for row in completed if row["w1_final"]]
-    best = min(
-        in_final or completed[:1], key=lambda row: float(row["w1_final"] or math.inf), default=None
-    )
-    if best is None:
-        return None
-    w1_final = float(best["w1_final"]) if best["w1_final"] else None
-    return Best(best["trial_id"], float(best["w1"]), w1_final)
-
-
-def _is_finished(
-    run_dir: Path,
-    spec: Mapping[str, Any],
-    rows: Sequence[Mapping[str, str]],
-    num_trials: int | None,
-) -> bool:
-    """As :attr:`tuner.results.snapshot.Snapshot.is_finished` has it, by the table."""
-    if any(row["status"] == "running" for row in rows):
-        return False
-    finalists = _completed(rows, _metric(spec))[: spec["objective"]["final_trials"]]
-    if not all(row["w1_final"] for row in finalists):
-        return False
-    budget_s = spec["search"].get("time_budget_s")
-    has_asked = num_trials is not None and len(rows) >= num_trials
-    return has_asked or (budget_s is not None and _elapsed_s(run_dir / "study.log") >= budget_s)
 
 
 def _elapsed_s(journal: Path) -> float:

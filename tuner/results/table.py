@@ -7,23 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config import NetworkConfig, TrainingConfig
+from tuner.results.rows import COLUMNS
 from tuner.space.domains import flat
 from tuner.storage.atomic import write_atomically
 from tuner.study.trial import Trial
 
-COLUMNS = (
-    "trial_id",
-    "status",
-    "generator_steps",
-    "w1",
-    "w1_stderr",
-    "w1_final",
-    "w1_final_stderr",
-    "critic_estimate",
-    "training_seconds",
-    "scoring_seconds",
-    "final_scoring_seconds",
-)
 HYPERPARAMETERS = tuple(
     field
     for field in (*TrainingConfig.model_fields, *NetworkConfig.model_fields)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tuner.results.ranking import half_width, tied_with, w1_final_of
+from tuner.results.ranking import half_width, tied_with, w1_final
 from tuner.study.trial import Trial
 
 
@@ -23,12 +23,12 @@ def score_text(trial: Trial) -> str:
     if trial.final is None:
         return at_rung
     error = half_width(trial.final["w1_final_stderr"])
-    return f"w1 {w1_final_of(trial):.4g} +- {error:.2g} (95%) by the final, {at_rung}"
+    return f"w1 {w1_final(trial):.4g} +- {error:.2g} (95%) by the final, {at_rung}"
 
 
 def ties_text(best: Trial, trials: Iterable[Trial]) -> str | None:
     """Which trials are as good as the best, for all that the final can tell."""
-    tied = [f"{t.trial_id} ({w1_final_of(t):.4g})" for t in tied_with(best, trials)]
+    tied = [f"{t.trial_id} ({w1_final(t):.4g})" for t in tied_with(best, trials)]
     if not tied:
         return None
     return f"tied within the error with trial{'s' * (len(tied) > 1)} {', '.join(tied)}"

@@ -11,12 +11,13 @@ from tuner.space.spec import SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
 
-TABLE = """trial_id,status,w1,w1_final,constraint,critic_lr,gp_weight,n_critic,message
-00000,completed,0.9,,gradient_penalty,0.0001,10.0,5,
-00001,stopped,0.1,,gradient_penalty,0.0002,10.0,5,
-00002,completed,0.5,0.7,gradient_penalty,0.0003,200.0,2,
-00003,completed,0.4,0.8,clip,0.0004,,3,
-00004,completed,0.8,,gradient_penalty,0.0001,10.0,5,
+TABLE = """\
+trial_id,status,generator_steps,w1,w1_final,constraint,critic_lr,gp_weight,n_critic,message
+00000,completed,4000,0.9,,gradient_penalty,0.0001,10.0,5,
+00001,stopped,250,0.1,,gradient_penalty,0.0002,10.0,5,
+00002,completed,4000,0.5,0.7,gradient_penalty,0.0003,200.0,2,
+00003,completed,4000,0.4,0.8,clip,0.0004,,3,
+00004,completed,4000,0.8,,gradient_penalty,0.0001,10.0,5,
 """
 TRAINING = {
     "constraint": {"choice": ["gradient_penalty", "clip"]},
@@ -46,7 +47,7 @@ def test_the_best_completed_trials_come_first_the_finals_before_the_rungs(
 
 
 def test_at_most_so_many(run_dir: Path, make_spec: MakeSpec):
-    rows = [f"{i:05d},completed,{i},,clip,{(i + 1) * 1e-4},,5," for i in range(20)]
+    rows = [f"{i:05d},completed,4000,{i},,clip,{(i + 1) * 1e-4},,5," for i in range(20)]
     (run_dir / "trials.csv").write_text("\n".join([TABLE.splitlines()[0], *rows]) + "\n")
     found = warm_start.points(run_dir, dict(make_spec(training=TRAINING)))
     assert [point["training"]["critic_lr"] for point in found] == [
@@ -64,6 +65,11 @@ def test_they_fit_the_search_that_they_are_for(run_dir: Path, make_spec: MakeSpe
     ("table", "training", "what"),
     [
         (None, TRAINING, r"trials\.csv cannot be read \(No such file or directory\): give the"),
+        (
+            "nonsense\n1\n",
+            TRAINING,
+            r"trials\.csv cannot be read \(it has no column trial_id, status",
+        ),
         (TABLE.replace("completed", "stopped"), TRAINING, "has no completed trial to start from"),
         (TABLE, {"beta1": {"low": 0.1, "high": 0.5}}, "no trial with a value that this search"),
     ],

@@ -12,6 +12,7 @@ import pytest
 from tuner.record import record as record_module
 from tuner.record.listener import Follower
 from tuner.record.record import Record
+from tuner.results import snapshot
 from tuner.space.spec import SearchSpec
 from tuner.study.study import Study
 from tuner.study.trial import Trial
@@ -312,6 +313,28 @@ def test_the_table_says_how_things_stand(make_spec: MakeSpec, open_record: OpenR
         ("00001", "running", "0", "", ""),
         ("00002", "running", "300", "0.75", "1.0"),
     ]
+
+
+def test_the_table_of_a_running_search_is_that_of_the_search_read_again(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    """Also of trials that were stopped, or failed, or are, between two rungs."""
+    record, _ = open_record(make_spec())
+    (record.run_dir / "spec.yaml").write_text(record.spec.to_yaml())
+    for number in range(4):
+        start(record)
+        report(record, number, 250, w1=0.75, w1_stderr=0.125, critic_estimate=2.0)
+        report(record, number, 300, critic_estimate=1.0)
+    record.ended(0)
+    record.ended(1, "no memory", failed=True)
+    report(record, 2, 350, diverged=1.0)
+    record.ended(2)
+    record.write_table()
+    assert [row["status"] for row in rows(record)] == ["stopped", "failed", "diverged", "running"]
+    assert [row["w1"] for row in rows(record)] == ["0.75"] * 4
+    read_again = record.run_dir / "again.csv"
+    table.write_trials(read_again, snapshot.read(record.run_dir).trials)
+    assert read_again.read_text() == (record.run_dir / "trials.csv").read_text()
 
 
 def test_the_table_is_written_at_most_every_few_seconds_and_at_the_end(

@@ -74,6 +74,16 @@ def test_a_grid_is_asked_for_as_many_trials_as_it_has_points(tell: Callable[...,
     assert (found.state, found.num_trials) == ("finished", 2)
 
 
+def test_a_grid_that_cannot_be_counted_says_why(tell: Callable[..., Path]) -> None:
+    grid = {"search": {"sampler": "grid"}, "training": {"critic_lr": {"choice": [1e-3, 1e-4]}}}
+    run_dir = tell("grid", finish=True, **grid)
+    text = (run_dir / "spec.yaml").read_text()
+    (run_dir / "spec.yaml").write_text(text.replace("n_critic:", "n_critics:"))
+    found = glance(run_dir)
+    assert found.state == "broken"
+    assert found.trouble == "spec.yaml: training.n_critics: no such key; did you mean n_critic?"
+
+
 def test_a_search_is_finished_too_when_its_time_is_used_up(tell: Callable[..., Path]) -> None:
     states = []
     for name, budget_s in (("short", 5.0), ("long", 5000.0)):
@@ -97,7 +107,11 @@ def test_a_broken_folder_says_what_is_wrong_and_changes_nothing(
     for name, content, trouble in (
         ("spec.yaml", "a: [", "spec.yaml is not YAML"),
         ("spec.yaml", "- 1", "not as a search writes it (list indices must be integers"),
-        ("trials.csv", "nonsense\n1\n", "not as a search writes it ('status')"),
+        (
+            "trials.csv",
+            "nonsense\n1\n",
+            "not as a search writes it (it has no column trial_id, status",
+        ),
     ):
         kept = (run_dir / name).read_text()
         (run_dir / name).write_text(content)

@@ -1,0 +1,76 @@
+"""``trials.csv``: its columns, and the one way to read it.
+
+Nothing heavy is loaded for it: ``tuner.list`` reads the tables of many searches at a time.
+"""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+COLUMNS = (
+    "trial_id",
+    "status",
+    "generator_steps",
+    "w1",
+    "w1_stderr",
+    "w1_final",
+    "w1_final_stderr",
+    "critic_estimate",
+    "training_seconds",
+    "scoring_seconds",
+    "final_scoring_seconds",
+)
+_NEEDED = ("trial_id", "status", "generator_steps", "w1", "w1_final")
+
+
+@final
+@dataclass(frozen=True)
+class Row:
+    """A trial as its line has it, to be ranked as the study's own; ``cells`` is the whole line.
+
+    ``status`` is ``None`` until it ends; ``score`` is at its last rung, and ``final`` has its
+    ``w1_final``, if it was in the final.
+    """
+
+    number: int
+    status: str | None
+    score: float | None
+    final: Mapping[str, float] | None
+    cells: Mapping[str, str]
+
+
+def read_trials(path: Path, metric: str = "w1") -> list[Row]:
+    """Read the trials of a table, in its order.
+
+    Args:
+        path: The table.
+        metric: The column that ranks the trials.
+
+    Raises:
+        OSError: where it cannot be read.
+        ValueError: where it is not as a search writes it.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, restval="")
+        try:
+            heading, lines = reader.fieldnames or (), list(reader)
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
+    missing = [name for name in (*_NEEDED, metric) if name not in heading]
+    if missing:
+        raise ValueError(f"it has no column {', '.join(missing)}")
+    if any(None in line for line in lines):
+        raise ValueError("a line of it has more cells than the heading")
+    return [_row(line, metric) for line in lines]
+
+
+def _row(line: Mapping[str, str], metric: str) -> Row:
+    return Row(
+        number=int(line["trial_id"]),
+        status=None if line["status"] == "running" else line["status"],
+        score=float(line[metric]) if line[metric] else None,
+        final={"w1_final": float(line["w1_final"])} if line["w1_final"] else None,
+        cells=line,
+    )
