@@ -12,7 +12,7 @@ import pytest
 from tuner.record import record as record_module
 from tuner.record.listener import Follower
 from tuner.record.record import Record
-from tuner.results import snapshot
+from tuner.results import snapshot, table
 from tuner.space.spec import SearchSpec
 from tuner.study.study import Study
 from tuner.study.trial import Trial
