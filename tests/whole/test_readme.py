@@ -26,7 +26,7 @@ from documents import DOCUMENTS, ROOT, Command
 
 from trainables.config import TrialConfig
 from tuner.search import main as run_search
-from tuner.space import spec
+from tuner.space.spec import validate
 from tuner.space.yaml_file import load
 
 COMMANDS = documents.commands()
@@ -200,7 +200,7 @@ def test_files_that_a_command_names_are_there(command: Command) -> None:
 @pytest.mark.parametrize(("path", "block"), blocks_of("yaml"))
 def test_yaml_is_what_a_search_space_may_have(path: Path, block: str) -> None:
     given = yaml.safe_load(block)
-    _, faults = spec.check({"name": "shown", "search": {"num_trials": 1}, **given})
+    _, faults = validate({"name": "shown", "search": {"num_trials": 1}, **given})
     assert faults == []
 
 

@@ -12,7 +12,7 @@ from tuner.errors import Fault
 from tuner.space import yaml_file
 from tuner.space.domains import Choice
 from tuner.space.sections import ResourceConfig
-from tuner.space.spec import SearchSpec, check
+from tuner.space.spec import SearchSpec, validate
 from tuner.storage.uri import faults
 
 #: The folder of decoded images, in the folder of all searches.
@@ -97,7 +97,7 @@ def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault
         what = f"{saved.parent} already holds a search: go on with it by adding --resume"
         return [Fault("name", f"{what}, or start another by --name")]
     document = yaml_file.load(saved)[0]
-    _, unsupported = check(document)  # such as a sampler that only an earlier version had
+    _, unsupported = validate(document)  # such as a sampler that only an earlier version had
     if unsupported:
         way_out = "which cannot be resumed by this version: start another search by --name"
         return [Fault(f.where, f"{f.what} in {saved}, {way_out}") for f in unsupported]

@@ -18,7 +18,7 @@ from tuner.driver import warm_start
 from tuner.driver.preflight import DATA_CACHE
 from tuner.errors import BadInput, Fault
 from tuner.space import yaml_file
-from tuner.space.spec import SearchSpec, check_sections
+from tuner.space.spec import SearchSpec, validate_sections
 from tuner.storage.uri import join, shown
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def check_document(request: Request, say: Callable[[str], None]) -> tuple[Search
         _bring_back(document, request, say)
     if request.warm_start is not None:
         document["initial_points"] = _warm_start(request.warm_start, document, request.resume)
-    sections, more = check_sections(document)
+    sections, more = validate_sections(document)
     faults += more
     if "resources" in sections and request.address is None:
         faults += checks.machine_faults(sections["resources"])
@@ -147,7 +147,7 @@ def check_document(request: Request, say: Callable[[str], None]) -> tuple[Search
 def _warm_start(run: str, document: Mapping[str, Any], resume: bool) -> Any:
     """An earlier search's best trials before the initial points; a resumed search keeps its own."""
     given = document.get("initial_points") or []
-    sections, _ = check_sections(document)
+    sections, _ = validate_sections(document)
     if "results" not in sections or "name" not in sections:
         return given  # it is refused for that
     runs_dir = Path(sections["results"].runs_dir)
@@ -172,7 +172,7 @@ def _runtime_env(request: Request) -> tuple[dict[str, Any] | None, list[Fault]]:
 
 def _bring_back(document: Mapping[str, Any], request: Request, say: Callable[[str], None]) -> None:
     """Fetch a search that began on another machine from its storage, to be resumed on this one."""
-    sections, _ = check_sections(document)
+    sections, _ = validate_sections(document)
     if "results" not in sections or "name" not in sections:
         return  # it is refused for that
     results, name = sections["results"], sections["name"]

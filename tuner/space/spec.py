@@ -1,6 +1,6 @@
 """A search space file, from YAML to frozen data, without torch or Ray.
 
-``read(path)`` gives a :class:`SearchSpec` or raises :class:`~tuner.errors.BadInput` with every
+``read_spec(path)`` gives a :class:`SearchSpec` or raises :class:`~tuner.errors.BadInput` with every
 fault at once.
 """
 
@@ -196,7 +196,7 @@ class SearchSpec(Frozen):
         return yaml.safe_dump(self.resolved(), sort_keys=False)
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
+def read_spec(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
     """Read and check a search space file.
 
     Args:
@@ -207,7 +207,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
         BadInput: with every fault found.
     """
     document, faults = yaml_file.load(path, overrides)
-    spec, more = check(document)
+    spec, more = validate(document)
     if spec is None or faults:
         raise BadInput(str(path), [*faults, *more])
     return spec
@@ -226,13 +226,13 @@ _SECTIONS: Mapping[str, TypeAdapter[Any]] = {
 }
 
 
-def check(document: Mapping[str, Any]) -> tuple[SearchSpec | None, list[Fault]]:
+def validate(document: Mapping[str, Any]) -> tuple[SearchSpec | None, list[Fault]]:
     """Check plain data; a search and no faults, or no search and all of its faults."""
-    sections, faults = check_sections(document)
+    sections, faults = validate_sections(document)
     return (None if faults else SearchSpec.model_construct(**sections)), faults
 
 
-def check_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+def validate_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     """The sections that are right, each by itself, and the faults of all the others."""
     sections: dict[str, Any] = {}
     partly: dict[str, Any] = {}
