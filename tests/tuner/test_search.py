@@ -15,7 +15,6 @@ from tuner.cli import command
 from tuner.driver import preflight as checks
 from tuner.driver import request
 from tuner.search import asked, main, parser
-from tuner.space import yaml_file
 from tuner.space.spec import read_spec, validate
 
 Space = Callable[[str], Path]
@@ -227,7 +226,7 @@ def test_ctrl_c_while_reading_ends_with_status_130(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(yaml_file, "load", interrupt)
+    monkeypatch.setattr(request, "load_yaml", interrupt)
     assert main([str(space(SMALL))]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 

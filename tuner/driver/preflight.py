@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import Fault
-from tuner.space import yaml_file
 from tuner.space.domains import Choice
 from tuner.space.sections import ResourceConfig
 from tuner.space.spec import SearchSpec, validate
+from tuner.space.yaml_file import load_yaml
 from tuner.storage.uri import faults
 
 #: The folder of decoded images, in the folder of all searches.
@@ -96,7 +96,7 @@ def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault
     if not resume:
         what = f"{saved.parent} already holds a search: go on with it by adding --resume"
         return [Fault("name", f"{what}, or start another by --name")]
-    document = yaml_file.load(saved)[0]
+    document = load_yaml(saved)[0]
     _, unsupported = validate(document)  # such as a sampler that only an earlier version had
     if unsupported:
         way_out = "which cannot be resumed by this version: start another search by --name"

@@ -17,8 +17,8 @@ from tuner.driver import preflight as checks
 from tuner.driver import warm_start
 from tuner.driver.preflight import DATA_CACHE
 from tuner.errors import BadInput, Fault
-from tuner.space import yaml_file
 from tuner.space.spec import SearchSpec, validate_sections
+from tuner.space.yaml_file import load_yaml
 from tuner.storage.uri import join, shown
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def of_file(
 
     Args:
         space: The search space.
-        overrides: What replaces the file's values, as :func:`tuner.space.yaml_file.load` takes it.
+        overrides: As :func:`tuner.space.yaml_file.load_yaml` has them.
         name: In place of the file's.
         runs_dir: In place of the file's.
         options: Further fields of :class:`Request`.
@@ -82,7 +82,7 @@ def of_file(
     Raises:
         BadInput: where the file is no mapping.
     """
-    document, faults = yaml_file.load(space, overrides)
+    document, faults = load_yaml(space, overrides)
     document = placed(document, name, runs_dir)
     return Request(str(space), document, tuple(faults), space.absolute().parent, **options)
 
@@ -153,7 +153,7 @@ def _warm_start(run: str, document: Mapping[str, Any], resume: bool) -> Any:
     runs_dir = Path(sections["results"].runs_dir)
     saved = runs_dir / sections["name"] / "spec.yaml"
     if resume and saved.exists():
-        return yaml_file.load(saved)[0].get("initial_points", [])
+        return load_yaml(saved)[0].get("initial_points", [])
     earlier = Path(run)
     if not earlier.is_dir() and (runs_dir / run).is_dir():
         earlier = runs_dir / run
@@ -167,7 +167,7 @@ def _runtime_env(request: Request) -> tuple[dict[str, Any] | None, list[Fault]]:
     if request.address is None:
         what = "is for the nodes of a cluster: give --address too, or leave it out"
         return None, [Fault("--runtime-env", what)]
-    return yaml_file.load(request.runtime_env)
+    return load_yaml(request.runtime_env)
 
 
 def _bring_back(document: Mapping[str, Any], request: Request, say: Callable[[str], None]) -> None:

@@ -30,7 +30,6 @@ from trainables.config import (
     applies,
 )
 from tuner.errors import BadInput, Fault
-from tuner.space import yaml_file
 from tuner.space.cross_checks import disagreements
 from tuner.space.defaults import resolve
 from tuner.space.domains import Choice, Domain, Range, flat, grid, searchable
@@ -44,6 +43,7 @@ from tuner.space.sections import (
     ResultsConfig,
     SearchConfig,
 )
+from tuner.space.yaml_file import load_yaml
 
 Name = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
@@ -206,7 +206,7 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
     Raises:
         BadInput: with every fault found.
     """
-    document, faults = yaml_file.load(path, overrides)
+    document, faults = load_yaml(path, overrides)
     spec, more = validate(document)
     if spec is None or faults:
         raise BadInput(str(path), [*faults, *more])
