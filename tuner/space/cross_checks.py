@@ -15,7 +15,7 @@ from tuner.space.domains import Choice, Range, flat, grid
 MAX_GRID_POINTS = 100_000
 
 
-def disagreements(sections: Mapping[str, Any]) -> list[Fault]:
+def cross_section_faults(sections: Mapping[str, Any]) -> list[Fault]:
     """Every fault that lies between sections, none of it in one alone."""
     return [*_objective_faults(sections), *_end_faults(sections)]
 

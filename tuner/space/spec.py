@@ -30,7 +30,7 @@ from trainables.config import (
     applies,
 )
 from tuner.errors import BadInput, Fault
-from tuner.space.cross_checks import disagreements
+from tuner.space.cross_checks import cross_section_faults
 from tuner.space.defaults import resolve
 from tuner.space.domains import Choice, Domain, Range, flat, grid, searchable
 from tuner.space.initial_points import InitialPoint, resolve_points
@@ -266,7 +266,7 @@ def validate_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list
     if "initial_points" in sections:
         sections["initial_points"], more = resolve_points(sections)
         faults += more
-    return sections, faults + disagreements(sections)
+    return sections, faults + cross_section_faults(sections)
 
 
 def largest_budget_generator_steps(spec: SearchSpec) -> float:
