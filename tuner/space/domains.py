@@ -68,7 +68,7 @@ def is_integer(domain: Range[Any]) -> bool:
     return isinstance(domain.low, int)
 
 
-def grid(domain: Domain) -> tuple[Any, ...] | None:
+def grid_values(domain: Domain) -> tuple[Any, ...] | None:
     """All the values of a domain, or ``None`` where there is no end of them."""
     if isinstance(domain, Choice):
         return domain.choice

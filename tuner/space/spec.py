@@ -32,7 +32,7 @@ from trainables.config import (
 from tuner.errors import BadInput, Fault
 from tuner.space.cross_checks import cross_section_faults
 from tuner.space.defaults import resolve
-from tuner.space.domains import Choice, Domain, Range, flat, grid, searchable
+from tuner.space.domains import Choice, Domain, Range, flat, grid_values, searchable
 from tuner.space.initial_points import InitialPoint, resolve_points
 from tuner.space.messages import describe, unknown_key
 from tuner.space.sections import (
@@ -164,7 +164,7 @@ class SearchSpec(Frozen):
     def grid_points(self) -> Iterator[dict[str, Any]]:
         """Every distinct point of a finite space: searched values by dotted key, that apply."""
         domains = self.domains
-        axes = [grid(domain) or () for domain in domains.values()]
+        axes = [grid_values(domain) or () for domain in domains.values()]
         seen = set()
         for drawn in itertools.product(*axes):
             point = dict(zip(domains, drawn, strict=True))
