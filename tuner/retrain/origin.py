@@ -13,7 +13,7 @@ from trainables.config import TrialConfig
 from tuner.errors import BadInput, Fault
 from tuner.results import snapshot
 from tuner.results.snapshot import Snapshot
-from tuner.space.messages import describe
+from tuner.space.messages import describe_error
 from tuner.space.spec import KNOWN
 from tuner.space.yaml_file import load_yaml
 from tuner.study.trial import Trial
@@ -77,7 +77,7 @@ def find(source: Path, trial_id: str | None) -> Origin:
         config = TrialConfig.model_validate(document)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        faults += [describe(e, e["loc"] or ("training",), KNOWN) for e in errors]
+        faults += [describe_error(e, e["loc"] or ("training",), KNOWN) for e in errors]
     missing = {"data", "networks", "training", "seed"} - document.keys()
     if missing and not faults:
         what = f"has no {', '.join(sorted(missing))}: give a search's folder, or its best.yaml"

@@ -75,7 +75,7 @@ def grid_values(domain: Domain) -> tuple[Any, ...] | None:
     return tuple(range(domain.low, domain.high + 1)) if is_integer(domain) else None
 
 
-def member(domain: Domain, value: Any) -> Any:
+def coerce(domain: Domain, value: Any) -> Any:
     """The value as the domain has it, or ``None`` where it is not one of the domain's."""
     if isinstance(domain, Choice):
         # True == 1, and a choice may hold either.

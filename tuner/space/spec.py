@@ -31,10 +31,10 @@ from trainables.config import (
 )
 from tuner.errors import BadInput, Fault
 from tuner.space.cross_checks import cross_section_faults
-from tuner.space.defaults import resolve
+from tuner.space.defaults import resolve_defaults
 from tuner.space.domains import Choice, Domain, Range, flat, grid_values, searchable
 from tuner.space.initial_points import InitialPoint, resolve_points
-from tuner.space.messages import describe, unknown_key
+from tuner.space.messages import describe_error, unknown_key
 from tuner.space.sections import (
     AshaConfig,
     MlflowConfig,
@@ -251,7 +251,7 @@ def validate_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list
             sections[key] = _SECTIONS[key].validate_python(given)
         except ValidationError as error:
             errors = error.errors(include_url=False)
-            faults += [describe(e, (key, *e["loc"]), KNOWN) for e in errors]
+            faults += [describe_error(e, (key, *e["loc"]), KNOWN) for e in errors]
             if key in _SEARCHED and isinstance(given, Mapping):
                 wrong = {str(e["loc"][0]) for e in errors if e["loc"]}
                 rest = {k: v for k, v in given.items() if isinstance(k, str) and k not in wrong}
@@ -259,7 +259,7 @@ def validate_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list
                 broken |= wrong
     networks, training = (sections.get(key, partly.get(key)) for key in ("networks", "training"))
     if networks is not None and training is not None:
-        networks, training, more = resolve(networks, training, broken)
+        networks, training, more = resolve_defaults(networks, training, broken)
         faults += more
         resolved = {"networks": networks, "training": training}
         sections |= {key: section for key, section in resolved.items() if key in sections}
