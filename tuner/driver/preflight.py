@@ -13,7 +13,7 @@ from tuner.space.domains import Choice
 from tuner.space.sections import ResourceConfig
 from tuner.space.spec import SearchSpec, validate
 from tuner.space.yaml_file import load_yaml
-from tuner.storage.uri import faults
+from tuner.storage.uri import location_faults
 
 #: The folder of decoded images, in the folder of all searches.
 DATA_CACHE = "data-cache"
@@ -82,7 +82,7 @@ def storage_faults(location: str | None) -> list[Fault]:
     if location is None:
         return []
 
-    return [Fault("results.storage", what) for what in faults(location)]
+    return [Fault("results.storage", what) for what in location_faults(location)]
 
 
 def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault]:

@@ -19,7 +19,7 @@ from tuner.driver.preflight import DATA_CACHE
 from tuner.errors import BadInput, Fault
 from tuner.space.spec import SearchSpec, validate_sections
 from tuner.space.yaml_file import load_yaml
-from tuner.storage.uri import join, shown
+from tuner.storage.uri import join, redact
 
 if TYPE_CHECKING:
     from trainables.data import Data
@@ -183,13 +183,13 @@ def _bring_back(document: Mapping[str, Any], request: Request, say: Callable[[st
     from tuner.storage import mirror
 
     location, run_dir = join(results.storage, name), Path(results.runs_dir, name).absolute()
-    say(f"looking into {shown(location)} ...")
+    say(f"looking into {redact(location)} ...")
     try:
         storage.reachable(results.storage)
         if (run_dir / "spec.yaml").exists() or not storage.exists(location, "spec.yaml"):
             return
         if not request.resume:
-            what = f"{shown(location)} already holds a search: go on with it by adding "
+            what = f"{redact(location)} already holds a search: go on with it by adding "
             way_out = "--resume, or start another by --name"
             raise BadInput(request.source, [Fault("name", what + way_out)])
         say("fetching the search from there ...")

@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
-from tuner.storage.uri import _TRUTHS, _URI, is_remote, join, shown
+from tuner.storage.uri import BOOLEAN_OPTIONS, URI, is_remote, join, redact
 
 #: Seconds without a byte from an S3 server after which a request fails, and how often it is tried:
 #: some 16 s in all. Pyarrow by itself goes on for 100 s, and a process cannot exit before that.
@@ -40,9 +40,9 @@ def resolve(location: str) -> tuple["FileSystem", str]:
     """
     from pyarrow import fs
 
-    if not _URI.match(location):
+    if not URI.match(location):
         return fs.LocalFileSystem(), join(location)
-    with _in_words(f"cannot use {shown(location)}"):
+    with _in_words(f"cannot use {redact(location)}"):
         file_system, path = fs.FileSystem.from_uri(location)
     return file_system, path.rstrip("/") or "/"
 
@@ -54,7 +54,7 @@ def _less_patient(file_system: "FileSystem", location: str, silence_s: float) ->
     if file_system.type_name != "s3":
         return file_system
     options: dict[str, Any] = dict(parse_qsl(location.partition("?")[2]))
-    options |= {name: options.get(name, "").lower() in ("1", "true") for name in _TRUTHS}
+    options |= {name: options.get(name, "").lower() in ("1", "true") for name in BOOLEAN_OPTIONS}
     # Pyarrow reads these where a file system comes from a URI, but not where it is made so.
     servers = (os.environ.get(f"AWS_ENDPOINT_URL{of}") for of in ("_S3", ""))
     options.setdefault("endpoint_override", next(filter(None, servers), None))
@@ -104,7 +104,7 @@ def remove(folder: str) -> None:
     """
     if is_remote(folder):
         file_system, path = resolve(folder)
-        with _in_words(f"cannot delete {shown(folder)}"):
+        with _in_words(f"cannot delete {redact(folder)}"):
             file_system.delete_dir_contents(path, missing_dir_ok=True)
     else:
         shutil.rmtree(join(folder), ignore_errors=True)
@@ -129,7 +129,7 @@ def reachable(location: str, timeout_s: float = 20.0) -> None:
     thread.start()
     thread.join(timeout_s)
     if thread.is_alive():
-        what = f"{shown(location)} did not answer within {timeout_s:g} s"
+        what = f"{redact(location)} did not answer within {timeout_s:g} s"
         raise OSError(f"{what}: check its address, and the network")
     if failed:
         raise failed[0]
@@ -149,7 +149,7 @@ def _probe(location: str, silence_s: float) -> None:
     except OSError as error:
         raise OSError(f"{error}: {advice}") from None
     if back != said:
-        raise OSError(f"{shown(location)} does not give back what is written to it")
+        raise OSError(f"{redact(location)} does not give back what is written to it")
 
 
 @final
@@ -171,7 +171,7 @@ class Folder:
         """Whether there is such a file."""
         from pyarrow.fs import FileType
 
-        with _in_words(f"cannot look for {name} in {shown(self.location)}"):
+        with _in_words(f"cannot look for {name} in {redact(self.location)}"):
             return self._file_system.get_file_info(self._at(name)).type == FileType.File
 
     def read(self, name: str) -> bytes:
@@ -196,7 +196,7 @@ class Folder:
         path = self._at(name)
         folder, last = posixpath.split(path)
         scratch = f"{folder}/.{last}.{secrets.token_hex(4)}.part" if self._is_local else path
-        with _in_words(f"cannot write {name} to {shown(self.location)}"):
+        with _in_words(f"cannot write {name} to {redact(self.location)}"):
             if self._has_folders:
                 self._file_system.create_dir(folder, recursive=True)
             with self._file_system.open_output_stream(scratch, compression=None) as file:
@@ -212,14 +212,14 @@ class Folder:
 
     def delete(self, name: str) -> None:
         """Delete a file; FileNotFoundError if there is none."""
-        with _in_words(f"cannot delete {name} in {shown(self.location)}"):
+        with _in_words(f"cannot delete {name} in {redact(self.location)}"):
             self._file_system.delete_file(self._at(name))
 
     def sizes(self, skip: Container[str] = ()) -> dict[str, int]:
         """Bytes of every file, by name, but of those in a folder right below it to be skipped."""
         from pyarrow.fs import FileSelector, FileType
 
-        with _in_words(f"cannot list {shown(self.location)}"):
+        with _in_words(f"cannot list {redact(self.location)}"):
             found = []
             for top in self._file_system.get_file_info(FileSelector(self._path, True)):
                 found.append(top)
@@ -235,7 +235,7 @@ class Folder:
     @contextmanager
     def _reading(self, name: str) -> Iterator[BinaryIO]:
         with (
-            _in_words(f"cannot read {name} from {shown(self.location)}"),
+            _in_words(f"cannot read {name} from {redact(self.location)}"),
             self._file_system.open_input_stream(self._at(name), compression=None) as file,
         ):
             yield file

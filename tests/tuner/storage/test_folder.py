@@ -14,7 +14,7 @@ from ray import tune
 
 from tuner.storage import folder as storage
 from tuner.storage.folder import Folder
-from tuner.storage.uri import faults, is_remote, join, shown
+from tuner.storage.uri import is_remote, join, location_faults, redact
 
 SECRET = "wJalr/hush"
 
@@ -45,8 +45,8 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     ],
 )
 def test_these_locations_are_right(location: str) -> None:
-    assert faults(location) == []
-    assert faults(join(location, "a b", "ü%")) == []
+    assert location_faults(location) == []
+    assert location_faults(join(location, "a b", "ü%")) == []
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_these_locations_are_right(location: str) -> None:
     ],
 )
 def test_a_fault_gives_the_rule_and_the_way_out(location: str, rule: str) -> None:
-    (fault,) = faults(location)
+    (fault,) = location_faults(location)
     assert re.search(rule, fault), fault
 
 
@@ -90,14 +90,14 @@ def test_a_fault_gives_the_rule_and_the_way_out(location: str, rule: str) -> Non
     ],
 )
 def test_credentials_are_refused_and_not_repeated(location: str) -> None:
-    found = faults(location)
+    found = location_faults(location)
     assert found
     for part in SECRET.split("/"):
-        assert part not in " ".join(found) + shown(location).partition("?")[0]
+        assert part not in " ".join(found) + redact(location).partition("?")[0]
 
 
 def test_looking_at_a_location_imports_no_pyarrow() -> None:
-    code = "import sys; from tuner.storage import uri; uri.faults('s3://b/f'); "
+    code = "import sys; from tuner.storage import uri; uri.location_faults('s3://b/f'); "
     subprocess.run([sys.executable, "-c", code + "assert 'pyarrow' not in sys.modules"], check=True)
 
 
