@@ -178,22 +178,21 @@ def _bring_back(document: Mapping[str, Any], request: Request, say: Callable[[st
     results, name = sections["results"], sections["name"]
     if results.storage is None or checks.storage_faults(results.storage):
         return
-    from tuner.storage import folder as storage
-    from tuner.storage import lock as folder
-    from tuner.storage import mirror
+    from tuner.storage import lock, mirror
+    from tuner.storage.folder import check_reachable, file_exists
 
     location, run_dir = join(results.storage, name), Path(results.runs_dir, name).absolute()
     say(f"looking into {redact(location)} ...")
     try:
-        storage.reachable(results.storage)
-        if (run_dir / "spec.yaml").exists() or not storage.exists(location, "spec.yaml"):
+        check_reachable(results.storage)
+        if (run_dir / "spec.yaml").exists() or not file_exists(location, "spec.yaml"):
             return
         if not request.resume:
             what = f"{redact(location)} already holds a search: go on with it by adding "
             way_out = "--resume, or start another by --name"
             raise BadInput(request.source, [Fault("name", what + way_out)])
         say("fetching the search from there ...")
-        with folder.owned(run_dir):
+        with lock.owned(run_dir):
             mirror.restore(location, run_dir)
     except OSError as error:
         raise BadInput(request.source, [Fault("results.storage", str(error))]) from error

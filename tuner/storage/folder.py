@@ -32,7 +32,7 @@ _CHUNK = 8 << 20
 _SECRET_VARIABLES = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")
 
 
-def resolve(location: str) -> tuple["FileSystem", str]:
+def resolve_location(location: str) -> tuple["FileSystem", str]:
     """Its file system, as Ray uses it too, and the path in it.
 
     Raises:
@@ -69,10 +69,10 @@ def _less_patient(file_system: "FileSystem", location: str, silence_s: float) ->
 
 @lru_cache(maxsize=16)
 def _base(location: str) -> PurePosixPath:
-    return PurePosixPath(resolve(location)[1])
+    return PurePosixPath(resolve_location(location)[1])
 
 
-def uri_of(location: str, path: str) -> str:
+def location_of(location: str, path: str) -> str:
     """The location of a path in a location's file system (as Ray's ``Checkpoint.path``).
 
     Raises:
@@ -81,12 +81,12 @@ def uri_of(location: str, path: str) -> str:
     return join(location, *PurePosixPath(path).relative_to(_base(location)).parts)
 
 
-def exists(folder: str, name: str) -> bool:
+def file_exists(folder: str, name: str) -> bool:
     """Whether a folder has such a file. Raises OSError where it cannot be asked."""
     return Folder(folder).has(name)
 
 
-def fetch(folder: str, name: str, target: Path) -> None:
+def fetch_file(folder: str, name: str, target: Path) -> None:
     """Copy a file of a folder here: whole, or not at all.
 
     Raises:
@@ -96,21 +96,21 @@ def fetch(folder: str, name: str, target: Path) -> None:
     Folder(folder).fetch(name, target)
 
 
-def remove(folder: str) -> None:
+def remove_folder(folder: str) -> None:
     """Delete a folder and all that is in it; one that is not there is no fault.
 
     Raises:
         OSError: if it cannot be deleted.
     """
     if is_remote(folder):
-        file_system, path = resolve(folder)
+        file_system, path = resolve_location(folder)
         with _in_words(f"cannot delete {redact(folder)}"):
             file_system.delete_dir_contents(path, missing_dir_ok=True)
     else:
         shutil.rmtree(join(folder), ignore_errors=True)
 
 
-def reachable(location: str, timeout_s: float = 20.0) -> None:
+def check_reachable(location: str, timeout_s: float = 20.0) -> None:
     """See that a file can be written there, read back and deleted.
 
     Raises:
@@ -162,7 +162,7 @@ class Folder:
     def __init__(self, location: str, silence_s: float = SILENCE_S) -> None:
         """Nothing is asked for yet."""
         self.location = location
-        file_system, self._path = resolve(location)
+        file_system, self._path = resolve_location(location)
         self._file_system = _less_patient(file_system, location, silence_s)
         self._is_local = self._file_system.type_name == "local"
         self._has_folders = self._file_system.type_name not in ("s3", "gcs", "abfs")

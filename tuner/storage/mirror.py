@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, final
 
 from tuner.errors import BadInput, Fault
-from tuner.storage.folder import Folder, resolve
+from tuner.storage.folder import Folder, resolve_location
 from tuner.storage.uri import is_remote, redact
 
 EVERY_S = 60.0
@@ -250,7 +250,7 @@ def _size_and_time(status: os.stat_result) -> tuple[int, int]:
 
 
 def _is_same(location: str, run_dir: Path) -> bool:
-    return Path(resolve(location)[1]).resolve() == run_dir.resolve()
+    return Path(resolve_location(location)[1]).resolve() == run_dir.resolve()
 
 
 def _lease(folder: Folder) -> dict[str, Any]:
