@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 
 from tuner.cli import exit as ending
-from tuner.space.schema import schema, table
+from tuner.space.schema import json_schema, keys_table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tuner.schema", description=__doc__)
     parser.add_argument("--table", action="store_true", help="the keys as a Markdown table")
     args = parser.parse_args(argv)
-    print(table() if args.table else json.dumps(schema(), indent=2))
+    print(keys_table() if args.table else json.dumps(json_schema(), indent=2))
     return 0
 
 

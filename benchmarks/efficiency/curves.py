@@ -28,7 +28,7 @@ import optuna
 from trainables.config import ObjectiveConfig
 from trainables.data import Data, load
 from trainables.trial import GENERATOR, Schedule, final_score, run, start_worker
-from tuner.space.spec import SearchSpec, read
+from tuner.space.spec import SearchSpec, read_spec
 from tuner.study.proposals import draw
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "mixed.yaml"
@@ -74,7 +74,7 @@ def recorded(path: Path = TABLE) -> list[Curve]:
 @cache
 def space() -> SearchSpec:
     """The search space, drawn from at random."""
-    return read(SPACE, ["search.sampler=random", "search.num_trials=1000000"])
+    return read_spec(SPACE, ["search.sampler=random", "search.num_trials=1000000"])
 
 
 @cache

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from benchmarks.efficiency.curves import SCORED_AT, SPACE, Curve
 from tuner.cluster.asha import Asha, Decision
 from tuner.space.domains import Choice, Domain, is_integer
-from tuner.space.spec import SearchSpec, read
+from tuner.space.spec import SearchSpec, read_spec
 from tuner.study.proposals import STATES, Shown, draw
 from tuner.study.trial import Status
 
@@ -76,7 +76,7 @@ class Setting:
     @cached_property
     def spec(self) -> SearchSpec:
         """The search that it is."""
-        spec = read(SPACE, ["search.num_trials=1000000", *self.overrides])
+        spec = read_spec(SPACE, ["search.num_trials=1000000", *self.overrides])
         # Not by an override: a search by the own critic's estimate would be refused.
         objective = spec.objective.model_copy(update={"name": self.metric})
         return spec.model_copy(update={"objective": objective})

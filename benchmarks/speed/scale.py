@@ -31,7 +31,7 @@ from rich.console import Console
 
 from tuner.cluster.connection import connected
 from tuner.space.domains import Choice
-from tuner.space.spec import SearchSpec, read
+from tuner.space.spec import SearchSpec, read_spec
 
 RUNGS = (100, 300, 900)
 SAVES = (*RUNGS, 500)
@@ -127,7 +127,7 @@ def _one(kind: str, asked: argparse.Namespace) -> Run:
 
 def _spec(folder: Path, num_trials: int, sampler: str) -> SearchSpec:
     grace, _, last = RUNGS
-    return read(
+    return read_spec(
         Path(SPACE),
         [
             f"search.num_trials={num_trials}",

@@ -10,8 +10,7 @@ import small_search
 
 from tuner.errors import Fault
 from tuner.record.record import Record
-from tuner.space import spec
-from tuner.space.spec import SearchSpec
+from tuner.space.spec import SearchSpec, validate
 from tuner.study.study import Study
 from tuner.tracking.history import TrialHistory
 
@@ -70,7 +69,7 @@ def make_spec() -> Callable[..., SearchSpec]:
             "search": {"num_trials": 4, "sampler": "random"},
             **sections,
         }
-        found, faults = spec.check(document)
+        found, faults = validate(document)
         assert found is not None, faults
         return found
 
@@ -82,7 +81,7 @@ def faults_of() -> Callable[..., list[Fault]]:
     """What is wrong with a search of the given sections."""
 
     def check(**sections: Any) -> list[Fault]:
-        found, faults = spec.check({"name": "a", "search": {"num_trials": 1}, **sections})
+        found, faults = validate({"name": "a", "search": {"num_trials": 1}, **sections})
         assert (found is None) == bool(faults)
         return faults
 

@@ -15,7 +15,7 @@ from tuner.cli import command
 from tuner.driver import preflight as checks
 from tuner.driver import request
 from tuner.search import asked, main, parser
-from tuner.space import spec, yaml_file
+from tuner.space.spec import read_spec, validate
 
 Space = Callable[[str], Path]
 
@@ -193,7 +193,7 @@ def test_a_name_that_is_taken_is_refused_and_the_search_left_alone(
     path = space(SMALL)
     saved = tmp_path / "runs" / "small" / "spec.yaml"
     saved.parent.mkdir(parents=True)
-    saved.write_text(spec.read(path).to_yaml())
+    saved.write_text(read_spec(path).to_yaml())
     (fault,) = refused(capsys, path)
     assert fault == (
         f"name: {saved.parent} already holds a search: go on with it by adding --resume, or start "
@@ -226,7 +226,7 @@ def test_ctrl_c_while_reading_ends_with_status_130(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(yaml_file, "load", interrupt)
+    monkeypatch.setattr(request, "load_yaml", interrupt)
     assert main([str(space(SMALL))]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 
@@ -253,8 +253,8 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
     assert main([str(path), "--dry-run", *arguments]) == 0
     out = capsys.readouterr().out
     resolved, said = out.split("\n\n", 1)
-    read = spec.read(path, ["name=other", "results.runs_dir=r", "search.num_trials=5"])
-    assert spec.check(yaml.safe_load(resolved)) == (read, [])
+    read = read_spec(path, ["name=other", "results.runs_dir=r", "search.num_trials=5"])
+    assert validate(yaml.safe_load(resolved)) == (read, [])
     assert said.splitlines() == [
         "data: 8192 samples to train on, 8192 to train the independent critics, 4096 to evaluate "
         "them on at the rungs and 8192 in the final, each of shape (2,)",
@@ -271,7 +271,7 @@ def test_a_dry_run_of_a_name_that_is_taken_is_no_fault(
 ):
     path = space(SMALL.replace("num_trials: 3", "time_budget_s: 60"))
     (tmp_path / "runs" / "small").mkdir(parents=True)
-    (tmp_path / "runs" / "small" / "spec.yaml").write_text(spec.read(path).to_yaml())
+    (tmp_path / "runs" / "small" / "spec.yaml").write_text(read_spec(path).to_yaml())
     assert main([str(path), "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "trials: until the time budget is used up\nlargest possible budget: inf gen" in out
@@ -403,7 +403,7 @@ def test_a_resumed_search_keeps_the_points_that_it_began_with(
     began = path.read_text() + "initial_points: [{training: {critic_lr: 3e-3}}]\n"
     saved = tmp_path / "runs" / yaml.safe_load(SMALL)["name"]
     saved.mkdir(parents=True)
-    (saved / "spec.yaml").write_text(spec.read(space(began)).to_yaml())
+    (saved / "spec.yaml").write_text(read_spec(space(began)).to_yaml())
     space(SMALL)
     args = parser().parse_args([str(path), "--resume", "--warm-start", "gone"])
     found, _ = request.check_document(asked(args), Console().print)

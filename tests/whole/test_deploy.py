@@ -26,7 +26,7 @@ from ray.runtime_env import RuntimeEnv
 
 from tuner.cluster.gauges import GAUGES
 from tuner.search import parser
-from tuner.space.yaml_file import load
+from tuner.space.yaml_file import load_yaml
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -184,7 +184,7 @@ def test_every_command_is_one_that_the_search_takes(name: str, count: int) -> No
     for command in found:
         args = parser().parse_args(command)
         space = Path(re.sub(r"^(/project|/home/ray/wgan-tuner)/", "", str(args.space)))
-        _, faults = load(ROOT / space, args.set)
+        _, faults = load_yaml(ROOT / space, args.set)
         assert faults == []
 
 
@@ -195,7 +195,7 @@ def test_slurm_sh_gives_the_search_options_that_it_takes() -> None:
     assert (ROOT / space).is_file()
     args = parser().parse_args([space, *shlex.split(command)])
     assert args.resume
-    assert load(ROOT / space, args.set)[1] == []
+    assert load_yaml(ROOT / space, args.set)[1] == []
 
 
 def test_the_image_holds_what_the_project_is() -> None:

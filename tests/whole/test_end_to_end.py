@@ -15,7 +15,7 @@ from ray_cluster import Cluster
 
 from trainables.config import NetworkConfig, TrialConfig
 from trainables.networks import build_generator
-from tuner.space import spec
+from tuner.space.spec import read_spec
 from tuner.study.study import Study
 
 SPACE = """
@@ -107,7 +107,7 @@ def test_a_search_with_two_workers_leaves_all_that_it_promises(space: Path) -> N
 
 def _damage_a_checkpoint(run_dir: Path) -> Path | None:
     """Cut the last checkpoint of a trial that has not ended in half, if there is one."""
-    study = Study(run_dir / "study.log", spec.read(run_dir / "spec.yaml"))
+    study = Study(run_dir / "study.log", read_spec(run_dir / "spec.yaml"))
     waiting = [t for t in study.trials() if t.status is None and len(t.checkpoints) == 2]
     if not waiting:
         return None

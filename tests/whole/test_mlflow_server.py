@@ -23,7 +23,7 @@ from small_search import (
 )
 
 from tuner import sync
-from tuner.space import spec
+from tuner.space.spec import validate
 from tuner.tracking import store as mlflow_store
 from tuner.tracking import tracker as tracking
 from tuner.tracking.tracker import Tracker, tracker_of
@@ -179,7 +179,7 @@ def test_a_server_that_is_not_there_costs_no_time_and_sync_makes_up_for_it(
         "objective": {"final_trials": 1},
         "mlflow": {"experiment": experiment},
     }
-    search, faults = spec.check(document)
+    search, faults = validate(document)
     assert search is not None, faults
     run_dir = tmp_path / "search"
 

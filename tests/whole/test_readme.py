@@ -26,8 +26,8 @@ from documents import DOCUMENTS, ROOT, Command
 
 from trainables.config import TrialConfig
 from tuner.search import main as run_search
-from tuner.space import spec
-from tuner.space.yaml_file import load
+from tuner.space.spec import validate
+from tuner.space.yaml_file import load_yaml
 
 COMMANDS = documents.commands()
 OURS = [c for c in COMMANDS if c.program.split(".")[0] in ("tuner", "benchmarks")]
@@ -200,7 +200,7 @@ def test_files_that_a_command_names_are_there(command: Command) -> None:
 @pytest.mark.parametrize(("path", "block"), blocks_of("yaml"))
 def test_yaml_is_what_a_search_space_may_have(path: Path, block: str) -> None:
     given = yaml.safe_load(block)
-    _, faults = spec.check({"name": "shown", "search": {"num_trials": 1}, **given})
+    _, faults = validate({"name": "shown", "search": {"num_trials": 1}, **given})
     assert faults == []
 
 
@@ -229,7 +229,7 @@ def test_the_readmes_search_space_and_the_one_that_it_runs_pass_every_check(
     for space in (tmp_path / "space.yaml", ROOT / "search_spaces" / "gp.yaml"):
         assert run_search([str(space), "--dry-run"]) == 0
         assert "rungs: 150, 600, 2400 generator steps" in capsys.readouterr().out
-    assert load(tmp_path / "space.yaml")[0]["asha"]["reduction_factor"] == 4
+    assert load_yaml(tmp_path / "space.yaml")[0]["asha"]["reduction_factor"] == 4
 
 
 def test_the_readmes_own_network_passes_every_check(

@@ -27,7 +27,7 @@ from trainables.data import BadData, load
 from trainables.trial import load_generator
 from tuner import report
 from tuner.search import main
-from tuner.space import spec
+from tuner.space.spec import validate
 from tuner.study.study import Study
 
 SPACE = """
@@ -208,7 +208,7 @@ def test_a_password_in_the_yaml_is_refused_and_not_repeated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     uri = "https://someone:secret-5d41402a@example.org"
-    found, faults = spec.check({"name": "a", "search": {"num_trials": 1},
+    found, faults = validate({"name": "a", "search": {"num_trials": 1},
                                 "mlflow": {"tracking_uri": uri}})  # fmt: skip
     assert found is None
     assert [fault.where for fault in faults] == ["mlflow.tracking_uri"]
@@ -317,7 +317,7 @@ def test_an_optimiser_in_an_older_journal_is_not_unpickled(
     run_dir.mkdir()
     document = {"name": "old", "search": {"num_trials": 12, "sampler": "tpe"},
                 "training": {"critic_lr": {"low": 1e-5, "high": 1e-2, "log": True}}}  # fmt: skip
-    search, _ = spec.check(document)
+    search, _ = validate(document)
     assert search is not None
     study = Study(run_dir / "study.log", search)
     for _ in range(11):  # from the 11th on, TPE goes by those that ended

@@ -25,7 +25,7 @@ from tuner.cluster.scoring import score_checkpoint
 from tuner.record.listener import Follower
 from tuner.record.record import Record
 from tuner.space.sections import ResourceConfig
-from tuner.storage.folder import resolve
+from tuner.storage.folder import resolve_location
 from tuner.storage.uri import join
 from tuner.study.trial import Trial
 
@@ -204,7 +204,7 @@ class _TrialRun:
         """Save a trial where Ray would; returns the folder or URI of the checkpoint."""
         name = f"{self.record.spec.name}_{number:05d}"
         folder = join(self.location, name, f"checkpoint_{index:06d}")
-        file_system, path = resolve(folder)
+        file_system, path = resolve_location(folder)
         with tempfile.TemporaryDirectory() as scratch:
             assert report.save is not None  # noqa: S101  # the caller asked
             report.save(Path(scratch))
@@ -222,7 +222,7 @@ class _Checkpoint:
 
     @classmethod
     def at(cls, location: str) -> "_Checkpoint":
-        file_system, path = resolve(location)
+        file_system, path = resolve_location(location)
         return cls(path, file_system)
 
     @contextmanager

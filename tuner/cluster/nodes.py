@@ -161,9 +161,9 @@ def check_nodes(needs: Needs, location: str) -> None:
 
 @contextmanager
 def _marked(location: str, name: str, marker: str) -> Iterator[None]:
-    from tuner.storage import folder as storage
+    from tuner.storage.folder import resolve_location
 
-    file_system, folder = storage.resolve(location)
+    file_system, folder = resolve_location(location)
     file_system.create_dir(folder, recursive=True)
     with file_system.open_output_stream(f"{folder}/{name}") as file:
         file.write(marker.encode())
@@ -204,9 +204,9 @@ def _probe(location: str, name: str, marker: str) -> str | None:
     if missing:
         what = f"lacks {', '.join(missing)}: install this project's dependencies there"
         return f"{what}, or name them in a --runtime-env file"
-    from tuner.storage import folder as storage
+    from tuner.storage.folder import resolve_location
 
-    file_system, folder = storage.resolve(location)
+    file_system, folder = resolve_location(location)
     with contextlib.suppress(OSError), file_system.open_input_stream(f"{folder}/{name}") as file:
         if file.read().decode() == marker:
             return None

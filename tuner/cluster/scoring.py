@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.storage.folder import fetch
+from tuner.storage.folder import fetch_file
 
 if TYPE_CHECKING:
     from trainables.config import ObjectiveConfig
@@ -36,6 +36,6 @@ def score_checkpoint(
     with tempfile.TemporaryDirectory() as scratch:
         device, started_s = start_worker(threads, use_gpu), time.perf_counter()
         generator = Path(scratch, "generator.pt")
-        fetch(checkpoint, generator.name, generator)
+        fetch_file(checkpoint, generator.name, generator)
         score = final_score(generator, data, objective, device)
         return score.w1, score.w1_stderr, time.perf_counter() - started_s

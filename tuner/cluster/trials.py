@@ -18,7 +18,7 @@ from tuner.cluster.failures import is_full, last_raised, retry_note
 from tuner.cluster.nodes import Needs
 from tuner.cluster.scheduler import AshaScheduler
 from tuner.record.record import Record
-from tuner.storage import folder as storage
+from tuner.storage.folder import location_of, resolve_location
 from tuner.storage.uri import is_remote
 
 _NODE_DIED = "its node died, or is out of reach"
@@ -60,7 +60,7 @@ def run(
     asha = Asha(spec.asha, spec.search.seed)
     asha.refill({number: trial.scores for number, trial in record.trials.items()})
     trainable = tune.with_parameters(train_wgan, data=[data])
-    file_system, path = storage.resolve(location)
+    file_system, path = resolve_location(location)
     folder, _, session = path.rpartition("/")
     tuner = tune.Tuner(
         tune.with_resources(
@@ -216,7 +216,7 @@ class _Listener(_NotPickled, tune.Callback):
         checkpoint: tune.Checkpoint,
         **info: Any,
     ) -> None:
-        folder = storage.uri_of(self._location, checkpoint.path)
+        folder = location_of(self._location, checkpoint.path)
         self._record.checkpointed(trial.config["number"], folder)
 
     @_halting

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import Fault
-from tuner.space import yaml_file
 from tuner.space.domains import Choice
 from tuner.space.sections import ResourceConfig
-from tuner.space.spec import SearchSpec, check
-from tuner.storage.uri import faults
+from tuner.space.spec import SearchSpec, validate
+from tuner.space.yaml_file import load_yaml
+from tuner.storage.uri import location_faults
 
 #: The folder of decoded images, in the folder of all searches.
 DATA_CACHE = "data-cache"
@@ -82,7 +82,7 @@ def storage_faults(location: str | None) -> list[Fault]:
     if location is None:
         return []
 
-    return [Fault("results.storage", what) for what in faults(location)]
+    return [Fault("results.storage", what) for what in location_faults(location)]
 
 
 def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault]:
@@ -96,8 +96,8 @@ def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault
     if not resume:
         what = f"{saved.parent} already holds a search: go on with it by adding --resume"
         return [Fault("name", f"{what}, or start another by --name")]
-    document = yaml_file.load(saved)[0]
-    _, unsupported = check(document)  # such as a sampler that only an earlier version had
+    document = load_yaml(saved)[0]
+    _, unsupported = validate(document)  # such as a sampler that only an earlier version had
     if unsupported:
         way_out = "which cannot be resumed by this version: start another search by --name"
         return [Fault(f.where, f"{f.what} in {saved}, {way_out}") for f in unsupported]

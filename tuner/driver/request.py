@@ -17,9 +17,9 @@ from tuner.driver import preflight as checks
 from tuner.driver import warm_start
 from tuner.driver.preflight import DATA_CACHE
 from tuner.errors import BadInput, Fault
-from tuner.space import yaml_file
-from tuner.space.spec import SearchSpec, check_sections
-from tuner.storage.uri import join, shown
+from tuner.space.spec import SearchSpec, validate_sections
+from tuner.space.yaml_file import load_yaml
+from tuner.storage.uri import join, redact
 
 if TYPE_CHECKING:
     from trainables.data import Data
@@ -74,7 +74,7 @@ def of_file(
 
     Args:
         space: The search space.
-        overrides: What replaces the file's values, as :func:`tuner.space.yaml_file.load` takes it.
+        overrides: As :func:`tuner.space.yaml_file.load_yaml` has them.
         name: In place of the file's.
         runs_dir: In place of the file's.
         options: Further fields of :class:`Request`.
@@ -82,7 +82,7 @@ def of_file(
     Raises:
         BadInput: where the file is no mapping.
     """
-    document, faults = yaml_file.load(space, overrides)
+    document, faults = load_yaml(space, overrides)
     document = placed(document, name, runs_dir)
     return Request(str(space), document, tuple(faults), space.absolute().parent, **options)
 
@@ -123,7 +123,7 @@ def check_document(request: Request, say: Callable[[str], None]) -> tuple[Search
         _bring_back(document, request, say)
     if request.warm_start is not None:
         document["initial_points"] = _warm_start(request.warm_start, document, request.resume)
-    sections, more = check_sections(document)
+    sections, more = validate_sections(document)
     faults += more
     if "resources" in sections and request.address is None:
         faults += checks.machine_faults(sections["resources"])
@@ -147,13 +147,13 @@ def check_document(request: Request, say: Callable[[str], None]) -> tuple[Search
 def _warm_start(run: str, document: Mapping[str, Any], resume: bool) -> Any:
     """An earlier search's best trials before the initial points; a resumed search keeps its own."""
     given = document.get("initial_points") or []
-    sections, _ = check_sections(document)
+    sections, _ = validate_sections(document)
     if "results" not in sections or "name" not in sections:
         return given  # it is refused for that
     runs_dir = Path(sections["results"].runs_dir)
     saved = runs_dir / sections["name"] / "spec.yaml"
     if resume and saved.exists():
-        return yaml_file.load(saved)[0].get("initial_points", [])
+        return load_yaml(saved)[0].get("initial_points", [])
     earlier = Path(run)
     if not earlier.is_dir() and (runs_dir / run).is_dir():
         earlier = runs_dir / run
@@ -167,33 +167,32 @@ def _runtime_env(request: Request) -> tuple[dict[str, Any] | None, list[Fault]]:
     if request.address is None:
         what = "is for the nodes of a cluster: give --address too, or leave it out"
         return None, [Fault("--runtime-env", what)]
-    return yaml_file.load(request.runtime_env)
+    return load_yaml(request.runtime_env)
 
 
 def _bring_back(document: Mapping[str, Any], request: Request, say: Callable[[str], None]) -> None:
     """Fetch a search that began on another machine from its storage, to be resumed on this one."""
-    sections, _ = check_sections(document)
+    sections, _ = validate_sections(document)
     if "results" not in sections or "name" not in sections:
         return  # it is refused for that
     results, name = sections["results"], sections["name"]
     if results.storage is None or checks.storage_faults(results.storage):
         return
-    from tuner.storage import folder as storage
-    from tuner.storage import lock as folder
-    from tuner.storage import mirror
+    from tuner.storage import lock, mirror
+    from tuner.storage.folder import check_reachable, file_exists
 
     location, run_dir = join(results.storage, name), Path(results.runs_dir, name).absolute()
-    say(f"looking into {shown(location)} ...")
+    say(f"looking into {redact(location)} ...")
     try:
-        storage.reachable(results.storage)
-        if (run_dir / "spec.yaml").exists() or not storage.exists(location, "spec.yaml"):
+        check_reachable(results.storage)
+        if (run_dir / "spec.yaml").exists() or not file_exists(location, "spec.yaml"):
             return
         if not request.resume:
-            what = f"{shown(location)} already holds a search: go on with it by adding "
+            what = f"{redact(location)} already holds a search: go on with it by adding "
             way_out = "--resume, or start another by --name"
             raise BadInput(request.source, [Fault("name", what + way_out)])
         say("fetching the search from there ...")
-        with folder.owned(run_dir):
+        with lock.owned(run_dir):
             mirror.restore(location, run_dir)
     except OSError as error:
         raise BadInput(request.source, [Fault("results.storage", str(error))]) from error

@@ -8,7 +8,7 @@ from trainables.config import plain_number
 from tuner.errors import BadInput, Fault
 from tuner.results.ranking import placed
 from tuner.results.rows import read_trials
-from tuner.space.domains import Choice, Range, flat, member
+from tuner.space.domains import Choice, Range, coerce, flat
 
 #: As many of the best trials are run again.
 NUM_POINTS = 5
@@ -53,7 +53,7 @@ def _point(row: Mapping[str, str], sections: Mapping[str, Any]) -> dict[str, dic
             text = row.get(field)
             if not text or not isinstance(domain, Range | Choice):
                 continue
-            value = member(domain, _plain(text))
+            value = coerce(domain, _plain(text))
             if value is not None:
                 outer, *inner = field.split(".", 1)
                 values = point.setdefault(name, {})

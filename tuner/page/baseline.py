@@ -10,7 +10,7 @@ import yaml
 
 from trainables.config import ARCHITECTURES, DEFAULT_ARCHITECTURE, PUBLISHED, TrainingConfig
 from tuner.page.facts import Facts, last_common_rung
-from tuner.space.domains import Choice, Domain, member
+from tuner.space.domains import Choice, Domain, coerce
 from tuner.space.spec import SearchSpec
 from tuner.study.trial import Trial
 
@@ -106,7 +106,7 @@ def _point(search: SearchSpec, chosen: Mapping[str, Any]) -> tuple[dict[str, Any
         value = _default(search, key, method, architectures[0])
         if value is None:
             return first  # any will do
-        if (fitted := member(domain, value)) is None:
+        if (fitted := coerce(domain, value)) is None:
             excluded[key] = value
             return first
         # What several architectures do not agree on is left to each: it hangs on the trial's.

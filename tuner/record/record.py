@@ -19,7 +19,7 @@ from tuner.results.pictures import picture_name
 from tuner.results.reports import as_of_now, latest, mend_reports, read_reports
 from tuner.results.table import hyperparameters, write_trials
 from tuner.space.spec import SearchSpec
-from tuner.storage.folder import fetch, remove
+from tuner.storage.folder import fetch_file, remove_folder
 from tuner.study.study import Study
 from tuner.study.trial import Status, Trial
 from tuner.tracking import catch_up as past
@@ -164,14 +164,14 @@ class Record:
 
     def _remove(self, number: int, folder: str) -> None:
         try:
-            remove(folder)
+            remove_folder(folder)
         except OSError as error:
             self.note(f"trial {number:05d} leaves a checkpoint that is needed no more: {error}")
 
     def _keep_picture(self, number: int, folder: str) -> None:
         kept = self._picture(number, int(self.running[number]["generator_steps"]))
         try:
-            fetch(folder, "samples.png", kept)
+            fetch_file(folder, "samples.png", kept)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise

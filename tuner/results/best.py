@@ -8,7 +8,7 @@ import yaml
 from trainables.checkpoint import load_whole
 from tuner.results.text import score_text, ties_text
 from tuner.storage.atomic import write_atomically
-from tuner.storage.folder import fetch
+from tuner.storage.folder import fetch_file
 from tuner.study.trial import Trial
 
 
@@ -37,7 +37,7 @@ def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> Non
     fetched = {name: folder / f".{name}.new" for name in ("generator.pt", "samples.png")}
     try:
         for name, scratch in fetched.items():
-            fetch(trial.checkpoint, name, scratch)
+            fetch_file(trial.checkpoint, name, scratch)
         load_whole(fetched["generator.pt"], "cpu")
         for name, scratch in fetched.items():
             scratch.replace(folder / name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from trainables.checkpoint import GENERATOR, DamagedCheckpointError
 from tuner.errors import BadInput, Fault
 from tuner.results.snapshot import Snapshot
-from tuner.storage.folder import fetch
+from tuner.storage.folder import fetch_file
 from tuner.study.trial import Trial
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _file(search: Snapshot, trial: Trial) -> Iterator[Path]:
             here = search.run_dir / "ray" / checkpoint.rpartition("/ray/")[2]
             for folder in (str(here), checkpoint):
                 try:
-                    fetch(folder, GENERATOR, target)
+                    fetch_file(folder, GENERATOR, target)
                 except OSError as error:
                     troubles.append(str(error))
                     continue

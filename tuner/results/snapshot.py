@@ -10,8 +10,7 @@ from typing import Literal, final
 from tuner.errors import BadInput, Fault
 from tuner.results.ranking import best, is_finished
 from tuner.results.reports import as_of_now, latest, read_reports
-from tuner.space import spec
-from tuner.space.spec import SearchSpec
+from tuner.space.spec import SearchSpec, read_spec
 from tuner.storage import lock as folder
 from tuner.study.study import Study
 from tuner.study.trial import Trial
@@ -94,7 +93,7 @@ def read(run_dir: Path) -> Snapshot:
         BadInput: where it holds no search.
     """
     check_is_search(run_dir)
-    search = spec.read(run_dir / "spec.yaml")
+    search = read_spec(run_dir / "spec.yaml")
     is_running = folder.is_held(run_dir)
     with tempfile.TemporaryDirectory() as scratch:
         # A copy: to open a journal is to mend it, which whoever writes it would not survive.

@@ -124,9 +124,9 @@ def _best(trial: Row | None) -> Best | None:
 def _num_trials(run_dir: Path, spec: Mapping[str, Any]) -> int | None:
     if spec["search"]["sampler"] != "grid":
         return spec["search"].get("num_trials")
-    from tuner.space.spec import read  # which counts the grid's points
+    from tuner.space.spec import read_spec  # which counts the grid's points
 
-    return read(run_dir / "spec.yaml").num_trials
+    return read_spec(run_dir / "spec.yaml").num_trials
 
 
 def _elapsed_s(journal: Path) -> float:

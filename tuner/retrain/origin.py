@@ -13,9 +13,9 @@ from trainables.config import TrialConfig
 from tuner.errors import BadInput, Fault
 from tuner.results import snapshot
 from tuner.results.snapshot import Snapshot
-from tuner.space import yaml_file
-from tuner.space.messages import describe
+from tuner.space.messages import describe_error
 from tuner.space.spec import KNOWN
+from tuner.space.yaml_file import load_yaml
 from tuner.study.trial import Trial
 
 #: Where no number of steps is given, a trial that is trained longer is trained so many times as
@@ -70,14 +70,14 @@ def find(source: Path, trial_id: str | None) -> Origin:
     if not source.exists():
         what = "is not there: give a search's folder, such as runs/gp, or its best.yaml"
         raise BadInput(str(source), [Fault("", what)])
-    document, faults = yaml_file.load(source)
+    document, faults = load_yaml(source)
     if trial_id is not None:
         faults = [Fault("--trial", "needs the search's folder: this file has one trial alone")]
     try:
         config = TrialConfig.model_validate(document)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        faults += [describe(e, e["loc"] or ("training",), KNOWN) for e in errors]
+        faults += [describe_error(e, e["loc"] or ("training",), KNOWN) for e in errors]
     missing = {"data", "networks", "training", "seed"} - document.keys()
     if missing and not faults:
         what = f"has no {', '.join(sorted(missing))}: give a search's folder, or its best.yaml"

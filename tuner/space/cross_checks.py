@@ -9,13 +9,13 @@ from typing import Any
 
 from trainables.config import GENERATOR_ALONE
 from tuner.errors import Fault
-from tuner.space.domains import Choice, Range, flat, grid
+from tuner.space.domains import Choice, Range, flat, grid_values
 
 #: More points than this and a grid is not something to be run to its end.
 MAX_GRID_POINTS = 100_000
 
 
-def disagreements(sections: Mapping[str, Any]) -> list[Fault]:
+def cross_section_faults(sections: Mapping[str, Any]) -> list[Fault]:
     """Every fault that lies between sections, none of it in one alone."""
     return [*_objective_faults(sections), *_end_faults(sections)]
 
@@ -59,7 +59,7 @@ def _grid_faults(sections: Mapping[str, Any]) -> list[Fault]:
         for field, value in flat(sections.get(section, ())):
             if not isinstance(value, Range | Choice):
                 continue
-            if (axis := grid(value)) is None:
+            if (axis := grid_values(value)) is None:
                 what = "is a range of real numbers, and a grid needs a finite space: "
                 way_out = "list its values with choice, or take another search.sampler"
                 faults.append(Fault(f"{section}.{field}", what + way_out))

@@ -34,7 +34,7 @@ _SECTION = {
 }
 
 
-def resolve(
+def resolve_defaults(
     networks: Any, training: Any, broken: Collection[str] = ()
 ) -> tuple[Any, Any, list[Fault]]:
     """Fill in what the papers of the methods searched publish; refuse what cannot apply.

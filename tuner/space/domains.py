@@ -68,14 +68,14 @@ def is_integer(domain: Range[Any]) -> bool:
     return isinstance(domain.low, int)
 
 
-def grid(domain: Domain) -> tuple[Any, ...] | None:
+def grid_values(domain: Domain) -> tuple[Any, ...] | None:
     """All the values of a domain, or ``None`` where there is no end of them."""
     if isinstance(domain, Choice):
         return domain.choice
     return tuple(range(domain.low, domain.high + 1)) if is_integer(domain) else None
 
 
-def member(domain: Domain, value: Any) -> Any:
+def coerce(domain: Domain, value: Any) -> Any:
     """The value as the domain has it, or ``None`` where it is not one of the domain's."""
     if isinstance(domain, Choice):
         # True == 1, and a choice may hold either.

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from trainables.config import Frozen, plain_number, why_no_effect
 from tuner.errors import Fault
-from tuner.space.domains import Choice, Range, flat, member
+from tuner.space.domains import Choice, Range, coerce, flat
 
 
 class InitialPoint(Frozen):
@@ -61,7 +61,7 @@ def resolve_points(sections: Mapping[str, Any]) -> tuple[tuple[InitialPoint, ...
 def _fitted(domain: Any, value: Any) -> tuple[Any, str | None]:
     """The value as the domain has it, or why it cannot be there."""
     if isinstance(domain, Range | Choice):
-        fitted = member(domain, value)
+        fitted = coerce(domain, value)
         if fitted is not None:
             return fitted, None
         if isinstance(domain, Choice):

@@ -37,7 +37,7 @@ _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 100
 
 
-def describe(
+def describe_error(
     error: Mapping[str, Any], location: Sequence[Any], known: Mapping[str, Sequence[str]]
 ) -> Fault:
     """One of pydantic's errors as a fault.

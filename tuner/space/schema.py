@@ -15,7 +15,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SECTIONS = [key for key, fields in KNOWN.items() if fields]
 
 
-def schema() -> dict[str, Any]:
+def json_schema() -> dict[str, Any]:
     """The JSON Schema of a search space file."""
     raw = SearchSpec.model_json_schema()
     definitions = raw["$defs"]
@@ -66,10 +66,10 @@ def _plain(value: Any, definitions: Mapping[str, Any]) -> Any:
     return kept
 
 
-def table() -> str:
+def keys_table() -> str:
     """All keys as a Markdown table: what each may be, where it starts, and what it does."""
     lines = ["| key | may be | default | |", "|---|---|---|---|"]
-    properties = schema()["properties"]
+    properties = json_schema()["properties"]
     for section in _SECTIONS:
         fields = properties[section]["anyOf"][0]["properties"]
         for key, field in fields.items():

@@ -1,6 +1,6 @@
 """A search space file, from YAML to frozen data, without torch or Ray.
 
-``read(path)`` gives a :class:`SearchSpec` or raises :class:`~tuner.errors.BadInput` with every
+``read_spec(path)`` gives a :class:`SearchSpec` or raises :class:`~tuner.errors.BadInput` with every
 fault at once.
 """
 
@@ -30,12 +30,11 @@ from trainables.config import (
     applies,
 )
 from tuner.errors import BadInput, Fault
-from tuner.space import yaml_file
-from tuner.space.cross_checks import disagreements
-from tuner.space.defaults import resolve
-from tuner.space.domains import Choice, Domain, Range, flat, grid, searchable
+from tuner.space.cross_checks import cross_section_faults
+from tuner.space.defaults import resolve_defaults
+from tuner.space.domains import Choice, Domain, Range, flat, grid_values, searchable
 from tuner.space.initial_points import InitialPoint, resolve_points
-from tuner.space.messages import describe, unknown_key
+from tuner.space.messages import describe_error, unknown_key
 from tuner.space.sections import (
     AshaConfig,
     MlflowConfig,
@@ -44,6 +43,7 @@ from tuner.space.sections import (
     ResultsConfig,
     SearchConfig,
 )
+from tuner.space.yaml_file import load_yaml
 
 Name = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
@@ -164,7 +164,7 @@ class SearchSpec(Frozen):
     def grid_points(self) -> Iterator[dict[str, Any]]:
         """Every distinct point of a finite space: searched values by dotted key, that apply."""
         domains = self.domains
-        axes = [grid(domain) or () for domain in domains.values()]
+        axes = [grid_values(domain) or () for domain in domains.values()]
         seen = set()
         for drawn in itertools.product(*axes):
             point = dict(zip(domains, drawn, strict=True))
@@ -196,7 +196,7 @@ class SearchSpec(Frozen):
         return yaml.safe_dump(self.resolved(), sort_keys=False)
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
+def read_spec(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
     """Read and check a search space file.
 
     Args:
@@ -206,8 +206,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
     Raises:
         BadInput: with every fault found.
     """
-    document, faults = yaml_file.load(path, overrides)
-    spec, more = check(document)
+    document, faults = load_yaml(path, overrides)
+    spec, more = validate(document)
     if spec is None or faults:
         raise BadInput(str(path), [*faults, *more])
     return spec
@@ -226,13 +226,13 @@ _SECTIONS: Mapping[str, TypeAdapter[Any]] = {
 }
 
 
-def check(document: Mapping[str, Any]) -> tuple[SearchSpec | None, list[Fault]]:
+def validate(document: Mapping[str, Any]) -> tuple[SearchSpec | None, list[Fault]]:
     """Check plain data; a search and no faults, or no search and all of its faults."""
-    sections, faults = check_sections(document)
+    sections, faults = validate_sections(document)
     return (None if faults else SearchSpec.model_construct(**sections)), faults
 
 
-def check_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+def validate_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     """The sections that are right, each by itself, and the faults of all the others."""
     sections: dict[str, Any] = {}
     partly: dict[str, Any] = {}
@@ -251,7 +251,7 @@ def check_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fa
             sections[key] = _SECTIONS[key].validate_python(given)
         except ValidationError as error:
             errors = error.errors(include_url=False)
-            faults += [describe(e, (key, *e["loc"]), KNOWN) for e in errors]
+            faults += [describe_error(e, (key, *e["loc"]), KNOWN) for e in errors]
             if key in _SEARCHED and isinstance(given, Mapping):
                 wrong = {str(e["loc"][0]) for e in errors if e["loc"]}
                 rest = {k: v for k, v in given.items() if isinstance(k, str) and k not in wrong}
@@ -259,14 +259,14 @@ def check_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fa
                 broken |= wrong
     networks, training = (sections.get(key, partly.get(key)) for key in ("networks", "training"))
     if networks is not None and training is not None:
-        networks, training, more = resolve(networks, training, broken)
+        networks, training, more = resolve_defaults(networks, training, broken)
         faults += more
         resolved = {"networks": networks, "training": training}
         sections |= {key: section for key, section in resolved.items() if key in sections}
     if "initial_points" in sections:
         sections["initial_points"], more = resolve_points(sections)
         faults += more
-    return sections, faults + disagreements(sections)
+    return sections, faults + cross_section_faults(sections)
 
 
 def largest_budget_generator_steps(spec: SearchSpec) -> float:

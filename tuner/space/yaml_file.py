@@ -18,7 +18,7 @@ SHORTHANDS = {"objective": "name"}
 _MISFITS = (AttributeError, LookupError, RecursionError, ValueError)
 
 
-def load(
+def load_yaml(
     path: Path, overrides: Sequence[str] | Mapping[str, Any] = ()
 ) -> tuple[dict[str, Any], list[Fault]]:
     """The file's mapping with its overrides applied, and what is wrong with it.

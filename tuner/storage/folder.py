@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
-from tuner.storage.uri import _TRUTHS, _URI, is_remote, join, shown
+from tuner.storage.uri import BOOLEAN_OPTIONS, URI, is_remote, join, redact
 
 #: Seconds without a byte from an S3 server after which a request fails, and how often it is tried:
 #: some 16 s in all. Pyarrow by itself goes on for 100 s, and a process cannot exit before that.
@@ -32,7 +32,7 @@ _CHUNK = 8 << 20
 _SECRET_VARIABLES = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")
 
 
-def resolve(location: str) -> tuple["FileSystem", str]:
+def resolve_location(location: str) -> tuple["FileSystem", str]:
     """Its file system, as Ray uses it too, and the path in it.
 
     Raises:
@@ -40,9 +40,9 @@ def resolve(location: str) -> tuple["FileSystem", str]:
     """
     from pyarrow import fs
 
-    if not _URI.match(location):
+    if not URI.match(location):
         return fs.LocalFileSystem(), join(location)
-    with _in_words(f"cannot use {shown(location)}"):
+    with _in_words(f"cannot use {redact(location)}"):
         file_system, path = fs.FileSystem.from_uri(location)
     return file_system, path.rstrip("/") or "/"
 
@@ -54,7 +54,7 @@ def _less_patient(file_system: "FileSystem", location: str, silence_s: float) ->
     if file_system.type_name != "s3":
         return file_system
     options: dict[str, Any] = dict(parse_qsl(location.partition("?")[2]))
-    options |= {name: options.get(name, "").lower() in ("1", "true") for name in _TRUTHS}
+    options |= {name: options.get(name, "").lower() in ("1", "true") for name in BOOLEAN_OPTIONS}
     # Pyarrow reads these where a file system comes from a URI, but not where it is made so.
     servers = (os.environ.get(f"AWS_ENDPOINT_URL{of}") for of in ("_S3", ""))
     options.setdefault("endpoint_override", next(filter(None, servers), None))
@@ -69,10 +69,10 @@ def _less_patient(file_system: "FileSystem", location: str, silence_s: float) ->
 
 @lru_cache(maxsize=16)
 def _base(location: str) -> PurePosixPath:
-    return PurePosixPath(resolve(location)[1])
+    return PurePosixPath(resolve_location(location)[1])
 
 
-def uri_of(location: str, path: str) -> str:
+def location_of(location: str, path: str) -> str:
     """The location of a path in a location's file system (as Ray's ``Checkpoint.path``).
 
     Raises:
@@ -81,12 +81,12 @@ def uri_of(location: str, path: str) -> str:
     return join(location, *PurePosixPath(path).relative_to(_base(location)).parts)
 
 
-def exists(folder: str, name: str) -> bool:
+def file_exists(folder: str, name: str) -> bool:
     """Whether a folder has such a file. Raises OSError where it cannot be asked."""
     return Folder(folder).has(name)
 
 
-def fetch(folder: str, name: str, target: Path) -> None:
+def fetch_file(folder: str, name: str, target: Path) -> None:
     """Copy a file of a folder here: whole, or not at all.
 
     Raises:
@@ -96,21 +96,21 @@ def fetch(folder: str, name: str, target: Path) -> None:
     Folder(folder).fetch(name, target)
 
 
-def remove(folder: str) -> None:
+def remove_folder(folder: str) -> None:
     """Delete a folder and all that is in it; one that is not there is no fault.
 
     Raises:
         OSError: if it cannot be deleted.
     """
     if is_remote(folder):
-        file_system, path = resolve(folder)
-        with _in_words(f"cannot delete {shown(folder)}"):
+        file_system, path = resolve_location(folder)
+        with _in_words(f"cannot delete {redact(folder)}"):
             file_system.delete_dir_contents(path, missing_dir_ok=True)
     else:
         shutil.rmtree(join(folder), ignore_errors=True)
 
 
-def reachable(location: str, timeout_s: float = 20.0) -> None:
+def check_reachable(location: str, timeout_s: float = 20.0) -> None:
     """See that a file can be written there, read back and deleted.
 
     Raises:
@@ -129,7 +129,7 @@ def reachable(location: str, timeout_s: float = 20.0) -> None:
     thread.start()
     thread.join(timeout_s)
     if thread.is_alive():
-        what = f"{shown(location)} did not answer within {timeout_s:g} s"
+        what = f"{redact(location)} did not answer within {timeout_s:g} s"
         raise OSError(f"{what}: check its address, and the network")
     if failed:
         raise failed[0]
@@ -149,7 +149,7 @@ def _probe(location: str, silence_s: float) -> None:
     except OSError as error:
         raise OSError(f"{error}: {advice}") from None
     if back != said:
-        raise OSError(f"{shown(location)} does not give back what is written to it")
+        raise OSError(f"{redact(location)} does not give back what is written to it")
 
 
 @final
@@ -162,7 +162,7 @@ class Folder:
     def __init__(self, location: str, silence_s: float = SILENCE_S) -> None:
         """Nothing is asked for yet."""
         self.location = location
-        file_system, self._path = resolve(location)
+        file_system, self._path = resolve_location(location)
         self._file_system = _less_patient(file_system, location, silence_s)
         self._is_local = self._file_system.type_name == "local"
         self._has_folders = self._file_system.type_name not in ("s3", "gcs", "abfs")
@@ -171,7 +171,7 @@ class Folder:
         """Whether there is such a file."""
         from pyarrow.fs import FileType
 
-        with _in_words(f"cannot look for {name} in {shown(self.location)}"):
+        with _in_words(f"cannot look for {name} in {redact(self.location)}"):
             return self._file_system.get_file_info(self._at(name)).type == FileType.File
 
     def read(self, name: str) -> bytes:
@@ -196,7 +196,7 @@ class Folder:
         path = self._at(name)
         folder, last = posixpath.split(path)
         scratch = f"{folder}/.{last}.{secrets.token_hex(4)}.part" if self._is_local else path
-        with _in_words(f"cannot write {name} to {shown(self.location)}"):
+        with _in_words(f"cannot write {name} to {redact(self.location)}"):
             if self._has_folders:
                 self._file_system.create_dir(folder, recursive=True)
             with self._file_system.open_output_stream(scratch, compression=None) as file:
@@ -212,14 +212,14 @@ class Folder:
 
     def delete(self, name: str) -> None:
         """Delete a file; FileNotFoundError if there is none."""
-        with _in_words(f"cannot delete {name} in {shown(self.location)}"):
+        with _in_words(f"cannot delete {name} in {redact(self.location)}"):
             self._file_system.delete_file(self._at(name))
 
     def sizes(self, skip: Container[str] = ()) -> dict[str, int]:
         """Bytes of every file, by name, but of those in a folder right below it to be skipped."""
         from pyarrow.fs import FileSelector, FileType
 
-        with _in_words(f"cannot list {shown(self.location)}"):
+        with _in_words(f"cannot list {redact(self.location)}"):
             found = []
             for top in self._file_system.get_file_info(FileSelector(self._path, True)):
                 found.append(top)
@@ -235,7 +235,7 @@ class Folder:
     @contextmanager
     def _reading(self, name: str) -> Iterator[BinaryIO]:
         with (
-            _in_words(f"cannot read {name} from {shown(self.location)}"),
+            _in_words(f"cannot read {name} from {redact(self.location)}"),
             self._file_system.open_input_stream(self._at(name), compression=None) as file,
         ):
             yield file

@@ -24,8 +24,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, final
 
 from tuner.errors import BadInput, Fault
-from tuner.storage.folder import Folder, resolve
-from tuner.storage.uri import is_remote, shown
+from tuner.storage.folder import Folder, resolve_location
+from tuner.storage.uri import is_remote, redact
 
 EVERY_S = 60.0
 LEASE = "driver.json"
@@ -55,7 +55,7 @@ def restore(location: str, run_dir: Path) -> None:
     _refuse_if_held(folder, _lease(folder))
     names = [name for name in folder.sizes(skip={_CHECKPOINTS}) if _is_own(PurePosixPath(name))]
     if "spec.yaml" not in names:
-        raise FileNotFoundError(f"{shown(location)} holds no search: it has no spec.yaml")
+        raise FileNotFoundError(f"{redact(location)} holds no search: it has no spec.yaml")
     names.remove("spec.yaml")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: folder.fetch(name, run_dir / name), names))
@@ -131,7 +131,7 @@ class Mirror:
         if self._is_done:
             return None
         why = self._trouble or f"it was not done within {timeout_s:g} s"
-        what = f"{shown(self._location)} lacks the last of the search's results ({why})"
+        what = f"{redact(self._location)} lacks the last of the search's results ({why})"
         return f"{what}: they are in {self._run_dir}"
 
     def _run(self) -> None:
@@ -159,7 +159,7 @@ class Mirror:
 
     def _say(self, trouble: str, outlook: str) -> None:
         if outlook != self._said:
-            what = f"the copy of this search in {shown(self._location)} stands still"
+            what = f"the copy of this search in {redact(self._location)} stands still"
             self._warn(f"{what} ({trouble}): {outlook}")
         self._trouble, self._said = trouble, outlook
 
@@ -209,7 +209,7 @@ class Mirror:
 
     def _refuse_if_behind(self) -> None:
         if not self._goes_on():
-            what = f"{shown(self._location)} has gone further than {self._run_dir}, or another way"
+            what = f"{redact(self._location)} has gone further than {self._run_dir}, or another way"
             way_out = "move that folder away and --resume, to fetch it, or give another --name"
             raise BadInput("name", [Fault("", f"{what}: {way_out}")])
 
@@ -250,7 +250,7 @@ def _size_and_time(status: os.stat_result) -> tuple[int, int]:
 
 
 def _is_same(location: str, run_dir: Path) -> bool:
-    return Path(resolve(location)[1]).resolve() == run_dir.resolve()
+    return Path(resolve_location(location)[1]).resolve() == run_dir.resolve()
 
 
 def _lease(folder: Folder) -> dict[str, Any]:
@@ -271,7 +271,7 @@ def _refuse_if_held(folder: Folder, lease: Mapping[str, Any]) -> None:
     left_s = lease["lapses_after_s"] - age_s
     if left_s > 0:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease["unix_time_s"]))
-        what = f"{shown(folder.location)} is in use by a search on host {lease['host']} (process "
+        what = f"{redact(folder.location)} is in use by a search on host {lease['host']} (process "
         what += f"{lease['pid']}), last heard of at {when}, {age_s:.0f} s ago: wait {left_s:.0f} s"
         raise BadInput("name", [Fault("", f"{what} if that one is gone, or give another --name")])
 

@@ -2,20 +2,18 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
 
-if TYPE_CHECKING:
-    pass
-
-
 _GOOGLE = frozenset({"scheme", "endpoint_override", "retry_limit_seconds"})
-_TRUTHS = ("allow_bucket_creation", "allow_bucket_deletion")
+#: Options that are true or false.
+BOOLEAN_OPTIONS = ("allow_bucket_creation", "allow_bucket_deletion")
 #: What may stand behind the "?". Others that pyarrow takes are lost where Ray sends a file system
 #: to its workers. ``None``: whatever pyarrow takes.
 _OPTIONS: dict[str, frozenset[str] | None] = {
     "file": frozenset(),
-    "s3": frozenset({"scheme", "region", "endpoint_override", "tls_ca_file_path", *_TRUTHS}),
+    "s3": frozenset(
+        {"scheme", "region", "endpoint_override", "tls_ca_file_path", *BOOLEAN_OPTIONS}
+    ),
     "gs": _GOOGLE,
     "gcs": _GOOGLE,
     "abfs": None,
@@ -30,15 +28,16 @@ _BUCKETS = {
     "abfs": "abfs://container@account.dfs.core.windows.net/folder",
     "abfss": "abfss://container@account.dfs.core.windows.net/folder",
 }
-_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
+#: The scheme of a URI; a path has none.
+URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 _ILLEGAL = re.compile(r"[^\w.~:/?\[\]@!$&'()*+,;=%-]", re.ASCII)
 _SECRET = re.compile(r"key|secret|token|passw|pwd|sas|sig|credential(?!_kind)", re.IGNORECASE)
 _ELSEWHERE = "give them in the environment (AWS_ACCESS_KEY_ID, ...), this is written into files"
 
 
-def faults(location: str) -> list[str]:
+def location_faults(location: str) -> list[str]:
     """What is wrong with a location, in words; told from its text alone."""
-    if not (uri := _URI.match(location)):
+    if not (uri := URI.match(location)):
         return [f"must not hold a null byte, got {location!r}"] if "\0" in location else []
     scheme = uri[1]
     if scheme not in _OPTIONS:
@@ -85,18 +84,18 @@ def _query_faults(scheme: str, query: str) -> list[str]:
 
 def is_remote(location: str) -> bool:
     """Whether it is not in this machine's own tree of files."""
-    return bool(_URI.match(location)) and not location.startswith("file:")
+    return bool(URI.match(location)) and not location.startswith("file:")
 
 
 def join(location: str, *names: str) -> str:
     """A folder or file below a location, which keeps its scheme and options; absolute."""
-    if not _URI.match(location):
+    if not URI.match(location):
         return str(Path(location).expanduser().absolute().joinpath(*names))
     head, mark, query = location.partition("?")
     return "/".join([head.rstrip("/"), *map(quote, names)]) + mark + query
 
 
-def shown(location: str) -> str:
+def redact(location: str) -> str:
     """A location as a message may show it: without options, and without what may be a secret."""
     head = location.partition("?")[0]
     scheme, mark, rest = head.partition("://")

@@ -8,8 +8,7 @@ import yaml
 from made_search import facts, trial
 
 from tuner.page.baseline import baselines
-from tuner.space import spec as specs
-from tuner.space.spec import SearchSpec
+from tuner.space.spec import SearchSpec, validate
 
 MakeSpec = Callable[..., SearchSpec]
 LR = {"low": 1e-5, "high": 1e-2, "log": True}
@@ -39,7 +38,7 @@ def test_a_point_that_no_trial_had_is_given_as_a_search_space_takes_it(make_spec
     assert found.trial is None
     assert not found.excluded
     document = {**spec.resolved(), "initial_points": yaml.safe_load(found.yaml)}
-    again, faults = specs.check(document)
+    again, faults = validate(document)
     assert not faults
     assert again is not None
     assert again.first_points == [{"training.critic_lr": 1e-4}]

@@ -15,8 +15,7 @@ from trainables.config import TrialConfig
 from tuner.errors import BadInput
 from tuner.retrain import origin as retrain
 from tuner.retrain.origin import Origin
-from tuner.space import spec
-from tuner.space.spec import SearchSpec
+from tuner.space.spec import SearchSpec, read_spec, validate
 from tuner.study.proposals import draw
 from tuner.tracking.tracker import tracker_of
 
@@ -29,7 +28,7 @@ def origin_of(config: TrialConfig, **known: Any) -> Origin:
 
 
 def trials_of(origin: Origin, steps: int | None, seeds: int | None) -> list[TrialConfig]:
-    search, faults = spec.check(retrain.document(origin, steps, seeds))
+    search, faults = validate(retrain.document(origin, steps, seeds))
     assert search is not None, faults
     return [draw(search, number, [], None)[1] for number in range(search.num_trials or 0)]
 
@@ -44,7 +43,7 @@ def alike(config: TrialConfig) -> dict[str, Any]:
 @settings(deadline=None, max_examples=10)
 @given(number=st.integers(0, 999))
 def test_it_is_the_same_trial_whatever_its_method(name: str, number: int) -> None:
-    searched = spec.read(SPACES / f"{name}.yaml", ["search.sampler=random"])
+    searched = read_spec(SPACES / f"{name}.yaml", ["search.sampler=random"])
     _, config = draw(searched, number, [], None)
     steps = config.max_generator_steps
     (longer,) = trials_of(origin_of(config), 3 * steps, None)
@@ -79,7 +78,7 @@ def test_the_first_rung_is_where_the_search_last_scored_it(steps: int, first: in
 
 
 def test_none_is_stopped_and_all_are_in_the_final() -> None:
-    search, _ = spec.check(retrain.document(origin_of(TrialConfig()), None, 7))
+    search, _ = validate(retrain.document(origin_of(TrialConfig()), None, 7))
     assert search is not None
     assert search.asha.rungs == (2000, 4000)
     assert (search.asha.reduction_factor, search.objective.final_trials) == (1, 7)
@@ -94,7 +93,7 @@ def test_the_name_says_what_it_is_and_fits() -> None:
     assert names == ["gp-00014-5-seeds", "gp-00014-5-seeds-300-steps", "gp-00014-longer-2400-steps"]
     long = retrain.document(replace(origin, name="n" * 100), None, 5)
     assert len(long["name"]) == 100
-    assert spec.check(long)[1] == []
+    assert validate(long)[1] == []
 
 
 @pytest.fixture

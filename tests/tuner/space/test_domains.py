@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 from trainables.config import Frozen, Real, Whole
-from tuner.space.domains import Choice, Range, grid, is_integer, searchable
+from tuner.space.domains import Choice, Range, grid_values, is_integer, searchable
 
 
 class Section(Frozen):
@@ -98,7 +98,7 @@ def test_domains_are_frozen():
 
 @given(low=st.integers(-1000, 1000), width=st.integers(1, 1000))
 def test_the_grid_of_a_whole_range_is_every_number_in_it_both_ends_included(low: int, width: int):
-    points = grid(Range[int](low=low, high=low + width))
+    points = grid_values(Range[int](low=low, high=low + width))
     assert points is not None
     assert (points[0], points[-1], len(points)) == (low, low + width, width + 1)
 
@@ -108,14 +108,14 @@ def test_a_real_range_has_no_grid(low: float, high: float):
     assume(low < high)
     made = Range[Real](low=low, high=high)
     assert not is_integer(made)
-    assert grid(made) is None
+    assert grid_values(made) is None
 
 
 def test_whole_bounds_of_a_real_range_do_not_make_it_whole():
     searched = Searched.model_validate({"rate": {"low": 1, "high": 3}}).rate
     assert not is_integer(searched)
-    assert grid(searched) is None
+    assert grid_values(searched) is None
 
 
 def test_the_grid_of_a_choice_is_its_values():
-    assert grid(Choice[str](choice=("b", "a"))) == ("b", "a")
+    assert grid_values(Choice[str](choice=("b", "a"))) == ("b", "a")

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from tuner.errors import Fault
-from tuner.space import spec
-from tuner.space.spec import SearchSpec
+from tuner.space.spec import SearchSpec, validate
 from tuner.study.study import Study
 
 MakeSpec = Callable[..., SearchSpec]
@@ -70,7 +69,7 @@ def test_a_resumed_search_has_each_of_them_once(tmp_path: Path, make_spec: MakeS
 
 def test_they_are_part_of_the_resolved_search(make_spec: MakeSpec):
     search = make_spec(**SPACE, initial_points=[POINT])
-    again, faults = spec.check(search.resolved())
+    again, faults = validate(search.resolved())
     assert faults == []
     assert again == search
     assert search.first_points == [DOTTED]

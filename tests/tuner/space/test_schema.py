@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from trainables.config import plain_number
-from tuner import schema as schema_command
-from tuner.space import schema
+from tuner import schema
+from tuner.space.schema import json_schema, keys_table
 from tuner.space.spec import KNOWN, SearchSpec
 
 ROOT = Path(__file__).parents[3]
@@ -28,19 +28,17 @@ def as_an_editor_reads_it(value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def validator() -> jsonschema.Draft202012Validator:
-    jsonschema.Draft202012Validator.check_schema(schema.schema())
-    return jsonschema.Draft202012Validator(schema.schema())
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    return jsonschema.Draft202012Validator(json_schema())
 
 
 def test_the_file_that_ships_is_current():
     shipped = json.loads((ROOT / "search_spaces" / "schema.json").read_text())
-    assert shipped == schema.schema(), "python -m tuner.schema > search_spaces/schema.json"
+    assert shipped == json_schema(), "python -m tuner.schema > search_spaces/schema.json"
 
 
 def test_the_table_of_all_keys_is_current():
-    assert schema.table() in (ROOT / "docs" / "keys.md").read_text(), (
-        "python -m tuner.schema --table"
-    )
+    assert keys_table() in (ROOT / "docs" / "keys.md").read_text(), "python -m tuner.schema --table"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -87,23 +85,23 @@ def test_what_must_not_be_written_does_not(
 
 
 def test_every_key_is_described():
-    properties = schema.schema()["properties"]
+    properties = json_schema()["properties"]
     assert set(properties) == set(SearchSpec.model_fields)
     for section, fields in KNOWN.items():
         for field in fields:
             assert properties[section]["anyOf"][0]["properties"][field]["description"], field
-            assert f"| `{section}.{field}` |" in schema.table()
+            assert f"| `{section}.{field}` |" in keys_table()
 
 
 def test_a_row_says_what_a_key_may_be_and_where_it_starts():
-    (row,) = (line for line in schema.table().splitlines() if "training.n_critic" in line)
+    (row,) = (line for line in keys_table().splitlines() if "training.n_critic" in line)
     assert row.startswith(
         "| `training.n_critic` | whole number at least 1, at most 1,000 | 5 | Critic steps per"
     )
 
 
 def test_the_command_prints_them(capsys: pytest.CaptureFixture[str]):
-    assert schema_command.main([]) == 0
-    assert json.loads(capsys.readouterr().out) == schema.schema()
-    assert schema_command.main(["--table"]) == 0
-    assert capsys.readouterr().out == schema.table() + "\n"
+    assert schema.main([]) == 0
+    assert json.loads(capsys.readouterr().out) == json_schema()
+    assert schema.main(["--table"]) == 0
+    assert capsys.readouterr().out == keys_table() + "\n"

@@ -13,9 +13,15 @@ from hypothesis import strategies as st
 
 from trainables.config import TrialConfig
 from tuner.errors import BadInput, Fault
-from tuner.space import spec
 from tuner.space.domains import Choice, Range
-from tuner.space.spec import AshaConfig, SearchSpec
+from tuner.space.spec import (
+    KNOWN,
+    AshaConfig,
+    SearchSpec,
+    largest_budget_generator_steps,
+    read_spec,
+    validate,
+)
 
 MakeSpec = Callable[..., SearchSpec]
 FaultsOf = Callable[..., list[Fault]]
@@ -49,7 +55,7 @@ def test_an_objective_may_be_its_name_alone(
     name: str,
     critic_steps: int,
 ):
-    found = spec.read(space(f"name: a\nsearch: {{num_trials: 1}}\nobjective: {written}"), overrides)
+    found = read_spec(space(f"name: a\nsearch: {{num_trials: 1}}\nobjective: {written}"), overrides)
     assert (found.objective.name, found.objective.critic_steps) == (name, critic_steps)
     assert found.objective.metric == {"independent_critic": "w1"}.get(name, name)
 
@@ -73,13 +79,13 @@ def test_a_number_that_yaml_takes_for_text_is_a_number(
     space: Callable[[str], Path], written: str, read: float
 ):
     path = space(f"name: a\nsearch: {{num_trials: 1}}\ntraining: {{critic_lr: {written}}}")
-    assert spec.read(path).training.critic_lr == read
+    assert read_spec(path).training.critic_lr == read
 
 
 @pytest.mark.parametrize("written", ["1e3", '"1e3"', "1000.0", "1.0e3", "1_000"])
 def test_a_whole_number_may_be_written_in_any_way(space: Callable[[str], Path], written: str):
     path = space(f"name: a\nsearch: {{num_trials: {written}}}")
-    num_trials = spec.read(path).search.num_trials
+    num_trials = read_spec(path).search.num_trials
     assert num_trials == 1000
     assert type(num_trials) is int
 
@@ -270,7 +276,7 @@ def test_a_tracking_uri_without_a_password_is_taken(make_spec: MakeSpec, uri: st
 def test_all_faults_of_a_file_are_told_at_once(space: Callable[[str], Path]):
     path = space("name: ../x\nnetworks: {latent_dim: 0, latent_dim: 1.5}\ncritic: 1\n")
     with pytest.raises(BadInput, match=r"space\.yaml: 7 faults\n") as refused:
-        spec.read(path, ["data.dataset=digit", "nothing"])
+        read_spec(path, ["data.dataset=digit", "nothing"])
     assert [fault.where for fault in refused.value.faults] == [
         "networks.latent_dim", "--set", "critic", "name", "data.dataset", "networks.latent_dim",
         "search",
@@ -279,7 +285,7 @@ def test_all_faults_of_a_file_are_told_at_once(space: Callable[[str], Path]):
 
 @pytest.mark.parametrize("key", [1, None, 1.5, True])
 def test_a_key_that_is_no_text_is_told(faults_of: FaultsOf, key: object):
-    _, faults = spec.check({"name": "a", "search": {"num_trials": 1}, key: 2})
+    _, faults = validate({"name": "a", "search": {"num_trials": 1}, key: 2})
     assert [fault.where for fault in faults] == [str(key)]
     for section in ("training", "asha"):
         (fault,) = faults_of(**{section: {key: 2}})
@@ -290,12 +296,12 @@ def test_a_key_that_is_no_text_is_told(faults_of: FaultsOf, key: object):
 def test_a_fault_of_the_text_alone_is_enough_to_refuse(space: Callable[[str], Path]):
     path = space("name: a\nname: a\nsearch: {num_trials: 1}\n")
     with pytest.raises(BadInput, match=r"1 fault\n  name: is given twice, on lines 1 and 2"):
-        spec.read(path)
+        read_spec(path)
 
 
 def test_set_changes_what_is_read(space: Callable[[str], Path]):
     path = space("name: a\ntraining: {critic_lr: 1}\nsearch: {num_trials: 1}\n")
-    read = spec.read(path, ["training.critic_lr={low: 1e-5, high: 1e-2, log: true}", "name=b"])
+    read = read_spec(path, ["training.critic_lr={low: 1e-5, high: 1e-2, log: true}", "name=b"])
     assert read.name == "b"
     assert (read.domains["training.critic_lr"].low, read.training.critic_lr.log) == (1e-5, True)
 
@@ -304,10 +310,10 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 listed = st.lists(scalars, max_size=3)
 domain_keys = st.sampled_from(["low", "high", "log", "choice", "step", 1])
 plain = scalars | listed | st.dictionaries(domain_keys, scalars | listed, max_size=4)
-fields = st.sampled_from([1, *(key for keys in spec.KNOWN.values() for key in keys)])
+fields = st.sampled_from([1, *(key for keys in KNOWN.values() for key in keys)])
 #: Documents with real keys and anything at all under them.
 anything = st.dictionaries(
-    st.sampled_from([*spec.KNOWN, "other", None]),
+    st.sampled_from([*KNOWN, "other", None]),
     plain | st.dictionaries(fields, plain, max_size=6),
     max_size=4,
 )
@@ -316,7 +322,7 @@ anything = st.dictionaries(
 @settings(max_examples=200, deadline=None)
 @given(document=anything)
 def test_any_plain_data_is_a_search_or_has_faults(document: dict):
-    found, faults = spec.check(document)
+    found, faults = validate(document)
     assert (found is None) == bool(faults)
     assert all(fault.what and "pydantic" not in str(fault) for fault in faults)
 
@@ -429,19 +435,19 @@ generous = settings(
 def test_a_resolved_search_reads_back_as_itself(
     document: dict, tmp_path_factory: pytest.TempPathFactory
 ):
-    resolved, faults = spec.check(document)
+    resolved, faults = validate(document)
     assert faults == []
     assert resolved is not None
     path = tmp_path_factory.getbasetemp() / "resolved.yaml"
     path.write_text(resolved.to_yaml(), encoding="utf-8")
-    assert spec.read(path) == resolved
-    assert spec.read(path).to_yaml() == resolved.to_yaml()
+    assert read_spec(path) == resolved
+    assert read_spec(path).to_yaml() == resolved.to_yaml()
 
 
 @pytest.mark.parametrize("path", SEARCH_SPACES, ids=lambda path: path.stem)
 def test_every_search_space_that_ships_reads_and_reads_back(path: Path):
-    found = spec.read(path)
-    assert spec.check(yaml.safe_load(found.to_yaml())) == (found, [])
+    found = read_spec(path)
+    assert validate(yaml.safe_load(found.to_yaml())) == (found, [])
     assert found.domains
 
 
@@ -464,7 +470,7 @@ def inside(value: Any, domain: Range | Choice) -> bool:
 def test_choosing_asks_for_what_applies_and_makes_a_valid_trial(
     document: dict, data: st.DataObject
 ):
-    search, _ = spec.check(document)
+    search, _ = validate(document)
     assert search is not None
     asked: dict[str, Any] = {}
 
@@ -564,7 +570,7 @@ def test_a_search_ends_at_the_first_of_its_limits(
     found = make_spec(search=search, training={"n_critic": {"low": 1, "high": 3}})
     assert found.num_trials == num_trials
     budget = math.inf if num_trials is None else num_trials * 4000
-    assert spec.largest_budget_generator_steps(found) == budget
+    assert largest_budget_generator_steps(found) == budget
 
 
 # --- Rungs -------------------------------------------------------------------------------------

@@ -8,20 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.errors import BadInput, Fault
-from tuner.space import yaml_file
+from tuner.space.yaml_file import MAX_BYTES, load_yaml
 
 Space = Callable[[str | bytes], Path]
 
 
 def test_a_mapping_is_read_as_it_stands(space: Space):
-    document, faults = yaml_file.load(space("name: größe\nsearch: {num_trials: 3}\n"))
+    document, faults = load_yaml(space("name: größe\nsearch: {num_trials: 3}\n"))
     assert document == {"name": "größe", "search": {"num_trials": 3}}
     assert faults == []
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "\ufeff"])
 def test_an_empty_file_is_an_empty_mapping(space: Space, text: str):
-    assert yaml_file.load(space(text)) == ({}, [])
+    assert load_yaml(space(text)) == ({}, [])
 
 
 def test_a_missing_file_names_its_neighbours(tmp_path: Path):
@@ -29,35 +29,35 @@ def test_a_missing_file_names_its_neighbours(tmp_path: Path):
     (tmp_path / "clip.yaml").touch()
     path = tmp_path / "gpp.yaml"
     with pytest.raises(BadInput, match=r"no such file; in .* there are clip\.yaml, gp\.yaml"):
-        yaml_file.load(path)
+        load_yaml(path)
 
 
 def test_a_missing_file_without_neighbours_is_just_missing(tmp_path: Path):
     with pytest.raises(BadInput, match=r"1 fault\n  no such file$"):
-        yaml_file.load(tmp_path / "nowhere" / "gp.yaml")
+        load_yaml(tmp_path / "nowhere" / "gp.yaml")
 
 
 def test_a_folder_is_refused(tmp_path: Path):
     with pytest.raises(BadInput, match="cannot be read: Is a directory"):
-        yaml_file.load(tmp_path)
+        load_yaml(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
 def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path, name: str):
     with pytest.raises(BadInput, match="cannot be read"):
-        yaml_file.load(tmp_path / name)
+        load_yaml(tmp_path / name)
 
 
 def test_a_large_file_is_refused_with_both_sizes(space: Space):
-    path = space("#" * (yaml_file.MAX_BYTES + 1))
+    path = space("#" * (MAX_BYTES + 1))
     with pytest.raises(BadInput, match=r"at most 1,000,000 bytes, got 1,000,001"):
-        yaml_file.load(path)
+        load_yaml(path)
 
 
 def test_text_that_is_not_utf8_is_refused(space: Space):
     path = space("name: größe".encode("latin-1"))
     with pytest.raises(BadInput, match="is not UTF-8 text: save it as UTF-8"):
-        yaml_file.load(path)
+        load_yaml(path)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_text_that_is_not_utf8_is_refused(space: Space):
 )
 def test_broken_yaml_is_told_with_its_place(space: Space, text: str, match: str):
     with pytest.raises(BadInput, match=match):
-        yaml_file.load(space(text))
+        load_yaml(space(text))
 
 
 MISFITS = ["2020-13-45", '!!int ""', "!!float ''", "!!bool maybe", "!!timestamp x", "9" * 5000]
@@ -85,13 +85,13 @@ MISFITS = ["2020-13-45", '!!int ""', "!!float ''", "!!bool maybe", "!!timestamp 
 def test_a_value_that_does_not_fit_its_tag_is_refused(space: Space, value: str):
     """PyYAML raises whatever its converter happens to raise."""
     with pytest.raises(BadInput, match=r"cannot be read as YAML \(.*\): mend it"):
-        yaml_file.load(space(f"a: {value}"))
+        load_yaml(space(f"a: {value}"))
 
 
 @pytest.mark.parametrize("nest", ["[", "{a: "])
 def test_deep_nesting_is_refused(space: Space, nest: str):
     with pytest.raises(BadInput, match="YAML"):
-        yaml_file.load(space(f"a: {nest * 20_000}"))
+        load_yaml(space(f"a: {nest * 20_000}"))
 
 
 @pytest.mark.parametrize(
@@ -99,14 +99,14 @@ def test_deep_nesting_is_refused(space: Space, nest: str):
 )
 def test_a_document_that_is_no_mapping_is_refused(space: Space, text: str, kind: str):
     with pytest.raises(BadInput, match=rf"a mapping of keys to values, got {kind}: see search_sp"):
-        yaml_file.load(space(text))
+        load_yaml(space(text))
 
 
 def test_every_duplicate_key_is_named_with_both_lines(space: Space):
     text = (
         "name: a\ntraining:\n  n_critic: 1\n  gp_weight: {low: 1, low: 2}\n  n_critic: 2\nname: b\n"
     )
-    _, faults = yaml_file.load(space(text))
+    _, faults = load_yaml(space(text))
     assert faults == [
         Fault("name", "is given twice, on lines 1 and 6: keep one"),
         Fault("training.n_critic", "is given twice, on lines 3 and 5: keep one"),
@@ -115,7 +115,7 @@ def test_every_duplicate_key_is_named_with_both_lines(space: Space):
 
 
 def test_an_alias_to_its_own_parent_is_walked_once(space: Space):
-    document, faults = yaml_file.load(space("a: &a {b: *a, c: 1}"))
+    document, faults = load_yaml(space("a: &a {b: *a, c: 1}"))
     assert document["a"]["b"] is document["a"]
     assert faults == []
 
@@ -135,22 +135,22 @@ def test_an_alias_to_its_own_parent_is_walked_once(space: Space):
 )
 def test_set_replaces_one_value(space: Space, override: str, expected: object):
     path = space("name: a\ntraining: {lr: 1}")
-    assert yaml_file.load(path, [override]) == (expected, [])
+    assert load_yaml(path, [override]) == (expected, [])
 
 
 def test_of_two_sets_the_last_one_wins(space: Space):
-    assert yaml_file.load(space("a: 1"), ["a=2", "a=3"]) == ({"a": 3}, [])
+    assert load_yaml(space("a: 1"), ["a=2", "a=3"]) == ({"a": 3}, [])
 
 
 def test_set_leaves_what_shares_an_anchor_alone(space: Space):
     path = space("a: &x {b: 1}\nc: *x")
-    document, _ = yaml_file.load(path, ["a.b=2"])
+    document, _ = load_yaml(path, ["a.b=2"])
     assert document == {"a": {"b": 2}, "c": {"b": 1}}
 
 
 def test_every_bad_set_is_a_fault(space: Space):
     overrides = ["a", "=1", ".b=1", "b.=1", "b=[", "b=2020-13-45", "b=!!bool maybe"]
-    _, faults = yaml_file.load(space("a: 1"), overrides)
+    _, faults = load_yaml(space("a: 1"), overrides)
     assert faults == [
         Fault("--set", "must read dotted.key=value, got 'a'"),
         Fault("--set", "must read dotted.key=value, got '=1'"),
@@ -176,7 +176,7 @@ def test_no_content_raises_anything_but_bad_input(
     path = tmp_path_factory.getbasetemp() / "arbitrary.yaml"
     path.write_bytes(content)
     try:
-        document, faults = yaml_file.load(path)
+        document, faults = load_yaml(path)
     except BadInput:
         return
     assert isinstance(document, dict)
@@ -188,5 +188,5 @@ def test_no_content_raises_anything_but_bad_input(
 def test_no_override_raises(override: str, tmp_path_factory: pytest.TempPathFactory):
     path = tmp_path_factory.getbasetemp() / "empty.yaml"
     path.touch()
-    _, faults = yaml_file.load(path, [override])
+    _, faults = load_yaml(path, [override])
     assert all(fault.where.startswith("--set") for fault in faults)

@@ -12,9 +12,15 @@ import pytest
 import s3
 from ray import tune
 
-from tuner.storage import folder as storage
-from tuner.storage.folder import Folder
-from tuner.storage.uri import faults, is_remote, join, shown
+from tuner.storage.folder import (
+    Folder,
+    check_reachable,
+    fetch_file,
+    file_exists,
+    location_of,
+    resolve_location,
+)
+from tuner.storage.uri import is_remote, join, location_faults, redact
 
 SECRET = "wJalr/hush"
 
@@ -45,8 +51,8 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     ],
 )
 def test_these_locations_are_right(location: str) -> None:
-    assert faults(location) == []
-    assert faults(join(location, "a b", "ü%")) == []
+    assert location_faults(location) == []
+    assert location_faults(join(location, "a b", "ü%")) == []
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,7 @@ def test_these_locations_are_right(location: str) -> None:
     ],
 )
 def test_a_fault_gives_the_rule_and_the_way_out(location: str, rule: str) -> None:
-    (fault,) = faults(location)
+    (fault,) = location_faults(location)
     assert re.search(rule, fault), fault
 
 
@@ -90,14 +96,14 @@ def test_a_fault_gives_the_rule_and_the_way_out(location: str, rule: str) -> Non
     ],
 )
 def test_credentials_are_refused_and_not_repeated(location: str) -> None:
-    found = faults(location)
+    found = location_faults(location)
     assert found
     for part in SECRET.split("/"):
-        assert part not in " ".join(found) + shown(location).partition("?")[0]
+        assert part not in " ".join(found) + redact(location).partition("?")[0]
 
 
 def test_looking_at_a_location_imports_no_pyarrow() -> None:
-    code = "import sys; from tuner.storage import uri; uri.faults('s3://b/f'); "
+    code = "import sys; from tuner.storage import uri; uri.location_faults('s3://b/f'); "
     subprocess.run([sys.executable, "-c", code + "assert 'pyarrow' not in sys.modules"], check=True)
 
 
@@ -114,19 +120,19 @@ def test_join_keeps_the_scheme_and_the_options(monkeypatch: pytest.MonkeyPatch) 
 
 def test_uri_of_undoes_resolve(location: str) -> None:
     below = join(location, "ray", "trial 1", "checkpoint_000001")
-    assert storage.uri_of(location, storage.resolve(below)[1]) == below
-    assert storage.uri_of(location, storage.resolve(location)[1]) == location
+    assert location_of(location, resolve_location(below)[1]) == below
+    assert location_of(location, resolve_location(location)[1]) == location
     with pytest.raises(ValueError, match="is not in the subpath"):
-        storage.uri_of(location, "/elsewhere")
+        location_of(location, "/elsewhere")
 
 
 def test_a_file_is_what_was_last_written(location: str, tmp_path: Path) -> None:
     folder = Folder(location)
-    assert not storage.exists(location, "below/it.gz")
+    assert not file_exists(location, "below/it.gz")
     for content in (b"first, and longer", b"second", b""):
         folder.write_bytes("below/it.gz", content)
         assert folder.read("below/it.gz") == content
-        storage.fetch(location, "below/it.gz", tmp_path / "new" / "it")
+        fetch_file(location, "below/it.gz", tmp_path / "new" / "it")
         assert (tmp_path / "new" / "it").read_bytes() == content
     with (tmp_path / "long").open("w+b") as source:
         source.write(b"0123456789")
@@ -134,15 +140,15 @@ def test_a_file_is_what_was_last_written(location: str, tmp_path: Path) -> None:
         folder.write("part", source, 4)
     assert folder.sizes() == {"below/it.gz": 0, "part": 4}
     assert folder.sizes(skip={"below"}) == {"part": 4}
-    assert storage.exists(location, "part")
+    assert file_exists(location, "part")
     folder.delete("part")
-    assert not storage.exists(location, "part")
+    assert not file_exists(location, "part")
 
 
 def test_a_file_that_is_not_there_is_said_to_be_so(location: str, tmp_path: Path) -> None:
     Folder(location).write_bytes("other", b"")
     with pytest.raises(FileNotFoundError, match=r"^cannot read it from .*(a b%c|a%20b%25c): "):
-        storage.fetch(location, "it", tmp_path / "new" / "it")
+        fetch_file(location, "it", tmp_path / "new" / "it")
     assert list(tmp_path.rglob("*it*")) == []
 
 
@@ -159,33 +165,33 @@ def test_an_interrupted_fetch_leaves_what_was_there(
 
     monkeypatch.setattr("shutil.copyfileobj", fails)
     with pytest.raises(OSError, match=r"cannot read it from .*No space left on device") as raised:
-        storage.fetch(location, "it", target)
+        fetch_file(location, "it", target)
     assert raised.value.errno == 28
     assert target.read_bytes() == b"old"
     assert list(target.parent.iterdir()) == [target]
 
 
 def test_reachable_leaves_nothing_behind(location: str) -> None:
-    storage.reachable(location)
+    check_reachable(location)
     assert Folder(location).sizes() == {}
 
 
 def test_a_folder_that_cannot_be_made_is_not_reachable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"cannot write .*file/f: .*: choose a folder that may be"):
-        storage.reachable(str(tmp_path / "file" / "f"))
+        check_reachable(str(tmp_path / "file" / "f"))
 
 
 def test_a_bucket_that_is_not_there_is_not_reachable(server: s3.S3) -> None:
     with pytest.raises(OSError, match=r"NO_SUCH_BUCKET.*: check that its bucket exists"):
-        storage.reachable("s3://not-there/folder")
+        check_reachable("s3://not-there/folder")
 
 
 def test_unknown_credentials_are_said_and_not_shown(server: s3.S3) -> None:
     server.refuse_credentials(refuse=True)
     try:
         with pytest.raises(OSError, match=r"INVALID_ACCESS_KEY_ID.*the credentials") as raised:
-            storage.reachable(server.uri("folder"))
+            check_reachable(server.uri("folder"))
     finally:
         server.refuse_credentials(refuse=False)
     assert s3.SECRET not in str(raised.value)
@@ -205,14 +211,14 @@ def test_reachable_gives_up_on_a_server_that_is_gone_or_silent(
         location = f"{kind}://{user}bucket/folder?endpoint_override=127.0.0.1:{port}&scheme=http"
         began = time.monotonic()
         with pytest.raises(OSError, match=r"cannot write|did not answer within 3 s: check its add"):
-            storage.reachable(location, timeout_s=3)
+            check_reachable(location, timeout_s=3)
         assert time.monotonic() - began < 3.5
 
 
 def test_the_file_system_takes_no_credentials_to_where_it_is_sent(server: s3.S3) -> None:
-    sent = pickle.dumps(storage.resolve(server.uri("folder"))[0])
+    sent = pickle.dumps(resolve_location(server.uri("folder"))[0])
     assert s3.SECRET.encode() not in sent
-    assert pickle.loads(sent) == storage.resolve(server.uri("folder"))[0]
+    assert pickle.loads(sent) == resolve_location(server.uri("folder"))[0]
 
 
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
@@ -233,16 +239,18 @@ def test_the_server_is_read_from_the_environment_or_the_location(
 def test_ray_reads_a_checkpoint_back_from_its_location(server: s3.S3, tmp_path: Path) -> None:
     location = server.uri(tmp_path.name, "ray")
     Folder(location).write_bytes("trial/checkpoint_000001/state.pt", b"state")
-    path = f"{storage.resolve(location)[1]}/trial/checkpoint_000001"  # as Ray's callback has it
-    uri = storage.uri_of(location, path)
-    file_system, path = storage.resolve(uri)
+    path = f"{resolve_location(location)[1]}/trial/checkpoint_000001"  # as Ray's callback has it
+    uri = location_of(location, path)
+    file_system, path = resolve_location(uri)
     for checkpoint in (tune.Checkpoint(uri), tune.Checkpoint(path, filesystem=file_system)):
         with checkpoint.as_directory() as folder:
             assert Path(folder, "state.pt").read_bytes() == b"state"
 
 
 def test_a_process_that_used_s3_exits_at_once_and_says_nothing(server: s3.S3) -> None:
-    code = f"from tuner.storage import folder as storage; storage.reachable({server.uri('exit')!r})"
+    code = (
+        f"from tuner.storage.folder import check_reachable; check_reachable({server.uri('exit')!r})"
+    )
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
     )

@@ -15,8 +15,10 @@ import pytest
 import s3
 
 from tuner.errors import BadInput
-from tuner.storage import folder as storage
-from tuner.storage.folder import Folder
+from tuner.storage.folder import (
+    Folder,
+    file_exists,
+)
 from tuner.storage.mirror import LEASE, Mirror, restore
 
 OFTEN_S, SELDOM_S = 0.05, 3600.0
@@ -113,7 +115,7 @@ def test_a_turn_copies_what_changed_and_nothing_else(
         file.write("three\n")
     (run_dir / "samples" / "00002").mkdir()
     (run_dir / "samples" / "00002" / "000250.png").write_text("another")
-    _until(lambda: storage.exists(location, "samples/00002/000250.png"))
+    _until(lambda: file_exists(location, "samples/00002/000250.png"))
     assert mirror.close(20) is None
     assert Folder(location).read("study.log") == b"one\ntwo\nthree\n"
     copied = [name for name in written if name != LEASE]
@@ -279,7 +281,7 @@ def test_a_driver_of_this_machine_that_was_killed_holds_nothing(
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(run_dir), location], timeout=60, check=False)
-    assert storage.exists(location, LEASE)
+    assert file_exists(location, LEASE)
     start()
 
 
@@ -296,7 +298,7 @@ def test_nothing_is_copied_any_more_once_another_driver_has_gone_on(
 ) -> None:
     warnings: list[str] = []
     mirror = start(warn=warnings.append, every_s=OFTEN_S)
-    _until(lambda: storage.exists(location, "samples/00001/000250.png"))
+    _until(lambda: file_exists(location, "samples/00001/000250.png"))
     _until(lambda: warnings or _lease(location))  # again, where ours was being renewed just then
     (run_dir / "trials.csv").write_text("newer")
     missing = mirror.close(20)
@@ -314,7 +316,7 @@ def test_a_copy_that_has_gone_further_is_not_overwritten(
     with pytest.raises(BadInput, match=r"gone further than .*: move that folder away and --resume"):
         start()
     assert Folder(location).read("study.log") == theirs
-    assert not storage.exists(location, LEASE)
+    assert not file_exists(location, LEASE)
 
 
 def test_a_copy_that_ends_in_half_a_line_has_not_gone_further(

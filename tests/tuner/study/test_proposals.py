@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.space.spec import SearchSpec, read
+from tuner.space.spec import SearchSpec, read_spec
 from tuner.study import proposals
 from tuner.study.proposals import NUM_BEST, NUM_LATEST, Shown, draw
 from tuner.study.study import Study
@@ -150,7 +150,7 @@ def test_tpe_leaves_the_region_that_diverges_before_any_trial_completes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, is_old: bool
 ):
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    search = read(GP_SPACE, ["search.num_trials=90", f"search.seed={seed}"])
+    search = read_spec(GP_SPACE, ["search.num_trials=90", f"search.seed={seed}"])
     study = Study(tmp_path / "study.log", search)
     key = "training.critic_lr"
     # 40 trials that no sampler proposed: every fourth diverges.
