@@ -178,7 +178,7 @@ def test_reachable_leaves_nothing_behind(location: str) -> None:
 
 def test_a_folder_that_cannot_be_made_is_not_reachable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"cannot write .*file/f: .*: choose a folder that may be"):
+    with pytest.raises(OSError, match=r"cannot write .*file/f: .*: choose a folder that you"):
         check_reachable(str(tmp_path / "file" / "f"))
 
 
