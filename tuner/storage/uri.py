@@ -1,4 +1,4 @@
-"""The text of a location: a folder or a URI; needs no file system."""
+"""Check, join and redact locations, which are folders or URIs, from their text alone."""
 
 import re
 from pathlib import Path
@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl, quote
 _GOOGLE = frozenset({"scheme", "endpoint_override", "retry_limit_seconds"})
 #: Options that are true or false.
 BOOLEAN_OPTIONS = ("allow_bucket_creation", "allow_bucket_deletion")
-#: What may stand behind the "?". Others that pyarrow takes are lost where Ray sends a file system
-#: to its workers. ``None``: whatever pyarrow takes.
+#: The options that may follow the "?", by scheme; ``None``: all that pyarrow accepts. Others are
+#: lost when Ray sends a file system to its workers.
 _OPTIONS: dict[str, frozenset[str] | None] = {
     "file": frozenset(),
     "s3": frozenset(
@@ -32,11 +32,13 @@ _BUCKETS = {
 URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 _ILLEGAL = re.compile(r"[^\w.~:/?\[\]@!$&'()*+,;=%-]", re.ASCII)
 _SECRET = re.compile(r"key|secret|token|passw|pwd|sas|sig|credential(?!_kind)", re.IGNORECASE)
-_ELSEWHERE = "give them in the environment (AWS_ACCESS_KEY_ID, ...), this is written into files"
+_ELSEWHERE = (
+    "give them in the environment (AWS_ACCESS_KEY_ID, ...): the location is written into files"
+)
 
 
 def location_faults(location: str) -> list[str]:
-    """What is wrong with a location, in words; told from its text alone."""
+    """List the faults of a location that its text shows."""
     if not (uri := URI.match(location)):
         return [f"must not hold a null byte, got {location!r}"] if "\0" in location else []
     scheme = uri[1]
@@ -44,13 +46,13 @@ def location_faults(location: str) -> list[str]:
         known = ", ".join(f"{name}://" for name in _OPTIONS)
         return [f"must be a folder or begin with one of {known}, got {scheme}:"]
     if not location.startswith(f"{scheme}://"):
-        return [f"must have two slashes behind {scheme}:, got one"]
+        return [f"must have two slashes after {scheme}:, got one"]
     head, _, query = location[len(scheme) + 3 :].partition("?")
-    found = [*_head_faults(scheme, head), *_query_faults(scheme, query)]
+    faults = [*_head_faults(scheme, head), *_query_faults(scheme, query)]
     if illegal := _ILLEGAL.search(location):
         instead = quote(illegal[0].encode())
-        found.append(f"must not hold {illegal[0]!r} in a URI: write {instead} for it")
-    return found
+        faults.append(f"must not hold {illegal[0]!r} in a URI: write {instead} instead")
+    return faults
 
 
 def _head_faults(scheme: str, head: str) -> list[str]:
@@ -66,29 +68,29 @@ def _head_faults(scheme: str, head: str) -> list[str]:
         what = f"must begin with a bucket's name: write {_BUCKETS[scheme]}"
         return [f"{what}, and a server's address as ?endpoint_override=HOST:PORT&scheme=http"]
     if scheme == "file" and bucket:
-        return ["must have three slashes behind file:, or it names a host: write file:///folder"]
+        return ["must have three slashes after file:, else it names a host: write file:///folder"]
     return []
 
 
 def _query_faults(scheme: str, query: str) -> list[str]:
-    found, allowed = [], _OPTIONS[scheme]
+    faults, allowed = [], _OPTIONS[scheme]
     for name, value in parse_qsl(query, keep_blank_values=True):
-        shown = name if re.fullmatch(r"[a-z_]{1,40}", name) else "a part behind the '?'"
+        option = name if re.fullmatch(r"[a-z_]{1,40}", name) else "a part after the '?'"
         if _SECRET.search(name) or "@" in value:
-            found.append(f"must not hold credentials ({shown}): {_ELSEWHERE}")
+            faults.append(f"must not hold credentials ({option}): {_ELSEWHERE}")
         elif allowed is not None and name not in allowed:
             known = ", ".join(sorted(allowed)) or "none"
-            found.append(f"must not hold {shown}: leave it out; known options: {known}")
-    return found
+            faults.append(f"must not hold {option}: leave it out; known options: {known}")
+    return faults
 
 
 def is_remote(location: str) -> bool:
-    """Whether it is not in this machine's own tree of files."""
+    """Return whether a location is outside this machine's file system."""
     return bool(URI.match(location)) and not location.startswith("file:")
 
 
 def join(location: str, *names: str) -> str:
-    """A folder or file below a location, which keeps its scheme and options; absolute."""
+    """Return the absolute location of a file or folder below another; URIs keep their options."""
     if not URI.match(location):
         return str(Path(location).expanduser().absolute().joinpath(*names))
     head, mark, query = location.partition("?")
@@ -96,7 +98,7 @@ def join(location: str, *names: str) -> str:
 
 
 def redact(location: str) -> str:
-    """A location as a message may show it: without options, and without what may be a secret."""
+    """Return a location for a message: without options, and without anything secret."""
     head = location.partition("?")[0]
     scheme, mark, rest = head.partition("://")
     if not mark or not _head_faults(scheme if scheme in _OPTIONS else "s3", rest):

@@ -200,7 +200,9 @@ def test_the_copy_catches_up_once_the_server_is_back(
     _until(lambda: Folder(location).read("study.log") == b"one\ntwo\nthree\n")
     assert mirror.close(20) is None
     assert len(warnings) == 1  # said once, for all the turns that failed
-    assert re.search(r"name stands still \(.*NETWORK_CONNECTION.*\): it is tried", warnings[0])
+    assert re.search(
+        r"name is not up to date \(.*NETWORK_CONNECTION.*\): it is retried", warnings[0]
+    )
     assert s3.SECRET not in warnings[0]
     assert not server.objects(f"{tmp_path.name}/name/{LEASE}")
 
@@ -217,7 +219,7 @@ def test_what_could_not_be_copied_is_said_at_the_end(
     finally:
         server.start()
     assert missing is not None
-    assert re.search(r"name lacks the last of the search's results \(.*\): they are in ", missing)
+    assert re.search(r"name lacks the latest results of the search \(.*\): they are in ", missing)
     assert str(run_dir) in missing
     assert s3.SECRET not in missing + "".join(warnings)
 
@@ -229,7 +231,7 @@ def test_close_waits_no_longer_than_it_is_told_to(
     write = Folder.write
     monkeypatch.setattr(Folder, "write", lambda *given: (time.sleep(0.3), write(*given)))
     began = time.monotonic()
-    assert "was not done within 0.1 s" in (mirror.close(0.1) or "")
+    assert "copying took more than 0.1 s" in (mirror.close(0.1) or "")
     assert time.monotonic() - began < 0.3
 
 
@@ -302,7 +304,7 @@ def test_nothing_is_copied_any_more_once_another_driver_has_gone_on(
     _until(lambda: warnings or _lease(location))  # again, where ours was being renewed just then
     (run_dir / "trials.csv").write_text("newer")
     missing = mirror.close(20)
-    assert "a search on host elsewhere has gone on with it" in (missing or "")
+    assert "host elsewhere has resumed this search" in (missing or "")
     assert len(warnings) == 1
     assert Folder(location).read("trials.csv") == b"trial_id\n"
     assert json.loads(Folder(location).read(LEASE))["id"] == "theirs"
@@ -313,7 +315,7 @@ def test_a_copy_that_has_gone_further_is_not_overwritten(
     theirs: bytes, start: Callable[..., Mirror], run_dir: Path, location: str
 ) -> None:
     Folder(location).write_bytes("study.log", theirs)
-    with pytest.raises(BadInput, match=r"gone further than .*: move that folder away and --resume"):
+    with pytest.raises(BadInput, match=r"is ahead of .*: move the local folder away and --resume"):
         start()
     assert Folder(location).read("study.log") == theirs
     assert not file_exists(location, LEASE)
