@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from tuner.driver.request import Ready
+    from tuner.driver.request import CheckedSearch
     from tuner.results.generators import Generator
     from tuner.results.snapshot import Snapshot
     from tuner.study.trial import Trial
@@ -134,7 +134,7 @@ def run_search(
     import os
 
     from tuner.cli import command
-    from tuner.driver import request
+    from tuner.driver.request import check_request, request_from_file
 
     if local and address is not None:
         what = "goes with no address: give one of the two"
@@ -142,7 +142,7 @@ def run_search(
     _want_no_widgets()
     given = {"search.num_trials": num_trials, "search.time_budget_s": time_budget_s}
     changed = {key: value for key, value in given.items() if value is not None}
-    asked = request.of_file(
+    request = request_from_file(
         Path(space),
         {**(overrides or {}), **changed},
         name,
@@ -155,13 +155,13 @@ def run_search(
     )
     console = command.console(quiet=quiet)
     try:
-        ready = request.check(asked, console)
-        _run(ready, resume, console)
+        search = check_request(request, console)
+        _run(search, resume, console)
     except OSError as error:
         if error.errno not in command.OUT_OF_SPACE:
             raise
         raise Halted(f"{command.no_space_text(error)}, and give resume=True") from error
-    return load_search(ready.run_dir)
+    return load_search(search.run_dir)
 
 
 def _want_no_widgets() -> None:
@@ -173,15 +173,15 @@ def _want_no_widgets() -> None:
     warnings.filterwarnings("ignore", "IProgress not found")
 
 
-def _run(ready: "Ready", resume: bool, console: Any) -> None:
+def _run(search: "CheckedSearch", resume: bool, console: Any) -> None:
     from tuner.cli import command
 
-    outcome = command.run(ready, resume=resume, console=console)
+    outcome = command.run(search, resume=resume, console=console)
     if outcome.halted is not None:
         raise Halted(f"{outcome.halted}: once that is mended, go on with resume=True")
     if outcome.interrupted:
         raise KeyboardInterrupt(
-            f"{ready.run_dir} is saved: go on with it by resume=True, or look at it by load_search"
+            f"{search.run_dir} is saved: go on with it by resume=True, or look at it by load_search"
         )
 
 

@@ -12,8 +12,7 @@ from rich.console import Console
 
 from tuner.cli import command
 from tuner.cli import exit as ending
-from tuner.driver import request
-from tuner.driver.request import Ready
+from tuner.driver.request import CheckedSearch, SearchRequest, check_request, request_from_file
 from tuner.space.spec import largest_budget_generator_steps
 
 
@@ -43,35 +42,35 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def asked(args: argparse.Namespace) -> request.Request:
+def search_request(args: argparse.Namespace) -> SearchRequest:
     """What the arguments ask for."""
     others = ("space", "set", "address", "local")
     given = {key: value for key, value in vars(args).items() if key not in others}
     given |= {"address": command.address_of(args), "is_local": args.local}
-    return request.of_file(args.space, args.set, **given)
+    return request_from_file(args.space, args.set, **given)
 
 
 def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console) -> int:
-    ready = request.check(asked(args), console)
+    search = check_request(search_request(args), console)
     if args.dry_run:
-        _dry_run(ready, console)
+        _dry_run(search, console)
         return command.DONE
-    outcome = command.run(ready, resume=args.resume, console=console)
+    outcome = command.run(search, resume=args.resume, console=console)
     again = [argument for argument in arguments if argument != "--resume"]
-    return command.status_of(outcome, ready.run_dir, ["tuner.search", *again, "--resume"], console)
+    return command.status_of(outcome, search.run_dir, ["tuner.search", *again, "--resume"], console)
 
 
-def _dry_run(ready: Ready, console: Console) -> None:
+def _dry_run(search: CheckedSearch, console: Console) -> None:
     """Check all that can be checked without training, and say what would be run."""
-    spec, data = ready.spec, ready.data
-    if ready.address is not None:
+    spec, data = search.spec, search.data
+    if search.address is not None:
         from tuner.cluster import nodes as cluster
         from tuner.cluster.connection import connected
         from tuner.driver import preflight as checks
 
-        with connected(ready.address, checks.num_cpus(), (), ready.runtime_env):
+        with connected(search.address, checks.num_cpus(), (), search.runtime_env):
             cluster.needs(spec.resources, console.print)
-            console.print(f"Ray answers at {ready.address}, and a trial fits its nodes")
+            console.print(f"Ray answers at {search.address}, and a trial fits its nodes")
     budget = largest_budget_generator_steps(spec)
     console.print(spec.to_yaml())
     console.print(

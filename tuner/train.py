@@ -15,8 +15,7 @@ from rich.console import Console
 
 from tuner.cli import command
 from tuner.cli import exit as ending
-from tuner.driver import request
-from tuner.driver.request import Ready, Request
+from tuner.driver.request import CheckedSearch, SearchRequest, check_request, with_name_and_folder
 from tuner.errors import BadInput, Fault
 from tuner.results import snapshot
 from tuner.results.snapshot import Snapshot
@@ -80,24 +79,24 @@ def _whole(low: int, high: int) -> Any:
 
 def _train(args: argparse.Namespace, arguments: Sequence[str], console: Console) -> int:
     origin = retrain.find(args.source, args.trial)
-    asked = ask(origin, args)
-    ready = request.check(asked, console)
-    _say_what(origin, asked.document, args, console)
-    outcome = command.run(ready, resume=args.resume, console=console)
+    request = search_request(origin, args)
+    search = check_request(request, console)
+    _say_what(origin, request.document, args, console)
+    outcome = command.run(search, resume=args.resume, console=console)
     if not outcome.interrupted and outcome.best is not None:
-        _tell_spread(origin, ready, console)
+        _tell_spread(origin, search, console)
     again = ["tuner.train", *_without(arguments, "--resume"), "--resume"]
     if args.trial is None and origin.run_dir is not None:
         again += ["--trial", str(origin.trial_id)]  # a search that goes on may find a better one
-    return command.status_of(outcome, ready.run_dir, again, console)
+    return command.status_of(outcome, search.run_dir, again, console)
 
 
 def _without(arguments: Sequence[str], option: str) -> list[str]:
     return [argument for argument in arguments if argument != option]
 
 
-def ask(origin: Origin, args: argparse.Namespace) -> Request:
-    """The training as a search is asked for.
+def search_request(origin: Origin, args: argparse.Namespace) -> SearchRequest:
+    """Write the training as the request for a search.
 
     Raises:
         BadInput: where the module of the user's own network is not there.
@@ -113,9 +112,9 @@ def ask(origin: Origin, args: argparse.Namespace) -> Request:
     beside = None if origin.run_dir is None else str(origin.run_dir.absolute().parent)
     code_dir = origin.source.absolute().parent if origin.run_dir is None else origin.run_dir
     _check_modules(origin, code_dir.absolute())
-    return Request(
+    return SearchRequest(
         source=str(args.source),
-        document=request.placed(document, args.name, args.runs_dir or beside),
+        document=with_name_and_folder(document, args.name, args.runs_dir or beside),
         faults=tuple(faults),
         code_dir=code_dir.absolute(),
         resume=args.resume,
@@ -156,13 +155,13 @@ def _say_what(
         console.print("its learning rates decay over these steps, so it differs from the first one")
 
 
-def _tell_spread(origin: Origin, ready: Ready, console: Console) -> None:
+def _tell_spread(origin: Origin, search: CheckedSearch, console: Console) -> None:
     """Say how the score varies by seed, and keep it for the search's report."""
-    found = snapshot.read(ready.run_dir)
+    found = snapshot.read(search.run_dir)
     completed = [trial for trial in found.trials if trial.status == "completed"]
     if lost := len(found.trials) - len(completed):
         console.print(f"{lost} of {len(found.trials)} seeds were not completed: they count nowhere")
-    for steps in ready.spec.asha.rungs:
+    for steps in search.spec.asha.rungs:
         at_rung = [found.reports[t.number][steps]["w1"] for t in completed]
         console.print(spread.spread_text(f"w1 at step {steps}", at_rung))
         if steps == origin.ranked_at and _is_fresh(origin, found):
@@ -170,10 +169,10 @@ def _tell_spread(origin: Origin, ready: Ready, console: Console) -> None:
     finals = [t.final["w1_final"] for t in completed if t.final]
     if finals:
         console.print(spread.spread_text("w1_final", finals))
-        is_alike = ready.spec.asha.max_generator_steps == origin.config.max_generator_steps
+        is_alike = search.spec.asha.max_generator_steps == origin.config.max_generator_steps
         if is_alike and origin.own_w1_final is not None and _is_fresh(origin, found):
             console.print(f"  {spread.luck_text(origin.own_w1_final, finals)}")
-    if _is_fresh(origin, found) and origin.ranked_at not in ready.spec.asha.rungs:
+    if _is_fresh(origin, found) and origin.ranked_at not in search.spec.asha.rungs:
         console.print(_no_luck_text(origin))
     if origin.run_dir is not None:
         keep_entry(origin.run_dir / RETRAINED, entry(origin, found))

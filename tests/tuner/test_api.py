@@ -15,7 +15,7 @@ from saved_generator import save
 
 import tuner
 from tuner.cli import command
-from tuner.driver import request
+from tuner.driver.request import CheckedSearch
 from tuner.space.spec import SearchSpec
 from tuner.tracking.tracker import tracker_of
 
@@ -60,19 +60,19 @@ class Outcome:
 
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Outcome], list[Any]]:
-    """Have a search end so, without running it; gives what it was asked to run."""
+    """Have a search end so, without running it; gives what was started."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
     def ends(outcome: Outcome) -> list[Any]:
-        asked: list[Any] = []
+        started: list[Any] = []
 
-        def run(ready: request.Ready, *, resume: bool, console: Any) -> Outcome:
-            asked.append((ready, resume))
+        def run(search: CheckedSearch, *, resume: bool, console: Any) -> Outcome:
+            started.append((search, resume))
             return outcome
 
         monkeypatch.setattr(command, "run", run)
-        return asked
+        return started
 
     return ends
 
@@ -80,11 +80,11 @@ def ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Outcome],
 def test_an_interrupted_search_raises_and_says_how_to_go_on(
     ends: Callable[[Outcome], list[Any]], space: Callable[[str], Path]
 ) -> None:
-    asked = ends(Outcome(interrupted=True))
+    started = ends(Outcome(interrupted=True))
     with pytest.raises(KeyboardInterrupt, match="runs/other is saved: go on with it by resume=Tr"):
         tuner.run_search(space(SPACE), name="other", time_budget_s=9, resume=True, quiet=True)
-    ((ready, resume),) = asked
-    assert (ready.spec.name, ready.spec.search.time_budget_s, resume) == ("other", 9, True)
+    ((search, resume),) = started
+    assert (search.spec.name, search.spec.search.time_budget_s, resume) == ("other", 9, True)
     ends(Outcome(interrupted=True, halted="no space left"))
     with pytest.raises(tuner.Halted, match="no space left: once that is mended, go on with"):
         tuner.run_search(space(SPACE), runs_dir="r", quiet=True)

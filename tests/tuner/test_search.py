@@ -13,8 +13,8 @@ from rich.console import Console
 
 from tuner.cli import command
 from tuner.driver import preflight as checks
-from tuner.driver import request
-from tuner.search import asked, main, parser
+from tuner.driver.request import check_document
+from tuner.search import main, parser, search_request
 from tuner.space.spec import read_spec, validate
 
 Space = Callable[[str], Path]
@@ -226,7 +226,7 @@ def test_ctrl_c_while_reading_ends_with_status_130(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(request, "load_yaml", interrupt)
+    monkeypatch.setattr("tuner.driver.request.load_yaml", interrupt)
     assert main([str(space(SMALL))]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 
@@ -234,7 +234,7 @@ def test_ctrl_c_while_reading_ends_with_status_130(
 def test_a_cluster_is_not_measured_by_this_machine(space: Space):
     args = parser().parse_args([str(space(SMALL)), "--address", "auto", "--dry-run"])
     args.set = ["resources.cpus_per_trial=64"]
-    found, runs_dir = request.check_document(asked(args), Console().print)
+    found, runs_dir = check_document(search_request(args), Console().print)
     assert found.resources.cpus_per_trial == 64
     assert runs_dir == Path("runs").absolute()
 
@@ -242,7 +242,7 @@ def test_a_cluster_is_not_measured_by_this_machine(space: Space):
 def test_the_environment_may_name_the_cluster(space: Space, monkeypatch: pytest.MonkeyPatch):
     for value, address in (("auto", "auto"), ("", None)):
         monkeypatch.setenv("RAY_ADDRESS", value)
-        assert asked(parser().parse_args([str(space(SMALL))])).address == address
+        assert search_request(parser().parse_args([str(space(SMALL))])).address == address
 
 
 def test_a_dry_run_says_what_would_run_and_writes_nothing(
@@ -406,5 +406,5 @@ def test_a_resumed_search_keeps_the_points_that_it_began_with(
     (saved / "spec.yaml").write_text(read_spec(space(began)).to_yaml())
     space(SMALL)
     args = parser().parse_args([str(path), "--resume", "--warm-start", "gone"])
-    found, _ = request.check_document(asked(args), Console().print)
+    found, _ = check_document(search_request(args), Console().print)
     assert found.first_points == [{"training.critic_lr": 3e-3}]

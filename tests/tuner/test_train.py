@@ -10,7 +10,7 @@ import small_search
 
 from tuner import train
 from tuner.cli import command
-from tuner.driver import request
+from tuner.driver.request import SearchRequest
 from tuner.errors import BadInput
 from tuner.results import snapshot
 from tuner.retrain import origin as retrain
@@ -42,24 +42,24 @@ def tell(make_spec: Callable[..., SearchSpec], uri: str, tmp_path: Path) -> Tell
     return tell
 
 
-def asked(*argv: str | Path) -> request.Request:
+def requested(*argv: str | Path) -> SearchRequest:
     args = train.parser().parse_args([str(argument) for argument in argv])
-    return train.ask(retrain.find(args.source, args.trial), args)
+    return train.search_request(retrain.find(args.source, args.trial), args)
 
 
 def test_it_stands_beside_the_search_unless_told_otherwise(tell: Tell) -> None:
     run_dir = tell("gp")
-    document = asked(run_dir, "--seeds", "3").document
+    document = requested(run_dir, "--seeds", "3").document
     assert document["results"]["runs_dir"] == str(run_dir.parent)
     assert document["name"] == "gp-00000-3-seeds"
-    told = asked(run_dir, "--trial", "1", "--runs-dir", "r", "--name", "n").document
+    told = requested(run_dir, "--trial", "1", "--runs-dir", "r", "--name", "n").document
     assert (told["results"]["runs_dir"], told["name"]) == ("r", "n")
     assert told["search"]["trial_seeds"] == [snapshot.read(run_dir).trials[1].config.seed]
 
 
 def test_only_where_and_how_it_is_trained_may_be_set(tell: Tell) -> None:
     run_dir = tell("gp")
-    found = asked(
+    found = requested(
         run_dir, "--set", "resources.cpus_per_trial=2", "--set", "training.critic_lr=1",
         "--set", "search.max_concurrent_trials=1",
     )  # fmt: skip
@@ -85,9 +85,9 @@ def test_a_network_of_ones_own_that_is_not_there_says_where_it_is_looked_for(
 ) -> None:
     run_dir = tell("own", networks={"generator": "gone_nets:Net", "latent_dim": 3})
     with pytest.raises(BadInput, match=rf"no module gone_nets in this folder, in {run_dir} or in"):
-        asked(run_dir)
+        requested(run_dir)
     (run_dir / "gone_nets.py").touch()
-    assert asked(run_dir).code_dir == run_dir
+    assert requested(run_dir).code_dir == run_dir
 
 
 def test_an_earlier_training_is_not_written_over(

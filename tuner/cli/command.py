@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from tuner.driver import preflight as checks
-from tuner.driver.request import Ready
+from tuner.driver.request import CheckedSearch
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
@@ -115,21 +115,21 @@ def no_space_text(error: OSError) -> str:
     return f"{error.strerror}{where}: free some"
 
 
-def run(ready: Ready, *, resume: bool, console: Console) -> "Outcome":
+def run(search: CheckedSearch, *, resume: bool, console: Console) -> "Outcome":
     """Run a search that was checked, and say what came of it."""
     from tuner.driver import session as experiment
     from tuner.results.text import score_text, trials_text
 
-    spec, run_dir = ready.spec, ready.run_dir
+    spec, run_dir = search.spec, search.run_dir
     if resume and not (run_dir / "spec.yaml").exists():
         console.print(f"{run_dir} holds no search yet: starting it")
     trials = "trials" if spec.num_trials is None else trials_text(spec.num_trials)
     rungs = ", ".join(map(str, spec.asha.rungs))
     console.print(f"{spec.name}: {trials}, rungs at {rungs} generator steps, into {run_dir}")
     place = experiment.Place(
-        ready.address, checks.num_cpus(), ready.runtime_env, is_local=ready.is_local
+        search.address, checks.num_cpus(), search.runtime_env, is_local=search.is_local
     )
-    outcome = experiment.run(spec, ready.data, ready.runs_dir, place, console)
+    outcome = experiment.run(spec, search.data, search.runs_dir, place, console)
     console.print(outcome.summary)
     if outcome.best is not None:
         best = f"trial {outcome.best.trial_id}, {score_text(outcome.best)}"
