@@ -234,7 +234,7 @@ def test_ctrl_c_while_reading_ends_with_status_130(
 def test_a_cluster_is_not_measured_by_this_machine(space: Space):
     args = parser().parse_args([str(space(SMALL)), "--address", "auto", "--dry-run"])
     args.set = ["resources.cpus_per_trial=64"]
-    found, runs_dir = check_document(search_request(args), Console().print)
+    found, runs_dir, _ = check_document(search_request(args), Console().print)
     assert found.resources.cpus_per_trial == 64
     assert runs_dir == Path("runs").absolute()
 
@@ -395,6 +395,27 @@ def test_a_warm_start_runs_an_earlier_searchs_best_first(
     assert "later/trials.csv cannot be read (No such file or directory)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ("5", "initial_points: must be a list, got 5"),
+        (
+            "[{training: {critic_lr: 3e-3}}, {training: {critic_lr: 3}}]",
+            "initial_points.1.training.critic_lr: must lie in 0.0001 to 0.01, got 3: ",
+        ),
+    ],
+)
+def test_under_a_warm_start_a_fault_of_an_initial_point_names_it_as_the_file_does(
+    space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str], points: str, expected: str
+):
+    (tmp_path / "trials.csv").write_text(
+        "trial_id,status,generator_steps,w1,w1_final,critic_lr\n00000,completed,4000,0.5,,0.002\n"
+    )
+    path = space(f"{SMALL}initial_points: {points}\n")
+    (fault,) = refused(capsys, path, "--warm-start", str(tmp_path))
+    assert fault.startswith(expected)
+
+
 def test_a_resumed_search_keeps_the_points_that_it_began_with(
     space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -406,5 +427,5 @@ def test_a_resumed_search_keeps_the_points_that_it_began_with(
     (saved / "spec.yaml").write_text(read_spec(space(began)).to_yaml())
     space(SMALL)
     args = parser().parse_args([str(path), "--resume", "--warm-start", "gone"])
-    found, _ = check_document(search_request(args), Console().print)
+    found, _, _ = check_document(search_request(args), Console().print)
     assert found.first_points == [{"training.critic_lr": 3e-3}]

@@ -1,7 +1,7 @@
-"""What is asked of a search, and all that is checked of it before anything is started.
+"""Validate a search request completely before anything starts.
 
-``check`` refuses with :class:`~tuner.errors.BadInput`, within a second or two where the file itself
-is wrong: torch is loaded only for what passes, Ray not at all.
+Faults of the search space are found within a second or two: torch is loaded only for a request
+without such faults, and Ray is not loaded at all.
 """
 
 import os
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from tuner.driver import preflight as checks
-from tuner.driver import warm_start
+from tuner.driver import preflight, warm_start
 from tuner.driver.preflight import DATA_CACHE
 from tuner.errors import BadInput, Fault
-from tuner.space.spec import SearchSpec, validate_sections
+from tuner.space.sections import ResultsConfig
+from tuner.space.spec import SearchSpec, validate_points, validate_sections
 from tuner.space.yaml_file import load_yaml
 from tuner.storage.uri import join, redact
 
@@ -27,11 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """A search as it is asked for, unchecked.
+    """A search to run, unchecked.
 
-    ``source`` is what a refusal names; ``faults`` are what is wrong already; ``code_dir`` is where
-    the user's own networks are looked for besides ``sys.path``. The others are the command's
-    options of these names.
+    Attributes:
+        source: Named first in an error message, such as the path of the search space.
+        document: The search space as plain data.
+        faults: Faults that were found while the document was read.
+        code_dir: A folder in addition to ``sys.path`` in which custom networks are found.
+        resume: Resume the search of this name, if there is one.
+        dry_run: Write nothing.
+        warm_start: The folder or name of an earlier search, whose best trials are run first.
+        address: The address of a Ray cluster; ``None`` for this machine.
+        runtime_env: A YAML file with Ray's runtime environment for the nodes of the cluster.
+        is_local: Run the trials in this process, without Ray.
     """
 
     source: str
@@ -48,7 +56,16 @@ class SearchRequest:
 
 @dataclass(frozen=True)
 class CheckedSearch:
-    """A search that may start: nothing that can be checked beforehand is wrong with it."""
+    """A search that passed all checks and can start.
+
+    Attributes:
+        spec: The resolved search.
+        data: Its data, loaded.
+        runs_dir: The folder of all searches, absolute.
+        address: As requested.
+        runtime_env: Ray's runtime environment, loaded.
+        is_local: As requested.
+    """
 
     spec: SearchSpec
     data: "Data"
@@ -59,7 +76,7 @@ class CheckedSearch:
 
     @property
     def run_dir(self) -> Path:
-        """The search's folder."""
+        """Return the search's folder."""
         return self.runs_dir / self.spec.name
 
 
@@ -70,17 +87,17 @@ def request_from_file(
     runs_dir: str | None = None,
     **options: Any,
 ) -> SearchRequest:
-    """Ask for the search of a file.
+    """Make a request from a search space file.
 
     Args:
-        space: The search space.
-        overrides: As :func:`tuner.space.yaml_file.load_yaml` has them.
-        name: In place of the file's.
-        runs_dir: In place of the file's.
+        space: The file.
+        overrides: Values that replace the file's, as in :func:`tuner.space.yaml_file.load_yaml`.
+        name: A name that replaces the file's.
+        runs_dir: A folder of all searches that replaces the file's.
         options: Further fields of :class:`SearchRequest`.
 
     Raises:
-        BadInput: where the file is no mapping.
+        BadInput: if the file cannot be read as a mapping.
     """
     document, faults = load_yaml(space, overrides)
     document = with_name_and_folder(document, name, runs_dir)
@@ -90,7 +107,7 @@ def request_from_file(
 def with_name_and_folder(
     document: Mapping[str, Any], name: str | None, runs_dir: str | None
 ) -> dict[str, Any]:
-    """The document with another name and folder of all searches, where they are given."""
+    """Return the document with this name and folder of all searches, as far as they are given."""
     changed = dict(document)
     if name is not None:
         changed["name"] = name
@@ -101,69 +118,84 @@ def with_name_and_folder(
 
 
 def check_request(request: SearchRequest, console: Console) -> CheckedSearch:
-    """Check a request, with its data and its networks.
+    """Check a request together with its data and its networks.
 
     Args:
-        request: What is asked for.
-        console: Told what takes its time.
+        request: The search.
+        console: Shows what takes time.
 
     Raises:
-        BadInput: with every fault found.
+        BadInput: with all faults.
     """
-    spec, runs_dir = check_document(request, console.print)
+    spec, runs_dir, runtime_env = check_document(request, console.print)
     _make_importable(request.code_dir, spec)
     data = _load_data(spec, None if request.dry_run else runs_dir / DATA_CACHE, request, console)
     _check_networks(spec, data, request)
-    env = _runtime_env(request)[0]
-    return CheckedSearch(spec, data, runs_dir, request.address, env, request.is_local)
+    return CheckedSearch(spec, data, runs_dir, request.address, runtime_env, request.is_local)
 
 
-def check_document(request: SearchRequest, say: Callable[[str], None]) -> tuple[SearchSpec, Path]:
-    """The search as resolved, and the folder of all searches; or every fault at once."""
-    document, faults = dict(request.document), list(request.faults)
-    if not request.dry_run:
-        _bring_back(document, request, say)
-    if request.warm_start is not None:
-        document["initial_points"] = _warm_start(request.warm_start, document, request.resume)
-    sections, more = validate_sections(document)
-    faults += more
+def check_document(
+    request: SearchRequest, log: Callable[[str], None]
+) -> tuple[SearchSpec, Path, Mapping[str, Any] | None]:
+    """Check a request without its data and its networks.
+
+    A search that is in its storage only is fetched, to be resumed.
+
+    Args:
+        request: The search.
+        log: Called with a line before an access to the storage.
+
+    Returns:
+        The resolved search, the folder of all searches and Ray's runtime environment.
+
+    Raises:
+        BadInput: with all faults.
+    """
+    sections, faults = validate_sections(request.document)
+    faults = [*request.faults, *faults]
+    # Without a valid name and folder there is nothing to look up: the request is refused below.
+    if "name" in sections and "results" in sections:
+        if not request.dry_run:
+            _fetch_search(sections["name"], sections["results"], request, log)
+        if request.warm_start is not None:
+            points = _warm_start_points(request.warm_start, sections, request.resume)
+            sections["initial_points"], more = validate_points(points, sections)
+            faults += [fault for fault in more if fault not in faults]
     if "resources" in sections and request.address is None:
-        faults += checks.machine_faults(sections["resources"])
+        faults += preflight.machine_faults(sections["resources"])
     if "training" in sections and request.address is None:
-        faults += checks.compiler_faults(sections["training"])
+        faults += preflight.compiler_faults(sections["training"])
     if "results" in sections:
-        faults += checks.folder_faults(Path(sections["results"].runs_dir))
-        faults += checks.storage_faults(sections["results"].storage)
-    if request.runtime_env is not None:
-        faults += _runtime_env(request)[1]
+        faults += preflight.folder_faults(Path(sections["results"].runs_dir))
+        faults += preflight.storage_faults(sections["results"].storage)
+    runtime_env, more = _load_runtime_env(request)
+    faults += more
     if not faults:
         spec = SearchSpec.model_construct(**sections)
         runs_dir = Path(spec.results.runs_dir).absolute()
         if not request.dry_run:
-            faults += checks.name_faults(runs_dir, spec, resume=request.resume)
+            faults += preflight.name_faults(runs_dir, spec, resume=request.resume)
         if not faults:
-            return spec, runs_dir
+            return spec, runs_dir, runtime_env
     raise BadInput(request.source, faults)
 
 
-def _warm_start(run: str, document: Mapping[str, Any], resume: bool) -> Any:
-    """An earlier search's best trials before the initial points; a resumed search keeps its own."""
-    given = document.get("initial_points") or []
-    sections, _ = validate_sections(document)
-    if "results" not in sections or "name" not in sections:
-        return given  # it is refused for that
+def _warm_start_points(run: str, sections: Mapping[str, Any], resume: bool) -> Sequence[Any]:
+    """Return an earlier search's best trials and then the request's own initial points.
+
+    A search that is resumed keeps the points that it began with.
+    """
     runs_dir = Path(sections["results"].runs_dir)
     saved = runs_dir / sections["name"] / "spec.yaml"
     if resume and saved.exists():
-        return load_yaml(saved)[0].get("initial_points", [])
+        return load_yaml(saved)[0].get("initial_points", ())
     earlier = Path(run)
     if not earlier.is_dir() and (runs_dir / run).is_dir():
         earlier = runs_dir / run
-    return [*warm_start.points(earlier, sections), *given]
+    return [*warm_start.points(earlier, sections), *sections["initial_points"]]
 
 
-def _runtime_env(request: SearchRequest) -> tuple[dict[str, Any] | None, list[Fault]]:
-    """What the cluster's nodes need besides, as the file says."""
+def _load_runtime_env(request: SearchRequest) -> tuple[Mapping[str, Any] | None, list[Fault]]:
     if request.runtime_env is None:
         return None, []
     if request.address is None:
@@ -172,30 +204,25 @@ def _runtime_env(request: SearchRequest) -> tuple[dict[str, Any] | None, list[Fa
     return load_yaml(request.runtime_env)
 
 
-def _bring_back(
-    document: Mapping[str, Any], request: SearchRequest, say: Callable[[str], None]
+def _fetch_search(
+    name: str, results: ResultsConfig, request: SearchRequest, log: Callable[[str], None]
 ) -> None:
-    """Fetch a search that began on another machine from its storage, to be resumed on this one."""
-    sections, _ = validate_sections(document)
-    if "results" not in sections or "name" not in sections:
-        return  # it is refused for that
-    results, name = sections["results"], sections["name"]
-    if results.storage is None or checks.storage_faults(results.storage):
+    """Fetch a search from its storage if this machine does not have it, to resume it here."""
+    if results.storage is None or preflight.storage_faults(results.storage):
         return
     from tuner.storage import lock, mirror
     from tuner.storage.folder import check_reachable, file_exists
 
     location, run_dir = join(results.storage, name), Path(results.runs_dir, name).absolute()
-    say(f"looking into {redact(location)} ...")
+    log(f"looking into {redact(location)} ...")
     try:
         check_reachable(results.storage)
         if (run_dir / "spec.yaml").exists() or not file_exists(location, "spec.yaml"):
             return
         if not request.resume:
-            what = f"{redact(location)} already holds a search: go on with it by adding "
-            way_out = "--resume, or start another by --name"
-            raise BadInput(request.source, [Fault("name", what + way_out)])
-        say("fetching the search from there ...")
+            what = f"{redact(location)} already holds a search: add --resume to resume it, or "
+            raise BadInput(request.source, [Fault("name", f"{what}start another by --name")])
+        log("fetching the search from there ...")
         with lock.owned(run_dir):
             mirror.restore(location, run_dir)
     except OSError as error:
@@ -203,7 +230,7 @@ def _bring_back(
 
 
 def _make_importable(folder: Path | None, spec: SearchSpec) -> None:
-    """Let networks of the user's own be found beside the search space, also by Ray's workers."""
+    """Let custom networks be imported from the folder of the search space, by Ray's workers too."""
     if folder is not None and spec.own_modules and str(folder) not in sys.path:
         sys.path.append(str(folder))
         before = os.environ.get("PYTHONPATH")
@@ -213,7 +240,7 @@ def _make_importable(folder: Path | None, spec: SearchSpec) -> None:
 def _load_data(
     spec: SearchSpec, cache_dir: Path | None, request: SearchRequest, console: Console
 ) -> "Data":
-    """The data, before anything is written or Ray started: it may be unfit for a search."""
+    """Load the data before anything is written or Ray is started: it may be unfit for a search."""
     from trainables.data import BadData, load
     from tuner.display.progress import decoding
 
@@ -225,7 +252,7 @@ def _load_data(
 
 
 def _check_networks(spec: SearchSpec, data: "Data", request: SearchRequest) -> None:
-    """Build what the search may build, and pass a batch through it, before anything starts."""
+    """Build the networks that the search may build and pass a batch through each."""
     from trainables.check import check_networks
     from trainables.networks import BadNetwork
 

@@ -1,6 +1,6 @@
 """The first trials of a search, where its author says what they are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -17,13 +17,19 @@ class InitialPoint(Frozen):
     networks: dict[str, Any] = Field(default={}, description="Searched values of networks.")
 
 
-def resolve_points(sections: Mapping[str, Any]) -> tuple[tuple[InitialPoint, ...], list[Fault]]:
-    """Each point in the types of its search, without what the search fixes to that very value.
+def resolve_points(
+    points: Iterable[InitialPoint], sections: Mapping[str, Any]
+) -> tuple[tuple[InitialPoint, ...], list[Fault]]:
+    """Convert points to the types of their search; list the faults of those that do not fit it.
 
-    ``sections`` are those that are right; of one that is missing nothing is concluded.
+    A value that the search fixes to the same value is dropped.
+
+    Args:
+        points: The points, as they were given.
+        sections: The valid sections of the search; a missing one causes no fault.
     """
-    points, faults = [], []
-    for index, point in enumerate(sections.get("initial_points", ())):
+    resolved_points, faults = [], []
+    for index, point in enumerate(points):
         resolved: dict[str, dict[str, Any]] = {"training": {}, "networks": {}}
         known = {
             field: (value,)
@@ -50,12 +56,12 @@ def resolve_points(sections: Mapping[str, Any]) -> tuple[tuple[InitialPoint, ...
                         resolved[name].setdefault(outer, {})[inner[0]] = value
                     else:
                         resolved[name][outer] = value
-        points.append(InitialPoint(**resolved))
+        resolved_points.append(InitialPoint(**resolved))
     search = sections.get("search")
-    if points and search is not None and search.sampler == "grid":
+    if resolved_points and search is not None and search.sampler == "grid":
         what = "have no place in a grid, which tries every point there is: leave them out"
         faults.append(Fault("initial_points", what))
-    return tuple(points), faults
+    return tuple(resolved_points), faults
 
 
 def _fitted(domain: Any, value: Any) -> tuple[Any, str | None]:

@@ -233,7 +233,11 @@ def validate(document: Mapping[str, Any]) -> tuple[SearchSpec | None, list[Fault
 
 
 def validate_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
-    """The sections that are right, each by itself, and the faults of all the others."""
+    """Validate the sections one by one.
+
+    Returns:
+        The valid sections, resolved, and the faults of the others and between them.
+    """
     sections: dict[str, Any] = {}
     partly: dict[str, Any] = {}
     broken: set[str] = set()
@@ -244,6 +248,8 @@ def validate_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list
         faults.append(Fault("name", "is required: it names the search's folder"))
     for key, field in SearchSpec.model_fields.items():
         given = document.get(key)
+        if key == "initial_points":  # validated below, against the other sections
+            continue
         if given is None:  # a section left out, or all of whose keys are commented out
             sections |= {} if field.is_required() else {key: field.default}
             continue
@@ -263,10 +269,28 @@ def validate_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list
         faults += more
         resolved = {"networks": networks, "training": training}
         sections |= {key: section for key, section in resolved.items() if key in sections}
-    if "initial_points" in sections:
-        sections["initial_points"], more = resolve_points(sections)
-        faults += more
-    return sections, faults + cross_section_faults(sections)
+    sections["initial_points"], more = validate_points(document.get("initial_points"), sections)
+    return sections, faults + more + cross_section_faults(sections)
+
+
+def validate_points(
+    points: Any, sections: Mapping[str, Any]
+) -> tuple[tuple[InitialPoint, ...], list[Fault]]:
+    """Validate initial points.
+
+    Args:
+        points: A list of them as plain data, or ``None`` for no points.
+        sections: The valid sections of their search.
+
+    Returns:
+        The points, resolved, and all faults.
+    """
+    try:
+        parsed = _SECTIONS["initial_points"].validate_python(() if points is None else points)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        return (), [describe_error(e, ("initial_points", *e["loc"]), KNOWN) for e in errors]
+    return resolve_points(parsed, sections)
 
 
 def largest_budget_generator_steps(spec: SearchSpec) -> float:
