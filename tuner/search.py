@@ -66,9 +66,9 @@ def _dry_run(search: CheckedSearch, console: Console) -> None:
     if search.address is not None:
         from tuner.cluster import nodes as cluster
         from tuner.cluster.connection import connected
-        from tuner.driver import preflight as checks
+        from tuner.driver import preflight
 
-        with connected(search.address, checks.num_cpus(), (), search.runtime_env):
+        with connected(search.address, preflight.num_cpus(), (), search.runtime_env):
             cluster.needs(spec.resources, console.print)
             console.print(f"Ray answers at {search.address}, and a trial fits its nodes")
     budget = largest_budget_generator_steps(spec)

@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from tuner.cli import command
-from tuner.driver import preflight as checks
+from tuner.driver import preflight
 from tuner.driver.request import check_document
 from tuner.search import main, parser, search_request
 from tuner.space.spec import read_spec, validate
@@ -33,8 +33,8 @@ asha: {grace_generator_steps: 10, max_generator_steps: 40, reduction_factor: 2}
 def _away_from_any_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(checks, "num_cpus", lambda: 8)
-    monkeypatch.setattr(checks, "num_gpus", lambda: 0)
+    monkeypatch.setattr(preflight, "num_cpus", lambda: 8)
+    monkeypatch.setattr(preflight, "num_gpus", lambda: 0)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str | Path) -> list[str]:
@@ -109,7 +109,7 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(
         "it, or give --address",
         "resources.gpus_per_trial: must be at most 0, all that this machine has, got 0.5: lower "
         "it, or give --address",
-        f"results.runs_dir: {tmp_path}/space.yaml cannot be written to (Not a directory): choose "
+        f"results.runs_dir: {tmp_path}/space.yaml cannot be written to (Not a directory): give "
         "another by --runs-dir",
     ]
     assert list(tmp_path.iterdir()) == [path]
@@ -196,7 +196,7 @@ def test_a_name_that_is_taken_is_refused_and_the_search_left_alone(
     saved.write_text(read_spec(path).to_yaml())
     (fault,) = refused(capsys, path)
     assert fault == (
-        f"name: {saved.parent} already holds a search: go on with it by adding --resume, or start "
+        f"name: {saved.parent} already holds a search: add --resume to resume it, or start "
         "another by --name"
     )
     (fault,) = refused(capsys, path, "--resume", "--set", "search.num_trials=4")

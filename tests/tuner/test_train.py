@@ -98,7 +98,7 @@ def test_an_earlier_training_is_not_written_over(
     there.mkdir()
     (there / "spec.yaml").write_text("name: gp-00000-2-seeds")
     assert train.main([str(run_dir), "--seeds", "2"]) == command.BAD_INPUT
-    assert "already holds a search: go on with it by adding --resume" in capsys.readouterr().err
+    assert "already holds a search: add --resume to resume it" in capsys.readouterr().err
 
 
 def test_what_it_found_is_kept_beside_what_others_found(tell: Tell, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_who_loses_the_machine_goes_on_from_the_storage_alone(tmp_path: Path):
             space, *stored, "--runs-dir", "other", environment=environment
         )
         assert status == 2
-        assert "already holds a search: go on with it by adding --resume" in err
+        assert "already holds a search: add --resume to resume it" in err
 
         status, said, err = searches.run(
             space, *stored, "--runs-dir", "other", "--resume", environment=environment

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tuner.driver import preflight as checks
+from tuner.driver import preflight
 from tuner.driver.request import CheckedSearch
 from tuner.errors import BadInput
 
@@ -127,7 +127,7 @@ def run(search: CheckedSearch, *, resume: bool, console: Console) -> "Outcome":
     rungs = ", ".join(map(str, spec.asha.rungs))
     console.print(f"{spec.name}: {trials}, rungs at {rungs} generator steps, into {run_dir}")
     place = experiment.Place(
-        search.address, checks.num_cpus(), search.runtime_env, is_local=search.is_local
+        search.address, preflight.num_cpus(), search.runtime_env, is_local=search.is_local
     )
     outcome = experiment.run(spec, search.data, search.runs_dir, place, console)
     console.print(outcome.summary)

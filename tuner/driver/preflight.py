@@ -1,4 +1,4 @@
-"""What a search needs besides a right file: this machine, and the folder it writes to."""
+"""Check that this machine and the folder of a search can run what its file says."""
 
 import itertools
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import Fault
-from tuner.space.domains import Choice
+from tuner.space.domains import possible_values
 from tuner.space.sections import ResourceConfig
 from tuner.space.spec import SearchSpec, validate
 from tuner.space.yaml_file import load_yaml
@@ -17,7 +17,7 @@ from tuner.storage.uri import location_faults
 
 #: The folder of decoded images, in the folder of all searches.
 DATA_CACHE = "data-cache"
-#: What else stands there.
+#: Files and folders in the folder of all searches that are not of one search.
 RESERVED_NAMES = ("mlflow.db", "mlflow.db.lock", "mlflow-artifacts", DATA_CACHE)
 
 
@@ -29,87 +29,85 @@ def num_cpus() -> int:
 
 
 def num_gpus() -> int:
-    """NVIDIA GPUs that this process may use, told without loading torch or Ray."""
+    """Count the NVIDIA GPUs that this process may use, without loading torch or Ray."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    there = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    num_devices = len(list(Path("/dev").glob("nvidia[0-9]*")))
     if visible is None:
-        return there
-    # CUDA reads the list up to the first that is none: "-1" is how people hide all GPUs.
+        return num_devices
+    # CUDA reads the list up to the first invalid entry: people hide all GPUs by "-1".
     listed = itertools.takewhile(lambda v: v.strip() not in ("", "-1"), visible.split(","))
-    return min(there, len(list(listed)))
+    return min(num_devices, len(list(listed)))
 
 
 def machine_faults(resources: ResourceConfig) -> list[Fault]:
-    """A trial that fits no node would be waited for without end."""
+    """Check that a trial fits this machine: else the search would wait for resources forever."""
     faults = []
-    for key, needed, there in (
+    for key, needed, available in (
         ("cpus_per_trial", resources.cpus_per_trial, num_cpus()),
         ("gpus_per_trial", resources.gpus_per_trial, num_gpus()),
     ):
-        if not isinstance(needed, str) and needed > there:
-            what = f"must be at most {there}, all that this machine has, got {needed:g}"
+        if not isinstance(needed, str) and needed > available:
+            what = f"must be at most {available}, all that this machine has, got {needed:g}"
             faults.append(Fault(f"resources.{key}", f"{what}: lower it, or give --address"))
     return faults
 
 
 def compiler_faults(training: Any) -> list[Fault]:
-    """``torch.compile`` needs a C++ compiler, and says so at a trial's first step only."""
-    asked = training.compile.choice if isinstance(training.compile, Choice) else (training.compile,)
+    """Check for the C++ compiler that ``torch.compile`` needs: it fails late, in the first step."""
     compilers = (os.environ.get("CXX", ""), "g++", "clang++")
-    if True not in asked or any(shutil.which(name) for name in compilers):
+    if True not in possible_values(training.compile) or any(map(shutil.which, compilers)):
         return []
     what = "needs a C++ compiler, and this machine has none: install g++, name one in CXX, or "
-    return [Fault("training.compile", f"{what}leave it false")]
+    return [Fault("training.compile", f"{what}set it to false")]
 
 
 def folder_faults(runs_dir: Path) -> list[Fault]:
-    """Whether the folder of all searches can be made and written to."""
+    """Check that the folder of all searches can be created and written to."""
     folder = runs_dir.absolute()
     if "\0" in str(folder):
         return [Fault("results.runs_dir", f"must not hold a null byte, got {str(runs_dir)!r}")]
     try:
         while not folder.exists():
             folder = folder.parent
-        with tempfile.TemporaryFile(dir=folder):  # tried, since permissions do not tell root
+        with tempfile.TemporaryFile(dir=folder):  # tried, as permissions say nothing about root
             return []
     except OSError as error:
-        what = f"{folder} cannot be written to ({error.strerror}): choose another by --runs-dir"
+        what = f"{folder} cannot be written to ({error.strerror}): give another by --runs-dir"
         return [Fault("results.runs_dir", what)]
 
 
 def storage_faults(location: str | None) -> list[Fault]:
-    """What can be told of a storage location without looking there."""
+    """Check the text of a storage location, without accessing it."""
     if location is None:
         return []
-
     return [Fault("results.storage", what) for what in location_faults(location)]
 
 
 def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault]:
-    """A name stands for one search: a new one needs a new name, an old one its old file."""
+    """Check that a new search has a new name, and a resumed one the file that it began with."""
     saved = runs_dir / spec.name / "spec.yaml"
     if spec.name in RESERVED_NAMES or saved.parent.is_file():
-        what = f"{saved.parent} is not the folder of a search: choose another by --name"
+        what = f"{saved.parent} is not the folder of a search: give another name by --name"
         return [Fault("name", what)]
     if not saved.exists():
         return []
     if not resume:
-        what = f"{saved.parent} already holds a search: go on with it by adding --resume"
+        what = f"{saved.parent} already holds a search: add --resume to resume it"
         return [Fault("name", f"{what}, or start another by --name")]
     document = load_yaml(saved)[0]
-    _, unsupported = validate(document)  # such as a sampler that only an earlier version had
+    _, unsupported = validate(document)  # for example a sampler of an earlier version
     if unsupported:
         way_out = "which cannot be resumed by this version: start another search by --name"
         return [Fault(f.where, f"{f.what} in {saved}, {way_out}") for f in unsupported]
-    was, now = _flat(document), _flat(spec.resolved())
+    before, now = _flat(document), _flat(spec.resolved())
     return [
         Fault(
             key,
-            f"was {was.get(key)!r} when this search began, is now {now.get(key)!r}: "
+            f"was {before.get(key)!r} when this search began, is now {now.get(key)!r}: "
             "set it back to resume, or start another search by --name",
         )
-        for key in sorted(was.keys() | now.keys())
-        if was.get(key) != now.get(key) and key != "results.runs_dir"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and key != "results.runs_dir"
     ]
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from trainables.config import ARCHITECTURES, DEFAULT_ARCHITECTURE, PUBLISHED, TrainingConfig
 from tuner.page.facts import Facts, last_common_rung
-from tuner.space.domains import Choice, Domain, coerce
+from tuner.space.domains import Choice, Domain, coerce, possible_values
 from tuner.space.spec import SearchSpec
 from tuner.study.trial import Trial
 
@@ -64,14 +64,10 @@ def _compared(facts: Facts, method: str, trial: Trial, text: str) -> Baseline:
     return Baseline(method, trial, steps, w1, best_w1, yaml=text)
 
 
-def _possible(value: Any) -> tuple[Any, ...]:
-    return value.choice if isinstance(value, Choice) else (value,)
-
-
 def _methods(search: SearchSpec) -> Iterator[dict[str, Any]]:
     """Every loss with every constraint under it, by dotted key."""
-    constraints = _possible(search.training.constraint)
-    for loss in _possible(search.training.loss):
+    constraints = possible_values(search.training.constraint)
+    for loss in possible_values(search.training.loss):
         for constraint in constraints if loss == "wasserstein" else (None,):
             yield dict(zip(_KINDS, (loss, constraint), strict=True))
 
@@ -96,7 +92,7 @@ def _point(search: SearchSpec, chosen: Mapping[str, Any]) -> tuple[dict[str, Any
     method = _name(search, chosen)
     asked: dict[str, Any] = {}
     excluded: dict[str, Any] = {}
-    architectures = _possible(search.networks.architecture or DEFAULT_ARCHITECTURE)
+    architectures = possible_values(search.networks.architecture or DEFAULT_ARCHITECTURE)
 
     def pick(key: str, domain: Domain) -> Any:
         first = domain.choice[0] if isinstance(domain, Choice) else domain.low

@@ -22,7 +22,7 @@ from trainables.config import (
     why_no_effect,
 )
 from tuner.errors import Fault
-from tuner.space.domains import Choice
+from tuner.space.domains import possible_values
 
 #: Every key that a paper publishes, parents first.
 _PUBLISHED_KEYS = tuple(dict.fromkeys(key for method in PUBLISHED.values() for key in method))
@@ -47,7 +47,7 @@ def resolve_defaults(
     values = {field: value for field, value in values.items() if value is not None}
     given = set(values)
     values.setdefault("loss", DEFAULT_LOSS)
-    if "wasserstein" in _possible(values["loss"]):
+    if "wasserstein" in possible_values(values["loss"]):
         values.setdefault("constraint", DEFAULT_CONSTRAINT)
     if not why_no_effect("architecture", _known(values, broken)):
         values.setdefault("architecture", DEFAULT_ARCHITECTURE)
@@ -60,7 +60,7 @@ def resolve_defaults(
         if len(set(published.values())) > 1 and not unsure & {field, *_parents(field)}:
             unsure.add(field)
             faults.append(Fault(f"training.{field}", _no_one_default(values, published)))
-    named = _possible(values.get("architecture", DEFAULT_ARCHITECTURE))
+    named = possible_values(values.get("architecture", DEFAULT_ARCHITECTURE))
     for field in _OF_ARCHITECTURES:
         there = [ARCHITECTURES[n][field] for n in named if field in ARCHITECTURES.get(n, {})]
         agreed = field not in values and len(set(there)) == 1
@@ -86,18 +86,14 @@ def _with(section: Any, values: Mapping[str, Any]) -> Any:
     return type(section).model_validate({k: v for k, v in values.items() if k in own})
 
 
-def _possible(value: Any) -> tuple[Any, ...]:
-    return value.choice if isinstance(value, Choice) else (value,)
-
-
 def _parents(field: str) -> set[str]:
     return {parent for needs in APPLIES_WHEN.get(field, ()) for parent in needs}
 
 
 def _methods(values: Mapping[str, Any]) -> Iterator[str]:
-    for loss in _possible(values["loss"]):
+    for loss in possible_values(values["loss"]):
         if loss == "wasserstein":
-            yield from _possible(values["constraint"])
+            yield from possible_values(values["constraint"])
         else:
             yield loss
 
@@ -107,13 +103,13 @@ def _known(values: Mapping[str, Any], unsure: Collection[str]) -> dict[str, tupl
     known: dict[str, tuple[Any, ...]] = {}
     for key in _SECTION:
         if key not in unsure:
-            may_be = _possible(values.get(key))
+            may_be = possible_values(values.get(key))
             known[key] = (*may_be, None) if may_be_absent(key, known) else may_be
     return known
 
 
 def _no_one_default(values: Mapping[str, Any], published: Mapping[str, Any]) -> str:
-    searched = [key for key in ("loss", "constraint") if len(_possible(values.get(key))) > 1]
+    searched = [key for key in ("loss", "constraint") if len(possible_values(values.get(key))) > 1]
     by = ", ".join(f"{value} under {method}" for method, value in published.items())
     which = f"{' and '.join(searched)} {'is' if len(searched) == 1 else 'are'} searched"
     return f"has no one default while {which} ({by}): give it"

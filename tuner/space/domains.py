@@ -75,6 +75,11 @@ def grid_values(domain: Domain) -> tuple[Any, ...] | None:
     return tuple(range(domain.low, domain.high + 1)) if is_integer(domain) else None
 
 
+def possible_values(value: Any) -> tuple[Any, ...]:
+    """Return the values of a choice; a fixed value is the only one."""
+    return value.choice if isinstance(value, Choice) else (value,)
+
+
 def coerce(domain: Domain, value: Any) -> Any:
     """The value as the domain has it, or ``None`` where it is not one of the domain's."""
     if isinstance(domain, Choice):

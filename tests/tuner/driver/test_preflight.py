@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.driver import preflight as checks
+from tuner.driver import preflight
 from tuner.errors import BadInput, Fault
 from tuner.space.sections import ResourceConfig
 from tuner.space.spec import SearchSpec
@@ -17,8 +17,8 @@ MakeSpec = Callable[..., SearchSpec]
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     def make(num_cpus: int, num_gpus: int) -> None:
-        monkeypatch.setattr(checks, "num_cpus", lambda: num_cpus)
-        monkeypatch.setattr(checks, "num_gpus", lambda: num_gpus)
+        monkeypatch.setattr(preflight, "num_cpus", lambda: num_cpus)
+        monkeypatch.setattr(preflight, "num_gpus", lambda: num_gpus)
 
     return make
 
@@ -30,16 +30,16 @@ def test_compiling_needs_a_compiler(
     asked = make_spec(training={"compile": compiles}).training
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    (fault,) = checks.compiler_faults(asked)
+    (fault,) = preflight.compiler_faults(asked)
     assert fault.where == "training.compile"
     assert fault.what.startswith("needs a C++ compiler, and this machine has none: install g++")
-    assert checks.compiler_faults(make_spec().training) == []
+    assert preflight.compiler_faults(make_spec().training) == []
     (tmp_path / "g++").touch(mode=0o755)
-    assert checks.compiler_faults(asked) == []
+    assert preflight.compiler_faults(asked) == []
 
 
 def test_there_is_a_cpu():
-    assert 1 <= checks.num_cpus() <= (os.cpu_count() or 1)
+    assert 1 <= preflight.num_cpus() <= (os.cpu_count() or 1)
 
 
 CPU_MAX = "/sys/fs/cgroup/cpu.max"
@@ -75,7 +75,7 @@ def test_cpus_are_the_least_of_affinity_quota_and_what_is_set(
     monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
     if max_count is not None:
         monkeypatch.setenv("LOKY_MAX_CPU_COUNT", max_count)
-    assert checks.num_cpus() == num_cpus
+    assert preflight.num_cpus() == num_cpus
 
 
 @pytest.mark.parametrize(
@@ -86,17 +86,17 @@ def test_gpus_are_those_that_cuda_would_show(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, num_gpus: int
 ):
     devices = [Path(f"/dev/nvidia{i}") for i in range(4)]
-    monkeypatch.setattr(checks.Path, "glob", lambda *_: iter(devices))
+    monkeypatch.setattr(preflight.Path, "glob", lambda *_: iter(devices))
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert checks.num_gpus() == num_gpus
+    assert preflight.num_gpus() == num_gpus
 
 
 def test_a_trial_that_this_machine_cannot_hold_is_refused(machine: Callable[[int, int], None]):
     machine(8, 1)
-    assert checks.machine_faults(ResourceConfig(cpus_per_trial=9, gpus_per_trial=2)) == [
+    assert preflight.machine_faults(ResourceConfig(cpus_per_trial=9, gpus_per_trial=2)) == [
         Fault(
             "resources.cpus_per_trial",
             "must be at most 8, all that this machine has, got 9: lower it, or give --address",
@@ -111,35 +111,33 @@ def test_a_trial_that_this_machine_cannot_hold_is_refused(machine: Callable[[int
 @pytest.mark.parametrize(("cpus", "gpus"), [(8, 1), (0.5, 0.25), (1, 0)])
 def test_a_trial_that_fits_is_not(machine: Callable[[int, int], None], cpus: float, gpus: float):
     machine(8, 1)
-    assert checks.machine_faults(ResourceConfig(cpus_per_trial=cpus, gpus_per_trial=gpus)) == []
+    assert preflight.machine_faults(ResourceConfig(cpus_per_trial=cpus, gpus_per_trial=gpus)) == []
 
 
 def test_even_a_share_of_a_gpu_needs_one(machine: Callable[[int, int], None]):
     machine(8, 0)
-    (fault,) = checks.machine_faults(ResourceConfig(gpus_per_trial=0.25))
+    (fault,) = preflight.machine_faults(ResourceConfig(gpus_per_trial=0.25))
     assert "must be at most 0, all that this machine has, got 0.25" in fault.what
 
 
 @pytest.mark.parametrize("folder", ["", "runs", "runs/of/mine"])
 def test_a_folder_that_can_be_made_is_right_and_is_not_made(tmp_path: Path, folder: str):
-    assert checks.folder_faults(tmp_path / folder) == []
+    assert preflight.folder_faults(tmp_path / folder) == []
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("below", ["", "runs", "runs/of/mine"])
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path, below: str):
     (tmp_path / "file").touch()
-    (fault,) = checks.folder_faults(tmp_path / "file" / below)
+    (fault,) = preflight.folder_faults(tmp_path / "file" / below)
     assert fault.where == "results.runs_dir"
-    expected = (
-        f"{tmp_path}/file cannot be written to (Not a directory): choose another by --runs-dir"
-    )
+    expected = f"{tmp_path}/file cannot be written to (Not a directory): give another by --runs-dir"
     assert fault.what == expected
 
 
 def test_a_folder_name_that_is_too_long_is_refused(tmp_path: Path):
-    (fault,) = checks.folder_faults(tmp_path / ("x" * 300))
-    assert "cannot be written to (File name too long): choose another" in fault.what
+    (fault,) = preflight.folder_faults(tmp_path / ("x" * 300))
+    assert "cannot be written to (File name too long): give another" in fault.what
 
 
 def save(runs_dir: Path, spec: SearchSpec) -> None:
@@ -150,16 +148,16 @@ def save(runs_dir: Path, spec: SearchSpec) -> None:
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_new_name_is_free(tmp_path: Path, make_spec: MakeSpec, resume: bool):
-    assert checks.name_faults(tmp_path, make_spec(), resume=resume) == []
+    assert preflight.name_faults(tmp_path, make_spec(), resume=resume) == []
 
 
 def test_a_name_that_is_taken_needs_resume(tmp_path: Path, make_spec: MakeSpec):
     save(tmp_path, make_spec())
-    assert checks.name_faults(tmp_path, make_spec(), resume=True) == []
-    assert checks.name_faults(tmp_path, make_spec(), resume=False) == [
+    assert preflight.name_faults(tmp_path, make_spec(), resume=True) == []
+    assert preflight.name_faults(tmp_path, make_spec(), resume=False) == [
         Fault(
             "name",
-            f"{tmp_path}/search already holds a search: go on with it by adding --resume, or "
+            f"{tmp_path}/search already holds a search: add --resume to resume it, or "
             "start another by --name",
         )
     ]
@@ -172,7 +170,7 @@ def test_resuming_another_search_names_every_key_that_changed(tmp_path: Path, ma
         search={"num_trials": 5, "sampler": "random"},
         results={"runs_dir": "elsewhere"},
     )
-    faults = checks.name_faults(tmp_path, changed, resume=True)
+    faults = preflight.name_faults(tmp_path, changed, resume=True)
     assert {fault.where: fault.what.split(":")[0] for fault in faults} == {
         key: f"was {was!r} when this search began, is now {now!r}"
         for key, was, now in [
@@ -194,7 +192,7 @@ def test_a_search_of_a_sampler_that_is_gone_is_not_resumed(tmp_path: Path, make_
     save(tmp_path, make_spec())
     saved = tmp_path / "search" / "spec.yaml"
     saved.write_text(saved.read_text().replace("sampler: random", "sampler: cmaes"))
-    assert checks.name_faults(tmp_path, make_spec(), resume=True) == [
+    assert preflight.name_faults(tmp_path, make_spec(), resume=True) == [
         Fault(
             "search.sampler",
             f"must be tpe, random, gp or grid, got 'cmaes' in {saved}, which cannot be resumed by "
@@ -205,7 +203,7 @@ def test_a_search_of_a_sampler_that_is_gone_is_not_resumed(tmp_path: Path, make_
 
 def test_a_range_that_became_a_value_is_told(tmp_path: Path, make_spec: MakeSpec):
     save(tmp_path, make_spec())
-    faults = checks.name_faults(tmp_path, make_spec(training={"critic_lr": 1e-3}), resume=True)
+    faults = preflight.name_faults(tmp_path, make_spec(training={"critic_lr": 1e-3}), resume=True)
     assert "training.critic_lr" in [fault.where for fault in faults]
 
 
@@ -213,11 +211,11 @@ def test_a_saved_search_that_somebody_broke_is_told(tmp_path: Path, make_spec: M
     save(tmp_path, make_spec())
     (tmp_path / "search" / "spec.yaml").write_text("a: [")
     with pytest.raises(BadInput, match=r"search/spec\.yaml: 1 fault\n  line 1, .* is not YAML"):
-        checks.name_faults(tmp_path, make_spec(), resume=True)
+        preflight.name_faults(tmp_path, make_spec(), resume=True)
 
 
 def test_a_null_byte_in_the_folder_is_a_fault(tmp_path: Path):
-    (fault,) = checks.folder_faults(tmp_path / "a\0b" / "c")
+    (fault,) = preflight.folder_faults(tmp_path / "a\0b" / "c")
     assert fault.what.startswith("must not hold a null byte, got ")
 
 
@@ -226,7 +224,7 @@ def test_a_name_that_is_no_folder_of_a_search_is_refused(
     tmp_path: Path, make_spec: MakeSpec, name: str
 ):
     (tmp_path / "a_file").touch()
-    (fault,) = checks.name_faults(tmp_path, make_spec(name=name), resume=False)
+    (fault,) = preflight.name_faults(tmp_path, make_spec(name=name), resume=False)
     assert str(fault) == (
-        f"name: {tmp_path / name} is not the folder of a search: choose another by --name"
+        f"name: {tmp_path / name} is not the folder of a search: give another name by --name"
     )
