@@ -177,7 +177,7 @@ def report(run_dir: Path, browser: Browser) -> bytes:
 
 def mlflow(run_dir: Path, browser: Browser) -> bytes:
     """The trials of a search beside their scores, as MLflow's page of runs charts them."""
-    search_id = snapshot.read(run_dir).search_id
+    search_id = snapshot.read_snapshot(run_dir).search_id
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder, "mlflow.db")
         theirs, ours = sqlite3.connect(run_dir.parent / "mlflow.db"), sqlite3.connect(database)

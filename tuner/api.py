@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from tuner.driver.request import Ready
+    from tuner.driver.request import CheckedSearch
     from tuner.results.generators import Generator
     from tuner.results.snapshot import Snapshot
     from tuner.study.trial import Trial
@@ -44,7 +44,7 @@ class BestTrial:
     def _generator(self) -> "Generator":
         from tuner.results import generators
 
-        return generators.of_trial(self._search, self._trial)
+        return generators.generator_of_trial(self._search, self._trial)
 
     @property
     def latent_dim(self) -> int:
@@ -142,7 +142,7 @@ def run_search(
     _want_no_widgets()
     given = {"search.num_trials": num_trials, "search.time_budget_s": time_budget_s}
     changed = {key: value for key, value in given.items() if value is not None}
-    asked = request.of_file(
+    asked = request.request_from_file(
         Path(space),
         {**(overrides or {}), **changed},
         name,
@@ -155,7 +155,7 @@ def run_search(
     )
     console = command.console(quiet=quiet)
     try:
-        ready = request.check(asked, console)
+        ready = request.check_request(asked, console)
         _run(ready, resume, console)
     except OSError as error:
         if error.errno not in command.OUT_OF_SPACE:
@@ -173,10 +173,10 @@ def _want_no_widgets() -> None:
     warnings.filterwarnings("ignore", "IProgress not found")
 
 
-def _run(ready: "Ready", resume: bool, console: Any) -> None:
+def _run(ready: "CheckedSearch", resume: bool, console: Any) -> None:
     from tuner.cli import command
 
-    outcome = command.run(ready, resume=resume, console=console)
+    outcome = command.run_and_report(ready, resume=resume, console=console)
     if outcome.halted is not None:
         raise Halted(f"{outcome.halted}: once that is mended, go on with resume=True")
     if outcome.interrupted:
@@ -193,7 +193,7 @@ def load_search(run_dir: str | Path) -> Result:
     """
     from tuner.results import snapshot
 
-    found = snapshot.read(Path(run_dir))
+    found = snapshot.read_snapshot(Path(run_dir))
     trial = found.best
     best = None
     if trial is not None:

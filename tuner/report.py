@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tuner.cli import exit as ending
 from tuner.errors import BadInput, Fault
-from tuner.page.page import write
+from tuner.page.page import write_report
 from tuner.results import snapshot
 
 DONE, BAD_INPUT = 0, 2
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         snapshot.check_is_search(args.run)
-        written = write(args.run, args.out)
+        written = write_report(args.run, args.out)
     except BadInput as error:
         print(error, file=sys.stderr)
         return BAD_INPUT

@@ -97,15 +97,15 @@ def _find(run: Path, trial_id: str | None) -> "tuple[str, Generator]":
     if run.is_file():
         from tuner.results import generators
 
-        return run.stem, generators.of_file(run)
+        return run.stem, generators.generator_of_file(run)
     from tuner.results import generators, snapshot
 
-    search = snapshot.read(run)
+    search = snapshot.read_snapshot(run)
     trial = search.best if trial_id is None else search.trial(trial_id)
     if trial is None:
         what = "has no completed trial yet: name one by --trial, or let the search go on"
         raise BadInput(str(run), [Fault("", what)])
-    return f"{search.spec.name}-{trial.trial_id}", generators.of_trial(search, trial)
+    return f"{search.spec.name}-{trial.trial_id}", generators.generator_of_trial(search, trial)
 
 
 def draw(generator: "Generator", num: int, seed: int, *, interpolate: bool = False) -> "Tensor":

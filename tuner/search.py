@@ -13,7 +13,7 @@ from rich.console import Console
 from tuner.cli import command
 from tuner.cli import exit as ending
 from tuner.driver import request
-from tuner.driver.request import Ready
+from tuner.driver.request import CheckedSearch
 from tuner.space.spec import largest_budget_generator_steps
 
 
@@ -43,25 +43,25 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def asked(args: argparse.Namespace) -> request.Request:
+def asked(args: argparse.Namespace) -> request.SearchRequest:
     """What the arguments ask for."""
     others = ("space", "set", "address", "local")
     given = {key: value for key, value in vars(args).items() if key not in others}
     given |= {"address": command.address_of(args), "is_local": args.local}
-    return request.of_file(args.space, args.set, **given)
+    return request.request_from_file(args.space, args.set, **given)
 
 
 def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console) -> int:
-    ready = request.check(asked(args), console)
+    ready = request.check_request(asked(args), console)
     if args.dry_run:
         _dry_run(ready, console)
         return command.DONE
-    outcome = command.run(ready, resume=args.resume, console=console)
+    outcome = command.run_and_report(ready, resume=args.resume, console=console)
     again = [argument for argument in arguments if argument != "--resume"]
     return command.status_of(outcome, ready.run_dir, ["tuner.search", *again, "--resume"], console)
 
 
-def _dry_run(ready: Ready, console: Console) -> None:
+def _dry_run(ready: CheckedSearch, console: Console) -> None:
     """Check all that can be checked without training, and say what would be run."""
     spec, data = ready.spec, ready.data
     if ready.address is not None:
@@ -70,7 +70,7 @@ def _dry_run(ready: Ready, console: Console) -> None:
         from tuner.driver import preflight as checks
 
         with connected(ready.address, checks.num_cpus(), (), ready.runtime_env):
-            cluster.needs(spec.resources, console.print)
+            cluster.wait_for_resources(spec.resources, console.print)
             console.print(f"Ray answers at {ready.address}, and a trial fits its nodes")
     budget = largest_budget_generator_steps(spec)
     console.print(spec.to_yaml())

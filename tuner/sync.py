@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_uri(args.tracking_uri)
         run_dir = args.run.absolute()
         snapshot.check_is_search(run_dir)
-        with folder.owned(run_dir):
-            return sync(snapshot.read(run_dir), args.tracking_uri, console)
+        with folder.own_folder(run_dir):
+            return sync(snapshot.read_snapshot(run_dir), args.tracking_uri, console)
     except BadInput as error:
         print(error, file=sys.stderr)
         return BAD_INPUT

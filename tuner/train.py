@@ -16,13 +16,13 @@ from rich.console import Console
 from tuner.cli import command
 from tuner.cli import exit as ending
 from tuner.driver import request
-from tuner.driver.request import Ready, Request
+from tuner.driver.request import CheckedSearch, SearchRequest
 from tuner.errors import BadInput, Fault
 from tuner.results import snapshot
 from tuner.results.snapshot import Snapshot
 from tuner.retrain import origin as retrain
 from tuner.retrain import spread
-from tuner.retrain.kept import RETRAINED, entry, keep_entry
+from tuner.retrain.kept import RETRAINED, keep_retrained, retrained_entry
 from tuner.retrain.origin import Origin
 from tuner.space.yaml_file import override
 
@@ -79,11 +79,11 @@ def _whole(low: int, high: int) -> Any:
 
 
 def _train(args: argparse.Namespace, arguments: Sequence[str], console: Console) -> int:
-    origin = retrain.find(args.source, args.trial)
+    origin = retrain.find_origin(args.source, args.trial)
     asked = ask(origin, args)
-    ready = request.check(asked, console)
+    ready = request.check_request(asked, console)
     _say_what(origin, asked.document, args, console)
-    outcome = command.run(ready, resume=args.resume, console=console)
+    outcome = command.run_and_report(ready, resume=args.resume, console=console)
     if not outcome.interrupted and outcome.best is not None:
         _tell_spread(origin, ready, console)
     again = ["tuner.train", *_without(arguments, "--resume"), "--resume"]
@@ -96,13 +96,13 @@ def _without(arguments: Sequence[str], option: str) -> list[str]:
     return [argument for argument in arguments if argument != option]
 
 
-def ask(origin: Origin, args: argparse.Namespace) -> Request:
+def ask(origin: Origin, args: argparse.Namespace) -> SearchRequest:
     """The training as a search is asked for.
 
     Raises:
         BadInput: where the module of the user's own network is not there.
     """
-    document = retrain.document(origin, args.generator_steps, args.seeds)
+    document = retrain.search_document(origin, args.generator_steps, args.seeds)
     wrong = [text for text in args.set if not text.partition("=")[0].strip().startswith(_SETTABLE)]
     faults = [
         Fault("--set", f"may change {', '.join(_SETTABLE)} alone, got {text!r}: leave it out")
@@ -113,9 +113,9 @@ def ask(origin: Origin, args: argparse.Namespace) -> Request:
     beside = None if origin.run_dir is None else str(origin.run_dir.absolute().parent)
     code_dir = origin.source.absolute().parent if origin.run_dir is None else origin.run_dir
     _check_modules(origin, code_dir.absolute())
-    return Request(
+    return SearchRequest(
         source=str(args.source),
-        document=request.placed(document, args.name, args.runs_dir or beside),
+        document=request.with_place(document, args.name, args.runs_dir or beside),
         faults=tuple(faults),
         code_dir=code_dir.absolute(),
         resume=args.resume,
@@ -156,9 +156,9 @@ def _say_what(
         console.print("its learning rates decay over these steps, so it differs from the first one")
 
 
-def _tell_spread(origin: Origin, ready: Ready, console: Console) -> None:
+def _tell_spread(origin: Origin, ready: CheckedSearch, console: Console) -> None:
     """Say how the score varies by seed, and keep it for the search's report."""
-    found = snapshot.read(ready.run_dir)
+    found = snapshot.read_snapshot(ready.run_dir)
     completed = [trial for trial in found.trials if trial.status == "completed"]
     if lost := len(found.trials) - len(completed):
         console.print(f"{lost} of {len(found.trials)} seeds were not completed: they count nowhere")
@@ -176,7 +176,7 @@ def _tell_spread(origin: Origin, ready: Ready, console: Console) -> None:
     if _is_fresh(origin, found) and origin.ranked_at not in ready.spec.asha.rungs:
         console.print(_no_luck_text(origin))
     if origin.run_dir is not None:
-        keep_entry(origin.run_dir / RETRAINED, entry(origin, found))
+        keep_retrained(origin.run_dir / RETRAINED, retrained_entry(origin, found))
         console.print(f"kept in {origin.run_dir / RETRAINED}")
         _renew_report(origin, console)
 
@@ -188,7 +188,7 @@ def _renew_report(origin: Origin, console: Console) -> None:
     if origin.search is None or origin.run_dir is None or origin.search.is_running:
         return
     try:
-        path = report.write(origin.run_dir)
+        path = report.write_report(origin.run_dir)
     except Exception as error:  # the training is done and kept: no page is worth its failure
         console.print(f"the search's report could not be renewed: {error}")
     else:

@@ -181,8 +181,8 @@ def _ours(folder: Path, spec: SearchSpec, trainable: Callable[..., None], slots:
         screen = Console(file=nowhere, force_terminal=True, width=80, height=24)
         with Display(screen, {"MLflow": tracker.ui_command}).showing(record):
             data = _no_data()
-            needs, stop = cluster.Needs(1, 0, {}), threading.Event()
-            runner.run(record, data, str(folder / "ray"), needs, "sitting", stop, slots)
+            needs, stop = cluster.TrialResources(1, 0, {}), threading.Event()
+            runner.run_trials(record, data, str(folder / "ray"), needs, "sitting", stop, slots)
     counts = record.counts()
     if counts["completed"] != spec.num_trials:
         # A few, where trials overtake one another.

@@ -67,7 +67,7 @@ def ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Outcome],
     def ends(outcome: Outcome) -> list[Any]:
         asked: list[Any] = []
 
-        def run(ready: request.Ready, *, resume: bool, console: Any) -> Outcome:
+        def run(ready: request.CheckedSearch, *, resume: bool, console: Any) -> Outcome:
             asked.append((ready, resume))
             return outcome
 

@@ -146,7 +146,7 @@ def test_data_that_is_too_little_is_refused_before_anything_is_started_or_writte
     path = space(SMALL)
     array = ("--set", "data={dataset: array, path: few.npy}")
     (fault,) = refused(capsys, path, *array, *arguments)
-    assert fault.startswith("data.path: must have at least 500 samples, or a held-out part (60% ")
+    assert fault.startswith("data.path: must have at least 500 samples, so that each part (60% ")
     assert fault.endswith("got 400: add samples")
     assert {file.name for file in tmp_path.iterdir()} == {"few.npy", path.name}
 

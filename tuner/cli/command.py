@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from tuner.driver import preflight as checks
-from tuner.driver.request import Ready
+from tuner.driver.request import CheckedSearch
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def no_space_text(error: OSError) -> str:
     return f"{error.strerror}{where}: free some"
 
 
-def run(ready: Ready, *, resume: bool, console: Console) -> "Outcome":
+def run_and_report(ready: CheckedSearch, *, resume: bool, console: Console) -> "Outcome":
     """Run a search that was checked, and say what came of it."""
     from tuner.driver import session as experiment
     from tuner.results.text import score_text, trials_text
@@ -129,7 +129,7 @@ def run(ready: Ready, *, resume: bool, console: Console) -> "Outcome":
     place = experiment.Place(
         ready.address, checks.num_cpus(), ready.runtime_env, is_local=ready.is_local
     )
-    outcome = experiment.run(spec, ready.data, ready.runs_dir, place, console)
+    outcome = experiment.run_session(spec, ready.data, ready.runs_dir, place, console)
     console.print(outcome.summary)
     if outcome.best is not None:
         best = f"trial {outcome.best.trial_id}, {score_text(outcome.best)}"

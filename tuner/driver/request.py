@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Request:
+class SearchRequest:
     """A search as it is asked for, unchecked.
 
     ``source`` is what a refusal names; ``faults`` are what is wrong already; ``code_dir`` is where
@@ -47,7 +47,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Ready:
+class CheckedSearch:
     """A search that may start: nothing that can be checked beforehand is wrong with it."""
 
     spec: SearchSpec
@@ -63,13 +63,13 @@ class Ready:
         return self.runs_dir / self.spec.name
 
 
-def of_file(
+def request_from_file(
     space: Path,
     overrides: Sequence[str] | Mapping[str, Any] = (),
     name: str | None = None,
     runs_dir: str | None = None,
     **options: Any,
-) -> Request:
+) -> SearchRequest:
     """Ask for the search of a file.
 
     Args:
@@ -83,11 +83,13 @@ def of_file(
         BadInput: where the file is no mapping.
     """
     document, faults = load_yaml(space, overrides)
-    document = placed(document, name, runs_dir)
-    return Request(str(space), document, tuple(faults), space.absolute().parent, **options)
+    document = with_place(document, name, runs_dir)
+    return SearchRequest(str(space), document, tuple(faults), space.absolute().parent, **options)
 
 
-def placed(document: Mapping[str, Any], name: str | None, runs_dir: str | None) -> dict[str, Any]:
+def with_place(
+    document: Mapping[str, Any], name: str | None, runs_dir: str | None
+) -> dict[str, Any]:
     """The document with another name and folder of all searches, where they are given."""
     changed = dict(document)
     if name is not None:
@@ -98,7 +100,7 @@ def placed(document: Mapping[str, Any], name: str | None, runs_dir: str | None) 
     return changed  # results of another type are a fault to report
 
 
-def check(request: Request, console: Console) -> Ready:
+def check_request(request: SearchRequest, console: Console) -> CheckedSearch:
     """Check a request, with its data and its networks.
 
     Args:
@@ -113,10 +115,10 @@ def check(request: Request, console: Console) -> Ready:
     data = _load_data(spec, None if request.dry_run else runs_dir / DATA_CACHE, request, console)
     _check_networks(spec, data, request)
     env = _runtime_env(request)[0]
-    return Ready(spec, data, runs_dir, request.address, env, request.is_local)
+    return CheckedSearch(spec, data, runs_dir, request.address, env, request.is_local)
 
 
-def check_document(request: Request, say: Callable[[str], None]) -> tuple[SearchSpec, Path]:
+def check_document(request: SearchRequest, say: Callable[[str], None]) -> tuple[SearchSpec, Path]:
     """The search as resolved, and the folder of all searches; or every fault at once."""
     document, faults = dict(request.document), list(request.faults)
     if not request.dry_run:
@@ -160,7 +162,7 @@ def _warm_start(run: str, document: Mapping[str, Any], resume: bool) -> Any:
     return [*warm_start.points(earlier, sections), *given]
 
 
-def _runtime_env(request: Request) -> tuple[dict[str, Any] | None, list[Fault]]:
+def _runtime_env(request: SearchRequest) -> tuple[dict[str, Any] | None, list[Fault]]:
     """What the cluster's nodes need besides, as the file says."""
     if request.runtime_env is None:
         return None, []
@@ -170,7 +172,9 @@ def _runtime_env(request: Request) -> tuple[dict[str, Any] | None, list[Fault]]:
     return load_yaml(request.runtime_env)
 
 
-def _bring_back(document: Mapping[str, Any], request: Request, say: Callable[[str], None]) -> None:
+def _bring_back(
+    document: Mapping[str, Any], request: SearchRequest, say: Callable[[str], None]
+) -> None:
     """Fetch a search that began on another machine from its storage, to be resumed on this one."""
     sections, _ = validate_sections(document)
     if "results" not in sections or "name" not in sections:
@@ -192,8 +196,8 @@ def _bring_back(document: Mapping[str, Any], request: Request, say: Callable[[st
             way_out = "--resume, or start another by --name"
             raise BadInput(request.source, [Fault("name", what + way_out)])
         say("fetching the search from there ...")
-        with lock.owned(run_dir):
-            mirror.restore(location, run_dir)
+        with lock.own_folder(run_dir):
+            mirror.restore_mirror(location, run_dir)
     except OSError as error:
         raise BadInput(request.source, [Fault("results.storage", str(error))]) from error
 
@@ -207,7 +211,7 @@ def _make_importable(folder: Path | None, spec: SearchSpec) -> None:
 
 
 def _load_data(
-    spec: SearchSpec, cache_dir: Path | None, request: Request, console: Console
+    spec: SearchSpec, cache_dir: Path | None, request: SearchRequest, console: Console
 ) -> "Data":
     """The data, before anything is written or Ray started: it may be unfit for a search."""
     from trainables.data import BadData, load
@@ -220,7 +224,7 @@ def _load_data(
         raise BadInput(request.source, [Fault(f"data.{error.key}", str(error))]) from error
 
 
-def _check_networks(spec: SearchSpec, data: "Data", request: Request) -> None:
+def _check_networks(spec: SearchSpec, data: "Data", request: SearchRequest) -> None:
     """Build what the search may build, and pass a batch through it, before anything starts."""
     from trainables.check import check_networks
     from trainables.networks import BadNetwork

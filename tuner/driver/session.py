@@ -35,7 +35,7 @@ from tuner.tracking.tracker import Tracker, kept_files, kept_generator, tracker_
 
 if TYPE_CHECKING:
     from tuner.cluster.executor import Executor
-    from tuner.page.page import Known
+    from tuner.page.page import KnownImportances
 
 Ended = Literal["finished", "interrupted", "failed"]
 
@@ -73,7 +73,9 @@ class Place:
     is_local: bool = False
 
 
-def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Console) -> Outcome:
+def run_session(
+    spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Console
+) -> Outcome:
     """Start a search, or go on with the one in its folder, until it is done or interrupted.
 
     Args:
@@ -85,7 +87,7 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
     """
     say = console.print
     with ExitStack() as stack:
-        run_dir = stack.enter_context(folder.owned(runs_dir / spec.name))
+        run_dir = stack.enter_context(folder.own_folder(runs_dir / spec.name))
         stack.enter_context(settings_restored())
         threading.Thread(
             target=_import_meanwhile, args=(place.is_local,), name="imports", daemon=True
@@ -108,7 +110,7 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         record = Record(run_dir, spec, study, tracker)
         ended: Ended = "failed"
         troubles: list[str] = []
-        known: Known = {}
+        known: KnownImportances = {}
         try:
             addresses = {**executor.addresses, "MLflow": tracker.ui_command}
             record.followers += [LogFile(record), *executor.listeners(record)]
@@ -140,9 +142,9 @@ def _executor(
         # Read when Ray is imported. Its servers run any code that they are sent: on this machine
         # alone they need not listen to any other.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    from tuner.cluster.on_ray import on_ray
+    from tuner.cluster.on_ray import ray_executor
 
-    return on_ray(
+    return ray_executor(
         spec.resources,
         place.address,
         place.num_cpus,
@@ -159,7 +161,7 @@ def _run_all(
     data: Data,
     location: str,
     interrupted: Interruption,
-    known: "Known",
+    known: "KnownImportances",
 ) -> None:
     session = join(location, time.strftime("%Y%m%d-%H%M%S"))
     executor.run_trials(record, data, session, interrupted)
@@ -178,17 +180,19 @@ def _run_all(
         drawing.shutdown(wait=not interrupted.is_set())
 
 
-def _draw(run_dir: Path, limit_s: float, known: "Known", *, is_over: bool = False) -> None:
+def _draw(
+    run_dir: Path, limit_s: float, known: "KnownImportances", *, is_over: bool = False
+) -> None:
     from tuner.page import (
         page as report,  # plotly and more, which a search need not wait for at its start
     )
 
-    report.write(run_dir, is_over=is_over, limit_s=limit_s, known=known)
+    report.write_report(run_dir, is_over=is_over, limit_s=limit_s, known=known)
 
 
 def _import_meanwhile(is_local: bool) -> None:
     """Import what is needed next, while Ray starts its processes; it takes as long."""
-    mlflow_store.prepare()
+    mlflow_store.prepare_store()
     if not is_local:
         from tuner.cluster import trials  # noqa: F401  # and Ray Tune
 
@@ -216,7 +220,7 @@ def _mirror(
 
 
 def _leave(
-    record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended, known: "Known"
+    record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended, known: "KnownImportances"
 ) -> list[str]:
     """Write the results; returns what could not be written, in words."""
     # Who is told to go may be gone in seconds: what is saved first is what a resume needs.

@@ -16,7 +16,7 @@ from tuner.page.style import number
 from tuner.results import ranking as results
 from tuner.results.text import clock, ties_text
 from tuner.retrain.kept import Retrained
-from tuner.retrain.spread import luck_text, spread
+from tuner.retrain.spread import luck_text, seed_spread
 from tuner.study.trial import Trial
 
 
@@ -242,7 +242,7 @@ def _luck(facts: Facts, seeds: Sequence[Retrained]) -> list[str]:
             "A best trial is a lucky one until shown otherwise: it was trained with one seed, and "
             "chosen for its score. Train it again with others to see:"
         ]
-    last, found = seeds[-1], spread(seeds[-1].w1)
+    last, found = seeds[-1], seed_spread(seeds[-1].w1)
     text = (
         f"Trained again with {found.num} other seeds to step {last.generator_steps:,}, its w1 was "
         f"{found.mean:.4g} ± {found.mean_error:.2g} (95%) in the mean, with a standard deviation "

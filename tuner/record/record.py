@@ -41,7 +41,7 @@ class Record:
         self._study = study
         self._tracker = tracker
         self.trials: dict[int, Trial] = {t.number: t for t in study.trials()}
-        self._standing = results.Standing(self.trials)
+        self._standing = results.Leaderboard(self.trials)
         self._waiting = deque(t for t in self.trials.values() if t.status is None)
         mend_reports(run_dir / "metrics.jsonl")
         reports = read_reports(run_dir / "metrics.jsonl")

@@ -53,7 +53,7 @@ class Origin:
         return max(self.own_w1, default=None) if self.own_w1 else None
 
 
-def find(source: Path, trial_id: str | None) -> Origin:
+def find_origin(source: Path, trial_id: str | None) -> Origin:
     """Look up the trial of a search's folder, or of its ``best.yaml``.
 
     Args:
@@ -97,7 +97,7 @@ def _title_trial(path: Path) -> str | None:
 
 
 def _of_search(run_dir: Path, trial_id: str | None) -> Origin:
-    search = snapshot.read(run_dir)
+    search = snapshot.read_snapshot(run_dir)
     trial = search.best if trial_id is None else search.trial(trial_id)
     if trial is None:
         what = "has no completed trial yet: name one by --trial, or let the search go on"
@@ -130,7 +130,9 @@ def fresh_seeds(config: TrialConfig, num: int) -> list[int]:
     return [seed for seed in map(int, drawn) if seed != config.seed][:num]
 
 
-def document(origin: Origin, generator_steps: int | None, num_seeds: int | None) -> dict[str, Any]:
+def search_document(
+    origin: Origin, generator_steps: int | None, num_seeds: int | None
+) -> dict[str, Any]:
     """The search space of one configuration, of which no trial is stopped and all are in the final.
 
     Args:

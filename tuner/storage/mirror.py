@@ -40,7 +40,7 @@ _CHECKPOINTS = "ray"
 _PICTURES = "samples"
 
 
-def restore(location: str, run_dir: Path) -> None:
+def restore_mirror(location: str, run_dir: Path) -> None:
     """Bring a search's own files back into its folder, which holds none as yet.
 
     ``spec.yaml`` comes last: until it is there, the folder counts as empty, and this can be done

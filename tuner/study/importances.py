@@ -82,7 +82,7 @@ class Importance:
         return self.chance is not None and self.share > self.chance
 
 
-def importances(
+def find_importances(
     points: Sequence[Point], domains: Mapping[str, Domain], evaluator: str, limit_s: float
 ) -> list[Importance]:
     """The importances by one of :data:`EVALUATORS`, the largest first.

@@ -41,7 +41,7 @@ STATES: Mapping[Status, TrialState] = {
 _TAUGHT = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-class Shown:
+class SamplerView:
     """The trials that a proposal follows from: the best, the latest, and those under way.
 
     Which these are follows from the trials alone, not from the order in which they ended: a study
@@ -123,7 +123,7 @@ class _Beside(InMemoryStorage):
         return [*others, *super().get_all_trials(study_id, deepcopy, states)]
 
 
-def draw(
+def propose(
     spec: SearchSpec, number: int, shown: Sequence[FrozenTrial], point: Mapping[str, Any] | None
 ) -> tuple[FrozenTrial, TrialConfig]:
     """Draw a trial, which follows from the seed, its number and what is shown, and nothing else.

@@ -46,7 +46,7 @@ def bests(trials: Sequence[Trial], metric: str) -> Iterator[tuple[int, dict[str,
 
 def tell_best(tracker: Tracker, spec: SearchSpec, run_dir: Path, trials: Sequence[Trial]) -> None:
     """Tell MLflow which trial is the best, and by what, if any is."""
-    if (best := results.best(trials)) is not None:
+    if (best := results.best_of(trials)) is not None:
         final = best.final or {}
         metrics = {f"best_{k}": final[k] for k in ("w1_final", "w1_final_stderr") if k in final}
         note = partial(notes.search_note, spec, run_dir, best, tuple(trials))
