@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tuner.cli import exit as ending
+from tuner import cli
 from tuner.errors import BadInput, Fault
-from tuner.results.summary import Summary, find_searches, summarize
+from tuner.results import Summary, find_searches, summarize
 
 DONE, BAD_INPUT = 0, 2
 #: How a trial ends, or that it has not.
@@ -119,4 +119,4 @@ def _utc(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    ending.end_with(main)
+    cli.end_with(main)

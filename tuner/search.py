@@ -10,18 +10,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tuner.cli import command
-from tuner.cli import exit as ending
-from tuner.driver import request
-from tuner.driver.request import CheckedSearch
-from tuner.space.spec import largest_budget_generator_steps
+from tuner import cli, driver
+from tuner.driver import CheckedSearch
+from tuner.space import largest_budget_generator_steps
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(arguments)
-    return command.guarded(lambda console: _search(args, arguments, console), is_plain=args.local)
+    return cli.guarded(lambda console: _search(args, arguments, console), is_plain=args.local)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,11 +27,11 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tuner.search",
         description="Search the hyperparameters of a Wasserstein GAN.",
-        epilog=command.EXIT_STATUS,
+        epilog=cli.EXIT_STATUS,
         allow_abbrev=False,
     )
     parser.add_argument("space", type=Path, metavar="SPACE.yaml", help="the search space")
-    command.add_options(parser)
+    cli.add_options(parser)
     parser.add_argument(
         "--warm-start",
         metavar="RUN",
@@ -43,33 +41,32 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def asked(args: argparse.Namespace) -> request.SearchRequest:
+def asked(args: argparse.Namespace) -> driver.SearchRequest:
     """What the arguments ask for."""
     others = ("space", "set", "address", "local")
     given = {key: value for key, value in vars(args).items() if key not in others}
-    given |= {"address": command.address_of(args), "is_local": args.local}
-    return request.request_from_file(args.space, args.set, **given)
+    given |= {"address": cli.address_of(args), "is_local": args.local}
+    return driver.request_from_file(args.space, args.set, **given)
 
 
 def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console) -> int:
-    ready = request.check_request(asked(args), console)
+    ready = driver.check_request(asked(args), console)
     if args.dry_run:
         _dry_run(ready, console)
-        return command.DONE
-    outcome = command.run_and_report(ready, resume=args.resume, console=console)
+        return cli.DONE
+    outcome = cli.run_and_report(ready, resume=args.resume, console=console)
     again = [argument for argument in arguments if argument != "--resume"]
-    return command.status_of(outcome, ready.run_dir, ["tuner.search", *again, "--resume"], console)
+    return cli.status_of(outcome, ready.run_dir, ["tuner.search", *again, "--resume"], console)
 
 
 def _dry_run(ready: CheckedSearch, console: Console) -> None:
     """Check all that can be checked without training, and say what would be run."""
     spec, data = ready.spec, ready.data
     if ready.address is not None:
-        from tuner.cluster import nodes as cluster
-        from tuner.cluster.connection import connected
-        from tuner.driver import preflight as checks
+        from tuner import cluster, driver
+        from tuner.cluster import connected
 
-        with connected(ready.address, checks.num_cpus(), (), ready.runtime_env):
+        with connected(ready.address, driver.num_cpus(), (), ready.runtime_env):
             cluster.wait_for_resources(spec.resources, console.print)
             console.print(f"Ray answers at {ready.address}, and a trial fits its nodes")
     budget = largest_budget_generator_steps(spec)
@@ -86,4 +83,4 @@ def _dry_run(ready: CheckedSearch, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    ending.end_with(main)
+    cli.end_with(main)

@@ -28,8 +28,8 @@ import optuna
 from trainables.config import ObjectiveConfig
 from trainables.data import Data, load
 from trainables.trial import GENERATOR, Schedule, final_score, run, start_worker
-from tuner.space.spec import SearchSpec, read_spec
-from tuner.study.proposals import propose
+from tuner.space import SearchSpec, read_spec
+from tuner.study import propose
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "mixed.yaml"
 TABLE = Path(__file__).with_name("mixed_digits.jsonl")

@@ -20,11 +20,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.efficiency.curves import SCORED_AT, SPACE, Curve
-from tuner.cluster.asha import Asha, Decision
-from tuner.space.domains import Choice, Domain, is_integer
-from tuner.space.spec import SearchSpec, read_spec
-from tuner.study.proposals import STATES, SamplerView, propose
-from tuner.study.trial import Status
+from tuner.cluster import Asha, Decision
+from tuner.space import Choice, Domain, SearchSpec, is_integer, read_spec
+from tuner.study import STATES, SamplerView, Status, propose
 
 #: Of these, by ``w1`` at the last rung, the final makes its choice.
 NUM_FINALISTS = 3

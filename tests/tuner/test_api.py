@@ -14,7 +14,7 @@ import torch
 from saved_generator import save
 
 import tuner
-from tuner.cli import command
+from tuner import cli
 from tuner.driver import request
 from tuner.space.spec import SearchSpec
 from tuner.tracking.tracker import tracker_of
@@ -71,7 +71,7 @@ def ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Outcome],
             asked.append((ready, resume))
             return outcome
 
-        monkeypatch.setattr(command, "run", run)
+        monkeypatch.setattr(cli, "run_and_report", run)
         return asked
 
     return ends

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tuner.driver import preflight as checks
-from tuner.driver.request import CheckedSearch
+from tuner import driver
+from tuner.driver import CheckedSearch
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
-    from tuner.driver.session import Outcome
+    from tuner.driver import Outcome
 
 DONE, NOTHING_COMPLETED, BAD_INPUT, HALTED, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_STATUS = (
@@ -117,8 +117,7 @@ def no_space_text(error: OSError) -> str:
 
 def run_and_report(ready: CheckedSearch, *, resume: bool, console: Console) -> "Outcome":
     """Run a search that was checked, and say what came of it."""
-    from tuner.driver import session as experiment
-    from tuner.results.text import score_text, trials_text
+    from tuner.results import score_text, trials_text
 
     spec, run_dir = ready.spec, ready.run_dir
     if resume and not (run_dir / "spec.yaml").exists():
@@ -126,10 +125,10 @@ def run_and_report(ready: CheckedSearch, *, resume: bool, console: Console) -> "
     trials = "trials" if spec.num_trials is None else trials_text(spec.num_trials)
     rungs = ", ".join(map(str, spec.asha.rungs))
     console.print(f"{spec.name}: {trials}, rungs at {rungs} generator steps, into {run_dir}")
-    place = experiment.Place(
-        ready.address, checks.num_cpus(), ready.runtime_env, is_local=ready.is_local
+    place = driver.Place(
+        ready.address, driver.num_cpus(), ready.runtime_env, is_local=ready.is_local
     )
-    outcome = experiment.run_session(spec, ready.data, ready.runs_dir, place, console)
+    outcome = driver.run_session(spec, ready.data, ready.runs_dir, place, console)
     console.print(outcome.summary)
     if outcome.best is not None:
         best = f"trial {outcome.best.trial_id}, {score_text(outcome.best)}"

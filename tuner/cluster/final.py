@@ -11,8 +11,8 @@ from ray.exceptions import RayError
 from trainables.config import ObjectiveConfig
 from tuner.cluster.failures import last_raised
 from tuner.cluster.nodes import TrialResources
-from tuner.record.record import Record
-from tuner.space.sections import ResourceConfig
+from tuner.record import Record
+from tuner.space import ResourceConfig
 
 if TYPE_CHECKING:
     from trainables.data import Data

@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tuner.cluster.failures import last_raised
 from tuner.errors import BadInput, Fault
-from tuner.space.sections import ResourceConfig
+from tuner.space import ResourceConfig
 
 if TYPE_CHECKING:
     from trainables.data import Data
@@ -163,7 +163,7 @@ def check_nodes(needs: TrialResources, location: str) -> None:
 
 @contextmanager
 def _marked(location: str, name: str, marker: str) -> Iterator[None]:
-    from tuner.storage.folder import resolve_location
+    from tuner.storage import resolve_location
 
     file_system, folder = resolve_location(location)
     file_system.create_dir(folder, recursive=True)
@@ -206,7 +206,7 @@ def _probe(location: str, name: str, marker: str) -> str | None:
     if missing:
         what = f"lacks {', '.join(missing)}: install this project's dependencies there"
         return f"{what}, or name them in a --runtime-env file"
-    from tuner.storage.folder import resolve_location
+    from tuner.storage import resolve_location
 
     file_system, folder = resolve_location(location)
     with contextlib.suppress(OSError), file_system.open_input_stream(f"{folder}/{name}") as file:

@@ -18,9 +18,8 @@ from tuner.cluster.nodes import (
     share,
     wait_for_resources,
 )
-from tuner.record.listener import Follower
-from tuner.record.record import Record
-from tuner.space.sections import ResourceConfig
+from tuner.record import Follower, Record
+from tuner.space import ResourceConfig
 
 
 @final

@@ -17,9 +17,8 @@ from tuner.cluster.asha import Asha
 from tuner.cluster.failures import is_full, last_raised, retry_note
 from tuner.cluster.nodes import TrialResources
 from tuner.cluster.scheduler import AshaScheduler
-from tuner.record.record import Record
-from tuner.storage.folder import location_of, resolve_location
-from tuner.storage.uri import is_remote
+from tuner.record import Record
+from tuner.storage import is_remote, location_of, resolve_location
 
 _NODE_DIED = "its node died, or is out of reach"
 #: Ray's words for the death of a trial's process, and plain ones.

@@ -17,9 +17,8 @@ from tuner.driver import preflight as checks
 from tuner.driver import warm_start
 from tuner.driver.preflight import DATA_CACHE
 from tuner.errors import BadInput, Fault
-from tuner.space.spec import SearchSpec, validate_sections
-from tuner.space.yaml_file import load_yaml
-from tuner.storage.uri import join, redact
+from tuner.space import SearchSpec, load_yaml, validate_sections
+from tuner.storage import join, redact
 
 if TYPE_CHECKING:
     from trainables.data import Data
@@ -182,8 +181,8 @@ def _bring_back(
     results, name = sections["results"], sections["name"]
     if results.storage is None or checks.storage_faults(results.storage):
         return
-    from tuner.storage import lock, mirror
-    from tuner.storage.folder import check_reachable, file_exists
+    from tuner import storage
+    from tuner.storage import check_reachable, file_exists
 
     location, run_dir = join(results.storage, name), Path(results.runs_dir, name).absolute()
     say(f"looking into {redact(location)} ...")
@@ -196,8 +195,8 @@ def _bring_back(
             way_out = "--resume, or start another by --name"
             raise BadInput(request.source, [Fault("name", what + way_out)])
         say("fetching the search from there ...")
-        with lock.own_folder(run_dir):
-            mirror.restore_mirror(location, run_dir)
+        with storage.own_folder(run_dir):
+            storage.restore_mirror(location, run_dir)
     except OSError as error:
         raise BadInput(request.source, [Fault("results.storage", str(error))]) from error
 
@@ -215,7 +214,7 @@ def _load_data(
 ) -> "Data":
     """The data, before anything is written or Ray started: it may be unfit for a search."""
     from trainables.data import BadData, load
-    from tuner.display.progress import decoding
+    from tuner.display import decoding
 
     try:
         with decoding(console) as progress:

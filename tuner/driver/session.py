@@ -16,26 +16,20 @@ from rich.console import Console
 from trainables.checkpoint import DamagedCheckpointError
 from trainables.data import Data
 from trainables.trial import settings_restored
-from tuner.cluster.interruption import Interruption, interruptible
-from tuner.display.lines import Display, LogFile
+from tuner import results, storage, tracking
+from tuner.cluster import Interruption, interruptible
+from tuner.display import Display, LogFile
 from tuner.errors import BadInput, Fault
-from tuner.record.record import Record
-from tuner.results import ranking as results
-from tuner.results.best import write_best
-from tuner.results.text import ties_text, trials_text
-from tuner.space.spec import SearchSpec
-from tuner.storage import lock as folder
-from tuner.storage.atomic import write_atomically
-from tuner.storage.mirror import Mirror
-from tuner.storage.uri import join
-from tuner.study.study import Study
-from tuner.study.trial import Trial
-from tuner.tracking import store as mlflow_store
-from tuner.tracking.tracker import Tracker, kept_files, kept_generator, tracker_of
+from tuner.record import Record
+from tuner.results import ties_text, trials_text, write_best
+from tuner.space import SearchSpec
+from tuner.storage import Mirror, join, write_atomically
+from tuner.study import Study, Trial
+from tuner.tracking import Tracker, kept_files, kept_generator, tracker_of
 
 if TYPE_CHECKING:
-    from tuner.cluster.executor import Executor
-    from tuner.page.page import KnownImportances
+    from tuner.cluster import Executor
+    from tuner.page import KnownImportances
 
 Ended = Literal["finished", "interrupted", "failed"]
 
@@ -87,7 +81,7 @@ def run_session(
     """
     say = console.print
     with ExitStack() as stack:
-        run_dir = stack.enter_context(folder.own_folder(runs_dir / spec.name))
+        run_dir = stack.enter_context(storage.own_folder(runs_dir / spec.name))
         stack.enter_context(settings_restored())
         threading.Thread(
             target=_import_meanwhile, args=(place.is_local,), name="imports", daemon=True
@@ -135,14 +129,14 @@ def _executor(
 ) -> AbstractContextManager["Executor"]:
     """Choose what runs the trials; each is imported only where it is used."""
     if place.is_local:
-        from tuner.cluster.local import LocalExecutor
+        from tuner.cluster import LocalExecutor
 
         return nullcontext(LocalExecutor(spec.resources))
     if place.address is None:
         # Read when Ray is imported. Its servers run any code that they are sent: on this machine
         # alone they need not listen to any other.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    from tuner.cluster.on_ray import ray_executor
+    from tuner.cluster import ray_executor
 
     return ray_executor(
         spec.resources,
@@ -183,18 +177,16 @@ def _run_all(
 def _draw(
     run_dir: Path, limit_s: float, known: "KnownImportances", *, is_over: bool = False
 ) -> None:
-    from tuner.page import (
-        page as report,  # plotly and more, which a search need not wait for at its start
-    )
+    from tuner import page
 
-    report.write_report(run_dir, is_over=is_over, limit_s=limit_s, known=known)
+    page.write_report(run_dir, is_over=is_over, limit_s=limit_s, known=known)
 
 
 def _import_meanwhile(is_local: bool) -> None:
     """Import what is needed next, while Ray starts its processes; it takes as long."""
-    mlflow_store.prepare_store()
+    tracking.prepare_store()
     if not is_local:
-        from tuner.cluster import trials  # noqa: F401  # and Ray Tune
+        from tuner import cluster  # noqa: F401  # and Ray Tune
 
 
 def _fills(spec: SearchSpec, num_cpus: int) -> bool:

@@ -9,15 +9,14 @@ from typing import Any
 
 import yaml
 
+from tuner import results
 from tuner.page.baseline import Baseline
 from tuner.page.facts import OUT_OF_TIME, UNDER_WAY, Cost, Facts, cost, last_common_rung
 from tuner.page.hints import best_config
 from tuner.page.style import number
-from tuner.results import ranking as results
-from tuner.results.text import clock, ties_text
-from tuner.retrain.kept import Retrained
-from tuner.retrain.spread import luck_text, seed_spread
-from tuner.study.trial import Trial
+from tuner.results import clock, ties_text
+from tuner.retrain import Retrained, luck_text, seed_spread
+from tuner.study import Trial
 
 
 def answer(

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from tuner import results
 from tuner.page import answer as report_answer
 from tuner.page import figures, spaces
 from tuner.page import text as report_text
@@ -27,11 +28,10 @@ from tuner.page.hints import hints
 from tuner.page.pictures import samples
 from tuner.page.style import short
 from tuner.page.table import table
-from tuner.results import snapshot
-from tuner.retrain.kept import read_retrained
-from tuner.storage.atomic import write_atomically
-from tuner.study.importances import EVALUATORS, MIN_TRIALS, Importance, Point, find_importances
-from tuner.tracking.places import read_run_links
+from tuner.retrain import read_retrained
+from tuner.storage import write_atomically
+from tuner.study import EVALUATORS, MIN_TRIALS, Importance, Point, find_importances
+from tuner.tracking import read_run_links
 
 #: Seconds that the sampling error of the importances may take, over all of them.
 _LIMIT_S = 12.0
@@ -65,7 +65,7 @@ def write_report(
         BadInput: where the folder holds no search.
         OSError: where the file cannot be written.
     """
-    search = snapshot.read_snapshot(run_dir.resolve())
+    search = results.read_snapshot(run_dir.resolve())
     if is_over:
         search = replace(search, is_running=False)
     path = out or run_dir / "report.html"

@@ -5,10 +5,9 @@ from typing import Any, final
 
 from tuner.page.facts import Facts
 from tuner.page.style import number, short
-from tuner.results.ranking import half_width
-from tuner.study.trial import Trial
-from tuner.tracking.places import RunLinks
-from tuner.tracking.tracker import tracker_of
+from tuner.results import half_width
+from tuner.study import Trial
+from tuner.tracking import RunLinks, tracker_of
 
 
 @final

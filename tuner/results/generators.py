@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from trainables.checkpoint import GENERATOR, DamagedCheckpointError
 from tuner.errors import BadInput, Fault
 from tuner.results.snapshot import Snapshot
-from tuner.storage.folder import fetch_file
-from tuner.study.trial import Trial
+from tuner.storage import fetch_file
+from tuner.study import Trial
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

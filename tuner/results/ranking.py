@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from tuner.study.trial import Trial
+    from tuner.study import Trial
 
 
 class Ranked(Protocol):

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
 
+from tuner import storage
 from tuner.errors import BadInput, Fault
 from tuner.results.ranking import best_of, is_finished
 from tuner.results.reports import as_of_now, latest, read_reports
-from tuner.space.spec import SearchSpec, read_spec
-from tuner.storage import lock as folder
-from tuner.study.study import Study
-from tuner.study.trial import Trial
+from tuner.space import SearchSpec, read_spec
+from tuner.study import Study, Trial
 
 State = Literal["running", "interrupted", "finished"]
 
@@ -94,7 +93,7 @@ def read_snapshot(run_dir: Path) -> Snapshot:
     """
     check_is_search(run_dir)
     search = read_spec(run_dir / "spec.yaml")
-    is_running = folder.is_owned(run_dir)
+    is_running = storage.is_owned(run_dir)
     with tempfile.TemporaryDirectory() as scratch:
         # A copy: to open a journal is to mend it, which whoever writes it would not survive.
         study = Study(Path(shutil.copy(run_dir / "study.log", scratch)), search)

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import yaml
 
 from trainables.metrics import METRICS
+from tuner import storage
 from tuner.errors import BadInput
 from tuner.results.ranking import best_of, is_finished
 from tuner.results.rows import Row, read_trials
-from tuner.storage import lock as folder
 
 #: Any of these in a folder makes it one of a search, if perhaps a broken one.
 MARKS = ("spec.yaml", "study.log", "trials.csv")
@@ -87,7 +87,7 @@ def _glance(run_dir: Path) -> Summary:
     journal = (run_dir / "study.log").stat()
     trials = _trials(run_dir / "trials.csv", METRICS[spec["objective"]["name"]])
     num_trials = _num_trials(run_dir, spec)
-    is_running = folder.is_owned(run_dir)
+    is_running = storage.is_owned(run_dir)
     budget_s = spec["search"].get("time_budget_s")
     is_done = is_finished(
         trials,
@@ -124,7 +124,7 @@ def _best(trial: Row | None) -> Best | None:
 def _num_trials(run_dir: Path, spec: Mapping[str, Any]) -> int | None:
     if spec["search"]["sampler"] != "grid":
         return spec["search"].get("num_trials")
-    from tuner.space.spec import read_spec  # which counts the grid's points
+    from tuner.space import read_spec  # which counts the grid's points
 
     return read_spec(run_dir / "spec.yaml").num_trials
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, final
 
 from tuner.errors import BadInput, Fault
-from tuner.results.snapshot import Snapshot
+from tuner.results import Snapshot
 from tuner.retrain.origin import Origin
-from tuner.storage.atomic import read_json, write_atomically
+from tuner.storage import read_json, write_atomically
 
 
 @final

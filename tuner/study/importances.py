@@ -35,7 +35,7 @@ from optuna.importance import (
 from optuna.trial import TrialState, create_trial
 from scipy.stats import rankdata
 
-from tuner.space.domains import Choice, Domain, is_integer
+from tuner.space import Choice, Domain, is_integer
 
 #: With fewer trials nothing can be told.
 MIN_TRIALS = 8

@@ -17,8 +17,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
-from tuner.space.domains import Choice, Domain, is_integer
-from tuner.space.spec import SearchSpec
+from tuner.space import Choice, Domain, SearchSpec, is_integer
 from tuner.study.trial import Status
 
 #: TPE holds at most so many to be good, and the others for what they are to be told from.

@@ -17,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
-from tuner.space.spec import SearchSpec
+from tuner.space import SearchSpec
 from tuner.study.proposals import STATES, SamplerView, propose
 from tuner.study.trial import Status, Trial
 

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from tuner.results import ranking as results
-from tuner.results.pictures import picture_name
-from tuner.results.table import hyperparameters
-from tuner.space.spec import SearchSpec
-from tuner.study.trial import Trial
+from tuner import results
+from tuner.results import hyperparameters, picture_name
+from tuner.space import SearchSpec
+from tuner.study import Trial
 from tuner.tracking import description as notes
 from tuner.tracking.history import UNIX_TIME, TrialHistory, now_ms, reported_ms
 from tuner.tracking.tracker import Tracker

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from tuner.storage.atomic import read_json
-from tuner.study.trial import Trial
+from tuner.storage import read_json
+from tuner.study import Trial
 
 
 @final
