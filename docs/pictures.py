@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from tuner.results import snapshot
+from tuner import results
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -177,7 +177,7 @@ def report(run_dir: Path, browser: Browser) -> bytes:
 
 def mlflow(run_dir: Path, browser: Browser) -> bytes:
     """The trials of a search beside their scores, as MLflow's page of runs charts them."""
-    search_id = snapshot.read(run_dir).search_id
+    search_id = results.read_snapshot(run_dir).search_id
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder, "mlflow.db")
         theirs, ours = sqlite3.connect(run_dir.parent / "mlflow.db"), sqlite3.connect(database)

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from tuner.driver.request import CheckedSearch
-    from tuner.results.generators import Generator
-    from tuner.results.snapshot import Snapshot
-    from tuner.study.trial import Trial
+    from tuner.driver import CheckedSearch
+    from tuner.results import Generator, Snapshot
+    from tuner.study import Trial
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,9 @@ class BestTrial:
 
     @cached_property
     def _generator(self) -> "Generator":
-        from tuner.results import generators
+        from tuner import results
 
-        return generators.of_trial(self._search, self._trial)
+        return results.generator_of_trial(self._search, self._trial)
 
     @property
     def latent_dim(self) -> int:
@@ -133,8 +132,7 @@ def run_search(
     """
     import os
 
-    from tuner.cli import command
-    from tuner.driver.request import check_request, request_from_file
+    from tuner import cli, driver
 
     if local and address is not None:
         what = "goes with no address: give one of the two"
@@ -142,7 +140,7 @@ def run_search(
     _want_no_widgets()
     given = {"search.num_trials": num_trials, "search.time_budget_s": time_budget_s}
     changed = {key: value for key, value in given.items() if value is not None}
-    request = request_from_file(
+    request = driver.request_from_file(
         Path(space),
         {**(overrides or {}), **changed},
         name,
@@ -153,14 +151,14 @@ def run_search(
         is_local=local,
         runtime_env=None if runtime_env is None else Path(runtime_env),
     )
-    console = command.console(quiet=quiet)
+    console = cli.console(quiet=quiet)
     try:
-        search = check_request(request, console)
+        search = driver.check_request(request, console)
         _run(search, resume, console)
     except OSError as error:
-        if error.errno not in command.OUT_OF_SPACE:
+        if error.errno not in cli.OUT_OF_SPACE:
             raise
-        raise Halted(f"{command.no_space_text(error)}, and give resume=True") from error
+        raise Halted(f"{cli.no_space_text(error)}, and give resume=True") from error
     return load_search(search.run_dir)
 
 
@@ -174,9 +172,9 @@ def _want_no_widgets() -> None:
 
 
 def _run(search: "CheckedSearch", resume: bool, console: Any) -> None:
-    from tuner.cli import command
+    from tuner import cli
 
-    outcome = command.run(search, resume=resume, console=console)
+    outcome = cli.run_and_report(search, resume=resume, console=console)
     if outcome.halted is not None:
         raise Halted(f"{outcome.halted}: once that is mended, go on with resume=True")
     if outcome.interrupted:
@@ -191,9 +189,9 @@ def load_search(run_dir: str | Path) -> Result:
     Raises:
         BadInput: where it holds no search.
     """
-    from tuner.results import snapshot
+    from tuner import results
 
-    found = snapshot.read(Path(run_dir))
+    found = results.read_snapshot(Path(run_dir))
     trial = found.best
     best = None
     if trial is not None:

@@ -23,10 +23,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tuner.cli import exit as ending
+from tuner import cli
 from tuner.errors import BadInput, Fault
-from tuner.results.ranking import ranked
-from tuner.results.rows import COLUMNS, Row, read_trials
+from tuner.results import COLUMNS, Row, ranked, read_trials
 
 DONE, BAD_INPUT = 0, 2
 #: How a trial ends; one that has not is ``running``.
@@ -188,4 +187,4 @@ def _no_such(key: str, known: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    ending.end_with(main)
+    cli.end_with(main)

@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tuner.cli import exit as ending
+from tuner import cli
 from tuner.errors import BadInput, Fault
-from tuner.results.summary import Glance, glance, searches
+from tuner.results import Summary, find_searches, summarize
 
 DONE, BAD_INPUT = 0, 2
 #: How a trial ends, or that it has not.
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = _parser().parse_args(argv)
     try:
-        found = [glance(path) for path in searches(args.runs_dir)]
+        found = [summarize(path) for path in find_searches(args.runs_dir)]
     except OSError as error:
         what = f"cannot be read ({error.strerror}): give the folder of searches, such as runs"
         print(BadInput(str(args.runs_dir), [Fault("", what)]), file=sys.stderr)
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _table(found: Sequence[Glance], *, is_wide: bool) -> Table:
+def _table(found: Sequence[Summary], *, is_wide: bool) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     for name in ("name", "state", "data", "changed"):
         table.add_column(name, no_wrap=name in ("state", "changed"), overflow="fold")
@@ -77,7 +77,7 @@ def _table(found: Sequence[Glance], *, is_wide: bool) -> Table:
     return table
 
 
-def _counts(one: Glance, *, by_status: bool) -> str:
+def _counts(one: Summary, *, by_status: bool) -> str:
     if one.trials is None:
         return "-"
     total = sum(one.trials.values())
@@ -91,21 +91,21 @@ def _counts(one: Glance, *, by_status: bool) -> str:
     return f"{asked}: {', '.join(told)}" if told and by_status else asked
 
 
-def _best(one: Glance) -> list[str]:
+def _best(one: Summary) -> list[str]:
     if one.best is None:
         return ["-", "-", "-"]
     final = "-" if one.best.w1_final is None else f"{one.best.w1_final:.4g}"
     return [one.best.trial_id, f"{one.best.w1:.4g}", final]
 
 
-def _when(one: Glance) -> str:
+def _when(one: Summary) -> str:
     """In this machine's time."""
     if one.changed_s is None:
         return "-"
     return datetime.fromtimestamp(one.changed_s).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def as_json(one: Glance) -> dict[str, Any]:
+def as_json(one: Summary) -> dict[str, Any]:
     """A search as a script reads it; times are UTC, and what is not known is null."""
     told = asdict(one)
     for key in ("began", "changed"):
@@ -119,4 +119,4 @@ def _utc(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    ending.end_with(main)
+    cli.end_with(main)

@@ -5,10 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.cli import exit as ending
+from tuner import cli, results
 from tuner.errors import BadInput, Fault
-from tuner.page.page import write
-from tuner.results import snapshot
+from tuner.page import write_report
 
 DONE, BAD_INPUT = 0, 2
 
@@ -17,8 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = _parser().parse_args(argv)
     try:
-        snapshot.check_is_search(args.run)
-        written = write(args.run, args.out)
+        results.check_is_search(args.run)
+        written = write_report(args.run, args.out)
     except BadInput as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
@@ -44,4 +43,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    ending.end_with(main)
+    cli.end_with(main)

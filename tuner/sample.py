@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.cli import exit as ending
+from tuner import cli
 from tuner.errors import BadInput, Fault
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tuner.results.generators import Generator
+    from tuner.results import Generator
 
 DONE, BAD_INPUT = 0, 2
 #: Images on each way from one latent to another, one way a row.
@@ -95,17 +95,17 @@ def _check(args: argparse.Namespace) -> None:
 def _find(run: Path, trial_id: str | None) -> "tuple[str, Generator]":
     """What to name the samples after, and the generator."""
     if run.is_file():
-        from tuner.results import generators
+        from tuner import results
 
-        return run.stem, generators.of_file(run)
-    from tuner.results import generators, snapshot
+        return run.stem, results.generator_of_file(run)
+    from tuner import results
 
-    search = snapshot.read(run)
+    search = results.read_snapshot(run)
     trial = search.best if trial_id is None else search.trial(trial_id)
     if trial is None:
         what = "has no completed trial yet: name one by --trial, or let the search go on"
         raise BadInput(str(run), [Fault("", what)])
-    return f"{search.spec.name}-{trial.trial_id}", generators.of_trial(search, trial)
+    return f"{search.spec.name}-{trial.trial_id}", results.generator_of_trial(search, trial)
 
 
 def draw(generator: "Generator", num: int, seed: int, *, interpolate: bool = False) -> "Tensor":
@@ -158,4 +158,4 @@ def write(samples: "Tensor", out: Path, columns: int | None = None) -> None:
 
 
 if __name__ == "__main__":
-    ending.end_with(main)
+    cli.end_with(main)

@@ -4,8 +4,8 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from tuner.cli import exit as ending
-from tuner.space.schema import json_schema, keys_table
+from tuner import cli
+from tuner.space import json_schema, keys_table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,4 +18,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    ending.end_with(main)
+    cli.end_with(main)

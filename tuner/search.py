@@ -10,17 +10,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tuner.cli import command
-from tuner.cli import exit as ending
-from tuner.driver.request import CheckedSearch, SearchRequest, check_request, request_from_file
-from tuner.space.spec import largest_budget_generator_steps
+from tuner import cli, driver
+from tuner.driver import CheckedSearch
+from tuner.space import largest_budget_generator_steps
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(arguments)
-    return command.guarded(lambda console: _search(args, arguments, console), is_plain=args.local)
+    return cli.guarded(lambda console: _search(args, arguments, console), is_plain=args.local)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,11 +27,11 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tuner.search",
         description="Search the hyperparameters of a Wasserstein GAN.",
-        epilog=command.EXIT_STATUS,
+        epilog=cli.EXIT_STATUS,
         allow_abbrev=False,
     )
     parser.add_argument("space", type=Path, metavar="SPACE.yaml", help="the search space")
-    command.add_options(parser)
+    cli.add_options(parser)
     parser.add_argument(
         "--warm-start",
         metavar="RUN",
@@ -42,34 +41,33 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def search_request(args: argparse.Namespace) -> SearchRequest:
+def search_request(args: argparse.Namespace) -> driver.SearchRequest:
     """What the arguments ask for."""
     others = ("space", "set", "address", "local")
     given = {key: value for key, value in vars(args).items() if key not in others}
-    given |= {"address": command.address_of(args), "is_local": args.local}
-    return request_from_file(args.space, args.set, **given)
+    given |= {"address": cli.address_of(args), "is_local": args.local}
+    return driver.request_from_file(args.space, args.set, **given)
 
 
 def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console) -> int:
-    search = check_request(search_request(args), console)
+    search = driver.check_request(search_request(args), console)
     if args.dry_run:
         _dry_run(search, console)
-        return command.DONE
-    outcome = command.run(search, resume=args.resume, console=console)
+        return cli.DONE
+    outcome = cli.run_and_report(search, resume=args.resume, console=console)
     again = [argument for argument in arguments if argument != "--resume"]
-    return command.status_of(outcome, search.run_dir, ["tuner.search", *again, "--resume"], console)
+    return cli.status_of(outcome, search.run_dir, ["tuner.search", *again, "--resume"], console)
 
 
 def _dry_run(search: CheckedSearch, console: Console) -> None:
     """Check all that can be checked without training, and say what would be run."""
     spec, data = search.spec, search.data
     if search.address is not None:
-        from tuner.cluster import nodes as cluster
-        from tuner.cluster.connection import connected
-        from tuner.driver import preflight
+        from tuner import cluster, driver
+        from tuner.cluster import connected
 
-        with connected(search.address, preflight.num_cpus(), (), search.runtime_env):
-            cluster.needs(spec.resources, console.print)
+        with connected(search.address, driver.num_cpus(), (), search.runtime_env):
+            cluster.wait_for_resources(spec.resources, console.print)
             console.print(f"Ray answers at {search.address}, and a trial fits its nodes")
     budget = largest_budget_generator_steps(spec)
     console.print(spec.to_yaml())
@@ -85,4 +83,4 @@ def _dry_run(search: CheckedSearch, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    ending.end_with(main)
+    cli.end_with(main)

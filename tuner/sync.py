@@ -16,15 +16,11 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
-from tuner.cli import exit as ending
+from tuner import cli, results, storage, tracking
 from tuner.errors import BadInput, Fault
-from tuner.results import snapshot
-from tuner.results.snapshot import Snapshot
-from tuner.space.sections import MlflowConfig
-from tuner.storage import lock as folder
-from tuner.tracking import catch_up as past
-from tuner.tracking.history import now_ms, reported_ms
-from tuner.tracking.tracker import kept_files, kept_generator, tracker_of
+from tuner.results import Snapshot
+from tuner.space import MlflowConfig
+from tuner.tracking import kept_files, kept_generator, now_ms, reported_ms, tracker_of
 
 DONE, NOT_WRITTEN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -47,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _check_uri(args.tracking_uri)
         run_dir = args.run.absolute()
-        snapshot.check_is_search(run_dir)
-        with folder.owned(run_dir):
-            return sync(snapshot.read(run_dir), args.tracking_uri, console)
+        results.check_is_search(run_dir)
+        with storage.own_folder(run_dir):
+            return sync(results.read_snapshot(run_dir), args.tracking_uri, console)
     except BadInput as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
@@ -67,12 +63,12 @@ def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
         console: Where progress is shown.
     """
     run_dir, trials = search.run_dir, search.trials
-    histories = [past.history_of(run_dir, t, search.reports.get(t.number, {})) for t in trials]
+    histories = [tracking.history_of(run_dir, t, search.reports.get(t.number, {})) for t in trials]
     tracker = tracker_of(search.spec, run_dir, search.search_id, lambda text: None, tracking_uri)
     tracker.start(histories, goes_on=False)
-    for count, told in past.bests(trials, search.spec.objective.metric):
+    for count, told in tracking.bests(trials, search.spec.objective.metric):
         tracker.search_progress(count, told)
-    past.tell_best(tracker, search.spec, run_dir, trials)
+    tracking.tell_best(tracker, search.spec, run_dir, trials)
     last_ms = max((reported_ms(r, 0) for h in histories for r in h.reports), default=0)
     with _progress_shown(console) as on_wait:
         missing = tracker.close(
@@ -140,4 +136,4 @@ def _progress_shown(console: Console) -> Iterator[Callable[[int], None]]:
 
 
 if __name__ == "__main__":
-    ending.end_with(main)
+    cli.end_with(main)

@@ -13,17 +13,12 @@ from typing import Any
 
 from rich.console import Console
 
-from tuner.cli import command
-from tuner.cli import exit as ending
-from tuner.driver.request import CheckedSearch, SearchRequest, check_request, with_name_and_folder
+from tuner import cli, driver, results, retrain
+from tuner.driver import CheckedSearch, SearchRequest
 from tuner.errors import BadInput, Fault
-from tuner.results import snapshot
-from tuner.results.snapshot import Snapshot
-from tuner.retrain import origin as retrain
-from tuner.retrain import spread
-from tuner.retrain.kept import RETRAINED, entry, keep_entry
-from tuner.retrain.origin import Origin
-from tuner.space.yaml_file import override
+from tuner.results import Snapshot
+from tuner.retrain import RETRAINED, Origin, keep_retrained, retrained_entry
+from tuner.space import override
 
 #: What ``--set`` may replace: the rest is what is trained.
 _SETTABLE = ("resources", "reporting", "results", "mlflow", "search.max_concurrent_trials")
@@ -33,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(arguments)
-    return command.guarded(lambda console: _train(args, arguments, console), is_plain=args.local)
+    return cli.guarded(lambda console: _train(args, arguments, console), is_plain=args.local)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tuner.train",
         description="Train the best trial of a search longer, or again with fresh seeds.",
-        epilog=command.EXIT_STATUS,
+        epilog=cli.EXIT_STATUS,
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -62,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         "begins as in the search)",
     )
     parser.add_argument("--trial", metavar="ID", help="another trial than the best one")
-    command.add_options(parser)
+    cli.add_options(parser)
     return parser
 
 
@@ -78,17 +73,17 @@ def _whole(low: int, high: int) -> Any:
 
 
 def _train(args: argparse.Namespace, arguments: Sequence[str], console: Console) -> int:
-    origin = retrain.find(args.source, args.trial)
+    origin = retrain.find_origin(args.source, args.trial)
     request = search_request(origin, args)
-    search = check_request(request, console)
+    search = driver.check_request(request, console)
     _say_what(origin, request.document, args, console)
-    outcome = command.run(search, resume=args.resume, console=console)
+    outcome = cli.run_and_report(search, resume=args.resume, console=console)
     if not outcome.interrupted and outcome.best is not None:
         _tell_spread(origin, search, console)
     again = ["tuner.train", *_without(arguments, "--resume"), "--resume"]
     if args.trial is None and origin.run_dir is not None:
         again += ["--trial", str(origin.trial_id)]  # a search that goes on may find a better one
-    return command.status_of(outcome, search.run_dir, again, console)
+    return cli.status_of(outcome, search.run_dir, again, console)
 
 
 def _without(arguments: Sequence[str], option: str) -> list[str]:
@@ -101,7 +96,7 @@ def search_request(origin: Origin, args: argparse.Namespace) -> SearchRequest:
     Raises:
         BadInput: where the module of the user's own network is not there.
     """
-    document = retrain.document(origin, args.generator_steps, args.seeds)
+    document = retrain.search_document(origin, args.generator_steps, args.seeds)
     wrong = [text for text in args.set if not text.partition("=")[0].strip().startswith(_SETTABLE)]
     faults = [
         Fault("--set", f"may change {', '.join(_SETTABLE)} alone, got {text!r}: leave it out")
@@ -114,11 +109,11 @@ def search_request(origin: Origin, args: argparse.Namespace) -> SearchRequest:
     _check_modules(origin, code_dir.absolute())
     return SearchRequest(
         source=str(args.source),
-        document=with_name_and_folder(document, args.name, args.runs_dir or beside),
+        document=driver.with_place(document, args.name, args.runs_dir or beside),
         faults=tuple(faults),
         code_dir=code_dir.absolute(),
         resume=args.resume,
-        address=command.address_of(args),
+        address=cli.address_of(args),
         is_local=args.local,
         runtime_env=args.runtime_env,
     )
@@ -157,37 +152,37 @@ def _say_what(
 
 def _tell_spread(origin: Origin, search: CheckedSearch, console: Console) -> None:
     """Say how the score varies by seed, and keep it for the search's report."""
-    found = snapshot.read(search.run_dir)
+    found = results.read_snapshot(search.run_dir)
     completed = [trial for trial in found.trials if trial.status == "completed"]
     if lost := len(found.trials) - len(completed):
         console.print(f"{lost} of {len(found.trials)} seeds were not completed: they count nowhere")
     for steps in search.spec.asha.rungs:
         at_rung = [found.reports[t.number][steps]["w1"] for t in completed]
-        console.print(spread.spread_text(f"w1 at step {steps}", at_rung))
+        console.print(retrain.spread_text(f"w1 at step {steps}", at_rung))
         if steps == origin.ranked_at and _is_fresh(origin, found):
-            console.print(f"  {spread.luck_text((origin.own_w1 or {})[steps], at_rung)}")
+            console.print(f"  {retrain.luck_text((origin.own_w1 or {})[steps], at_rung)}")
     finals = [t.final["w1_final"] for t in completed if t.final]
     if finals:
-        console.print(spread.spread_text("w1_final", finals))
+        console.print(retrain.spread_text("w1_final", finals))
         is_alike = search.spec.asha.max_generator_steps == origin.config.max_generator_steps
         if is_alike and origin.own_w1_final is not None and _is_fresh(origin, found):
-            console.print(f"  {spread.luck_text(origin.own_w1_final, finals)}")
+            console.print(f"  {retrain.luck_text(origin.own_w1_final, finals)}")
     if _is_fresh(origin, found) and origin.ranked_at not in search.spec.asha.rungs:
         console.print(_no_luck_text(origin))
     if origin.run_dir is not None:
-        keep_entry(origin.run_dir / RETRAINED, entry(origin, found))
+        keep_retrained(origin.run_dir / RETRAINED, retrained_entry(origin, found))
         console.print(f"kept in {origin.run_dir / RETRAINED}")
         _renew_report(origin, console)
 
 
 def _renew_report(origin: Origin, console: Console) -> None:
     """Have the search's report say it, too; a search that still runs writes its own at its end."""
-    from tuner.page import page as report
+    from tuner import page
 
     if origin.search is None or origin.run_dir is None or origin.search.is_running:
         return
     try:
-        path = report.write(origin.run_dir)
+        path = page.write_report(origin.run_dir)
     except Exception as error:  # the training is done and kept: no page is worth its failure
         console.print(f"the search's report could not be renewed: {error}")
     else:
@@ -207,4 +202,4 @@ def _is_fresh(origin: Origin, found: Snapshot) -> bool:
 
 
 if __name__ == "__main__":
-    ending.end_with(main)
+    cli.end_with(main)

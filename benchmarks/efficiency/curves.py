@@ -28,8 +28,8 @@ import optuna
 from trainables.config import ObjectiveConfig
 from trainables.data import Data, load
 from trainables.trial import GENERATOR, Schedule, final_score, run, start_worker
-from tuner.space.spec import SearchSpec, read_spec
-from tuner.study.proposals import draw
+from tuner.space import SearchSpec, read_spec
+from tuner.study import propose
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "mixed.yaml"
 TABLE = Path(__file__).with_name("mixed_digits.jsonl")
@@ -87,7 +87,7 @@ def record(number: int) -> dict[str, Any]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     points = space().first_points
     point = points[number] if number < len(points) else None
-    drawn, config = draw(space(), number, [], point)
+    drawn, config = propose(space(), number, [], point)
     schedule = Schedule(
         rungs=SCORED_AT,
         report_every_generator_steps=SCORED_AT[-1],

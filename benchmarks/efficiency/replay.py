@@ -20,11 +20,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.efficiency.curves import SCORED_AT, SPACE, Curve
-from tuner.cluster.asha import Asha, Decision
-from tuner.space.domains import Choice, Domain, is_integer
-from tuner.space.spec import SearchSpec, read_spec
-from tuner.study.proposals import STATES, Shown, draw
-from tuner.study.trial import Status
+from tuner.cluster import Asha, Decision
+from tuner.space import Choice, Domain, SearchSpec, is_integer, read_spec
+from tuner.study import STATES, SamplerView, Status, propose
 
 #: Of these, by ``w1`` at the last rung, the final makes its choice.
 NUM_FINALISTS = 3
@@ -165,7 +163,7 @@ class Replay:
         self._stops = setting.stops(self._spec, seed)
         self._taken = np.zeros(len(table.curves), bool)
         self._trials: list[FrozenTrial] = []
-        self._shown = Shown()
+        self._shown = SamplerView()
         self._at: dict[int, list[tuple[float, int]]] = defaultdict(list)
 
     def run(self, num_workers: int, until: float) -> Outcome:
@@ -219,7 +217,7 @@ class Replay:
         points = self._spec.first_points
         point = points[number] if number < len(points) else None
         with _startup(self._num_startup):
-            drawn, _ = draw(self._spec, number, self._shown.of(self._trials), point)
+            drawn, _ = propose(self._spec, number, self._shown.of(self._trials), point)
         index = self._table.nearest(drawn.params, self._taken)
         self._taken[index] = True
         curve = self._table.curves[index]

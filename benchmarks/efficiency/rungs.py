@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from itertools import pairwise
 
-from tuner.cluster.asha import Asha, Decision
-from tuner.space.spec import SearchSpec
+from tuner.cluster import Asha, Decision
+from tuner.space import SearchSpec
 
 
 class SoftHalving:

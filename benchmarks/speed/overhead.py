@@ -24,8 +24,8 @@ from pathlib import Path
 
 from trainables.config import TrialConfig
 from trainables.trial import Schedule
-from tuner.results import snapshot
-from tuner.results.snapshot import Snapshot
+from tuner import results
+from tuner.results import Snapshot
 
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_S = 0.25
@@ -65,7 +65,7 @@ def table(space: str = "search_spaces/gp.yaml") -> str:
         watch([*command, scratch, "--set", "search.num_trials=1"])
         search = watch([*command, runs_dir])
         (made,) = Path(runs_dir).glob("*/trials.csv")
-        found = snapshot.read(made.parent)
+        found = results.read_snapshot(made.parent)
         command = [sys.executable, "-m", "benchmarks.speed.overhead"]
         bare = watch([*command, "--bare", str(made.parent)])
     final_s = sum(trial.final["final_scoring_seconds"] for trial in found.trials if trial.final)
@@ -122,7 +122,7 @@ def _descendants() -> dict[tuple[int, int], tuple[str, int]]:
 
 def bare(run_dir: Path) -> None:
     """Train a search's trials again, as far as each came, in a bare loop on all cores."""
-    trials = snapshot.read(run_dir).trials
+    trials = results.read_snapshot(run_dir).trials
     asked = [(trial.config, trial.generator_steps) for trial in trials if trial.generator_steps]
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         pool.starmap(_train, asked, chunksize=1)

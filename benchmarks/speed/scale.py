@@ -29,9 +29,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from tuner.cluster.connection import connected
-from tuner.space.domains import Choice
-from tuner.space.spec import SearchSpec, read_spec
+from tuner.cluster import connected
+from tuner.space import Choice, SearchSpec, read_spec
 
 RUNGS = (100, 300, 900)
 SAVES = (*RUNGS, 500)
@@ -163,13 +162,12 @@ def _bare(folder: Path, spec: SearchSpec, trainable: Callable[..., None], slots:
 
 def _ours(folder: Path, spec: SearchSpec, trainable: Callable[..., None], slots: int) -> float:
     import trainables.wgan
-    from tuner.cluster import nodes as cluster
-    from tuner.cluster import trials as runner
-    from tuner.cluster.gauges import Gauges
-    from tuner.display.lines import Display
-    from tuner.record.record import Record
-    from tuner.study.study import Study
-    from tuner.tracking.tracker import tracker_of
+    from tuner import cluster
+    from tuner.cluster import Gauges
+    from tuner.display import Display
+    from tuner.record import Record
+    from tuner.study import Study
+    from tuner.tracking import tracker_of
 
     trainables.wgan.train_wgan = trainable
     tracker = tracker_of(spec, folder, "scale", lambda text: print(text, file=sys.stderr))
@@ -181,8 +179,8 @@ def _ours(folder: Path, spec: SearchSpec, trainable: Callable[..., None], slots:
         screen = Console(file=nowhere, force_terminal=True, width=80, height=24)
         with Display(screen, {"MLflow": tracker.ui_command}).showing(record):
             data = _no_data()
-            needs, stop = cluster.Needs(1, 0, {}), threading.Event()
-            runner.run(record, data, str(folder / "ray"), needs, "sitting", stop, slots)
+            needs, stop = cluster.TrialResources(1, 0, {}), threading.Event()
+            cluster.run_trials(record, data, str(folder / "ray"), needs, "sitting", stop, slots)
     counts = record.counts()
     if counts["completed"] != spec.num_trials:
         # A few, where trials overtake one another.

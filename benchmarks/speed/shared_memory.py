@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 # Before Ray, as its settings are read when it is imported.
-from tuner.cluster import nodes as cluster  # noqa: F401  # isort: skip
+from tuner import cluster  # noqa: F401  # isort: skip
 import ray
 from ray import tune
 

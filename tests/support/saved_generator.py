@@ -18,4 +18,4 @@ def save(path: Path, seed: int) -> torch.Tensor:
     state = TrainState.create(config, (2,), "cpu")
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(generator_file(state, config, (2,)), path)
-    return generators.of_file(path)(torch.zeros(1, 5))
+    return generators.generator_of_file(path)(torch.zeros(1, 5))

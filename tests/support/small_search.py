@@ -22,7 +22,7 @@ NAMING = Naming("gp", {"num_trials": 2, "seed": None}, {"git": "abc"})
 def empty_database(folder: Path) -> Path:
     """The tables, to be copied for each test: making them takes seconds."""
     path = folder / "mlflow.db"
-    mlflow_store.prepare()
+    mlflow_store.prepare_store()
     mlflow_store.open_client(f"sqlite:///{path}")
     return path
 

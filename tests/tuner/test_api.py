@@ -14,8 +14,8 @@ import torch
 from saved_generator import save
 
 import tuner
-from tuner.cli import command
-from tuner.driver.request import CheckedSearch
+from tuner import cli
+from tuner.driver import request
 from tuner.space.spec import SearchSpec
 from tuner.tracking.tracker import tracker_of
 
@@ -67,11 +67,11 @@ def ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Outcome],
     def ends(outcome: Outcome) -> list[Any]:
         started: list[Any] = []
 
-        def run(search: CheckedSearch, *, resume: bool, console: Any) -> Outcome:
+        def run(search: request.CheckedSearch, *, resume: bool, console: Any) -> Outcome:
             started.append((search, resume))
             return outcome
 
-        monkeypatch.setattr(command, "run", run)
+        monkeypatch.setattr(cli, "run_and_report", run)
         return started
 
     return ends

@@ -49,7 +49,7 @@ def test_rows_of_an_interpolation_begin_and_end_at_drawn_latents(images: Path) -
     from trainables.latents import drawn
 
     samples = array(images, "--interpolate", "--num", "16").reshape(2, 8, 1, 8, 8)
-    ends = generators.of_file(images)(drawn(4, 5, 0)).numpy()
+    ends = generators.generator_of_file(images)(drawn(4, 5, 0)).numpy()
     np.testing.assert_allclose(samples[:, 0], ends[0::2], atol=1e-5)
     np.testing.assert_allclose(samples[:, -1], ends[1::2], atol=1e-5)
     steps = np.abs(np.diff(samples, axis=1)).mean(axis=(2, 3, 4))

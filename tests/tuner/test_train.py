@@ -10,11 +10,11 @@ import small_search
 
 from tuner import train
 from tuner.cli import command
-from tuner.driver.request import SearchRequest
+from tuner.driver import request
 from tuner.errors import BadInput
 from tuner.results import snapshot
 from tuner.retrain import origin as retrain
-from tuner.retrain.kept import entry, keep_entry
+from tuner.retrain.kept import keep_retrained, retrained_entry
 from tuner.space.spec import SearchSpec
 from tuner.tracking.tracker import tracker_of
 
@@ -42,9 +42,9 @@ def tell(make_spec: Callable[..., SearchSpec], uri: str, tmp_path: Path) -> Tell
     return tell
 
 
-def requested(*argv: str | Path) -> SearchRequest:
+def requested(*argv: str | Path) -> request.SearchRequest:
     args = train.parser().parse_args([str(argument) for argument in argv])
-    return train.search_request(retrain.find(args.source, args.trial), args)
+    return train.search_request(retrain.find_origin(args.source, args.trial), args)
 
 
 def test_it_stands_beside_the_search_unless_told_otherwise(tell: Tell) -> None:
@@ -54,7 +54,7 @@ def test_it_stands_beside_the_search_unless_told_otherwise(tell: Tell) -> None:
     assert document["name"] == "gp-00000-3-seeds"
     told = requested(run_dir, "--trial", "1", "--runs-dir", "r", "--name", "n").document
     assert (told["results"]["runs_dir"], told["name"]) == ("r", "n")
-    assert told["search"]["trial_seeds"] == [snapshot.read(run_dir).trials[1].config.seed]
+    assert told["search"]["trial_seeds"] == [snapshot.read_snapshot(run_dir).trials[1].config.seed]
 
 
 def test_only_where_and_how_it_is_trained_may_be_set(tell: Tell) -> None:
@@ -103,16 +103,16 @@ def test_an_earlier_training_is_not_written_over(
 
 def test_what_it_found_is_kept_beside_what_others_found(tell: Tell, tmp_path: Path) -> None:
     again = tell("again", search={"num_trials": 2, "sampler": "random", "trial_seeds": [7, 8]})
-    origin = retrain.find(tell("gp"), None)
-    kept = entry(origin, snapshot.read(again))
+    origin = retrain.find_origin(tell("gp"), None)
+    kept = retrained_entry(origin, snapshot.read_snapshot(again))
     assert kept == {
         **{"trial_id": "00000", "name": "again", "generator_steps": 4000, "seeds": [7, 8]},
         **{"w1": [1.0, 2.0], "w1_final": [1.5, 1.5], "not_completed": 0},
     }
     path = tmp_path / "retrained.json"
     for one in ({**kept, "name": "other"}, {**kept, "w1": [9.0, 9.0]}, kept):
-        keep_entry(path, one)
+        keep_retrained(path, one)
     assert json.loads(path.read_text()) == [{**kept, "name": "other"}, kept]
     path.write_text("{")
     with pytest.raises(BadInput, match=r"retrained\.json: 1 fault\n  is not as it was written"):
-        keep_entry(path, kept)
+        keep_retrained(path, kept)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tuner.driver import preflight
-from tuner.driver.request import CheckedSearch
+from tuner import driver
+from tuner.driver import CheckedSearch
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
-    from tuner.driver.session import Outcome
+    from tuner.driver import Outcome
 
 DONE, NOTHING_COMPLETED, BAD_INPUT, HALTED, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_STATUS = (
@@ -115,10 +115,9 @@ def no_space_text(error: OSError) -> str:
     return f"{error.strerror}{where}: free some"
 
 
-def run(search: CheckedSearch, *, resume: bool, console: Console) -> "Outcome":
+def run_and_report(search: CheckedSearch, *, resume: bool, console: Console) -> "Outcome":
     """Run a search that was checked, and say what came of it."""
-    from tuner.driver import session as experiment
-    from tuner.results.text import score_text, trials_text
+    from tuner.results import score_text, trials_text
 
     spec, run_dir = search.spec, search.run_dir
     if resume and not (run_dir / "spec.yaml").exists():
@@ -126,10 +125,10 @@ def run(search: CheckedSearch, *, resume: bool, console: Console) -> "Outcome":
     trials = "trials" if spec.num_trials is None else trials_text(spec.num_trials)
     rungs = ", ".join(map(str, spec.asha.rungs))
     console.print(f"{spec.name}: {trials}, rungs at {rungs} generator steps, into {run_dir}")
-    place = experiment.Place(
-        search.address, preflight.num_cpus(), search.runtime_env, is_local=search.is_local
+    place = driver.Place(
+        search.address, driver.num_cpus(), search.runtime_env, is_local=search.is_local
     )
-    outcome = experiment.run(spec, search.data, search.runs_dir, place, console)
+    outcome = driver.run_session(spec, search.data, search.runs_dir, place, console)
     console.print(outcome.summary)
     if outcome.best is not None:
         best = f"trial {outcome.best.trial_id}, {score_text(outcome.best)}"

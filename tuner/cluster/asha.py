@@ -6,7 +6,7 @@ from enum import Enum
 
 import numpy as np
 
-from tuner.space.sections import AshaConfig
+from tuner.space import AshaConfig
 
 
 class Decision(Enum):

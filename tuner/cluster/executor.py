@@ -4,8 +4,7 @@ from typing import Protocol
 
 from trainables.data import Data
 from tuner.cluster.interruption import Interruption
-from tuner.record.listener import Follower
-from tuner.record.record import Record
+from tuner.record import Follower, Record
 
 
 class Executor(Protocol):

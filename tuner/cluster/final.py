@@ -10,9 +10,9 @@ from ray.exceptions import RayError
 
 from trainables.config import ObjectiveConfig
 from tuner.cluster.failures import last_raised
-from tuner.cluster.nodes import Needs
-from tuner.record.record import Record
-from tuner.space.sections import ResourceConfig
+from tuner.cluster.nodes import TrialResources
+from tuner.record import Record
+from tuner.space import ResourceConfig
 
 if TYPE_CHECKING:
     from trainables.data import Data
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _POLL_S = 0.5
 
 
-def run_final(record: Record, data: ray.ObjectRef, needs: Needs, interrupted: Event) -> None:
+def run_final(
+    record: Record, data: ray.ObjectRef, needs: TrialResources, interrupted: Event
+) -> None:
     """Score the best trials again, as many at a time as trials run, until done or interrupted.
 
     A task whose worker dies is run again as often as a trial would be. Whatever goes wrong with
@@ -53,7 +55,9 @@ def run_final(record: Record, data: ray.ObjectRef, needs: Needs, interrupted: Ev
         ray.cancel(task, force=True)
 
 
-def _scoring_task(objective: ObjectiveConfig, resources: ResourceConfig, needs: Needs) -> Any:
+def _scoring_task(
+    objective: ObjectiveConfig, resources: ResourceConfig, needs: TrialResources
+) -> Any:
     """From a checkpoint's folder to w1, its standard error and the seconds that it took."""
     threads, timeout_s, use_gpu = (
         resources.threads_per_trial,

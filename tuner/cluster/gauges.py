@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, get_args
 
 from ray.util.metrics import Gauge
 
-from tuner.record.listener import Follower
-from tuner.study.trial import Status
+from tuner.record import Follower
+from tuner.study import Status
 
 if TYPE_CHECKING:
-    from tuner.record.record import Record
-    from tuner.study.trial import Trial
+    from tuner.record import Record
+    from tuner.study import Trial
 
 #: By name, to which Ray adds ``ray_`` in front: what it tells, and its tags beside ``search``.
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {

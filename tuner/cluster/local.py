@@ -22,12 +22,10 @@ from tuner.cluster.asha import Asha, Decision
 from tuner.cluster.failures import is_full, last_raised, retry_note
 from tuner.cluster.interruption import Interruption
 from tuner.cluster.scoring import score_checkpoint
-from tuner.record.listener import Follower
-from tuner.record.record import Record
-from tuner.space.sections import ResourceConfig
-from tuner.storage.folder import resolve_location
-from tuner.storage.uri import join
-from tuner.study.trial import Trial
+from tuner.record import Follower, Record
+from tuner.space import ResourceConfig
+from tuner.storage import join, resolve_location
+from tuner.study import Trial
 
 if TYPE_CHECKING:
     from trainables.trial import Report

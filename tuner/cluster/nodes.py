@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tuner.cluster.failures import last_raised
 from tuner.errors import BadInput, Fault
-from tuner.space.sections import ResourceConfig
+from tuner.space import ResourceConfig
 
 if TYPE_CHECKING:
     from trainables.data import Data
@@ -32,7 +32,7 @@ SharedData = ray.ObjectRef
 
 
 @dataclass(frozen=True)
-class Needs:
+class TrialResources:
     """What a trial takes of a node, by Ray's names."""
 
     cpus: float
@@ -56,9 +56,9 @@ class Needs:
         return {name: amount for name, amount in named.items() if amount}
 
 
-def needs(
+def wait_for_resources(
     resources: ResourceConfig, say: Callable[[str], None], interrupted: Event | None = None
-) -> Needs:
+) -> TrialResources:
     """What a trial takes, once a node is there that has it.
 
     Args:
@@ -90,14 +90,14 @@ def needs(
     raise BadInput("resources", [Fault("", f"{what}: {way_out}")])
 
 
-def _as_of_now(resources: ResourceConfig) -> tuple[Needs, list[Mapping[str, float]]]:
+def _as_of_now(resources: ResourceConfig) -> tuple[TrialResources, list[Mapping[str, float]]]:
     """What a trial takes, and what each node has."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return _needs(resources, any(node.get("GPU", 0) for node in nodes)), nodes
 
 
 @contextmanager
-def _asked_for(needs: Needs) -> Iterator[None]:
+def _asked_for(needs: TrialResources) -> Iterator[None]:
     """Ask the cluster to grow by a node that a trial fits: it would keep one for as long."""
     from ray.autoscaler.sdk import request_resources
 
@@ -108,16 +108,18 @@ def _asked_for(needs: Needs) -> Iterator[None]:
         request_resources(bundles=[])
 
 
-def _needs(resources: ResourceConfig, has_gpus: bool) -> Needs:
+def _needs(resources: ResourceConfig, has_gpus: bool) -> TrialResources:
     gpus = resources.gpus_per_trial
     others = dict(resources.custom)
     if resources.accelerator_type is not None:
         # Ray gives each node of the type 1 of it, to be asked for in small parts.
         others[f"accelerator_type:{resources.accelerator_type}"] = 0.001
-    return Needs(resources.cpus_per_trial, float(has_gpus) if gpus == "auto" else gpus, others)
+    return TrialResources(
+        resources.cpus_per_trial, float(has_gpus) if gpus == "auto" else gpus, others
+    )
 
 
-def num_slots(needs: Needs) -> int:
+def num_slots(needs: TrialResources) -> int:
     """Trials that fit the cluster at a time, as it now is."""
     return needs.num_slots(ray.cluster_resources())
 
@@ -127,7 +129,7 @@ def share(data: "Data") -> SharedData:
     return ray.put(data)
 
 
-def check_nodes(needs: Needs, location: str) -> None:
+def check_nodes(needs: TrialResources, location: str) -> None:
     """See that every node on which trials may run has what they need, before any of them starts.
 
     Args:
@@ -161,7 +163,7 @@ def check_nodes(needs: Needs, location: str) -> None:
 
 @contextmanager
 def _marked(location: str, name: str, marker: str) -> Iterator[None]:
-    from tuner.storage.folder import resolve_location
+    from tuner.storage import resolve_location
 
     file_system, folder = resolve_location(location)
     file_system.create_dir(folder, recursive=True)
@@ -204,7 +206,7 @@ def _probe(location: str, name: str, marker: str) -> str | None:
     if missing:
         what = f"lacks {', '.join(missing)}: install this project's dependencies there"
         return f"{what}, or name them in a --runtime-env file"
-    from tuner.storage.folder import resolve_location
+    from tuner.storage import resolve_location
 
     file_system, folder = resolve_location(location)
     with contextlib.suppress(OSError), file_system.open_input_stream(f"{folder}/{name}") as file:

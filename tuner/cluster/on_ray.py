@@ -10,10 +10,16 @@ from tuner.cluster.connection import connected
 from tuner.cluster.final import run_final
 from tuner.cluster.gauges import Gauges
 from tuner.cluster.interruption import Interruption
-from tuner.cluster.nodes import Needs, SharedData, check_nodes, needs, num_slots, share
-from tuner.record.listener import Follower
-from tuner.record.record import Record
-from tuner.space.sections import ResourceConfig
+from tuner.cluster.nodes import (
+    SharedData,
+    TrialResources,
+    check_nodes,
+    num_slots,
+    share,
+    wait_for_resources,
+)
+from tuner.record import Follower, Record
+from tuner.space import ResourceConfig
 
 
 @final
@@ -35,12 +41,12 @@ class RayExecutor:
         self._resources = resources
         self._grows = grows
         self._say = say
-        self._needs: Needs | None = None
+        self._needs: TrialResources | None = None
         self._shared: SharedData | None = None
 
     def prepare(self, location: str, interrupted: Interruption) -> None:
         """Wait for a node that a trial fits, and check that all nodes see the checkpoints."""
-        self._needs = needs(self._resources, self._say, interrupted)
+        self._needs = wait_for_resources(self._resources, self._say, interrupted)
         check_nodes(self._needs, location)
 
     def listeners(self, record: Record) -> list[Follower]:
@@ -54,14 +60,14 @@ class RayExecutor:
         from tuner.cluster import trials  # and Ray Tune: seconds
 
         slots = None if self._grows else num_slots(self._trial)
-        trials.run(record, self._share(data), location, self._trial, interrupted, slots)
+        trials.run_trials(record, self._share(data), location, self._trial, interrupted, slots)
 
     def run_final(self, record: Record, data: Data, interrupted: Interruption) -> None:
         """Score the finalists again, as many at a time as trials run."""
         run_final(record, self._share(data), self._trial, interrupted)
 
     @property
-    def _trial(self) -> Needs:
+    def _trial(self) -> TrialResources:
         if self._needs is None:
             raise RuntimeError("prepare comes first")
         return self._needs
@@ -73,7 +79,7 @@ class RayExecutor:
 
 
 @contextmanager
-def on_ray(
+def ray_executor(
     resources: ResourceConfig,
     address: str | None,
     num_cpus: int,

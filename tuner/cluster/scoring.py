@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.storage.folder import fetch_file
+from tuner.storage import fetch_file
 
 if TYPE_CHECKING:
     from trainables.config import ObjectiveConfig

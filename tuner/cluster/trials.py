@@ -15,11 +15,10 @@ from ray.tune.search import Searcher
 from tuner.cluster import ray_internals
 from tuner.cluster.asha import Asha
 from tuner.cluster.failures import is_full, last_raised, retry_note
-from tuner.cluster.nodes import Needs
+from tuner.cluster.nodes import TrialResources
 from tuner.cluster.scheduler import AshaScheduler
-from tuner.record.record import Record
-from tuner.storage.folder import location_of, resolve_location
-from tuner.storage.uri import is_remote
+from tuner.record import Record
+from tuner.storage import is_remote, location_of, resolve_location
 
 _NODE_DIED = "its node died, or is out of reach"
 #: Ray's words for the death of a trial's process, and plain ones.
@@ -31,11 +30,11 @@ _DEATHS = {
 }
 
 
-def run(
+def run_trials(
     record: Record,
     data: ray.ObjectRef,
     location: str,
-    needs: Needs,
+    needs: TrialResources,
     interrupted: Event,
     num_slots: int | None,
 ) -> None:

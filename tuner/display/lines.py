@@ -15,12 +15,12 @@ from tuner.display.text import (
     in_final_text,
     steps_per_s,
 )
-from tuner.record.listener import Follower
-from tuner.results.text import clock
+from tuner.record import Follower
+from tuner.results import clock
 
 if TYPE_CHECKING:
-    from tuner.record.record import Record
-    from tuner.study.trial import Trial
+    from tuner.record import Record
+    from tuner.study import Trial
 from tuner.display.text import LINE_EVERY_S, ending_line, final_line
 
 #: On a terminal the screen is drawn so often a second.

@@ -8,11 +8,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuner.record.listener import Follower
+from tuner.record import Follower
 
 if TYPE_CHECKING:
-    from tuner.record.record import Record
-    from tuner.study.trial import Trial
+    from tuner.record import Record
+    from tuner.study import Trial
 from tuner.display.text import (
     STATUSES,
     best_text,
@@ -23,8 +23,7 @@ from tuner.display.text import (
     remaining_s,
     steps_per_s,
 )
-from tuner.results.table import hyperparameters
-from tuner.results.text import clock
+from tuner.results import clock, hyperparameters
 
 #: Rungs that are all shown; of a longer ladder, only those that matter now.
 _RUNGS = 7

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tuner.record.record import Record
-    from tuner.study.trial import Trial
+    from tuner.record import Record
+    from tuner.study import Trial
 from typing import TYPE_CHECKING
 
-from tuner.results.text import score_text, trials_text
+from tuner.results import score_text, trials_text
 
 STATUSES = ("completed", "stopped", "diverged", "failed", "running")
 

@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import Fault
-from tuner.space.domains import possible_values
-from tuner.space.sections import ResourceConfig
-from tuner.space.spec import SearchSpec, validate
-from tuner.space.yaml_file import load_yaml
-from tuner.storage.uri import location_faults
+from tuner.space import ResourceConfig, SearchSpec, load_yaml, possible_values, validate
+from tuner.storage import location_faults
 
 #: The folder of decoded images, in the folder of all searches.
 DATA_CACHE = "data-cache"

@@ -16,10 +16,8 @@ from rich.console import Console
 from tuner.driver import preflight, warm_start
 from tuner.driver.preflight import DATA_CACHE
 from tuner.errors import BadInput, Fault
-from tuner.space.sections import ResultsConfig
-from tuner.space.spec import SearchSpec, validate_points, validate_sections
-from tuner.space.yaml_file import load_yaml
-from tuner.storage.uri import join, redact
+from tuner.space import ResultsConfig, SearchSpec, load_yaml, validate_points, validate_sections
+from tuner.storage import join, redact
 
 if TYPE_CHECKING:
     from trainables.data import Data
@@ -100,11 +98,11 @@ def request_from_file(
         BadInput: if the file cannot be read as a mapping.
     """
     document, faults = load_yaml(space, overrides)
-    document = with_name_and_folder(document, name, runs_dir)
+    document = with_place(document, name, runs_dir)
     return SearchRequest(str(space), document, tuple(faults), space.absolute().parent, **options)
 
 
-def with_name_and_folder(
+def with_place(
     document: Mapping[str, Any], name: str | None, runs_dir: str | None
 ) -> dict[str, Any]:
     """Return the document with this name and folder of all searches, as far as they are given."""
@@ -210,8 +208,7 @@ def _fetch_search(
     """Fetch a search from its storage if this machine does not have it, to resume it here."""
     if results.storage is None or preflight.storage_faults(results.storage):
         return
-    from tuner.storage import lock, mirror
-    from tuner.storage.folder import check_reachable, file_exists
+    from tuner.storage import check_reachable, file_exists, own_folder, restore_mirror
 
     location, run_dir = join(results.storage, name), Path(results.runs_dir, name).absolute()
     log(f"looking into {redact(location)} ...")
@@ -223,8 +220,8 @@ def _fetch_search(
             what = f"{redact(location)} already holds a search: add --resume to resume it, or "
             raise BadInput(request.source, [Fault("name", f"{what}start another by --name")])
         log("fetching the search from there ...")
-        with lock.owned(run_dir):
-            mirror.restore(location, run_dir)
+        with own_folder(run_dir):
+            restore_mirror(location, run_dir)
     except OSError as error:
         raise BadInput(request.source, [Fault("results.storage", str(error))]) from error
 
@@ -242,7 +239,7 @@ def _load_data(
 ) -> "Data":
     """Load the data before anything is written or Ray is started: it may be unfit for a search."""
     from trainables.data import BadData, load
-    from tuner.display.progress import decoding
+    from tuner.display import decoding
 
     try:
         with decoding(console) as progress:

@@ -16,26 +16,20 @@ from rich.console import Console
 from trainables.checkpoint import DamagedCheckpointError
 from trainables.data import Data
 from trainables.trial import settings_restored
-from tuner.cluster.interruption import Interruption, interruptible
-from tuner.display.lines import Display, LogFile
+from tuner import results, storage, tracking
+from tuner.cluster import Interruption, interruptible
+from tuner.display import Display, LogFile
 from tuner.errors import BadInput, Fault
-from tuner.record.record import Record
-from tuner.results import ranking as results
-from tuner.results.best import write_best
-from tuner.results.text import ties_text, trials_text
-from tuner.space.spec import SearchSpec
-from tuner.storage import lock as folder
-from tuner.storage.atomic import write_atomically
-from tuner.storage.mirror import Mirror
-from tuner.storage.uri import join
-from tuner.study.study import Study
-from tuner.study.trial import Trial
-from tuner.tracking import store as mlflow_store
-from tuner.tracking.tracker import Tracker, kept_files, kept_generator, tracker_of
+from tuner.record import Record
+from tuner.results import ties_text, trials_text, write_best
+from tuner.space import SearchSpec
+from tuner.storage import Mirror, join, write_atomically
+from tuner.study import Study, Trial
+from tuner.tracking import Tracker, kept_files, kept_generator, tracker_of
 
 if TYPE_CHECKING:
-    from tuner.cluster.executor import Executor
-    from tuner.page.page import Known
+    from tuner.cluster import Executor
+    from tuner.page import KnownImportances
 
 Ended = Literal["finished", "interrupted", "failed"]
 
@@ -73,7 +67,9 @@ class Place:
     is_local: bool = False
 
 
-def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Console) -> Outcome:
+def run_session(
+    spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Console
+) -> Outcome:
     """Start a search, or go on with the one in its folder, until it is done or interrupted.
 
     Args:
@@ -85,7 +81,7 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
     """
     say = console.print
     with ExitStack() as stack:
-        run_dir = stack.enter_context(folder.owned(runs_dir / spec.name))
+        run_dir = stack.enter_context(storage.own_folder(runs_dir / spec.name))
         stack.enter_context(settings_restored())
         threading.Thread(
             target=_import_meanwhile, args=(place.is_local,), name="imports", daemon=True
@@ -108,7 +104,7 @@ def run(spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Con
         record = Record(run_dir, spec, study, tracker)
         ended: Ended = "failed"
         troubles: list[str] = []
-        known: Known = {}
+        known: KnownImportances = {}
         try:
             addresses = {**executor.addresses, "MLflow": tracker.ui_command}
             record.followers += [LogFile(record), *executor.listeners(record)]
@@ -133,16 +129,16 @@ def _executor(
 ) -> AbstractContextManager["Executor"]:
     """Choose what runs the trials; each is imported only where it is used."""
     if place.is_local:
-        from tuner.cluster.local import LocalExecutor
+        from tuner.cluster import LocalExecutor
 
         return nullcontext(LocalExecutor(spec.resources))
     if place.address is None:
         # Read when Ray is imported. Its servers run any code that they are sent: on this machine
         # alone they need not listen to any other.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    from tuner.cluster.on_ray import on_ray
+    from tuner.cluster import ray_executor
 
-    return on_ray(
+    return ray_executor(
         spec.resources,
         place.address,
         place.num_cpus,
@@ -159,7 +155,7 @@ def _run_all(
     data: Data,
     location: str,
     interrupted: Interruption,
-    known: "Known",
+    known: "KnownImportances",
 ) -> None:
     session = join(location, time.strftime("%Y%m%d-%H%M%S"))
     executor.run_trials(record, data, session, interrupted)
@@ -178,19 +174,19 @@ def _run_all(
         drawing.shutdown(wait=not interrupted.is_set())
 
 
-def _draw(run_dir: Path, limit_s: float, known: "Known", *, is_over: bool = False) -> None:
-    from tuner.page import (
-        page as report,  # plotly and more, which a search need not wait for at its start
-    )
+def _draw(
+    run_dir: Path, limit_s: float, known: "KnownImportances", *, is_over: bool = False
+) -> None:
+    from tuner import page
 
-    report.write(run_dir, is_over=is_over, limit_s=limit_s, known=known)
+    page.write_report(run_dir, is_over=is_over, limit_s=limit_s, known=known)
 
 
 def _import_meanwhile(is_local: bool) -> None:
     """Import what is needed next, while Ray starts its processes; it takes as long."""
-    mlflow_store.prepare()
+    tracking.prepare_store()
     if not is_local:
-        from tuner.cluster import trials  # noqa: F401  # and Ray Tune
+        from tuner import cluster  # noqa: F401  # and Ray Tune
 
 
 def _fills(spec: SearchSpec, num_cpus: int) -> bool:
@@ -216,7 +212,7 @@ def _mirror(
 
 
 def _leave(
-    record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended, known: "Known"
+    record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended, known: "KnownImportances"
 ) -> list[str]:
     """Write the results; returns what could not be written, in words."""
     # Who is told to go may be gone in seconds: what is saved first is what a resume needs.

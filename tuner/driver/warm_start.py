@@ -6,9 +6,8 @@ from typing import Any
 
 from trainables.config import plain_number
 from tuner.errors import BadInput, Fault
-from tuner.results.ranking import placed
-from tuner.results.rows import read_trials
-from tuner.space.domains import Choice, Range, coerce, flat
+from tuner.results import placed, read_trials
+from tuner.space import Choice, Range, coerce, flat
 
 #: As many of the best trials are run again.
 NUM_POINTS = 5

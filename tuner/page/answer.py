@@ -9,15 +9,14 @@ from typing import Any
 
 import yaml
 
+from tuner import results
 from tuner.page.baseline import Baseline
 from tuner.page.facts import OUT_OF_TIME, UNDER_WAY, Cost, Facts, cost, last_common_rung
 from tuner.page.hints import best_config
 from tuner.page.style import number
-from tuner.results import ranking as results
-from tuner.results.text import clock, ties_text
-from tuner.retrain.kept import Retrained
-from tuner.retrain.spread import luck_text, spread
-from tuner.study.trial import Trial
+from tuner.results import clock, ties_text
+from tuner.retrain import Retrained, luck_text, seed_spread
+from tuner.study import Trial
 
 
 def answer(
@@ -242,7 +241,7 @@ def _luck(facts: Facts, seeds: Sequence[Retrained]) -> list[str]:
             "A best trial is a lucky one until shown otherwise: it was trained with one seed, and "
             "chosen for its score. Train it again with others to see:"
         ]
-    last, found = seeds[-1], spread(seeds[-1].w1)
+    last, found = seeds[-1], seed_spread(seeds[-1].w1)
     text = (
         f"Trained again with {found.num} other seeds to step {last.generator_steps:,}, its w1 was "
         f"{found.mean:.4g} ± {found.mean_error:.2g} (95%) in the mean, with a standard deviation "

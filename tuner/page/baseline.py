@@ -10,9 +10,8 @@ import yaml
 
 from trainables.config import ARCHITECTURES, DEFAULT_ARCHITECTURE, PUBLISHED, TrainingConfig
 from tuner.page.facts import Facts, last_common_rung
-from tuner.space.domains import Choice, Domain, coerce, possible_values
-from tuner.space.spec import SearchSpec
-from tuner.study.trial import Trial
+from tuner.space import Choice, Domain, SearchSpec, coerce, possible_values
+from tuner.study import Trial
 
 #: What makes a method, rather than being a value of it.
 _KINDS = ("training.loss", "training.constraint")

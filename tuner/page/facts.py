@@ -11,10 +11,9 @@ from typing import Any, final
 
 from scipy.stats import kendalltau
 
-from tuner.results import ranking as results
-from tuner.results.ranking import placed
-from tuner.results.snapshot import Snapshot
-from tuner.study.trial import Trial
+from tuner import results
+from tuner.results import Snapshot, placed
+from tuner.study import Trial
 
 #: The fate of a trial that the time budget ended between two rungs, and of one that has not ended.
 OUT_OF_TIME, UNDER_WAY = "out of time", "under way"

@@ -21,7 +21,7 @@ from tuner.page.style import (
     looks,
     scale,
 )
-from tuner.study.trial import Trial
+from tuner.study import Trial
 
 #: Curves in a figure; more would be one stain, and take a browser long.
 MOST_CURVES = 400

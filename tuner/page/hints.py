@@ -9,13 +9,13 @@ from typing import Any, final
 from annotated_types import Ge
 
 from trainables.config import NetworkConfig, TrainingConfig
+from tuner import results
 from tuner.page.baseline import Baseline
 from tuner.page.facts import Facts
 from tuner.page.style import number, short
-from tuner.results import ranking as results
-from tuner.retrain.kept import Retrained
-from tuner.space.domains import Choice, Domain, Range, is_integer
-from tuner.study.importances import Importance
+from tuner.retrain import Retrained
+from tuner.space import Choice, Domain, Range, is_integer
+from tuner.study import Importance
 
 #: So near to the end of its range, as a share of it, a value is said to be at it.
 _EDGE = 0.05

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from tuner.page.facts import OUT_OF_TIME, Facts
-from tuner.study.trial import Trial
+from tuner.study import Trial
 
 
 @final

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from tuner import results
 from tuner.page import answer as report_answer
 from tuner.page import figures, spaces
 from tuner.page import text as report_text
@@ -27,26 +28,25 @@ from tuner.page.hints import hints
 from tuner.page.pictures import samples
 from tuner.page.style import short
 from tuner.page.table import table
-from tuner.results import snapshot
-from tuner.retrain.kept import retrained
-from tuner.storage.atomic import write_atomically
-from tuner.study.importances import EVALUATORS, MIN_TRIALS, Importance, Point, importances
-from tuner.tracking.places import links
+from tuner.retrain import read_retrained
+from tuner.storage import write_atomically
+from tuner.study import EVALUATORS, MIN_TRIALS, Importance, Point, find_importances
+from tuner.tracking import read_run_links
 
 #: Seconds that the sampling error of the importances may take, over all of them.
 _LIMIT_S = 12.0
 _PAGE = Path(__file__).with_name("template")
 #: Importances, by what they were asked of.
-Known = dict[tuple[str, str], list[Importance]]
+KnownImportances = dict[tuple[str, str], list[Importance]]
 
 
-def write(
+def write_report(
     run_dir: Path,
     out: Path | None = None,
     *,
     is_over: bool = False,
     limit_s: float = _LIMIT_S,
-    known: Known | None = None,
+    known: KnownImportances | None = None,
 ) -> Path:
     """Write the report of a search as it stands, by default to ``RUN/report.html``.
 
@@ -65,7 +65,7 @@ def write(
         BadInput: where the folder holds no search.
         OSError: where the file cannot be written.
     """
-    search = snapshot.read(run_dir.resolve())
+    search = results.read_snapshot(run_dir.resolve())
     if is_over:
         search = replace(search, is_running=False)
     path = out or run_dir / "report.html"
@@ -73,12 +73,12 @@ def write(
     return path
 
 
-def page(facts: Facts, limit_s: float = _LIMIT_S, known: Known | None = None) -> str:
+def page(facts: Facts, limit_s: float = _LIMIT_S, known: KnownImportances | None = None) -> str:
     """The report as HTML."""
     run_dir = facts.search.run_dir
     drawn, told = _space(facts, limit_s, {} if known is None else known)
     drawn |= _trials(facts)
-    seeds, defaults, found = retrained(run_dir), baselines(facts), links(run_dir)
+    seeds, defaults, found = read_retrained(run_dir), baselines(facts), read_run_links(run_dir)
     best = facts.search.best
     mine = [s for s in seeds if best is not None and s.trial_id == best.trial_id and len(s.w1) > 1]
     if best is not None and mine:
@@ -137,7 +137,9 @@ def _points(facts: Facts, steps: int, numbers: Sequence[int]) -> list[Point]:
     return [Point(facts.search.trials[n].params, w1[n]) for n in numbers if n in w1]
 
 
-def _space(facts: Facts, limit_s: float, known: Known) -> tuple[dict[str, Any], dict[str, Any]]:
+def _space(
+    facts: Facts, limit_s: float, known: KnownImportances
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The figures of what was searched, and the words with them."""
     domains = facts.search.spec.domains
     first = facts.first_scored_rung
@@ -155,7 +157,7 @@ def _space(facts: Facts, limit_s: float, known: Known) -> tuple[dict[str, Any], 
             if len(points) >= MIN_TRIALS and domains:
                 asked = evaluator, repr(points)
                 if asked not in known:
-                    known[asked] = importances(points, domains, evaluator, limit_s / num)
+                    known[asked] = find_importances(points, domains, evaluator, limit_s / num)
                 rows = known[asked]
             if rows:
                 drawn[id_] = spaces.importance_bars(rows)

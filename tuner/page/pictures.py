@@ -9,8 +9,8 @@ from PIL import Image, UnidentifiedImageError
 
 from tuner.page.facts import Facts
 from tuner.page.style import number
-from tuner.results.pictures import picture_name
-from tuner.study.trial import Trial
+from tuner.results import picture_name
+from tuner.study import Trial
 
 #: Trials whose samples are shown, and rungs of the best one.
 _TOP, _MOST_RUNGS = 5, 8

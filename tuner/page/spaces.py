@@ -22,9 +22,8 @@ from tuner.page.style import (
     short,
     styled,
 )
-from tuner.space.domains import Choice, Domain, Range, is_integer
-from tuner.study.importances import Importance
-from tuner.study.trial import Trial
+from tuner.space import Choice, Domain, Range, is_integer
+from tuner.study import Importance, Trial
 
 #: Slices, and axes of the parallel coordinates; the rest mattered less.
 MOST_SLICES, MOST_AXES = 12, 10

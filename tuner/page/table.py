@@ -5,10 +5,9 @@ from typing import Any, final
 
 from tuner.page.facts import Facts
 from tuner.page.style import number, short
-from tuner.results.ranking import half_width
-from tuner.study.trial import Trial
-from tuner.tracking.places import Links
-from tuner.tracking.tracker import tracker_of
+from tuner.results import half_width
+from tuner.study import Trial
+from tuner.tracking import RunLinks, tracker_of
 
 
 @final
@@ -22,7 +21,7 @@ class Cell:
     wrap: bool = False
 
 
-def table(facts: Facts, links: Links) -> dict[str, Any]:
+def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
     """Columns, rows by place, and what to say of them, for the page."""
     trials = facts.places
     keys = [key for key in facts.search.spec.domains if any(key in t.params for t in trials)]
@@ -86,7 +85,7 @@ def _value(value: Any, form: str | None = None) -> Cell:
     return Cell(form.format(value) if form else number(value), value)
 
 
-def _mlflow(facts: Facts, links: Links) -> dict[str, str | None]:
+def _mlflow(facts: Facts, links: RunLinks) -> dict[str, str | None]:
     """The command that serves what the links lead to, where nothing serves it by itself."""
     search = facts.search
     is_local = bool(links.ui) and search.spec.mlflow.tracking_uri is None
@@ -96,7 +95,7 @@ def _mlflow(facts: Facts, links: Links) -> dict[str, str | None]:
     return {"mlflow_command": tracker.ui_command}
 
 
-def _notes(facts: Facts, links: Links) -> list[str]:
+def _notes(facts: Facts, links: RunLinks) -> list[str]:
     rung = (
         "w1 is that of a trial's last rung: compare it between trials that ended at the same one."
     )

@@ -12,8 +12,8 @@ from tuner.page.figures import MOST_CURVES, shown
 from tuner.page.ladder import ladder
 from tuner.page.spaces import MOST_LINES, MOST_SLICES
 from tuner.page.style import number, short
-from tuner.results.text import trials_text
-from tuner.study.importances import LEAST_RESAMPLES, MIN_TRIALS, Importance
+from tuner.results import trials_text
+from tuner.study import LEAST_RESAMPLES, MIN_TRIALS, Importance
 
 _SECTIONS = (
     ("answer", "Answer"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tuner.study.trial import Trial
+from tuner.study import Trial
 
 
 class Follower:

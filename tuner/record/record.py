@@ -13,17 +13,21 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tuner import results, tracking
 from tuner.record.listener import Follower
-from tuner.results import ranking as results
-from tuner.results.pictures import picture_name
-from tuner.results.reports import as_of_now, latest, mend_reports, read_reports
-from tuner.results.table import hyperparameters, write_trials
-from tuner.space.spec import SearchSpec
-from tuner.storage.folder import fetch_file, remove_folder
-from tuner.study.study import Study
-from tuner.study.trial import Status, Trial
-from tuner.tracking import catch_up as past
-from tuner.tracking.tracker import Tracker
+from tuner.results import (
+    as_of_now,
+    hyperparameters,
+    latest,
+    mend_reports,
+    picture_name,
+    read_reports,
+    write_trials,
+)
+from tuner.space import SearchSpec
+from tuner.storage import fetch_file, remove_folder
+from tuner.study import Status, Study, Trial
+from tuner.tracking import Tracker
 
 #: ``trials.csv`` is written anew at most so often,
 _TABLE_EVERY_S = 5.0
@@ -41,7 +45,7 @@ class Record:
         self._study = study
         self._tracker = tracker
         self.trials: dict[int, Trial] = {t.number: t for t in study.trials()}
-        self._standing = results.Standing(self.trials)
+        self._standing = results.Leaderboard(self.trials)
         self._waiting = deque(t for t in self.trials.values() if t.status is None)
         mend_reports(run_dir / "metrics.jsonl")
         reports = read_reports(run_dir / "metrics.jsonl")
@@ -65,8 +69,8 @@ class Record:
         self._started = time.monotonic()
         self._table_due = 0.0
         trials = self.by_number()
-        tracker.start([past.history_of(run_dir, t, reports.get(t.number, {})) for t in trials])
-        for count, told in past.bests(trials, spec.objective.metric):
+        tracker.start([tracking.history_of(run_dir, t, reports.get(t.number, {})) for t in trials])
+        for count, told in tracking.bests(trials, spec.objective.metric):
             tracker.search_progress(count, told)
 
     @property
@@ -242,7 +246,7 @@ class Record:
 
     def close(self) -> None:
         """Write the last table and the time used, and tell MLflow which trial is the best."""
-        past.tell_best(self._tracker, self.spec, self.run_dir, self.by_number())
+        tracking.tell_best(self._tracker, self.spec, self.run_dir, self.by_number())
         if self._is_writable:
             self._study.set_elapsed(self.elapsed_s)
             self.write_table()

@@ -7,9 +7,8 @@ import yaml
 
 from trainables.checkpoint import load_whole
 from tuner.results.text import score_text, ties_text
-from tuner.storage.atomic import write_atomically
-from tuner.storage.folder import fetch_file
-from tuner.study.trial import Trial
+from tuner.storage import fetch_file, write_atomically
+from tuner.study import Trial
 
 
 def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> None:

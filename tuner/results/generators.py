@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from trainables.checkpoint import GENERATOR, DamagedCheckpointError
 from tuner.errors import BadInput, Fault
 from tuner.results.snapshot import Snapshot
-from tuner.storage.folder import fetch_file
-from tuner.study.trial import Trial
+from tuner.storage import fetch_file
+from tuner.study import Trial
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,7 +39,7 @@ class Generator:
             return self.network(latents)
 
 
-def of_file(path: Path) -> Generator:
+def generator_of_file(path: Path) -> Generator:
     """Load a ``generator.pt``.
 
     Raises:
@@ -60,14 +60,14 @@ def of_file(path: Path) -> Generator:
     return Generator(network, latent_dim)
 
 
-def of_trial(search: Snapshot, trial: Trial) -> Generator:
+def generator_of_trial(search: Snapshot, trial: Trial) -> Generator:
     """Load what a trial saved at its last rung.
 
     Raises:
         BadInput: where it has saved none, or it is gone.
     """
     with _file(search, trial) as path:
-        return of_file(path)
+        return generator_of_file(path)
 
 
 @contextmanager

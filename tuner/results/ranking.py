@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from tuner.study.trial import Trial
+    from tuner.study import Trial
 
 
 class Ranked(Protocol):
@@ -55,7 +55,7 @@ def placed(trials: Iterable[AnyTrial]) -> list[AnyTrial]:
     return sorted(ranked(trials), key=lambda trial: (trial.final is None, w1_final(trial)))
 
 
-def best(trials: Iterable[AnyTrial]) -> AnyTrial | None:
+def best_of(trials: Iterable[AnyTrial]) -> AnyTrial | None:
     """Return the first of :func:`placed`; ``None`` where none has completed."""
     return next(iter(placed(trials)), None)
 
@@ -89,7 +89,7 @@ def is_finished(
     return has_ended and (has_asked or is_over) and all(t.final is not None for t in finalists)
 
 
-class Standing:
+class Leaderboard:
     """How the trials stand, kept as each changes: no answer looks at all of them.
 
     What :func:`ranked` and :func:`best` find of all trials anew, this knows at any time.
@@ -127,7 +127,7 @@ class Standing:
     def best(self) -> "Trial | None":
         """What :func:`best` says of all trials."""
         first = [number for _, number in self._ranked[:1]]
-        return best(self._trials[number] for number in [*first, *self._in_final])
+        return best_of(self._trials[number] for number in [*first, *self._in_final])
 
     def leading(self, num: int) -> list["Trial"]:
         """The first so many of :func:`ranked`."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tuner.study.trial import Trial
+from tuner.study import Trial
 
 #: What a trial has of its last rung, however many reports came after it.
 AT_RUNGS = ("w1", "w1_stderr")

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
 
+from tuner import storage
 from tuner.errors import BadInput, Fault
-from tuner.results.ranking import best, is_finished
+from tuner.results.ranking import best_of, is_finished
 from tuner.results.reports import as_of_now, latest, read_reports
-from tuner.space.spec import SearchSpec, read_spec
-from tuner.storage import lock as folder
-from tuner.study.study import Study
-from tuner.study.trial import Trial
+from tuner.space import SearchSpec, read_spec
+from tuner.study import Study, Trial
 
 State = Literal["running", "interrupted", "finished"]
 
@@ -58,7 +57,7 @@ class Snapshot:
     @property
     def best(self) -> Trial | None:
         """The best trial so far: of those in the final, else of those completed."""
-        return best(self.trials)
+        return best_of(self.trials)
 
     def trial(self, trial_id: str) -> Trial:
         """The trial of this number, with or without its leading zeros.
@@ -86,7 +85,7 @@ def check_is_search(run_dir: Path) -> None:
         raise BadInput(str(run_dir), [Fault("", f"{what}, such as runs/gp")])
 
 
-def read(run_dir: Path) -> Snapshot:
+def read_snapshot(run_dir: Path) -> Snapshot:
     """Read a search's folder; nothing in it is written, mended or locked for longer than a look.
 
     Raises:
@@ -94,7 +93,7 @@ def read(run_dir: Path) -> Snapshot:
     """
     check_is_search(run_dir)
     search = read_spec(run_dir / "spec.yaml")
-    is_running = folder.is_held(run_dir)
+    is_running = storage.is_owned(run_dir)
     with tempfile.TemporaryDirectory() as scratch:
         # A copy: to open a journal is to mend it, which whoever writes it would not survive.
         study = Study(Path(shutil.copy(run_dir / "study.log", scratch)), search)

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import yaml
 
 from trainables.metrics import METRICS
+from tuner import storage
 from tuner.errors import BadInput
-from tuner.results.ranking import best, is_finished
+from tuner.results.ranking import best_of, is_finished
 from tuner.results.rows import Row, read_trials
-from tuner.storage import lock as folder
 
 #: Any of these in a folder makes it one of a search, if perhaps a broken one.
 MARKS = ("spec.yaml", "study.log", "trials.csv")
@@ -36,7 +36,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Glance:
+class Summary:
     """What is told of a search; of a broken one ``state`` is ``broken`` and ``trouble`` why.
 
     ``trials`` are counted by status, ``num_trials`` are asked for (``None``: as many as the time
@@ -55,7 +55,7 @@ class Glance:
     trouble: str | None = None
 
 
-def searches(runs_dir: Path) -> list[Path]:
+def find_searches(runs_dir: Path) -> list[Path]:
     """The folders of searches in a folder, by name; the folder itself, if it is one."""
     if _is_search(runs_dir):
         return [runs_dir]
@@ -66,7 +66,7 @@ def _is_search(path: Path) -> bool:
     return any((path / mark).exists() for mark in MARKS)
 
 
-def glance(run_dir: Path) -> Glance:
+def summarize(run_dir: Path) -> Summary:
     """Look at a search's folder; whatever is wrong with it is told, never raised."""
     try:
         return _glance(run_dir)
@@ -78,16 +78,16 @@ def glance(run_dir: Path) -> Glance:
         trouble = "spec.yaml is not YAML"
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         trouble = f"not as a search writes it ({' '.join(str(error).split())[:80]})"
-    return Glance(run_dir.absolute().name, run_dir, "broken", trouble=trouble)
+    return Summary(run_dir.absolute().name, run_dir, "broken", trouble=trouble)
 
 
-def _glance(run_dir: Path) -> Glance:
+def _glance(run_dir: Path) -> Summary:
     with (run_dir / "spec.yaml").open("rb") as file:
         spec = yaml.safe_load(file)
     journal = (run_dir / "study.log").stat()
     trials = _trials(run_dir / "trials.csv", METRICS[spec["objective"]["name"]])
     num_trials = _num_trials(run_dir, spec)
-    is_running = folder.is_held(run_dir)
+    is_running = storage.is_owned(run_dir)
     budget_s = spec["search"].get("time_budget_s")
     is_done = is_finished(
         trials,
@@ -96,14 +96,14 @@ def _glance(run_dir: Path) -> Glance:
         elapsed_s=0.0 if budget_s is None else _elapsed_s(run_dir / "study.log"),
         num_finalists=spec["objective"]["final_trials"],
     )
-    return Glance(
+    return Summary(
         name=spec["name"],
         run_dir=run_dir,
         state="running" if is_running else "finished" if is_done else "interrupted",
         data=spec["data"]["dataset"],
         num_trials=num_trials,
         trials=dict(Counter(trial.status or "running" for trial in trials)),
-        best=_best(best(trials)),
+        best=_best(best_of(trials)),
         began_s=(run_dir / "spec.yaml").stat().st_mtime,
         changed_s=journal.st_mtime,
     )
@@ -124,7 +124,7 @@ def _best(trial: Row | None) -> Best | None:
 def _num_trials(run_dir: Path, spec: Mapping[str, Any]) -> int | None:
     if spec["search"]["sampler"] != "grid":
         return spec["search"].get("num_trials")
-    from tuner.space.spec import read_spec  # which counts the grid's points
+    from tuner.space import read_spec  # which counts the grid's points
 
     return read_spec(run_dir / "spec.yaml").num_trials
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from trainables.config import NetworkConfig, TrainingConfig
 from tuner.results.rows import COLUMNS
-from tuner.space.domains import flat
-from tuner.storage.atomic import write_atomically
-from tuner.study.trial import Trial
+from tuner.space import flat
+from tuner.storage import write_atomically
+from tuner.study import Trial
 
 HYPERPARAMETERS = tuple(
     field

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from tuner.results.ranking import half_width, tied_with, w1_final
-from tuner.study.trial import Trial
+from tuner.study import Trial
 
 
 def clock(seconds: float) -> str:

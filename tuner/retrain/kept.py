@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, final
 
 from tuner.errors import BadInput, Fault
-from tuner.results.snapshot import Snapshot
+from tuner.results import Snapshot
 from tuner.retrain.origin import Origin
-from tuner.storage.atomic import read_json, write_atomically
+from tuner.storage import read_json, write_atomically
 
 
 @final
@@ -23,7 +23,7 @@ class Retrained:
     w1: tuple[float, ...]
 
 
-def retrained(run_dir: Path) -> list[Retrained]:
+def read_retrained(run_dir: Path) -> list[Retrained]:
     """What ``python -m tuner.train`` left; what cannot be read counts as not there."""
     found = []
     for entry in read_json(run_dir / "retrained.json", list):
@@ -41,7 +41,7 @@ def retrained(run_dir: Path) -> list[Retrained]:
 RETRAINED = "retrained.json"
 
 
-def entry(origin: Origin, found: Snapshot) -> dict[str, Any]:
+def retrained_entry(origin: Origin, found: Snapshot) -> dict[str, Any]:
     """What ``retrained.json`` has of a training; its lists are of the completed seeds, alike."""
     completed = [trial for trial in found.trials if trial.status == "completed"]
     return {
@@ -55,7 +55,7 @@ def entry(origin: Origin, found: Snapshot) -> dict[str, Any]:
     }
 
 
-def keep_entry(path: Path, new: Mapping[str, Any]) -> None:
+def keep_retrained(path: Path, new: Mapping[str, Any]) -> None:
     """Add an entry, in the place of an earlier one of that name."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []

@@ -10,13 +10,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from trainables.config import TrialConfig
+from tuner import results
 from tuner.errors import BadInput, Fault
-from tuner.results import snapshot
-from tuner.results.snapshot import Snapshot
-from tuner.space.messages import describe_error
-from tuner.space.spec import KNOWN
-from tuner.space.yaml_file import load_yaml
-from tuner.study.trial import Trial
+from tuner.results import Snapshot
+from tuner.space import KNOWN, describe_error, load_yaml
+from tuner.study import Trial
 
 #: Where no number of steps is given, a trial that is trained longer is trained so many times as
 #: long: a rung more of ASHA's own ladder, as it mostly is.
@@ -53,7 +51,7 @@ class Origin:
         return max(self.own_w1, default=None) if self.own_w1 else None
 
 
-def find(source: Path, trial_id: str | None) -> Origin:
+def find_origin(source: Path, trial_id: str | None) -> Origin:
     """Look up the trial of a search's folder, or of its ``best.yaml``.
 
     Args:
@@ -97,7 +95,7 @@ def _title_trial(path: Path) -> str | None:
 
 
 def _of_search(run_dir: Path, trial_id: str | None) -> Origin:
-    search = snapshot.read(run_dir)
+    search = results.read_snapshot(run_dir)
     trial = search.best if trial_id is None else search.trial(trial_id)
     if trial is None:
         what = "has no completed trial yet: name one by --trial, or let the search go on"
@@ -130,7 +128,9 @@ def fresh_seeds(config: TrialConfig, num: int) -> list[int]:
     return [seed for seed in map(int, drawn) if seed != config.seed][:num]
 
 
-def document(origin: Origin, generator_steps: int | None, num_seeds: int | None) -> dict[str, Any]:
+def search_document(
+    origin: Origin, generator_steps: int | None, num_seeds: int | None
+) -> dict[str, Any]:
     """The search space of one configuration, of which no trial is stopped and all are in the final.
 
     Args:

@@ -27,7 +27,7 @@ class Spread:
         return self.mean_error * math.sqrt(self.num + 1)
 
 
-def spread(scores: Sequence[float]) -> Spread:
+def seed_spread(scores: Sequence[float]) -> Spread:
     """Summarise one or more scores."""
     num, mean = len(scores), statistics.fmean(scores)
     if num == 1:
@@ -41,7 +41,7 @@ def spread(scores: Sequence[float]) -> Spread:
 
 def spread_text(name: str, scores: Sequence[float]) -> str:
     """The summary in one line."""
-    found = spread(scores)
+    found = seed_spread(scores)
     if found.num == 1:
         return f"{name}: {found.mean:.4g}"
     return (
@@ -56,7 +56,7 @@ def luck_text(own: float, fresh: Sequence[float]) -> str:
     Winning does not make a score lucky: it is called so where it lies outside of where 95% of
     single scores of fresh seeds lie.
     """
-    found = spread(fresh)
+    found = seed_spread(fresh)
     gap = own - found.mean
     by = f"{abs(gap):.2g} {'below' if gap < 0 else 'above'} the mean of the fresh seeds"
     if found.num == 1:

@@ -15,7 +15,7 @@ _LOCK = ".lock"
 
 
 @contextmanager
-def owned(run_dir: Path) -> Iterator[Path]:
+def own_folder(run_dir: Path) -> Iterator[Path]:
     """The folder, made and held: two drivers in one would undo each other's work.
 
     Raises:
@@ -40,7 +40,7 @@ def owned(run_dir: Path) -> Iterator[Path]:
         lock.release()
 
 
-def is_held(run_dir: Path) -> bool:
+def is_owned(run_dir: Path) -> bool:
     """Whether a driver holds the folder; a search that starts in this microsecond is refused.
 
     By a shared lock, which filelock has none of: those who look do not take each other for drivers,

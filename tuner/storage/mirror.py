@@ -43,7 +43,7 @@ _CHECKPOINTS = "ray"
 _PICTURES = "samples"
 
 
-def restore(location: str, run_dir: Path) -> None:
+def restore_mirror(location: str, run_dir: Path) -> None:
     """Fetch a search's own files from the storage into its folder, which must not hold a search.
 
     ``spec.yaml`` is fetched last: until then the folder counts as empty, so that an interrupted

@@ -1,1 +1,8 @@
-"""Optuna: trials are proposed and kept here. The only package that imports it."""
+"""Optuna: trials are proposed and kept here. The only package that imports it.
+
+The names that other packages use stand in ``__init__.pyi``; each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

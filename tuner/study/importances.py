@@ -35,7 +35,7 @@ from optuna.importance import (
 from optuna.trial import TrialState, create_trial
 from scipy.stats import rankdata
 
-from tuner.space.domains import Choice, Domain, is_integer
+from tuner.space import Choice, Domain, is_integer
 
 #: With fewer trials nothing can be told.
 MIN_TRIALS = 8
@@ -82,7 +82,7 @@ class Importance:
         return self.chance is not None and self.share > self.chance
 
 
-def importances(
+def find_importances(
     points: Sequence[Point], domains: Mapping[str, Domain], evaluator: str, limit_s: float
 ) -> list[Importance]:
     """The importances by one of :data:`EVALUATORS`, the largest first.

@@ -17,8 +17,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
-from tuner.space.domains import Choice, Domain, is_integer
-from tuner.space.spec import SearchSpec
+from tuner.space import Choice, Domain, SearchSpec, is_integer
 from tuner.study.trial import Status
 
 #: TPE holds at most so many to be good, and the others for what they are to be told from.
@@ -41,7 +40,7 @@ STATES: Mapping[Status, TrialState] = {
 _TAUGHT = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-class Shown:
+class SamplerView:
     """The trials that a proposal follows from: the best, the latest, and those under way.
 
     Which these are follows from the trials alone, not from the order in which they ended: a study
@@ -123,7 +122,7 @@ class _Beside(InMemoryStorage):
         return [*others, *super().get_all_trials(study_id, deepcopy, states)]
 
 
-def draw(
+def propose(
     spec: SearchSpec, number: int, shown: Sequence[FrozenTrial], point: Mapping[str, Any] | None
 ) -> tuple[FrozenTrial, TrialConfig]:
     """Draw a trial, which follows from the seed, its number and what is shown, and nothing else.

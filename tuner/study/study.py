@@ -17,8 +17,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
-from tuner.space.spec import SearchSpec
-from tuner.study.proposals import STATES, Shown, draw
+from tuner.space import SearchSpec
+from tuner.study.proposals import STATES, SamplerView, propose
 from tuner.study.trial import Status, Trial
 
 
@@ -42,7 +42,7 @@ class Study:
         self._configs: dict[int, TrialConfig] = {}
         self._finals = dict(self._study.user_attrs.get("finals", {}))
         frozen = self._frozen()
-        self._shown = Shown(frozen)
+        self._shown = SamplerView(frozen)
         self._finish_interrupted_endings()
 
     def ask(self) -> Trial | None:
@@ -54,7 +54,7 @@ class Study:
         # Drawn beside the journal and written in one line: a kill within a draw of many values
         # would else use up a trial's number, and with it the seed of every trial from there on.
         point = self._points[number] if number < len(self._points) else None
-        drawn, config = draw(self._spec, number, self._shown.of(frozen), point)
+        drawn, config = propose(self._spec, number, self._shown.of(frozen), point)
         self._study.add_trial(drawn)
         self._configs[number] = config
         self._shown.note(self._storage.get_trial(self._id(number)))

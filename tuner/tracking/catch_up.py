@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from tuner.results import ranking as results
-from tuner.results.pictures import picture_name
-from tuner.results.table import hyperparameters
-from tuner.space.spec import SearchSpec
-from tuner.study.trial import Trial
+from tuner import results
+from tuner.results import hyperparameters, picture_name
+from tuner.space import SearchSpec
+from tuner.study import Trial
 from tuner.tracking import description as notes
 from tuner.tracking.history import UNIX_TIME, TrialHistory, now_ms, reported_ms
 from tuner.tracking.tracker import Tracker
@@ -46,7 +45,7 @@ def bests(trials: Sequence[Trial], metric: str) -> Iterator[tuple[int, dict[str,
 
 def tell_best(tracker: Tracker, spec: SearchSpec, run_dir: Path, trials: Sequence[Trial]) -> None:
     """Tell MLflow which trial is the best, and by what, if any is."""
-    if (best := results.best(trials)) is not None:
+    if (best := results.best_of(trials)) is not None:
         final = best.final or {}
         metrics = {f"best_{k}": final[k] for k in ("w1_final", "w1_final_stderr") if k in final}
         note = partial(notes.search_note, spec, run_dir, best, tuple(trials))

@@ -6,11 +6,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tuner.results.table import hyperparameters
-from tuner.results.text import score_text, ties_text
-from tuner.space.domains import Choice, Range, flat
-from tuner.space.spec import SearchSpec
-from tuner.study.trial import Trial
+from tuner.results import hyperparameters, score_text, ties_text
+from tuner.space import Choice, Range, SearchSpec, flat
+from tuner.study import Trial
 from tuner.tracking.history import Links
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from trainables.config import NetworkConfig, TrainingConfig
-from tuner.space.domains import Choice, Range, flat
-from tuner.space.spec import SearchSpec
+from tuner.space import Choice, Range, SearchSpec, flat
 
 METHOD, ARCHITECTURE, SEED = "method", "architecture", "seed"
 #: The keys that a tag stands for.

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from tuner.storage.atomic import read_json
-from tuner.study.trial import Trial
+from tuner.storage import read_json
+from tuner.study import Trial
 
 
 @final
 @dataclass(frozen=True)
-class Links:
+class RunLinks:
     """Where MLflow shows the runs; empty where nothing says so."""
 
     ui: str | None = None
@@ -23,14 +23,16 @@ class Links:
         return (self.runs or {}).get(trial.trial_id)
 
 
-def links(run_dir: Path) -> Links:
+def read_run_links(run_dir: Path) -> RunLinks:
     """Read ``mlflow.json``, tolerantly: a report without links is one all the same."""
     found = read_json(run_dir / "mlflow.json", dict)
     ui, experiment, runs = (found.get(key) for key in ("ui", "experiment_id", "runs"))
     # An address of another kind, such as javascript:, is no place to send anybody.
     if not isinstance(ui, str) or not ui.startswith(("http://", "https://")):
-        return Links()
+        return RunLinks()
     base = f"{ui.rstrip('/')}/#/experiments/{experiment}/runs"
     named = runs.items() if isinstance(runs, dict) else ()
     parent = found.get("parent")
-    return Links(ui, parent and f"{base}/{parent}", {t: f"{base}/{run}" for t, run in named if run})
+    return RunLinks(
+        ui, parent and f"{base}/{parent}", {t: f"{base}/{run}" for t, run in named if run}
+    )

@@ -26,7 +26,7 @@ from typing import Any, final
 from tuner.tracking import model as mlflow_model
 from tuner.tracking.history import STEP, Links, TrialHistory, now_ms, reported_ms
 from tuner.tracking.naming import Facts, Naming
-from tuner.tracking.store import artifact_uri, create_database, prepare, schema_lock
+from tuner.tracking.store import artifact_uri, create_database, prepare_store, schema_lock
 from tuner.tracking.values import (
     BEST_TAG,
     INCOMPLETE_TAG,
@@ -80,7 +80,7 @@ class Runs:
             began_ms: When the search began, for a parent that is not there yet.
             reopens: Whether the search goes on: else a parent that has ended stays as it is.
         """
-        prepare()
+        prepare_store()
         with schema_lock(self.database):
             if self.database is not None and not self.database.exists():
                 create_database(self.uri, self.database)

@@ -25,7 +25,7 @@ def open_client(tracking_uri: str) -> Any:
     return MlflowClient(tracking_uri=tracking_uri)
 
 
-def prepare() -> None:
+def prepare_store() -> None:
     """Import MLflow (seconds, the first time) without its telemetry, retries and chatter."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -23,9 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
-from tuner.results.pictures import picture_name
-from tuner.space.spec import SearchSpec
-from tuner.storage.atomic import write_atomically
+from tuner.results import picture_name
+from tuner.space import SearchSpec
+from tuner.storage import write_atomically
 from tuner.tracking.backlog import Backlog, Event
 from tuner.tracking.history import STEP, UNIX_TIME, Links, TrialHistory, now_ms, reported_ms
 from tuner.tracking.naming import Naming, naming_of

@@ -26,7 +26,7 @@ from tuner.study.trial import Trial
 
 MakeSpec = Callable[..., SearchSpec]
 OpenRecord = Callable[[SearchSpec], tuple[Record, Any]]
-NEEDS = cluster.Needs(1, 0, {})
+NEEDS = cluster.TrialResources(1, 0, {})
 NETWORKS = NetworkConfig(latent_dim=2, generator_width=8)
 
 

@@ -5,7 +5,7 @@ import pytest
 from tuner.cluster import nodes as cluster
 from tuner.cluster.connection import _runtime_env, connected
 from tuner.cluster.environment import VARIABLES
-from tuner.cluster.nodes import Needs
+from tuner.cluster.nodes import TrialResources
 from tuner.errors import BadInput
 from tuner.space.sections import ResourceConfig
 
@@ -47,7 +47,7 @@ def test_so_many_trials_fit(resources, there, fits):
 
 
 def test_needs_are_said_as_a_person_would():
-    assert str(Needs(2, 0.5, {"fast_disk": 1})) == "2 CPU, 0.5 GPU, 1 fast_disk"
+    assert str(TrialResources(2, 0.5, {"fast_disk": 1})) == "2 CPU, 0.5 GPU, 1 fast_disk"
 
 
 def test_a_runtime_environment_of_the_users_goes_beside_ours():

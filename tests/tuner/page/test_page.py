@@ -106,7 +106,7 @@ def test_what_mattered_is_not_looked_for_again_in_the_same_trials(
         looked_for.append(len(points))
         return []
 
-    monkeypatch.setattr(report, "importances", again)
+    monkeypatch.setattr(report, "find_importances", again)
     second = report.page(made, limit_s=0, known=known)
     assert _figures(second) == _figures(first)
     assert looked_for == []

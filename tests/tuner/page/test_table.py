@@ -8,7 +8,7 @@ from made_search import draw_samples, facts, trial
 from tuner.page.pictures import embedded, samples
 from tuner.page.table import table
 from tuner.space.spec import SearchSpec
-from tuner.tracking.places import Links
+from tuner.tracking.places import RunLinks
 
 MakeSpec = Callable[..., SearchSpec]
 
@@ -16,7 +16,7 @@ MakeSpec = Callable[..., SearchSpec]
 def test_a_row_has_what_is_known_of_its_trial(make_spec: MakeSpec) -> None:
     spec = make_spec()
     trials = [trial(spec, 0, [3.0]), trial(spec, 1, [4.0, 2.0, 1.5], "completed", final=1.25)]
-    links = Links("http://h:1", None, {"00001": "http://h:1/r"})
+    links = RunLinks("http://h:1", None, {"00001": "http://h:1/r"})
     found = table(facts(spec, trials), links)
     names = ["place", "trial", "status", "steps", "w1", "± 95%", "w1 final", "own critic",
              "training s", "critic_lr", "MLflow"]  # fmt: skip
@@ -33,7 +33,7 @@ def test_a_row_has_what_is_known_of_its_trial(make_spec: MakeSpec) -> None:
 def test_columns_that_no_trial_fills_are_left_out(make_spec: MakeSpec) -> None:
     spec = make_spec()
     diverged = trial(spec, 0, [], "diverged", message="it is not finite")
-    columns = table(facts(spec, [diverged]), Links())["columns"]
+    columns = table(facts(spec, [diverged]), RunLinks())["columns"]
     assert "message" in columns
     assert not {"w1 final", "MLflow"} & set(columns)
 

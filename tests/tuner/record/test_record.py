@@ -333,7 +333,7 @@ def test_the_table_of_a_running_search_is_that_of_the_search_read_again(
     assert [row["status"] for row in rows(record)] == ["stopped", "failed", "diverged", "running"]
     assert [row["w1"] for row in rows(record)] == ["0.75"] * 4
     read_again = record.run_dir / "again.csv"
-    table.write_trials(read_again, snapshot.read(record.run_dir).trials)
+    table.write_trials(read_again, snapshot.read_snapshot(record.run_dir).trials)
     assert read_again.read_text() == (record.run_dir / "trials.csv").read_text()
 
 

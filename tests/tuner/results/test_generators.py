@@ -35,8 +35,8 @@ def run_dir(make_spec: Callable[..., SearchSpec], uri: str, tmp_path: Path) -> P
 
 
 def of(run_dir: Path, trial_id: str) -> torch.Tensor:
-    search = snapshot.read(run_dir)
-    return generators.of_trial(search, search.trial(trial_id))(torch.zeros(1, 5))
+    search = snapshot.read_snapshot(run_dir)
+    return generators.generator_of_trial(search, search.trial(trial_id))(torch.zeros(1, 5))
 
 
 def test_the_best_one_is_in_best_and_another_in_its_last_checkpoint_that_has_one(
@@ -64,7 +64,7 @@ def test_a_trial_that_left_none_says_so(run_dir: Path) -> None:
 
 def test_no_gradient_is_computed_and_a_wrong_shape_is_refused_in_words(tmp_path: Path) -> None:
     save(tmp_path / "generator.pt", 0)
-    generator = generators.of_file(tmp_path / "generator.pt")
+    generator = generators.generator_of_file(tmp_path / "generator.pt")
     samples = generator(torch.randn(3, 5))
     assert (samples.shape, samples.requires_grad) == ((3, 2), False)
     for wrong in ((3, 4), (5,)):
@@ -77,8 +77,8 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     save(path, 0)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(BadInput, match=r"generator\.pt: 1 fault"):
-        generators.of_file(path)
+        generators.generator_of_file(path)
     networks = {"generator": "nowhere_nets:Net", "latent_dim": 5}
     torch.save({"state_dict": {}, "networks": networks, "sample_shape": [2]}, path)
     with pytest.raises(BadInput, match=r"no module nowhere_nets.* start this where that module is"):
-        generators.of_file(path)
+        generators.generator_of_file(path)

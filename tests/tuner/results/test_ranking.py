@@ -56,25 +56,25 @@ def test_the_best_has_the_lowest_w1_of_the_completed_ones_alone():
         trial(5, w1=0.3),
         trial(6, w1=0.4),
     ]
-    assert results.best(trials).number == 5
+    assert results.best_of(trials).number == 5
 
 
 def test_of_equal_ones_the_first_is_the_best():
-    assert results.best([trial(2, w1=0.3), trial(1, w1=0.3), trial(0, w1=0.4)]).number == 1
+    assert results.best_of([trial(2, w1=0.3), trial(1, w1=0.3), trial(0, w1=0.4)]).number == 1
 
 
 @pytest.mark.parametrize("trials", [[], [trial(0, "stopped"), trial(1, "failed", w1=None)]])
 def test_without_a_completed_trial_there_is_no_best_one(trials: list[Trial]):
-    assert results.best(trials) is None
+    assert results.best_of(trials) is None
 
 
 def test_the_final_chooses_among_those_that_were_in_it():
     """The best at the last rung may owe that to luck, and one that was not in the final too."""
     in_final = [trial(1, w1=0.3, final=(0.9, 0.1)), trial(2, w1=0.5, final=(0.6, 0.1))]
-    assert results.best([trial(0, w1=0.2), *in_final]).number == 2
-    assert results.best([trial(0, w1=0.2), in_final[0]]).number == 1
+    assert results.best_of([trial(0, w1=0.2), *in_final]).number == 2
+    assert results.best_of([trial(0, w1=0.2), in_final[0]]).number == 1
     equal = [trial(3, w1=0.4, final=(0.6, 0.1)), in_final[1]]
-    assert results.best(equal).number == 3
+    assert results.best_of(equal).number == 3
 
 
 def test_trials_are_ranked_by_their_last_rung_whatever_the_final_says():
@@ -98,7 +98,7 @@ def test_what_the_final_cannot_tell_apart_is_a_tie(
     winner = trial(0, final=(2.0, stderrs[0]))
     other = trial(1, final=(2.0 + difference, stderrs[1]))
     without = trial(2, w1=0.0)
-    assert results.best([other, winner]) == winner
+    assert results.best_of([other, winner]) == winner
     assert results.tied_with(winner, [other, winner, without]) == [other] * is_tied
     said = ties_text(winner, [other, winner])
     expected = f"tied within the error with trial 00001 ({2.0 + difference:.4g})"
@@ -299,7 +299,7 @@ ENDINGS = st.tuples(
 def test_the_standing_kept_trial_by_trial_is_that_of_all_trials_looked_at_anew(changes: list):
     """A trial passes a rung, ends once, and may be in the final after that."""
     trials: dict[int, Trial] = {}
-    standing = results.Standing(trials)
+    standing = results.Leaderboard(trials)
     for number, status, w1, w1_final in changes:
         known = trials.get(number, Trial(number, CONFIG, {}, {}))
         if known.status is None:
@@ -309,8 +309,8 @@ def test_the_standing_kept_trial_by_trial_is_that_of_all_trials_looked_at_anew(c
             known = replace(known, final={"w1_final": float(w1_final), "w1_final_stderr": 0.1})
         trials[number] = known
         standing.update(number)
-        for kept in (standing, results.Standing(trials)):
-            assert kept.best == results.best(trials.values())
+        for kept in (standing, results.Leaderboard(trials)):
+            assert kept.best == results.best_of(trials.values())
             assert kept.leading(3) == results.ranked(trials.values())[:3]
             ended = Counter(t.status for t in trials.values() if t.status is not None)
             assert kept.counts == ended

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trainables.config import ObjectiveConfig, TrialConfig
 from tuner.results import table as results
-from tuner.results.ranking import best, is_finished, placed, ranked
+from tuner.results.ranking import best_of, is_finished, placed, ranked
 from tuner.results.rows import COLUMNS, read_trials
 from tuner.study.trial import Trial
 
@@ -52,8 +52,8 @@ def test_a_search_and_its_table_have_the_same_best_and_are_as_far(
     assert [row.cells["trial_id"] for row in rows] == [t.trial_id for t in trials]
     for order in (ranked, placed):
         assert [row.number for row in order(rows)] == [t.number for t in order(trials)]
-    if (first := best(trials)) is not None:
-        row = best(rows)
+    if (first := best_of(trials)) is not None:
+        row = best_of(rows)
         assert row is not None
         assert (row.number, row.score) == (first.number, first.score)
     for asked, budget_s in ((len(trials), None), (99, None), (None, 5.0), (99, 5.0), (None, 7.0)):

@@ -36,22 +36,22 @@ def contents(run_dir: Path) -> dict[str, bytes]:
 
 
 def test_a_search_under_way_is_told_as_it_stands(run_dir: Path) -> None:
-    found = snapshot.read(run_dir)
+    found = snapshot.read_snapshot(run_dir)
     done, open_ = found.trials
     assert (done.status, done.scores) == ("completed", {250: 1.0, 1000: 1.0, 4000: 1.0})
     assert (open_.status, open_.generator_steps) == (None, 100)
     assert [sorted(found.reports[n]) for n in (0, 1)] == [[250, 1000, 4000], [100]]
     assert found.best == done
     assert found.state == "interrupted"
-    with folder.owned(run_dir):
-        assert snapshot.read(run_dir).state == "running"
+    with folder.own_folder(run_dir):
+        assert snapshot.read_snapshot(run_dir).state == "running"
 
 
 def test_a_finished_search_is_told_as_finished(
     make_spec: MakeSpec, uri: str, tmp_path: Path, run_dir: Path
 ) -> None:
-    tell(snapshot.read(run_dir).spec, run_dir, uri, True)
-    found = snapshot.read(run_dir)
+    tell(snapshot.read_snapshot(run_dir).spec, run_dir, uri, True)
+    found = snapshot.read_snapshot(run_dir)
     assert found.state == "finished"
     assert [t.final["w1_final"] for t in found.trials if t.final] == [1.5, 1.5]
 
@@ -62,13 +62,13 @@ def test_reading_changes_nothing_also_where_a_line_is_cut_short(run_dir: Path) -
             file.write('{"half": ')
     (run_dir / "study.log.lock").touch()  # as the journal's writer has it for a moment
     before = contents(run_dir)
-    found = snapshot.read(run_dir)
+    found = snapshot.read_snapshot(run_dir)
     assert [t.status for t in found.trials] == ["completed", None]
     assert contents(run_dir) == before
 
 
 def test_a_trial_is_found_by_its_number(run_dir: Path) -> None:
-    found = snapshot.read(run_dir)
+    found = snapshot.read_snapshot(run_dir)
     assert found.trial("00001") == found.trial("1") == found.trials[1]
     for wrong in ("2", "-1", "one", "²"):
         with pytest.raises(BadInput, match=f"has no trial '{wrong}': it has 0 to 1"):
@@ -80,4 +80,4 @@ def test_a_folder_of_no_search_is_refused(run_dir: Path, name: str, tmp_path: Pa
     shutil.copytree(run_dir, tmp_path / "other")
     (tmp_path / "other" / name).unlink()
     with pytest.raises(BadInput, match=rf"holds no search: it has no {name}; give a search's"):
-        snapshot.read(tmp_path / "other")
+        snapshot.read_snapshot(tmp_path / "other")

@@ -9,7 +9,7 @@ import small_search
 
 from tuner.results import ranking as results
 from tuner.results import snapshot
-from tuner.results.summary import Glance, glance, searches
+from tuner.results.summary import Summary, find_searches, summarize
 from tuner.results.table import write_trials
 from tuner.space.spec import SearchSpec
 from tuner.storage import lock as folder
@@ -39,8 +39,8 @@ def tell(make_spec: MakeSpec, uri: str, tmp_path: Path) -> Callable[..., Path]:
     return tell
 
 
-def assert_agrees(found: Glance) -> None:
-    full = snapshot.read(found.run_dir)
+def assert_agrees(found: Summary) -> None:
+    full = snapshot.read_snapshot(found.run_dir)
     assert (found.name, found.state) == (full.spec.name, full.state)
     assert (found.data, found.num_trials) == (full.spec.data.dataset, full.spec.num_trials)
     assert found.best is not None
@@ -59,17 +59,17 @@ def test_it_agrees_with_the_snapshot_of_a_finished_and_of_an_unfinished_search(
     tell: Callable[..., Path],
 ) -> None:
     done, open_ = tell("done", finish=True), tell("open", finish=False)
-    assert_agrees(glance(done))
-    assert_agrees(glance(open_))
-    assert [glance(path).state for path in (done, open_)] == ["finished", "interrupted"]
-    with folder.owned(open_):
-        assert_agrees(glance(open_))
-        assert glance(open_).state == "running"
+    assert_agrees(summarize(done))
+    assert_agrees(summarize(open_))
+    assert [summarize(path).state for path in (done, open_)] == ["finished", "interrupted"]
+    with folder.own_folder(open_):
+        assert_agrees(summarize(open_))
+        assert summarize(open_).state == "running"
 
 
 def test_a_grid_is_asked_for_as_many_trials_as_it_has_points(tell: Callable[..., Path]) -> None:
     grid = {"search": {"sampler": "grid"}, "training": {"critic_lr": {"choice": [1e-3, 1e-4]}}}
-    found = glance(tell("grid", finish=True, **grid))
+    found = summarize(tell("grid", finish=True, **grid))
     assert_agrees(found)
     assert (found.state, found.num_trials) == ("finished", 2)
 
@@ -79,7 +79,7 @@ def test_a_grid_that_cannot_be_counted_says_why(tell: Callable[..., Path]) -> No
     run_dir = tell("grid", finish=True, **grid)
     text = (run_dir / "spec.yaml").read_text()
     (run_dir / "spec.yaml").write_text(text.replace("n_critic:", "n_critics:"))
-    found = glance(run_dir)
+    found = summarize(run_dir)
     assert found.state == "broken"
     assert found.trouble == "spec.yaml: training.n_critics: no such key; did you mean n_critic?"
 
@@ -89,14 +89,14 @@ def test_a_search_is_finished_too_when_its_time_is_used_up(tell: Callable[..., P
     for name, budget_s in (("short", 5.0), ("long", 5000.0)):
         search = {"num_trials": 9, "sampler": "random", "time_budget_s": budget_s}
         run_dir = tell(name, finish=False, search=search)
-        study = Study(run_dir / "study.log", snapshot.read(run_dir).spec)
+        study = Study(run_dir / "study.log", snapshot.read_snapshot(run_dir).spec)
         study.end(1, "stopped", {"generator_steps": 100.0}, None)
         study.set_elapsed(6.0)
         for trial in results.ranked(study.trials()):
             study.set_final(trial.number, {"w1_final": 1.0, "w1_final_stderr": 0.1})
         write_trials(run_dir / "trials.csv", study.trials())
-        assert_agrees(glance(run_dir))
-        states.append(glance(run_dir).state)
+        assert_agrees(summarize(run_dir))
+        states.append(summarize(run_dir).state)
     assert states == ["finished", "interrupted"]
 
 
@@ -115,10 +115,10 @@ def test_a_broken_folder_says_what_is_wrong_and_changes_nothing(
     ):
         kept = (run_dir / name).read_text()
         (run_dir / name).write_text(content)
-        assert (glance(run_dir).trouble or "").startswith(trouble)
+        assert (summarize(run_dir).trouble or "").startswith(trouble)
         (run_dir / name).write_text(kept)
     (run_dir / "study.log").unlink()
-    found = glance(run_dir)
+    found = summarize(run_dir)
     assert (found.state, found.name) == ("broken", "done")
     assert found.trouble == "study.log: No such file or directory"
 
@@ -127,7 +127,7 @@ def test_other_folders_are_none_of_searches(tell: Callable[..., Path]) -> None:
     done = tell("done", finish=True)
     for name in ("mlflow-artifacts", "data-cache"):
         (done.parent / name).mkdir(exist_ok=True)
-    assert searches(done.parent) == [done]
-    assert searches(done) == [done]
+    assert find_searches(done.parent) == [done]
+    assert find_searches(done) == [done]
     (done / "study.log").unlink()
-    assert searches(done.parent) == [done]
+    assert find_searches(done.parent) == [done]

@@ -16,7 +16,7 @@ from tuner.errors import BadInput
 from tuner.retrain import origin as retrain
 from tuner.retrain.origin import Origin
 from tuner.space.spec import SearchSpec, read_spec, validate
-from tuner.study.proposals import draw
+from tuner.study.proposals import propose
 from tuner.tracking.tracker import tracker_of
 
 MakeSpec = Callable[..., SearchSpec]
@@ -28,9 +28,9 @@ def origin_of(config: TrialConfig, **known: Any) -> Origin:
 
 
 def trials_of(origin: Origin, steps: int | None, seeds: int | None) -> list[TrialConfig]:
-    search, faults = validate(retrain.document(origin, steps, seeds))
+    search, faults = validate(retrain.search_document(origin, steps, seeds))
     assert search is not None, faults
-    return [draw(search, number, [], None)[1] for number in range(search.num_trials or 0)]
+    return [propose(search, number, [], None)[1] for number in range(search.num_trials or 0)]
 
 
 def alike(config: TrialConfig) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def alike(config: TrialConfig) -> dict[str, Any]:
 @given(number=st.integers(0, 999))
 def test_it_is_the_same_trial_whatever_its_method(name: str, number: int) -> None:
     searched = read_spec(SPACES / f"{name}.yaml", ["search.sampler=random"])
-    _, config = draw(searched, number, [], None)
+    _, config = propose(searched, number, [], None)
     steps = config.max_generator_steps
     (longer,) = trials_of(origin_of(config), 3 * steps, None)
     assert alike(longer) == {**alike(config), "max_generator_steps": 3 * steps}
@@ -65,20 +65,20 @@ def test_fresh_seeds_are_none_of_the_trials_own_and_more_of_them_begin_alike(see
 
 def test_without_a_number_of_steps_it_is_as_long_as_before_or_four_times_as_long() -> None:
     origin = origin_of(TrialConfig(max_generator_steps=600))
-    assert retrain.document(origin, None, 5)["asha"]["max_generator_steps"] == 600
-    assert retrain.document(origin, None, None)["asha"]["max_generator_steps"] == 2400
+    assert retrain.search_document(origin, None, 5)["asha"]["max_generator_steps"] == 600
+    assert retrain.search_document(origin, None, None)["asha"]["max_generator_steps"] == 2400
 
 
 @pytest.mark.parametrize(("steps", "first"), [(2400, 600), (600, 150), (200, 150), (100, 50)])
 def test_the_first_rung_is_where_the_search_last_scored_it(steps: int, first: int) -> None:
     origin = origin_of(TrialConfig(max_generator_steps=600), own_w1={150: 2.0, 600: 1.0})
-    asha = retrain.document(origin, steps, 2)["asha"]
+    asha = retrain.search_document(origin, steps, 2)["asha"]
     assert asha["grace_generator_steps"] == first
     assert origin.ranked_at == 600
 
 
 def test_none_is_stopped_and_all_are_in_the_final() -> None:
-    search, _ = validate(retrain.document(origin_of(TrialConfig()), None, 7))
+    search, _ = validate(retrain.search_document(origin_of(TrialConfig()), None, 7))
     assert search is not None
     assert search.asha.rungs == (2000, 4000)
     assert (search.asha.reduction_factor, search.objective.final_trials) == (1, 7)
@@ -87,11 +87,11 @@ def test_none_is_stopped_and_all_are_in_the_final() -> None:
 def test_the_name_says_what_it_is_and_fits() -> None:
     origin = origin_of(TrialConfig(max_generator_steps=600), trial_id="00014")
     names = [
-        retrain.document(origin, steps, seeds)["name"]
+        retrain.search_document(origin, steps, seeds)["name"]
         for steps, seeds in ((None, 5), (300, 5), (None, None))
     ]
     assert names == ["gp-00014-5-seeds", "gp-00014-5-seeds-300-steps", "gp-00014-longer-2400-steps"]
-    long = retrain.document(replace(origin, name="n" * 100), None, 5)
+    long = retrain.search_document(replace(origin, name="n" * 100), None, 5)
     assert len(long["name"]) == 100
     assert validate(long)[1] == []
 
@@ -111,28 +111,28 @@ def run_dir(make_spec: MakeSpec, uri: str, tmp_path: Path) -> Path:
 
 
 def test_a_search_gives_its_best_and_how_it_was_trained(run_dir: Path) -> None:
-    found = retrain.find(run_dir, None)
+    found = retrain.find_origin(run_dir, None)
     assert (found.trial_id, found.own_w1) == ("00000", {250: 1.0, 1000: 1.0, 4000: 1.0})
-    document = retrain.document(found, None, 2)
+    document = retrain.search_document(found, None, 2)
     assert document["resources"]["retries_per_trial"] == 7
     assert document["search"]["max_concurrent_trials"] == 1
-    assert retrain.find(run_dir, "1").trial_id == "00001"
+    assert retrain.find_origin(run_dir, "1").trial_id == "00001"
 
 
 def test_a_best_yaml_alone_is_enough_and_in_its_folder_stands_for_the_search(
     run_dir: Path, tmp_path: Path
 ) -> None:
-    config = retrain.find(run_dir, None).config
+    config = retrain.find_origin(run_dir, None).config
     text = "# trial 00000: w1 1\n" + yaml.safe_dump(config.applied())
     (run_dir / "best.yaml").write_text(text)
-    assert retrain.find(run_dir / "best.yaml", None).run_dir == run_dir
+    assert retrain.find_origin(run_dir / "best.yaml", None).run_dir == run_dir
     copied = tmp_path / "copied.yaml"
     copied.write_text(text)
-    alone = retrain.find(copied, None)
+    alone = retrain.find_origin(copied, None)
     assert (alone.config, alone.name, alone.trial_id) == (config, "copied", "00000")
     assert alone.run_dir is None
     with pytest.raises(BadInput, match="--trial: needs the search's folder"):
-        retrain.find(copied, "1")
+        retrain.find_origin(copied, "1")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_best_yaml_alone_is_enough_and_in_its_folder_stands_for_the_search(
 def test_a_file_that_is_no_best_yaml_is_refused(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "best.yaml").write_text(content)
     with pytest.raises(BadInput, match=said):
-        retrain.find(tmp_path / "best.yaml", None)
+        retrain.find_origin(tmp_path / "best.yaml", None)
 
 
 def test_a_search_with_nothing_completed_is_refused(make_spec: MakeSpec, tmp_path: Path) -> None:
@@ -158,8 +158,8 @@ def test_a_search_with_nothing_completed_is_refused(make_spec: MakeSpec, tmp_pat
     (tmp_path / "spec.yaml").write_text(search.to_yaml())
     Study(tmp_path / "study.log", search)
     with pytest.raises(BadInput, match="has no completed trial yet: name one by --trial"):
-        retrain.find(tmp_path, None)
+        retrain.find_origin(tmp_path, None)
     with pytest.raises(BadInput, match="has no trial '3': it has none yet"):
-        retrain.find(tmp_path, "3")
+        retrain.find_origin(tmp_path, "3")
     with pytest.raises(BadInput, match="is not there: give a search"):
-        retrain.find(tmp_path / "nowhere", None)
+        retrain.find_origin(tmp_path / "nowhere", None)

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from tuner.retrain.spread import luck_text, spread, spread_text
+from tuner.retrain.spread import luck_text, seed_spread, spread_text
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(-10, 10, width=16), min_size=2, max_size=20, unique=True))
 def test_the_mean_and_its_interval_are_scipys(scores: list[float]) -> None:
-    found = spread(scores)
+    found = seed_spread(scores)
     low, high = ttest_1samp(scores, 0).confidence_interval(0.95)
     assert found.mean - found.mean_error == pytest.approx(low, rel=1e-9, abs=1e-9)
     assert found.mean + found.mean_error == pytest.approx(high, rel=1e-9, abs=1e-9)
@@ -24,12 +24,12 @@ def test_the_mean_and_its_interval_are_scipys(scores: list[float]) -> None:
 
 def test_a_further_score_lies_in_a_wider_interval_than_the_mean() -> None:
     """Of four: t sd sqrt(1 + 1/4) against t sd / sqrt(4), sqrt(5) times as wide."""
-    found = spread([1.0, 2.0, 3.0, 4.0])
+    found = seed_spread([1.0, 2.0, 3.0, 4.0])
     assert found.single_error == pytest.approx(math.sqrt(5) * found.mean_error)
 
 
 def test_one_score_has_no_spread() -> None:
-    found = spread([0.5])
+    found = seed_spread([0.5])
     assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
     assert math.isnan(found.sd)
     assert spread_text("w1", [0.5]) == "w1: 0.5"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tuner.errors import BadInput
-from tuner.storage.lock import is_held, owned
+from tuner.storage.lock import is_owned, own_folder
 
 ROOT = Path(__file__).parents[2]
 OWNS = """
@@ -42,10 +42,10 @@ def another_process_owns(run_dir: Path) -> Iterator[subprocess.Popen[str]]:
 def test_another_process_is_refused_while_one_owns_it(tmp_path: Path) -> None:
     run_dir = tmp_path / "gp"
     with another_process_owns(run_dir):
-        assert is_held(run_dir)
+        assert is_owned(run_dir)
         with (
             pytest.raises(BadInput, match=r"gp is in use by a search that is running: wait, or"),
-            owned(run_dir),
+            own_folder(run_dir),
         ):
             pass
         assert run_dir.exists()
@@ -55,10 +55,10 @@ def test_a_killed_owner_leaves_the_folder_free(tmp_path: Path) -> None:
     with another_process_owns(tmp_path / "gp") as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert not is_held(tmp_path / "gp")
-        with owned(tmp_path / "gp") as run_dir:
-            assert is_held(run_dir)
-    assert not is_held(tmp_path / "gp")
+        assert not is_owned(tmp_path / "gp")
+        with own_folder(tmp_path / "gp") as run_dir:
+            assert is_owned(run_dir)
+    assert not is_owned(tmp_path / "gp")
 
 
 @pytest.mark.parametrize("kind", [fcntl.LOCK_EX, fcntl.LOCK_SH])
@@ -66,15 +66,15 @@ def test_a_plain_flock_on_the_same_file_excludes_it(tmp_path: Path, kind: int) -
     """Which is what earlier versions took; those who only look take a shared one."""
     with (tmp_path / ".lock").open("w") as file:
         fcntl.flock(file, kind)
-        assert is_held(tmp_path) == (kind == fcntl.LOCK_EX)
-        with pytest.raises(BadInput, match="is in use by a search"), owned(tmp_path):
+        assert is_owned(tmp_path) == (kind == fcntl.LOCK_EX)
+        with pytest.raises(BadInput, match="is in use by a search"), own_folder(tmp_path):
             pass
 
 
 def test_to_look_takes_no_right_to_write(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch(mode=0o444)
     tmp_path.chmod(0o555)
-    assert not is_held(tmp_path)
+    assert not is_owned(tmp_path)
     tmp_path.chmod(0o755)
 
 
@@ -87,16 +87,16 @@ def test_a_link_in_the_locks_place_is_not_followed(tmp_path: Path) -> None:
             target.write_text(content)
         with (
             pytest.raises(BadInput, match=r"\.lock cannot be locked \(Too many levels of symb"),
-            owned(run_dir),
+            own_folder(run_dir),
         ):
             pass
         assert (target.read_text() if target.exists() else None) == content
 
 
 def test_a_folder_that_was_made_for_nothing_is_gone_and_any_other_stays(tmp_path: Path) -> None:
-    with owned(tmp_path / "refused"):
+    with own_folder(tmp_path / "refused"):
         pass
-    with owned(tmp_path / "begun") as run_dir:
+    with own_folder(tmp_path / "begun") as run_dir:
         (run_dir / "spec.yaml").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["begun"]
-    assert not is_held(tmp_path / "refused")
+    assert not is_owned(tmp_path / "refused")

@@ -19,7 +19,7 @@ from tuner.storage.folder import (
     Folder,
     file_exists,
 )
-from tuner.storage.mirror import LEASE, Mirror, restore
+from tuner.storage.mirror import LEASE, Mirror, restore_mirror
 
 OFTEN_S, SELDOM_S = 0.05, 3600.0
 
@@ -99,7 +99,7 @@ def test_what_is_copied_comes_back_as_it_was(
 ) -> None:
     assert start().close(20) is None
     Folder(location).write_bytes("ray/trial/state.pt", b"a checkpoint")
-    restore(location, tmp_path / "new")
+    restore_mirror(location, tmp_path / "new")
     own = {name: content for name, content in _files(run_dir).items() if name in OWN}
     assert _files(tmp_path / "new") == own
     assert own.keys() == OWN
@@ -269,7 +269,7 @@ def test_a_driver_elsewhere_holds_it_for_three_turns(
     ):
         start()
     with pytest.raises(BadInput, match="on host elsewhere"):
-        restore(location, tmp_path / "new")
+        restore_mirror(location, tmp_path / "new")
     _lease(location, unix_time_s=time.time() - 181)
     start()
 
@@ -333,7 +333,7 @@ def test_a_folder_counts_as_a_search_only_once_all_of_it_is_back(
     start: Callable[..., Mirror], location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(FileNotFoundError, match=r"name holds no search: it has no spec\.yaml"):
-        restore(location, tmp_path / "new")
+        restore_mirror(location, tmp_path / "new")
     assert start().close(20) is None
     fetch = Folder.fetch
 
@@ -345,7 +345,7 @@ def test_a_folder_counts_as_a_search_only_once_all_of_it_is_back(
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "fetch", fails)
         with pytest.raises(OSError, match="the line is down"):
-            restore(location, tmp_path / "new")
+            restore_mirror(location, tmp_path / "new")
     assert not (tmp_path / "new" / "spec.yaml").exists()
-    restore(location, tmp_path / "new")
+    restore_mirror(location, tmp_path / "new")
     assert _files(tmp_path / "new").keys() == OWN

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from made_search import DOMAINS, UNIT, points
 
-from tuner.study.importances import EVALUATORS, MIN_TRIALS, Point, importances
+from tuner.study.importances import EVALUATORS, MIN_TRIALS, Point, find_importances
 
 
 @pytest.mark.parametrize("evaluator", EVALUATORS)
 def test_what_alone_decides_has_it_all_and_is_no_chance(evaluator: str) -> None:
     # Scores over six decades: their ranks alone count.
-    first, *rest = importances(points(lambda a, b, c: 10 ** (6 * a)), DOMAINS, evaluator, 20)
+    first, *rest = find_importances(points(lambda a, b, c: 10 ** (6 * a)), DOMAINS, evaluator, 20)
     assert first.key == "training.a"
     assert first.share > 0.8
     assert first.is_real
@@ -32,14 +32,14 @@ def test_a_share_carries_its_own_name_when_keys_are_not_in_alphabetical_order(
     rng = np.random.default_rng(0)
     rows = [dict(zip(names, map(float, rng.random(3)), strict=True)) for _ in range(80)]
     made = [Point(row, row[decisive]) for row in rows]
-    first, *rest = importances(made, dict.fromkeys(names, UNIT), evaluator, 0)
+    first, *rest = find_importances(made, dict.fromkeys(names, UNIT), evaluator, 0)
     assert first.key == decisive
     assert first.share > 0.8
     assert {row.key for row in rest} == {*names} - {decisive}
 
 
 def test_without_time_there_is_no_interval() -> None:
-    rows = importances(points(lambda a, b, c: a), DOMAINS, "forest", 0)
+    rows = find_importances(points(lambda a, b, c: a), DOMAINS, "forest", 0)
     assert all(row.low is row.high is row.chance is None for row in rows)
 
 
@@ -50,8 +50,8 @@ def test_a_hyperparameter_that_some_have_is_judged_among_those() -> None:
         return [*which[:num], *cut]
 
     made = points(lambda a, b, c: b)
-    rows = {r.key: r for r in importances(without(made, 30), DOMAINS, "forest", 0)}
+    rows = {r.key: r for r in find_importances(without(made, 30), DOMAINS, "forest", 0)}
     assert (rows["training.a"].num_trials, rows["training.b"].num_trials) == (80, 30)
     assert rows["training.b"].share > 0.8
-    few = importances(without(made, MIN_TRIALS - 1), DOMAINS, "forest", 0)
+    few = find_importances(without(made, MIN_TRIALS - 1), DOMAINS, "forest", 0)
     assert {row.key for row in few} == {"training.a", "training.c"}

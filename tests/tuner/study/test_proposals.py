@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.space.spec import SearchSpec, read_spec
 from tuner.study import proposals
-from tuner.study.proposals import NUM_BEST, NUM_LATEST, Shown, draw
+from tuner.study.proposals import NUM_BEST, NUM_LATEST, SamplerView, propose
 from tuner.study.study import Study
 
 MakeSpec = Callable[..., SearchSpec]
@@ -53,7 +53,7 @@ def test_what_is_shown_is_the_best_the_latest_and_what_runs_whatever_ended_first
         patch.setattr(proposals, "NUM_LATEST", 5)
         trials = [trial(i, state, float(w1), rung) for i, (state, w1, rung) in enumerate(history)]
         ended_in_another_order = Random(seed).sample(trials, len(trials))
-        shown = Shown(ended_in_another_order).of(trials)
+        shown = SamplerView(ended_in_another_order).of(trials)
         taught = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         completed = sorted(
             (t for t in taught if t.state == TrialState.COMPLETE), key=lambda t: t.value
@@ -72,7 +72,7 @@ def test_what_is_shown_is_the_best_the_latest_and_what_runs_whatever_ended_first
 
 def test_a_running_trial_that_ends_is_no_longer_shown_as_such():
     begun = trial(0, TrialState.RUNNING, 1.0)
-    shown = Shown([begun])
+    shown = SamplerView([begun])
     assert shown.of([begun]) == [begun]
     failed = trial(0, TrialState.FAIL, 1.0)
     shown.note(failed)
@@ -81,10 +81,10 @@ def test_a_running_trial_that_ends_is_no_longer_shown_as_such():
 
 def test_a_search_of_fewer_trials_is_shown_whole():
     trials = [trial(i, TrialState.COMPLETE, float(-i)) for i in range(NUM_LATEST + 200)]
-    assert Shown(trials[:NUM_LATEST]).of(trials[:NUM_LATEST]) == trials[:NUM_LATEST]
-    assert len(Shown(trials).of(trials)) == NUM_LATEST
+    assert SamplerView(trials[:NUM_LATEST]).of(trials[:NUM_LATEST]) == trials[:NUM_LATEST]
+    assert len(SamplerView(trials).of(trials)) == NUM_LATEST
     worse_and_worse = [trial(i, TrialState.COMPLETE, float(i)) for i in range(NUM_LATEST + 200)]
-    assert len(Shown(worse_and_worse).of(worse_and_worse)) == NUM_LATEST + NUM_BEST
+    assert len(SamplerView(worse_and_worse).of(worse_and_worse)) == NUM_LATEST + NUM_BEST
 
 
 # --- Diverged trials ---------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def diverged(number: int, state: TrialState, rung: int | None = 250) -> FrozenTr
 def test_a_diverged_trial_is_never_among_the_best(state: TrialState):
     trials = [diverged(number, state) for number in range(NUM_BEST)]
     trials += [trial(NUM_BEST + i, TrialState.PRUNED, 2.0) for i in range(NUM_LATEST)]
-    assert Shown(trials).of(trials) == trials[NUM_BEST:]
+    assert SamplerView(trials).of(trials) == trials[NUM_BEST:]
 
 
 @pytest.mark.parametrize("scores", [[], [0.0], [-0.5, -0.1], [1e-6], [3.0, 0.2], [-1e9]])
@@ -174,36 +174,36 @@ def test_a_proposal_follows_from_the_seed_the_number_and_what_is_shown(make_spec
     spec = make_spec(search={"num_trials": 40, "sampler": "tpe"})
     trials: list[FrozenTrial] = []
     for number in range(30):
-        drawn, config = draw(spec, number, trials, None)
+        drawn, config = propose(spec, number, trials, None)
         score = abs(config.training.critic_lr - 1e-3)
         trials.append(
             create_trial(value=score, params=drawn.params, distributions=drawn.distributions)
         )
         trials[-1].number = number
-    proposed = [draw(spec, 30, trials, None)[1] for _ in range(2)]
+    proposed = [propose(spec, 30, trials, None)[1] for _ in range(2)]
     assert proposed[0] == proposed[1]
     assert [t.number for t in trials] == list(range(30))  # untouched
     rates = {
         config.training.critic_lr
         for config in (
             proposed[0],
-            draw(spec, 31, trials, None)[1],
-            draw(spec, 30, trials[:20], None)[1],
-            draw(make_spec(search={"num_trials": 40, "seed": 1}), 30, trials, None)[1],
+            propose(spec, 31, trials, None)[1],
+            propose(spec, 30, trials[:20], None)[1],
+            propose(make_spec(search={"num_trials": 40, "seed": 1}), 30, trials, None)[1],
         )
     }
     assert len(rates) == 4
 
 
 def test_a_given_point_is_what_is_drawn(make_spec: MakeSpec):
-    drawn, config = draw(make_spec(), 0, [], {"training.critic_lr": 2e-4})
+    drawn, config = propose(make_spec(), 0, [], {"training.critic_lr": 2e-4})
     assert config.training.critic_lr == drawn.params["training.critic_lr"] == 2e-4
 
 
 def test_given_seeds_are_those_of_the_first_trials_and_change_nothing_else(make_spec: MakeSpec):
     search = {"num_trials": 4, "sampler": "random"}
     given = make_spec(search={**search, "trial_seeds": [7, 2**32 - 1]})
-    ours, theirs = ([draw(s, n, [], None)[1] for n in range(4)] for s in (given, make_spec()))
+    ours, theirs = ([propose(s, n, [], None)[1] for n in range(4)] for s in (given, make_spec()))
     assert [config.seed for config in ours[:2]] == [7, 2**32 - 1]
     assert ours[2:] == theirs[2:]
     assert [config.training for config in ours] == [config.training for config in theirs]

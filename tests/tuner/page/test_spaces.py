@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from made_search import facts, of_every_end, trial
-from tuner.report_spaces import slices
-from tuner.spec import SearchSpec
+
+from tuner.page.spaces import slices
+from tuner.space.spec import SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
 

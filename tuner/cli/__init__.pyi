@@ -1,0 +1,11 @@
+from .command import DONE as DONE
+from .command import EXIT_STATUS as EXIT_STATUS
+from .command import OUT_OF_SPACE as OUT_OF_SPACE
+from .command import add_options as add_options
+from .command import address_of as address_of
+from .command import console as console
+from .command import guarded as guarded
+from .command import no_space_text as no_space_text
+from .command import run_and_report as run_and_report
+from .command import status_of as status_of
+from .exit import end_with as end_with

@@ -1,0 +1,12 @@
+from .asha import Asha as Asha
+from .asha import Decision as Decision
+from .connection import connected as connected
+from .executor import Executor as Executor
+from .gauges import Gauges as Gauges
+from .interruption import Interruption as Interruption
+from .interruption import interruptible as interruptible
+from .local import LocalExecutor as LocalExecutor
+from .nodes import TrialResources as TrialResources
+from .nodes import wait_for_resources as wait_for_resources
+from .on_ray import ray_executor as ray_executor
+from .trials import run_trials as run_trials

@@ -1,0 +1,3 @@
+from .lines import Display as Display
+from .lines import LogFile as LogFile
+from .progress import decoding as decoding

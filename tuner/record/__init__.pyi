@@ -1,0 +1,2 @@
+from .listener import Follower as Follower
+from .record import Record as Record

@@ -1,0 +1,13 @@
+from .kept import RETRAINED as RETRAINED
+from .kept import Retrained as Retrained
+from .kept import keep_retrained as keep_retrained
+from .kept import read_retrained as read_retrained
+from .kept import retrained_entry as retrained_entry
+from .origin import LONGER as LONGER
+from .origin import MAX_SEEDS as MAX_SEEDS
+from .origin import Origin as Origin
+from .origin import find_origin as find_origin
+from .origin import search_document as search_document
+from .spread import luck_text as luck_text
+from .spread import seed_spread as seed_spread
+from .spread import spread_text as spread_text

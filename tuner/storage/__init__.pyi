@@ -1,0 +1,16 @@
+from .atomic import read_json as read_json
+from .atomic import write_atomically as write_atomically
+from .folder import check_reachable as check_reachable
+from .folder import fetch_file as fetch_file
+from .folder import file_exists as file_exists
+from .folder import location_of as location_of
+from .folder import remove_folder as remove_folder
+from .folder import resolve_location as resolve_location
+from .lock import is_owned as is_owned
+from .lock import own_folder as own_folder
+from .mirror import Mirror as Mirror
+from .mirror import restore_mirror as restore_mirror
+from .uri import is_remote as is_remote
+from .uri import join as join
+from .uri import location_faults as location_faults
+from .uri import redact as redact

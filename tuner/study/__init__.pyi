@@ -1,0 +1,12 @@
+from .importances import EVALUATORS as EVALUATORS
+from .importances import LEAST_RESAMPLES as LEAST_RESAMPLES
+from .importances import MIN_TRIALS as MIN_TRIALS
+from .importances import Importance as Importance
+from .importances import Point as Point
+from .importances import find_importances as find_importances
+from .proposals import STATES as STATES
+from .proposals import SamplerView as SamplerView
+from .proposals import propose as propose
+from .study import Study as Study
+from .trial import Status as Status
+from .trial import Trial as Trial
