@@ -26,10 +26,9 @@ from rich.table import Table
 from tuner import cli
 from tuner.errors import BadInput, Fault
 from tuner.results import COLUMNS, Row, ranked, read_trials
+from tuner.study import ENDINGS
 
 DONE, BAD_INPUT = 0, 2
-#: How a trial ends; one that has not is ``running``.
-ENDS = ("completed", "stopped", "diverged", "failed")
 #: Columns that are no hyperparameters.
 _OTHERS = {*COLUMNS, "seed", "message"}
 #: Where the output is no terminal that says how wide it is.
@@ -72,12 +71,12 @@ def compare(rows: Sequence[Row], by: Sequence[str], below: float | None = None) 
 def headings(by: Sequence[str], below: float | None = None) -> list[str]:
     """The columns; the share is of the trials that ended, with its 95% interval."""
     bound = [] if below is None else [f"below {below:g}", "share (95%)"]
-    return [*by, "trials", *ENDS, "best w1", "median w1", *bound]
+    return [*by, "trials", *ENDINGS, "best w1", "median w1", *bound]
 
 
 def _told(rows: Sequence[Row], below: float | None) -> tuple[tuple[float, float], list[str]]:
     """Where a group ranks, and its cells."""
-    counts = [sum(row.status == end for row in rows) for end in ENDS]
+    counts = [sum(row.status == end for row in rows) for end in ENDINGS]
     w1 = [row.score for row in ranked(rows) if row.score is not None]
     scores = [min(w1), statistics.median(w1)] if w1 else [math.inf, math.inf]
     cells = [
@@ -105,13 +104,13 @@ def as_json(
         w1 = [row.score for row in ranked(members) if row.score is not None]
         group = {
             **{key: _plain(members[0].cells[key]) for key in by},
-            **{name: int(told[name]) for name in ("trials", *ENDS)},
+            **{name: int(told[name]) for name in ("trials", *ENDINGS)},
             "best_w1": min(w1, default=None),
             "median_w1": statistics.median(w1) if w1 else None,
         }
         if below is not None:
             num_below = int(told[f"below {below:g}"])
-            low, high = wilson_interval(num_below, num_ended := sum(group[end] for end in ENDS))
+            low, high = wilson_interval(num_below, num_ended := sum(group[end] for end in ENDINGS))
             share = num_below / max(1, num_ended)
             group |= {"below": below, "num_below": num_below, "share": share}
             group |= {"share_low": low, "share_high": high}

@@ -15,10 +15,9 @@ from rich.table import Table
 from tuner import cli
 from tuner.errors import BadInput, Fault
 from tuner.results import Summary, find_searches, summarize
+from tuner.study import STATUSES
 
 DONE, BAD_INPUT = 0, 2
-#: How a trial ends, or that it has not.
-_STATUSES = ("completed", "stopped", "diverged", "failed", "running")
 #: Where the output is no terminal that says how wide it is.
 _WIDTH = 200
 #: On a narrower terminal the trials are not told by status, and the year is left out.
@@ -85,7 +84,7 @@ def _counts(one: Summary, *, by_status: bool) -> str:
     names = {} if one.state == "running" else {"running": "to go on"}
     told = [
         f"{one.trials[status]} {names.get(status, status)}"
-        for status in _STATUSES
+        for status in STATUSES
         if one.trials.get(status)
     ]
     return f"{asked}: {', '.join(told)}" if told and by_status else asked

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from ray.util.metrics import Gauge
 
 from tuner.record import Follower
-from tuner.study import Status
+from tuner.study import STATUSES
 
 if TYPE_CHECKING:
     from tuner.record import Record
@@ -37,7 +37,7 @@ def standing(record: "Record") -> Iterator[tuple[str, dict[str, str], float]]:
     if best is not None and best.final is not None:
         yield "wgan_best_w1_final", tags, best.final["w1_final"]
     counts = record.counts()
-    for status in ("running", *get_args(Status)):
+    for status in STATUSES:
         yield "wgan_trials", tags | {"status": status}, float(counts[status])
     speeds = [report.get("generator_steps_per_s", 0.0) for report in record.running.values()]
     yield "wgan_generator_steps_per_second", tags, sum(speeds)

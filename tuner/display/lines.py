@@ -10,13 +10,13 @@ from rich.live import Live
 
 from tuner.display.screen import Screen
 from tuner.display.text import (
-    STATUSES,
     best_text,
     in_final_text,
     steps_per_s,
 )
 from tuner.record import Follower
 from tuner.results import clock
+from tuner.study import STATUSES
 
 if TYPE_CHECKING:
     from tuner.record import Record

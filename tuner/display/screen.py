@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from tuner.record import Record
     from tuner.study import Trial
 from tuner.display.text import (
-    STATUSES,
     best_text,
     ending_text,
     final_text,
@@ -24,6 +23,7 @@ from tuner.display.text import (
     steps_per_s,
 )
 from tuner.results import clock, hyperparameters
+from tuner.study import STATUSES
 
 #: Rungs that are all shown; of a longer ladder, only those that matter now.
 _RUNGS = 7

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 from tuner.results import score_text, trials_text
 
-STATUSES = ("completed", "stopped", "diverged", "failed", "running")
-
 
 def remaining_s(record: "Record") -> float | None:
     """Seconds that the search will still take, guessed from the trials that ended; or unknown."""

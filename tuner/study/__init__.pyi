@@ -8,5 +8,7 @@ from .proposals import STATES as STATES
 from .proposals import SamplerView as SamplerView
 from .proposals import propose as propose
 from .study import Study as Study
+from .trial import ENDINGS as ENDINGS
+from .trial import STATUSES as STATUSES
 from .trial import Status as Status
 from .trial import Trial as Trial

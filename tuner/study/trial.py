@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from trainables.config import TrialConfig
+if TYPE_CHECKING:
+    from trainables.config import TrialConfig  # a list of searches needs the statuses alone
 
+#: How a trial ended.
 Status = Literal["completed", "stopped", "diverged", "failed"]
+ENDINGS: tuple[str, ...] = get_args(Status)
+#: In addition, that of a trial which has not ended.
+STATUSES = (*ENDINGS, "running")
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class Trial:
     """
 
     number: int
-    config: TrialConfig
+    config: "TrialConfig"
     params: Mapping[str, Any]
     scores: Mapping[int, float]
     status: Status | None = None
