@@ -152,13 +152,9 @@ def run_search(
         runtime_env=None if runtime_env is None else Path(runtime_env),
     )
     console = cli.console(quiet=quiet)
-    try:
+    with cli.halts_on_full_disk("call run_search again with resume=True"):
         search = driver.check_request(request, console)
         _run(search, resume, console)
-    except OSError as error:
-        if error.errno not in cli.OUT_OF_SPACE:
-            raise
-        raise Halted(f"{cli.no_space_text(error)}, and give resume=True") from error
     return load_search(search.run_dir)
 
 
@@ -176,10 +172,10 @@ def _run(search: "CheckedSearch", resume: bool, console: Any) -> None:
 
     outcome = cli.run_and_report(search, resume=resume, console=console)
     if outcome.halted is not None:
-        raise Halted(f"{outcome.halted}: once that is mended, go on with resume=True")
+        raise Halted(f"{outcome.halted}: once that is fixed, call it again with resume=True")
     if outcome.interrupted:
         raise KeyboardInterrupt(
-            f"{search.run_dir} is saved: go on with it by resume=True, or look at it by load_search"
+            f"{search.run_dir} is saved: resume it with resume=True, or read it with load_search"
         )
 
 

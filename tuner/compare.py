@@ -15,7 +15,6 @@ import difflib
 import json
 import math
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ from tuner.errors import BadInput, Fault
 from tuner.results import COLUMNS, Row, ranked, read_trials
 from tuner.study import ENDINGS
 
-DONE, BAD_INPUT = 0, 2
 #: Columns that are no hyperparameters.
 _OTHERS = {*COLUMNS, "seed", "message"}
 #: Where the output is no terminal that says how wide it is.
@@ -136,17 +134,14 @@ def wilson_interval(successes: int, num_trials: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
+@cli.with_exit_status
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
+    """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
-    try:
-        rows = read(args.run, args.by)
-    except BadInput as error:
-        sys.stderr.write(f"{error}\n")
-        return BAD_INPUT
+    rows = read(args.run, args.by)
     if args.json:
-        sys.stdout.write(json.dumps(as_json(rows, args.by, args.below), indent=2) + "\n")
-        return DONE
+        print(json.dumps(as_json(rows, args.by, args.below), indent=2))
+        return cli.ExitStatus.DONE
     console = Console(highlight=False, markup=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _WIDTH
@@ -161,14 +156,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for cells in compare(rows, args.by, args.below):
         table.add_row(*cells)
     console.print(table)
-    return DONE
+    return cli.ExitStatus.DONE
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tuner.compare",
         description="Compare a search's trials by the values of hyperparameters.",
-        epilog="Exit status: 0 done, 2 bad input.",
+        epilog=cli.STATUS_HELP,
         allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a search's folder, such as runs/gp")

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,44 +16,43 @@ from tuner.errors import BadInput, Fault
 from tuner.results import Summary, find_searches, summarize
 from tuner.study import STATUSES
 
-DONE, BAD_INPUT = 0, 2
 #: Where the output is no terminal that says how wide it is.
 _WIDTH = 200
 #: On a narrower terminal the trials are not told by status, and the year is left out.
 _WIDE = 110
 
 
+@cli.with_exit_status
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
+    """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
     try:
         found = [summarize(path) for path in find_searches(args.runs_dir)]
     except OSError as error:
         what = f"cannot be read ({error.strerror}): give the folder of searches, such as runs"
-        print(BadInput(str(args.runs_dir), [Fault("", what)]), file=sys.stderr)
-        return BAD_INPUT
+        raise BadInput(str(args.runs_dir), [Fault("", what)]) from error
     found.sort(key=lambda one: one.changed_s or 0, reverse=True)
     if args.json:
         print(json.dumps([as_json(one) for one in found], indent=2))
-        return DONE
+        return cli.ExitStatus.DONE
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = _WIDTH
     if not found:
         console.print(f"{args.runs_dir}: no search yet", soft_wrap=True)
-        return DONE
+        return cli.ExitStatus.DONE
     console.print(_table(found, is_wide=console.width >= _WIDE))
     for one in found:
         if one.trouble is not None:
             console.print(f"{one.run_dir}: {one.trouble}", soft_wrap=True)
-    return DONE
+    return cli.ExitStatus.DONE
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tuner.list",
         description="List the searches of a folder, the one that changed last first.",
-        epilog="Exit status: 0 done, 2 bad input.",
+        epilog=cli.STATUS_HELP,
         allow_abbrev=False,
     )
     folder = "the folder of all searches (default: runs)"

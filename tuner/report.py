@@ -1,7 +1,6 @@
 """Write the report of a search: ``python -m tuner.report RUN``."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,32 +8,26 @@ from tuner import cli, results
 from tuner.errors import BadInput, Fault
 from tuner.page import write_report
 
-DONE, BAD_INPUT = 0, 2
 
-
+@cli.with_exit_status
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
+    """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
+    results.check_is_search(args.run)
     try:
-        results.check_is_search(args.run)
         written = write_report(args.run, args.out)
-    except BadInput as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
     except OSError as error:
         what = f"cannot be written ({error.strerror or error}): give another file by --out"
-        fault = Fault("", what)
-        print(BadInput(str(args.out or args.run / "report.html"), [fault]), file=sys.stderr)
-        return BAD_INPUT
+        raise BadInput(str(args.out or args.run / "report.html"), [Fault("", what)]) from error
     print(written)
-    return DONE
+    return cli.ExitStatus.DONE
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tuner.report",
         description="Write a search as one HTML page, also while it runs.",
-        epilog="Exit status: 0 done, 2 bad input.",
+        epilog=cli.STATUS_HELP,
         allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a search's folder, such as runs/gp")

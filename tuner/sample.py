@@ -5,7 +5,6 @@ command makes the same file.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from tuner.results import Generator
 
-DONE, BAD_INPUT = 0, 2
 #: Images on each way from one latent to another, one way a row.
 STEPS = 8
 _MAX_NUM, _MAX_DRAWN = 1_000_000, 10_000
@@ -26,28 +24,25 @@ _MAX_NUM, _MAX_DRAWN = 1_000_000, 10_000
 _BATCH = 256
 
 
+@cli.with_exit_status
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
+    """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
-    try:
-        _check(args)
-        name, generator = _find(args.run, args.trial)
-        samples = draw(generator, args.num, args.seed, interpolate=args.interpolate)
-        kind = "interpolation" if args.interpolate else "samples"
-        out = args.out or Path(f"{name}-{kind}-{args.num}-seed-{args.seed}.png")
-        write(samples, out, columns=STEPS if args.interpolate else None)
-    except BadInput as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
+    _check(args)
+    name, generator = _find(args.run, args.trial)
+    samples = draw(generator, args.num, args.seed, interpolate=args.interpolate)
+    kind = "interpolation" if args.interpolate else "samples"
+    out = args.out or Path(f"{name}-{kind}-{args.num}-seed-{args.seed}.png")
+    write(samples, out, columns=STEPS if args.interpolate else None)
     print(f"{len(samples)} samples of shape {tuple(samples.shape[1:])}: {out}")
-    return DONE
+    return cli.ExitStatus.DONE
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tuner.sample",
         description="Draw samples of the best generator of a search.",
-        epilog="Exit status: 0 done, 2 bad input.",
+        epilog=cli.STATUS_HELP,
         allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="its folder, or a generator.pt")

@@ -8,13 +8,14 @@ from tuner import cli
 from tuner.space import json_schema, keys_table
 
 
+@cli.with_exit_status
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one of the two; returns the exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m tuner.schema", description=__doc__)
     parser.add_argument("--table", action="store_true", help="the keys as a Markdown table")
     args = parser.parse_args(argv)
     print(keys_table() if args.table else json.dumps(json_schema(), indent=2))
-    return 0
+    return cli.ExitStatus.DONE
 
 
 if __name__ == "__main__":

@@ -15,19 +15,21 @@ from tuner.driver import CheckedSearch
 from tuner.space import largest_budget_generator_steps
 
 
+@cli.with_exit_status
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
+    """Run the command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(arguments)
-    return cli.guarded(lambda console: _search(args, arguments, console), is_plain=args.local)
+    with cli.halts_on_full_disk("run the same command with --resume"):
+        return _search(args, arguments, cli.console(is_plain=args.local))
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command takes."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tuner.search",
         description="Search the hyperparameters of a Wasserstein GAN.",
-        epilog=cli.EXIT_STATUS,
+        epilog=cli.SEARCH_STATUS_HELP,
         allow_abbrev=False,
     )
     parser.add_argument("space", type=Path, metavar="SPACE.yaml", help="the search space")
@@ -53,7 +55,7 @@ def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console
     search = driver.check_request(search_request(args), console)
     if args.dry_run:
         _dry_run(search, console)
-        return cli.DONE
+        return cli.ExitStatus.DONE
     outcome = cli.run_and_report(search, resume=args.resume, console=console)
     again = [argument for argument in arguments if argument != "--resume"]
     return cli.status_of(outcome, search.run_dir, ["tuner.search", *again, "--resume"], console)

@@ -22,8 +22,6 @@ from tuner.results import Snapshot
 from tuner.space import MlflowConfig
 from tuner.tracking import kept_files, kept_generator, now_ms, reported_ms, tracker_of
 
-DONE, NOT_WRITTEN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-
 #: Away from a terminal a line comes so often.
 _LINE_EVERY_S = 30.0
 #: What MLflow got, in the order in which it is told.
@@ -36,22 +34,19 @@ _KINDS = {
 }
 
 
+@cli.with_exit_status
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
+    """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
     console = Console(highlight=False, markup=False, soft_wrap=True)
+    _check_uri(args.tracking_uri)
+    run_dir = args.run.absolute()
+    results.check_is_search(run_dir)
     try:
-        _check_uri(args.tracking_uri)
-        run_dir = args.run.absolute()
-        results.check_is_search(run_dir)
         with storage.own_folder(run_dir):
             return sync(results.read_snapshot(run_dir), args.tracking_uri, console)
-    except BadInput as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
     except KeyboardInterrupt:
-        print("interrupted; run it again to go on", file=sys.stderr)
-        return INTERRUPTED
+        raise KeyboardInterrupt("interrupted; run it again to continue") from None
 
 
 def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
@@ -91,7 +86,7 @@ def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
     console.print(f"MLflow: {tracker.ui_command}")
     if missing is not None:
         print(missing, file=sys.stderr)
-    return DONE if missing is None else NOT_WRITTEN
+    return cli.ExitStatus.DONE if missing is None else cli.ExitStatus.NO_RESULT
 
 
 def _parser() -> argparse.ArgumentParser:

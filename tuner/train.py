@@ -24,19 +24,21 @@ from tuner.space import override
 _SETTABLE = ("resources", "reporting", "results", "mlflow", "search.max_concurrent_trials")
 
 
+@cli.with_exit_status
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
+    """Run the command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(arguments)
-    return cli.guarded(lambda console: _train(args, arguments, console), is_plain=args.local)
+    with cli.halts_on_full_disk("run the same command with --resume"):
+        return _train(args, arguments, cli.console(is_plain=args.local))
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command takes."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tuner.train",
         description="Train the best trial of a search longer, or again with fresh seeds.",
-        epilog=cli.EXIT_STATUS,
+        epilog=cli.SEARCH_STATUS_HELP,
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -77,16 +77,16 @@ def ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Outcome],
     return ends
 
 
-def test_an_interrupted_search_raises_and_says_how_to_go_on(
+def test_an_interrupted_search_raises_and_says_how_to_resume(
     ends: Callable[[Outcome], list[Any]], space: Callable[[str], Path]
 ) -> None:
     started = ends(Outcome(interrupted=True))
-    with pytest.raises(KeyboardInterrupt, match="runs/other is saved: go on with it by resume=Tr"):
+    with pytest.raises(KeyboardInterrupt, match="runs/other is saved: resume it with resume=True"):
         tuner.run_search(space(SPACE), name="other", time_budget_s=9, resume=True, quiet=True)
     ((search, resume),) = started
     assert (search.spec.name, search.spec.search.time_budget_s, resume) == ("other", 9, True)
     ends(Outcome(interrupted=True, halted="no space left"))
-    with pytest.raises(tuner.Halted, match="no space left: once that is mended, go on with"):
+    with pytest.raises(tuner.Halted, match="no space left: once that is fixed, call it again"):
         tuner.run_search(space(SPACE), runs_dir="r", quiet=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tuner import compare
+from tuner.cli.status import ExitStatus
 from tuner.errors import BadInput
 
 HEADING = "trial_id,status,generator_steps,w1,w1_final"
@@ -93,7 +94,7 @@ def test_the_command_says_which_rung_and_draws_every_column(
     run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     by = ["--by", "constraint", "--by", "clip_value"]
-    assert compare.main([str(run_dir), *by, "--below", "1"]) == compare.DONE
+    assert compare.main([str(run_dir), *by, "--below", "1"]) == ExitStatus.DONE
     out, err = capsys.readouterr()
     first, note, head, *rows = out.splitlines()
     assert (err, len(rows)) == ("", 3)
@@ -108,7 +109,7 @@ def test_where_none_has_completed_no_w1_is_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "trials.csv").write_text(f"{HEADING},loss\n0,stopped,9,1.5,,minimax\n")
-    assert compare.main([str(tmp_path), "--by", "loss"]) == compare.DONE
+    assert compare.main([str(tmp_path), "--by", "loss"]) == ExitStatus.DONE
     first, _, row = capsys.readouterr().out.splitlines()
     assert first.endswith("1 trials; w1 of the completed ones, of which there are none")
     assert row.split() == ["minimax", "1", "0", "1", "0", "0", "-", "-"]
@@ -118,7 +119,7 @@ def test_a_wrong_key_is_answered_with_the_right_one_and_all_others(
     run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     by = ["--by", "constrain", "--by", "w1"]
-    assert compare.main([str(run_dir), *by]) == compare.BAD_INPUT
+    assert compare.main([str(run_dir), *by]) == ExitStatus.BAD_INPUT
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
@@ -153,7 +154,7 @@ def test_a_script_gets_the_same_groups_as_numbers(
     run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--by", "constraint", "--by", "clip_value", "--below", "0.6", "--json"]
-    assert compare.main([str(run_dir), *arguments]) == compare.DONE
+    assert compare.main([str(run_dir), *arguments]) == ExitStatus.DONE
     groups = json.loads(capsys.readouterr().out)
     told = {(group["constraint"], group["clip_value"]): group for group in groups}
     assert told.keys() == {("gradient_penalty", None), ("clip", 0.01), ("clip", 0.1)}

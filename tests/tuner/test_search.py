@@ -11,7 +11,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from tuner.cli import command
+from tuner.cli.status import ExitStatus
 from tuner.driver import preflight
 from tuner.driver.request import check_document
 from tuner.search import main, parser, search_request
@@ -370,7 +370,7 @@ def test_one_that_can_be_is_found_beside_the_search_space(
 ):
     path = space(OWN % ("own_nets", "Generator"))
     narrow = ("--set", "networks.generator_args.width.high=6")
-    assert main([str(path), "--dry-run", *narrow]) == command.DONE
+    assert main([str(path), "--dry-run", *narrow]) == ExitStatus.DONE
     assert "networks.generator_args.width" in capsys.readouterr().out
     assert os.environ["PYTHONPATH"] == str(tmp_path)  # Ray's workers look there too
 
@@ -388,10 +388,10 @@ def test_a_warm_start_runs_an_earlier_searchs_best_first(
     )
     path = space(SMALL + "initial_points: [{training: {critic_lr: 3e-3}}]\n")
     for run in ("earlier", str(earlier)):  # by its name, or its folder
-        assert main([str(path), "--dry-run", "--warm-start", run]) == command.DONE
+        assert main([str(path), "--dry-run", "--warm-start", run]) == ExitStatus.DONE
         said = capsys.readouterr().out
         assert said.index("critic_lr: 0.002") < said.index("critic_lr: 0.003")
-    assert main([str(path), "--warm-start", "later"]) == command.BAD_INPUT
+    assert main([str(path), "--warm-start", "later"]) == ExitStatus.BAD_INPUT
     assert "later/trials.csv cannot be read (No such file or directory)" in capsys.readouterr().err
 
 

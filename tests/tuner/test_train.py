@@ -9,7 +9,7 @@ import pytest
 import small_search
 
 from tuner import train
-from tuner.cli import command
+from tuner.cli.status import ExitStatus
 from tuner.driver import request
 from tuner.errors import BadInput
 from tuner.results import snapshot
@@ -97,7 +97,7 @@ def test_an_earlier_training_is_not_written_over(
     there = run_dir.parent / "gp-00000-2-seeds"
     there.mkdir()
     (there / "spec.yaml").write_text("name: gp-00000-2-seeds")
-    assert train.main([str(run_dir), "--seeds", "2"]) == command.BAD_INPUT
+    assert train.main([str(run_dir), "--seeds", "2"]) == ExitStatus.BAD_INPUT
     assert "already holds a search: add --resume to resume it" in capsys.readouterr().err
 
 

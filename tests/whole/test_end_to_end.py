@@ -129,7 +129,7 @@ def _break_off(search: searches.Search, run_dir: Path, moment: random.Random) ->
     search.signal(how)
     status, out, err = search.ended(60)
     # A signal before the search has begun to listen for it ends the process as it would any.
-    if how != signal.SIGKILL and status == 130 and "go on with" in out:
+    if how != signal.SIGKILL and status == 130 and "resume with" in out:
         assert err == ""
         assert out.splitlines()[-1].endswith("--resume")
         return "saved"

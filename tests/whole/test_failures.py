@@ -98,7 +98,7 @@ def test_a_search_whose_trials_all_fail_alike_stops_soon(make_space):
         "stopped: the last 3 trials failed alike: RuntimeError: this network does not like its "
         "50th batch\n"
     )
-    assert "once that is mended, go on with: " in out
+    assert "once that is fixed, resume with: " in out
     assert out.splitlines()[-1].endswith("--resume")
     ended = [r for r in searches.rows(space.parent / "runs" / "faulty") if r["status"] == "failed"]
     assert 3 <= len(ended) <= 4  # two at a time

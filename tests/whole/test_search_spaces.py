@@ -15,7 +15,7 @@ from PIL import Image
 from ray_cluster import Cluster
 
 from trainables.config import TrialConfig, plain_number
-from tuner.cli import command
+from tuner.cli.status import ExitStatus
 from tuner.search import main
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
@@ -151,6 +151,6 @@ class Generator(nn.Sequential):
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("PYTHONPATH", "")
     options = ["--dry-run", "--set", "resources.gpus_per_trial=0"]
-    assert main([str(tmp_path / "space.yaml"), *options]) == command.DONE
+    assert main([str(tmp_path / "space.yaml"), *options]) == ExitStatus.DONE
     searched = "networks.generator_args.channels, networks.generator_args.dropout"
     assert searched in capsys.readouterr().out

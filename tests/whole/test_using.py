@@ -84,7 +84,7 @@ def test_an_interrupted_training_goes_on_by_the_command_that_it_prints(
     status, out, _ = training.ended(timeout_s=100)
     if status != 0:  # it may just have been done
         assert status == 130
-        printed = out.splitlines()[-1].partition("go on with: ")[2]
+        printed = out.splitlines()[-1].partition("resume with: ")[2]
         done = subprocess.run(
             shlex.split(printed), cwd=result.run_dir.parent, capture_output=True, text=True,
             timeout=250, check=True,

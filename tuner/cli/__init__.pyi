@@ -1,11 +1,11 @@
-from .command import DONE as DONE
-from .command import EXIT_STATUS as EXIT_STATUS
-from .command import OUT_OF_SPACE as OUT_OF_SPACE
+from .command import SEARCH_STATUS_HELP as SEARCH_STATUS_HELP
 from .command import add_options as add_options
 from .command import address_of as address_of
 from .command import console as console
-from .command import guarded as guarded
-from .command import no_space_text as no_space_text
+from .command import halts_on_full_disk as halts_on_full_disk
 from .command import run_and_report as run_and_report
 from .command import status_of as status_of
 from .exit import end_with as end_with
+from .status import STATUS_HELP as STATUS_HELP
+from .status import ExitStatus as ExitStatus
+from .status import with_exit_status as with_exit_status

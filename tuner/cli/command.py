@@ -1,37 +1,38 @@
-"""What the commands that train have in common: their options, their output, their exit status."""
+"""The options, the output and the exit status of the commands that run a search."""
 
 import argparse
 import errno
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from tuner import driver
+from tuner.cli.status import ExitStatus
 from tuner.driver import CheckedSearch
-from tuner.errors import BadInput
+from tuner.errors import Halted
 
 if TYPE_CHECKING:
     from tuner.driver import Outcome
 
-DONE, NOTHING_COMPLETED, BAD_INPUT, HALTED, INTERRUPTED = 0, 1, 2, 3, 130
-EXIT_STATUS = (
-    "Exit status: 0 done, 1 no trial completed, 2 bad input, 3 stopped by a fault to be mended "
-    "before a --resume, 130 interrupted."
+SEARCH_STATUS_HELP = (
+    "Exit status: 0 done, 1 no trial completed, 2 bad input, 3 stopped by a fault that you must "
+    "fix before you resume, 130 interrupted."
 )
-#: No space left, or none that the user may have.
-OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
+#: The disk is full, or the user's quota is used up.
+_OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of where the results go and where the trials run."""
+    """Add the options that say where the results go and where the trials run."""
     parser.add_argument("--runs-dir", metavar="D", help="the folder of all searches")
     parser.add_argument("--name", metavar="N", help="the search's name and folder in it")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted search")
+    parser.add_argument("--resume", action="store_true", help="resume an interrupted search")
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
         "--address",
@@ -47,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--runtime-env",
         type=Path,
         metavar="FILE.yaml",
-        help="what the cluster's nodes need besides, as a runtime environment of Ray's",
+        help="Ray's runtime environment for the nodes of the cluster",
     )
     parser.add_argument(
         "--set",
@@ -63,30 +64,27 @@ def address_of(args: argparse.Namespace) -> str | None:
     return None if args.local else args.address or os.environ.get("RAY_ADDRESS") or None
 
 
-def guarded(act: Callable[[Console], int], *, is_plain: bool = False) -> int:
-    """Run a command; returns its exit status, also where it could not be run.
+@contextmanager
+def halts_on_full_disk(resume: str) -> Iterator[None]:
+    """Turn the error of a full disk into Halted.
 
     Args:
-        act: Does it.
-        is_plain: Show lines in place of a screen, under which no debugger could prompt.
+        resume: How to resume the search, as an imperative.
+
+    Raises:
+        Halted: if no space is left.
     """
     try:
-        return act(console(is_plain=is_plain))
-    except BadInput as error:
-        sys.stderr.write(f"{error}\n")
-        return BAD_INPUT
+        yield
     except OSError as error:
-        if error.errno not in OUT_OF_SPACE:
+        if error.errno not in _OUT_OF_SPACE:
             raise
-        sys.stderr.write(f"{no_space_text(error)}, and add --resume\n")
-        return HALTED
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return INTERRUPTED
+        file = f" ({error.filename})" if error.filename else ""
+        raise Halted(f"{error.strerror}{file}: free some disk space, then {resume}") from error
 
 
 class _Console(Console):
-    """A search goes on where nobody reads any more what it says; its folder has the log."""
+    """A console whose search continues after its output is closed: the folder has the log."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -94,9 +92,14 @@ class _Console(Console):
 
 
 def console(*, quiet: bool = False, is_plain: bool = False) -> Console:
-    """Where a search is shown: in a notebook as plain lines, like wherever else is no terminal.
+    """Create the console of a search.
 
-    A notebook's output calls itself a terminal, but a screen drawn anew would fill its cell.
+    In a notebook it prints plain lines, as it does without a terminal: a notebook claims to be a
+    terminal, but a screen that is drawn again and again would fill its cell.
+
+    Args:
+        quiet: Print nothing.
+        is_plain: Print lines in place of a screen, under which a debugger could not prompt.
     """
     is_plain = is_plain or quiet or Console().is_jupyter
     return _Console(
@@ -109,14 +112,8 @@ def console(*, quiet: bool = False, is_plain: bool = False) -> Console:
     )
 
 
-def no_space_text(error: OSError) -> str:
-    """What is full, and what to do about it."""
-    where = f" ({error.filename})" if error.filename else ""
-    return f"{error.strerror}{where}: free some"
-
-
 def run_and_report(search: CheckedSearch, *, resume: bool, console: Console) -> "Outcome":
-    """Run a search that was checked, and say what came of it."""
+    """Run a checked search and print its results."""
     from tuner.results import score_text, trials_text
 
     spec, run_dir = search.spec, search.run_dir
@@ -141,23 +138,23 @@ def run_and_report(search: CheckedSearch, *, resume: bool, console: Console) -> 
 
 
 def status_of(outcome: "Outcome", run_dir: Path, again: Sequence[str], console: Console) -> int:
-    """How a command ends, having said how to go on.
+    """Print how to proceed after a session, and return the exit status.
 
     Args:
-        outcome: Of its search.
+        outcome: The outcome of the session.
         run_dir: The search's folder.
-        again: The module and arguments that resume it.
-        console: Where it is said.
+        again: The module and arguments of the command that resumes the search.
+        console: Where to print.
     """
     if outcome.interrupted:
         command = shlex.join([sys.executable, "-m", *again])
         if outcome.halted is not None:
             sys.stderr.write(f"stopped: {outcome.halted}\n")
-            console.print(f"once that is mended, go on with: {command}")
-            return HALTED
-        console.print(f"interrupted; go on with: {command}")
-        return INTERRUPTED
+            console.print(f"once that is fixed, resume with: {command}")
+            return ExitStatus.HALTED
+        console.print(f"interrupted; resume with: {command}")
+        return ExitStatus.INTERRUPTED
     if outcome.best is None:
         sys.stderr.write(f"no trial completed: see {run_dir / 'trials.csv'}\n")
     console.print(f"compare the trials in MLflow: {outcome.mlflow_command}")
-    return DONE if outcome.best is not None else NOTHING_COMPLETED
+    return ExitStatus.NO_RESULT if outcome.best is None else ExitStatus.DONE

@@ -10,6 +10,7 @@ import pytest
 from made_search import draw_samples, facts, trial
 
 from tuner import report as report_command
+from tuner.cli.status import ExitStatus
 from tuner.page import page as report
 from tuner.page.facts import Facts
 from tuner.space.spec import SearchSpec
@@ -121,7 +122,7 @@ def _figures(page: str) -> str:
 def test_the_command_refuses_what_is_no_search(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert report_command.main([str(tmp_path)]) == report_command.BAD_INPUT
+    assert report_command.main([str(tmp_path)]) == ExitStatus.BAD_INPUT
     assert "holds no search: it has no spec.yaml" in capsys.readouterr().err
 
 
