@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from trainables.config import top_level_module
 from tuner import cli, driver, results, retrain
 from tuner.driver import CheckedSearch, SearchRequest
 from tuner.errors import BadInput, Fault
@@ -126,7 +127,7 @@ def _check_modules(origin: Origin, code_dir: Path) -> None:
     faults = []
     for player in ("generator", "critic"):
         path = getattr(origin.config.networks, player)
-        module = path.partition(":")[0].partition(".")[0] if path else None
+        module = top_level_module(path) if path else None
         beside = [code_dir / f"{module}.py", code_dir / str(module) / "__init__.py"]
         if module is None or find_spec(module) or any(file.exists() for file in beside):
             continue

@@ -28,7 +28,7 @@ from trainables.config.methods import (
     refused_together,
     why_no_effect,
 )
-from trainables.config.networks import Argument, NetworkConfig
+from trainables.config.networks import Argument, NetworkConfig, top_level_module
 from trainables.config.objective import GENERATOR_ALONE, CriticBudget, ObjectiveConfig
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import TrialConfig
@@ -66,5 +66,6 @@ __all__ = [
     "plain_integer",
     "plain_number",
     "refused_together",
+    "top_level_module",
     "why_no_effect",
 ]

@@ -39,6 +39,11 @@ ImportPath = Annotated[str, BeforeValidator(_import_path), Field(strict=True)]
 Argument = Annotated[Any, BeforeValidator(_plain_argument)]
 
 
+def top_level_module(path: str) -> str:
+    """Return the top-level module of an import path: ``package`` of ``package.module:Name``."""
+    return re.split(r"[.:]", path, maxsplit=1)[0]
+
+
 class NetworkConfig(Conditional):
     """The generator and the critic of a trial.
 

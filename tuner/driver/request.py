@@ -228,7 +228,7 @@ def _fetch_search(
 
 def _make_importable(folder: Path | None, spec: SearchSpec) -> None:
     """Let custom networks be imported from the folder of the search space, by Ray's workers too."""
-    if folder is not None and spec.own_modules and str(folder) not in sys.path:
+    if folder is not None and spec.custom_modules and str(folder) not in sys.path:
         sys.path.append(str(folder))
         before = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join([*([before] if before else []), str(folder)])

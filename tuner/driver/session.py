@@ -243,7 +243,7 @@ def _leave(
 
 def _own_code(spec: SearchSpec) -> list[Path]:
     """The user's own modules, but for those that are installed: as the nodes' own must be."""
-    found = [importlib.util.find_spec(name) for name in sorted(spec.own_modules)]
+    found = [importlib.util.find_spec(name) for name in sorted(spec.custom_modules)]
     files = [Path(module.origin) for module in found if module is not None and module.origin]
     code = [file.parent if file.name == "__init__.py" else file for file in files]
     return [path for path in code if "site-packages" not in path.parts]

@@ -6,7 +6,6 @@ fault at once.
 
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,11 +27,20 @@ from trainables.config import (
     TrainingConfig,
     TrialConfig,
     applies,
+    top_level_module,
 )
 from tuner.errors import BadInput, Fault
 from tuner.space.cross_checks import cross_section_faults
 from tuner.space.defaults import resolve_defaults
-from tuner.space.domains import Choice, Domain, Range, flat, grid_values, searchable
+from tuner.space.domains import (
+    Choice,
+    Domain,
+    Range,
+    flat,
+    grid_values,
+    possible_values,
+    searchable,
+)
 from tuner.space.initial_points import InitialPoint, resolve_points
 from tuner.space.messages import describe_error, unknown_key
 from tuner.space.sections import (
@@ -139,7 +147,7 @@ class SearchSpec(Frozen):
         Our own networks can be built at any width and depth: the smallest will do.
         """
         kinds = ("networks.architecture", "training.loss", "training.constraint")
-        own = ("networks.",) if self.own_modules else ()
+        own = ("networks.",) if self.custom_modules else ()
         deciding = {
             key: domain.choice if isinstance(domain, Choice) else (domain.low, domain.high)
             for key, domain in self.domains.items()
@@ -155,11 +163,11 @@ class SearchSpec(Frozen):
         return [self.trial_config(each, seed=0) for each in distinct]
 
     @property
-    def own_modules(self) -> set[str]:
-        """Top-level names of the modules that hold the user's own networks."""
-        given = [getattr(self.networks, player) for player in ("generator", "critic")]
-        paths = [p for g in given if g for p in (g.choice if isinstance(g, Choice) else (g,))]
-        return {re.split(r"[.:]", path)[0] for path in paths}
+    def custom_modules(self) -> set[str]:
+        """Return the top-level modules of the custom networks."""
+        values = (self.networks.generator, self.networks.critic)
+        paths = [path for value in values if value for path in possible_values(value)]
+        return set(map(top_level_module, paths))
 
     def grid_points(self) -> Iterator[dict[str, Any]]:
         """Every distinct point of a finite space: searched values by dotted key, that apply."""

@@ -19,6 +19,7 @@ import numpy as np
 
 import trainables
 from trainables.checkpoint import load_whole
+from trainables.config import top_level_module
 from tuner.tracking.values import SEARCH_TAG
 
 NAME = "generator"
@@ -116,7 +117,7 @@ def _own_code(path: str | None) -> tuple[list[Path], list[str]]:
     """The module of a generator of the user's own, or the package that was installed with it."""
     if path is None:
         return [], []
-    name = path.partition(":")[0].partition(".")[0]
+    name = top_level_module(path)
     module = importlib.util.find_spec(name)
     if module is None or module.origin is None:
         raise ModuleNotFoundError(

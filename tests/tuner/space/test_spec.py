@@ -640,3 +640,11 @@ def test_conditions_nest_and_span_sections(make_spec: MakeSpec):
     assert asked("gradient_penalty", "dcgan") == {"critic_activation", "critic_norm"}
     assert asked("spectral_norm", "dcgan") == {"critic_activation"}
     assert asked("orthogonal", "dcgan") == set()
+
+
+def test_the_modules_of_custom_networks_are_the_packages_that_hold_them(
+    make_spec: Callable[..., SearchSpec],
+) -> None:
+    assert make_spec().custom_modules == set()
+    networks = {"generator": {"choice": ["nets:A", "deep.inner.nets:B"]}, "critic": "nets:C"}
+    assert make_spec(networks=networks).custom_modules == {"nets", "deep"}
