@@ -16,8 +16,9 @@ from .reports import read_reports as read_reports
 from .rows import COLUMNS as COLUMNS
 from .rows import Row as Row
 from .rows import read_trials as read_trials
+from .search_folder import check_is_search as check_is_search
+from .search_folder import is_search as is_search
 from .snapshot import Snapshot as Snapshot
-from .snapshot import check_is_search as check_is_search
 from .snapshot import read_snapshot as read_snapshot
 from .summary import Summary as Summary
 from .summary import find_searches as find_searches

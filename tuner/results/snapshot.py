@@ -11,6 +11,7 @@ from tuner import storage
 from tuner.errors import BadInput, Fault
 from tuner.results.ranking import best_of, is_finished
 from tuner.results.reports import as_of_now, latest, read_reports
+from tuner.results.search_folder import check_is_search
 from tuner.space import SearchSpec, read_spec
 from tuner.study import Study, Trial
 
@@ -71,18 +72,6 @@ class Snapshot:
             what = f"{self.run_dir} has no trial {trial_id!r}: {there}"
             raise BadInput("--trial", [Fault("", what)])
         return self.trials[number]
-
-
-def check_is_search(run_dir: Path) -> None:
-    """Refuse a folder that is none of a search.
-
-    Raises:
-        BadInput: saying what it lacks.
-    """
-    missing = [name for name in ("spec.yaml", "study.log") if not (run_dir / name).exists()]
-    if missing:
-        what = f"holds no search: it has no {' and no '.join(missing)}; give a search's folder"
-        raise BadInput(str(run_dir), [Fault("", f"{what}, such as runs/gp")])
 
 
 def read_snapshot(run_dir: Path) -> Snapshot:

@@ -19,9 +19,8 @@ from tuner import storage
 from tuner.errors import BadInput
 from tuner.results.ranking import best_of, is_finished
 from tuner.results.rows import Row, read_trials
+from tuner.results.search_folder import is_search
 
-#: Any of these in a folder makes it one of a search, if perhaps a broken one.
-MARKS = ("spec.yaml", "study.log", "trials.csv")
 #: The journal's last lines are looked through for the time used.
 _TAIL_BYTES = 65_536
 
@@ -57,13 +56,10 @@ class Summary:
 
 def find_searches(runs_dir: Path) -> list[Path]:
     """The folders of searches in a folder, by name; the folder itself, if it is one."""
-    if _is_search(runs_dir):
+    if is_search(runs_dir, or_broken=True):
         return [runs_dir]
-    return sorted(path for path in runs_dir.iterdir() if path.is_dir() and _is_search(path))
-
-
-def _is_search(path: Path) -> bool:
-    return any((path / mark).exists() for mark in MARKS)
+    folders = (path for path in runs_dir.iterdir() if path.is_dir())
+    return sorted(folder for folder in folders if is_search(folder, or_broken=True))
 
 
 def summarize(run_dir: Path) -> Summary:

@@ -63,7 +63,7 @@ def find_origin(source: Path, trial_id: str | None) -> Origin:
     """
     if source.is_dir():
         return _of_search(source, trial_id)
-    if source.name == "best.yaml" and _is_search(source.parent):
+    if source.name == "best.yaml" and results.is_search(source.parent):
         return _of_search(source.absolute().parent, trial_id)
     if not source.exists():
         what = "is not there: give a search's folder, such as runs/gp, or its best.yaml"
@@ -83,10 +83,6 @@ def find_origin(source: Path, trial_id: str | None) -> Origin:
     if faults:
         raise BadInput(str(source), faults)
     return Origin(source, source.stem, config, {}, trial_id=_title_trial(source))
-
-
-def _is_search(folder: Path) -> bool:
-    return all((folder / name).exists() for name in ("spec.yaml", "study.log"))
 
 
 def _title_trial(path: Path) -> str | None:
