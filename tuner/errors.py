@@ -1,8 +1,8 @@
-"""Everything that this package raises on purpose; what else escapes it is a bug.
+"""All errors that this package raises on purpose; any other that escapes it is a bug.
 
 TunerError
-├── BadInput  what the user gave cannot be run: exit status 2
-└── Halted    something outside stopped a search, to be resumed once it is mended: exit status 3
+├── BadInput  the user's input cannot be run: exit status 2
+└── Halted    a cause outside the search stopped it; it can be resumed: exit status 3
 """
 
 from collections.abc import Sequence
@@ -11,24 +11,35 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: where (a dotted key, a path or an option), and what to do."""
+    """One fault of the input.
+
+    Attributes:
+        where: A dotted key, a path or an option; empty if the source of the error says it all.
+        message: The rule, the value and the way out.
+    """
 
     where: str
-    what: str
+    message: str
 
     def __str__(self) -> str:
-        """As it is shown."""
-        return f"{self.where}: {self.what}" if self.where else self.what
+        """Return one line for a message."""
+        return f"{self.where}: {self.message}" if self.where else self.message
 
 
 class TunerError(Exception):
-    """Base of every error whose text is meant for the person at the terminal."""
+    """Base of all errors whose text is written for the user."""
 
 
 class BadInput(TunerError):
-    """The input cannot be run; carries all of its faults, so that one reading mends them all."""
+    """The input cannot be run; the error lists all of its faults at once."""
 
     def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+        """Make an error of all faults.
+
+        Args:
+            source: The input: a path, an option or a key.
+            faults: All that is wrong with it, at least one fault.
+        """
         self.source = source
         self.faults = tuple(faults)
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
@@ -36,4 +47,4 @@ class BadInput(TunerError):
 
 
 class Halted(TunerError):
-    """A search stopped where it was: it can be resumed once the cause is mended."""
+    """A search stopped and can be resumed once the cause is fixed."""

@@ -66,7 +66,7 @@ def test_only_where_and_how_it_is_trained_may_be_set(tell: Tell) -> None:
     assert found.document["resources"]["cpus_per_trial"] == 2
     assert found.document["search"]["max_concurrent_trials"] == 1
     assert [fault.where for fault in found.faults] == ["--set"]
-    assert "got 'training.critic_lr=1'" in found.faults[0].what
+    assert "got 'training.critic_lr=1'" in found.faults[0].message
 
 
 @pytest.mark.parametrize(

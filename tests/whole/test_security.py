@@ -212,7 +212,7 @@ def test_a_password_in_the_yaml_is_refused_and_not_repeated(
                                 "mlflow": {"tracking_uri": uri}})  # fmt: skip
     assert found is None
     assert [fault.where for fault in faults] == ["mlflow.tracking_uri"]
-    assert "must not hold a password" in faults[0].what
+    assert "must not hold a password" in faults[0].message
     assert "5d41402a" not in str(faults[0])
 
 

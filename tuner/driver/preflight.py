@@ -95,7 +95,7 @@ def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault
     _, unsupported = validate(document)  # for example a sampler of an earlier version
     if unsupported:
         way_out = "which cannot be resumed by this version: start another search by --name"
-        return [Fault(f.where, f"{f.what} in {saved}, {way_out}") for f in unsupported]
+        return [Fault(f.where, f"{f.message} in {saved}, {way_out}") for f in unsupported]
     before, now = _flat(document), _flat(spec.resolved())
     return [
         Fault(

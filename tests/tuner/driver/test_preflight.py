@@ -32,7 +32,7 @@ def test_compiling_needs_a_compiler(
     monkeypatch.delenv("CXX", raising=False)
     (fault,) = preflight.compiler_faults(asked)
     assert fault.where == "training.compile"
-    assert fault.what.startswith("needs a C++ compiler, and this machine has none: install g++")
+    assert fault.message.startswith("needs a C++ compiler, and this machine has none: install g++")
     assert preflight.compiler_faults(make_spec().training) == []
     (tmp_path / "g++").touch(mode=0o755)
     assert preflight.compiler_faults(asked) == []
@@ -117,7 +117,7 @@ def test_a_trial_that_fits_is_not(machine: Callable[[int, int], None], cpus: flo
 def test_even_a_share_of_a_gpu_needs_one(machine: Callable[[int, int], None]):
     machine(8, 0)
     (fault,) = preflight.machine_faults(ResourceConfig(gpus_per_trial=0.25))
-    assert "must be at most 0, all that this machine has, got 0.25" in fault.what
+    assert "must be at most 0, all that this machine has, got 0.25" in fault.message
 
 
 @pytest.mark.parametrize("folder", ["", "runs", "runs/of/mine"])
@@ -132,12 +132,12 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path: Path, below: str):
     (fault,) = preflight.folder_faults(tmp_path / "file" / below)
     assert fault.where == "results.runs_dir"
     expected = f"{tmp_path}/file cannot be written to (Not a directory): give another by --runs-dir"
-    assert fault.what == expected
+    assert fault.message == expected
 
 
 def test_a_folder_name_that_is_too_long_is_refused(tmp_path: Path):
     (fault,) = preflight.folder_faults(tmp_path / ("x" * 300))
-    assert "cannot be written to (File name too long): give another" in fault.what
+    assert "cannot be written to (File name too long): give another" in fault.message
 
 
 def save(runs_dir: Path, spec: SearchSpec) -> None:
@@ -171,7 +171,7 @@ def test_resuming_another_search_names_every_key_that_changed(tmp_path: Path, ma
         results={"runs_dir": "elsewhere"},
     )
     faults = preflight.name_faults(tmp_path, changed, resume=True)
-    assert {fault.where: fault.what.split(":")[0] for fault in faults} == {
+    assert {fault.where: fault.message.split(":")[0] for fault in faults} == {
         key: f"was {was!r} when this search began, is now {now!r}"
         for key, was, now in [
             ("search.num_trials", 4, 5),
@@ -185,7 +185,9 @@ def test_resuming_another_search_names_every_key_that_changed(tmp_path: Path, ma
             ("training.optimizer", "adam", "rmsprop"),
         ]
     }
-    assert all("set it back to resume, or start another search by --name" in f.what for f in faults)
+    assert all(
+        "set it back to resume, or start another search by --name" in f.message for f in faults
+    )
 
 
 def test_a_search_of_a_sampler_that_is_gone_is_not_resumed(tmp_path: Path, make_spec: MakeSpec):
@@ -216,7 +218,7 @@ def test_a_saved_search_that_somebody_broke_is_told(tmp_path: Path, make_spec: M
 
 def test_a_null_byte_in_the_folder_is_a_fault(tmp_path: Path):
     (fault,) = preflight.folder_faults(tmp_path / "a\0b" / "c")
-    assert fault.what.startswith("must not hold a null byte, got ")
+    assert fault.message.startswith("must not hold a null byte, got ")
 
 
 @pytest.mark.parametrize("name", ["mlflow.db", "mlflow.db.lock", "mlflow-artifacts", "a_file"])

@@ -89,9 +89,9 @@ def test_all_keys_that_move_the_critics_scale_are_named_beside_all_other_faults(
     )
     assert [fault.where for fault in faults] == ["objective.name", "search"]
     assert "networks.critic_width, training.n_critic, training.critic_lr are searched: its" in (
-        faults[0].what
+        faults[0].message
     )
-    assert faults[0].what.endswith("generators: fix them, or take independent_critic")
+    assert faults[0].message.endswith("generators: fix them, or take independent_critic")
 
 
 @pytest.mark.parametrize("search", [{}, {"sampler": "random"}])
@@ -118,6 +118,6 @@ def test_a_grid_that_is_too_large_is_refused(faults_of: FaultsOf):
     networks = {"latent_dim": {"low": 1, "high": 1000}, "critic_width": {"low": 1, "high": 101}}
     (fault,) = faults_of(search={"sampler": "grid"}, networks=networks)
     assert fault.where == "search.sampler"
-    assert fault.what == (
+    assert fault.message == (
         "grid must have at most 100,000 points, got 101,000: narrow the space, or take random"
     )

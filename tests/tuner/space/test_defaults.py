@@ -187,7 +187,7 @@ def test_a_searched_loss_and_a_searched_constraint_are_both_named(faults_of: Fau
         "loss": {"choice": ["wasserstein", "minimax"]},
         "constraint": {"choice": ["clip", "gradient_penalty"]},
     }
-    assert faults_of(training=training)[0].what == (
+    assert faults_of(training=training)[0].message == (
         "has no one default while loss and constraint are searched (5 under clip, 5 under "
         "gradient_penalty, 1 under minimax): give it"
     )
@@ -287,7 +287,7 @@ def test_nothing_is_concluded_from_a_value_that_is_itself_at_fault(faults_of: Fa
     for given in ({"constraint": "clip", "clip_value": 0.1}, {"instance_noise": 0.1}):
         (fault,) = faults_of(training={"loss": "minmax", **given})
         assert fault.where == "training.loss"
-        assert fault.what.endswith("did you mean minimax?")
+        assert fault.message.endswith("did you mean minimax?")
 
 
 def test_a_broken_section_still_tells_what_does_not_apply(faults_of: FaultsOf):

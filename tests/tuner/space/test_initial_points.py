@@ -102,14 +102,14 @@ def test_what_cannot_be_is_refused(
 ):
     (fault,) = faults_of(**SPACE, initial_points=[{"training": training}])
     assert fault.where == f"initial_points.0.training.{key}"
-    assert what in fault.what
+    assert what in fault.message
 
 
 def test_a_range_of_whole_numbers_has_no_half(faults_of: FaultsOf):
     point = {"networks": {"generator_args": {"width": 8.5}}}
     (fault,) = faults_of(**SPACE, initial_points=[point])
     assert fault.where == "initial_points.0.networks.generator_args.width"
-    assert "must lie in 8 to 64, got 8.5" in fault.what
+    assert "must lie in 8 to 64, got 8.5" in fault.message
 
 
 def test_a_point_has_sections(faults_of: FaultsOf):
@@ -131,4 +131,4 @@ def test_a_grid_has_none(faults_of: FaultsOf):
     grid = {"training": {"critic_lr": {"choice": [1e-4, 1e-3]}}, "search": {"sampler": "grid"}}
     (fault,) = faults_of(**grid, initial_points=[{"training": {"critic_lr": 1e-4}}])
     assert fault.where == "initial_points"
-    assert fault.what.startswith("have no place in a grid")
+    assert fault.message.startswith("have no place in a grid")

@@ -61,7 +61,7 @@ def test_each_kind_of_error_has_words(kind: str, value: object, context: dict, w
     error = {"type": kind, "input": value, "ctx": context, "msg": "never shown"}
     fault = describe_error(error, ("data", "split_seed"), KNOWN)
     assert fault.where == "data.split_seed"
-    assert fault.what.startswith(what)
+    assert fault.message.startswith(what)
 
 
 def test_a_rule_of_ours_is_said_in_its_own_words():
@@ -83,7 +83,7 @@ def test_a_value_is_shown_in_80_characters_at_most(kind: str):
         bomb = [bomb] * 10
     for value in (bomb, "x" * 10_000, {"k": "x" * 10_000}):
         error = {"type": kind, "input": value, "ctx": {"expected": "'a'"}, "msg": ""}
-        assert len(describe_error(error, ("data",), KNOWN).what) < 250
+        assert len(describe_error(error, ("data",), KNOWN).message) < 250
 
 
 def test_bad_input_lists_every_fault_under_its_source():

@@ -63,7 +63,7 @@ def test_an_objective_may_be_its_name_alone(
 def test_an_objective_that_is_none_is_refused_at_its_name(faults_of: FaultsOf):
     (fault,) = faults_of(objective="critics_estimate")
     assert fault.where == "objective.name"
-    assert fault.what == (
+    assert fault.message == (
         "must be independent_critic or critic_estimate, got 'critics_estimate'; did you mean "
         "critic_estimate?"
     )
@@ -232,7 +232,7 @@ def test_a_fault_is_told_with_its_key_rule_value_and_way_out(
 ):
     (fault,) = faults_of(**section)
     assert fault.where == where
-    assert what in fault.what
+    assert what in fault.message
 
 
 @pytest.mark.parametrize(
@@ -241,14 +241,16 @@ def test_a_fault_is_told_with_its_key_rule_value_and_way_out(
 def test_a_name_that_is_no_plain_folder_name_is_refused(faults_of: FaultsOf, name: str):
     (fault,) = faults_of(name=name)
     assert fault.where == "name"
-    assert fault.what.startswith("must be letters, digits, '.', '_' and '-', and start with a let")
-    assert "100 characters at most, got '" in fault.what
+    assert fault.message.startswith(
+        "must be letters, digits, '.', '_' and '-', and start with a let"
+    )
+    assert "100 characters at most, got '" in fault.message
 
 
 def test_a_tracking_uri_of_no_kind_that_mlflow_takes_is_refused(faults_of: FaultsOf) -> None:
     (fault,) = faults_of(mlflow={"tracking_uri": "htp://host:5000"})
     assert fault.where == "mlflow.tracking_uri"
-    assert fault.what.endswith("MLflow knows no htp:")
+    assert fault.message.endswith("MLflow knows no htp:")
 
 
 @pytest.mark.parametrize(
@@ -263,9 +265,9 @@ def test_a_tracking_uri_of_no_kind_that_mlflow_takes_is_refused(faults_of: Fault
 def test_a_password_in_the_tracking_uri_is_refused_and_not_repeated(faults_of: FaultsOf, uri: str):
     (fault,) = faults_of(mlflow={"tracking_uri": uri})
     assert fault.where == "mlflow.tracking_uri"
-    assert "must not hold a password" in fault.what
-    assert "MLFLOW_TRACKING_PASSWORD in the environment" in fault.what
-    assert "secret" not in fault.what
+    assert "must not hold a password" in fault.message
+    assert "MLFLOW_TRACKING_PASSWORD in the environment" in fault.message
+    assert "secret" not in fault.message
 
 
 @pytest.mark.parametrize("uri", ["http://host:5000", "sqlite:////tmp/a.db", "databricks"])
@@ -290,7 +292,7 @@ def test_a_key_that_is_no_text_is_told(faults_of: FaultsOf, key: object):
     for section in ("training", "asha"):
         (fault,) = faults_of(**{section: {key: 2}})
         assert fault.where.startswith(f"{section}.")
-        assert fault.what == f"keys must be text, got {key!r}"
+        assert fault.message == f"keys must be text, got {key!r}"
 
 
 def test_a_fault_of_the_text_alone_is_enough_to_refuse(space: Callable[[str], Path]):
@@ -324,7 +326,7 @@ anything = st.dictionaries(
 def test_any_plain_data_is_a_search_or_has_faults(document: dict):
     found, faults = validate(document)
     assert (found is None) == bool(faults)
-    assert all(fault.what and "pydantic" not in str(fault) for fault in faults)
+    assert all(fault.message and "pydantic" not in str(fault) for fault in faults)
 
 
 # --- To YAML and back --------------------------------------------------------------------------

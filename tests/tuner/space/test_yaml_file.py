@@ -180,7 +180,7 @@ def test_no_content_raises_anything_but_bad_input(
     except BadInput:
         return
     assert isinstance(document, dict)
-    assert all("is given twice" in fault.what for fault in faults)
+    assert all("is given twice" in fault.message for fault in faults)
 
 
 @settings(deadline=None)
