@@ -89,7 +89,7 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(
         "networks.latent_dim: must be a whole number, got 1.5",
         "networks.generator_width.choice: must list at least one value, got []",
         "networks.critic_depth: must be a whole number, got True",
-        "training.critic_lr: low must be below high, got low 0.1 and high 0.001: swap or widen "
+        "training.critic_lr: low must be below high, got low 0.1 and high 0.001: swap or change "
         "them, or give one fixed value",
         "training.beta1: low must be above 0 on a log scale, got 0.0: give a small positive low, "
         "or leave log out",
@@ -98,8 +98,8 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(
         "training.latent_dim: no such key; did you mean networks.latent_dim?",
         "objective.critic_steps: must be a whole number, got {'high': 10, 'low': 1}",
         "search.sampler: must be tpe, random, gp or grid, got 'tpee'; did you mean tpe?",
-        "asha: grace_generator_steps must be below max_generator_steps, or there is no rung to "
-        "stop a trial at, got 4000 and 4000: lower the one or raise the other",
+        "asha: grace_generator_steps must be below max_generator_steps, else there is no rung at "
+        "which to stop a trial, got 4000 and 4000: lower the first or raise the second",
         "reporting.report_every_generator_steps: must be at least 1, got 0",
         "mlflow.tracking_uri: must not hold a password or user, which would be written into "
         "spec.yaml: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment",

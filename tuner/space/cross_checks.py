@@ -1,7 +1,7 @@
-"""What one section of a search space says of another: each may be right, and the two not agree.
+"""Checks that involve more than one section of a search space.
 
-Every check takes the sections that are right by themselves; one that is missing from them has
-faults of its own, and nothing is concluded from it.
+Every check is given the sections that are valid by themselves. A section that is missing has faults
+of its own, so that no check draws conclusions from it.
 """
 
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from trainables.config import GENERATOR_ALONE
 from tuner.errors import Fault
 from tuner.space.domains import Choice, Range, flat, grid_values
 
-#: More points than this and a grid is not something to be run to its end.
+#: The limit for a grid that is run to its end.
 MAX_GRID_POINTS = 100_000
 
 
 def cross_section_faults(sections: Mapping[str, Any]) -> list[Fault]:
-    """Every fault that lies between sections, none of it in one alone."""
+    """List the faults between sections that are each valid."""
     return [*_objective_faults(sections), *_end_faults(sections)]
 
 
 def _objective_faults(sections: Mapping[str, Any]) -> list[Fault]:
-    """Trials' own critics compare trials only where all of those critics are made alike."""
+    """Check that trials ranked by their own critics all have the same critic."""
     if "objective" not in sections or sections["objective"].name != "critic_estimate":
         return []
     searched = [
@@ -33,23 +33,23 @@ def _objective_faults(sections: Mapping[str, Any]) -> list[Fault]:
     at_fault = [key for key in searched if ".".join(key.split(".")[:2]) not in GENERATOR_ALONE]
     if not at_fault:
         return []
-    what = f"critic_estimate must not rank trials while {', '.join(at_fault)}"
-    why = "searched: its scale follows from the critic, so that trials differ in it by more than"
-    way_out = f"fix {'it' if len(at_fault) == 1 else 'them'}, or take independent_critic"
-    verb = "is" if len(at_fault) == 1 else "are"
-    return [Fault("objective.name", f"{what} {verb} {why} their generators: {way_out}")]
+    is_one = len(at_fault) == 1
+    rule = f"must not be critic_estimate while {', '.join(at_fault)} {'is' if is_one else 'are'} "
+    reason = "searched: its scale depends on the critic, so that trials would differ by more than "
+    way_out = f"their generators: fix {'it' if is_one else 'them'}, or give independent_critic"
+    return [Fault("objective.name", rule + reason + way_out)]
 
 
 def _end_faults(sections: Mapping[str, Any]) -> list[Fault]:
-    """A search must come to an end: by its trials, its time, or a grid's last point."""
+    """Check that the search ends: by its trials, its time, or the last point of its grid."""
     search = sections.get("search")
     if search is None:
         return []
     if search.sampler == "grid":
         return _grid_faults(sections)
     if search.num_trials is None and search.time_budget_s is None:
-        what = "needs num_trials or time_budget_s, got neither: give one or both"
-        return [Fault("search", what)]
+        message = "needs num_trials or time_budget_s, got neither: give one or both"
+        return [Fault("search", message)]
     return []
 
 
@@ -60,11 +60,11 @@ def _grid_faults(sections: Mapping[str, Any]) -> list[Fault]:
             if not isinstance(value, Range | Choice):
                 continue
             if (axis := grid_values(value)) is None:
-                what = "is a range of real numbers, and a grid needs a finite space: "
-                way_out = "list its values with choice, or take another search.sampler"
-                faults.append(Fault(f"{section}.{field}", what + way_out))
+                rule = "is a range of real numbers, and a grid needs a finite space: "
+                way_out = "list its values with choice, or give another search.sampler"
+                faults.append(Fault(f"{section}.{field}", rule + way_out))
             points *= len(axis or (0,))
     if points > MAX_GRID_POINTS:
-        what = f"grid must have at most {MAX_GRID_POINTS:,} points, got {points:,}"
-        faults.append(Fault("search.sampler", f"{what}: narrow the space, or take random"))
+        rule = f"grid must have at most {MAX_GRID_POINTS:,} points, got {points:,}"
+        faults.append(Fault("search.sampler", f"{rule}: narrow the space, or give random"))
     return faults

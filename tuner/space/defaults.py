@@ -1,8 +1,7 @@
-"""The networks and the training resolved: what the papers publish is filled in, what cannot apply
-refused.
+"""Fill in the published defaults of the methods that are searched; refuse keys that cannot apply.
 
-A searched value has several possible ones, so a default must be the same under all of them. Where
-several architectures are searched, what they do not agree on is left to each trial's own.
+A default must be the same for all values that a searched key may take. If several architectures are
+searched, a default that differs between them is filled in for each trial.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -24,10 +23,10 @@ from trainables.config import (
 from tuner.errors import Fault
 from tuner.space.domains import possible_values
 
-#: Every key that a paper publishes, parents first.
+#: All keys with a published value; a key stands after those that it depends on.
 _PUBLISHED_KEYS = tuple(dict.fromkeys(key for method in PUBLISHED.values() for key in method))
 _OF_ARCHITECTURES = tuple(dict.fromkeys(key for net in ARCHITECTURES.values() for key in net))
-#: Parents before what depends on them, whichever section they stand in.
+#: The section of each key; a key stands after those that it depends on.
 _SECTION = {
     **dict.fromkeys(TrainingConfig.model_fields, "training"),
     **dict.fromkeys(NetworkConfig.model_fields, "networks"),
@@ -37,9 +36,15 @@ _SECTION = {
 def resolve_defaults(
     networks: Any, training: Any, broken: Collection[str] = ()
 ) -> tuple[Any, Any, list[Fault]]:
-    """Fill in what the papers of the methods searched publish; refuse what cannot apply.
+    """Fill in the published defaults of the methods that are searched.
 
-    ``broken`` keys have faults of their own: nothing is concluded from them.
+    Args:
+        networks: The section, valid by itself.
+        training: The section, valid by itself.
+        broken: Keys that have faults of their own: no conclusion is drawn from them.
+
+    Returns:
+        Both sections with defaults, and the faults of keys that cannot apply or need a value.
     """
     values = {
         field: getattr(s, field) for s in (networks, training) for field in s.model_fields_set
@@ -62,17 +67,17 @@ def resolve_defaults(
             faults.append(Fault(f"training.{field}", _no_one_default(values, published)))
     named = possible_values(values.get("architecture", DEFAULT_ARCHITECTURE))
     for field in _OF_ARCHITECTURES:
-        there = [ARCHITECTURES[n][field] for n in named if field in ARCHITECTURES.get(n, {})]
-        agreed = field not in values and len(set(there)) == 1
-        if agreed and not why_no_effect(field, _known(values, unsure)):
-            values[field] = there[0]
+        defaults = [ARCHITECTURES[n][field] for n in named if field in ARCHITECTURES.get(n, {})]
+        is_agreed = field not in values and len(set(defaults)) == 1
+        if is_agreed and not why_no_effect(field, _known(values, unsure)):
+            values[field] = defaults[0]
     known = _known(values, unsure)
     for field in APPLIES_WHEN:
-        if field in given and (why := why_no_effect(field, known)):
-            faults.append(Fault(f"{_SECTION[field]}.{field}", why))
+        if field in given and (reason := why_no_effect(field, known)):
+            faults.append(Fault(f"{_SECTION[field]}.{field}", reason))
     faults += [
-        Fault(f"{_SECTION[key]}.{key}", why)
-        for key, why in refused_together(known, where_asked=True)
+        Fault(f"{_SECTION[key]}.{key}", reason)
+        for key, reason in refused_together(known, where_asked=True)
     ]
     return (
         _with(networks, values),
@@ -82,8 +87,8 @@ def resolve_defaults(
 
 
 def _with(section: Any, values: Mapping[str, Any]) -> Any:
-    own = type(section).model_fields
-    return type(section).model_validate({k: v for k, v in values.items() if k in own})
+    keys = type(section).model_fields
+    return type(section).model_validate({k: v for k, v in values.items() if k in keys})
 
 
 def _parents(field: str) -> set[str]:
@@ -99,7 +104,7 @@ def _methods(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _known(values: Mapping[str, Any], unsure: Collection[str]) -> dict[str, tuple[Any, ...]]:
-    """The values that each key may take, without those of which nothing is concluded."""
+    """Return the values that each key may take, without the keys that are unsure."""
     known: dict[str, tuple[Any, ...]] = {}
     for key in _SECTION:
         if key not in unsure:
@@ -112,10 +117,10 @@ def _no_one_default(values: Mapping[str, Any], published: Mapping[str, Any]) -> 
     searched = [key for key in ("loss", "constraint") if len(possible_values(values.get(key))) > 1]
     by = ", ".join(f"{value} under {method}" for method, value in published.items())
     which = f"{' and '.join(searched)} {'is' if len(searched) == 1 else 'are'} searched"
-    return f"has no one default while {which} ({by}): give it"
+    return f"has no single default while {which} ({by}): give a value"
 
 
 def _defaults() -> dict[str, Any]:
-    """Defaults that are the same under every method."""
+    """Return the defaults that are the same under every method."""
     fields = TrainingConfig.model_fields
     return {field: fields[field].default for field in fields if field not in APPLIES_WHEN}

@@ -1,7 +1,7 @@
-"""A searched value: a range of numbers or a choice, wherever a fixed value may stand.
+"""Domains of searched values: a range of numbers, or a choice.
 
-A section of :mod:`trainables.config` becomes searchable by :func:`searchable`, which lets every
-field hold either its value or a mapping that says where to look for it.
+:func:`searchable` makes a section of :mod:`trainables.config` searchable: each of its fields may
+then hold a fixed value or a domain.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Range(Frozen, Generic[T]):
-    """Numbers from ``low`` to ``high``, both included; ``log`` draws their logarithm uniformly."""
+    """Numbers from ``low`` to ``high``, both included; with ``log``, uniform in their logarithm."""
 
     low: T
     high: T
@@ -35,7 +35,7 @@ class Range(Frozen, Generic[T]):
         if not self.low < self.high:  # type: ignore[operator]
             raise ValueError(
                 f"low must be below high, got low {self.low} and high {self.high}: "
-                "swap or widen them, or give one fixed value"
+                "swap or change them, or give one fixed value"
             )
         if self.log and not self.low > 0:  # type: ignore[operator]
             raise ValueError(
@@ -64,12 +64,12 @@ Domain = Range[Any] | Choice[Any]
 
 
 def is_integer(domain: Range[Any]) -> bool:
-    """Whether the range is one of whole numbers."""
+    """Return whether the range is one of whole numbers."""
     return isinstance(domain.low, int)
 
 
 def grid_values(domain: Domain) -> tuple[Any, ...] | None:
-    """All the values of a domain, or ``None`` where there is no end of them."""
+    """Return all values of a domain, or ``None`` for a range of real numbers."""
     if isinstance(domain, Choice):
         return domain.choice
     return tuple(range(domain.low, domain.high + 1)) if is_integer(domain) else None
@@ -81,7 +81,7 @@ def possible_values(value: Any) -> tuple[Any, ...]:
 
 
 def coerce(domain: Domain, value: Any) -> Any:
-    """The value as the domain has it, or ``None`` where it is not one of the domain's."""
+    """Return the value in the domain's own type, or ``None`` if it is outside the domain."""
     if isinstance(domain, Choice):
         # True == 1, and a choice may hold either.
         same = (c for c in domain.choice if isinstance(c, bool) == isinstance(value, bool))
@@ -101,7 +101,7 @@ def _tag(value: object) -> str:
 
 
 def _tag_of_argument(value: object) -> str:
-    """Of a keyword argument, whose type nothing here knows: whole ends make it a whole number."""
+    """Tell the kind of a keyword argument; a range with whole ends is one of whole numbers."""
     if (tag := _tag(value)) != "range":
         return tag
     ends = (value.low, value.high) if isinstance(value, Range) else _ends(value)
@@ -129,7 +129,7 @@ def _searchable_field(field: FieldInfo) -> tuple[Any, FieldInfo]:
         arguments: Any = dict[str, SearchableArgument] | None
         return arguments, FieldInfo(default=None, description=field.description)
     plain, *rules = get_args(value_type) if get_origin(value_type) is Annotated else (value_type,)
-    # The validator last: bounds that follow it are missing from the JSON Schema.
+    # The validator comes last: the JSON Schema lacks bounds that follow it.
     rules = sorted((*rules, *field.metadata), key=lambda rule: isinstance(rule, BeforeValidator))
     if rules:
         value_type = Annotated[(plain, *rules)]  # type: ignore[valid-type]
@@ -149,7 +149,7 @@ def _has_order(value_type: Any) -> bool:
 
 
 def flat(section: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """A section's values by key, those of its keyword arguments by ``generator_args.name``."""
+    """Yield a section's values by key, those of keyword arguments by ``generator_args.name``."""
     for field, value in section:
         if isinstance(value, Mapping):
             yield from ((f"{field}.{name}", inner) for name, inner in value.items())
@@ -158,7 +158,7 @@ def flat(section: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
 
 
 def searchable(section: type[Frozen], doc: str) -> type[Frozen]:
-    """The same section, each of whose fields may also hold a range or a choice of values."""
+    """Return a section class whose fields may also hold a range or a choice of values."""
     fields: dict[str, Any] = {
         name: _searchable_field(field) for name, field in section.model_fields.items()
     }

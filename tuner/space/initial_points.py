@@ -1,4 +1,4 @@
-"""The first trials of a search, where its author says what they are."""
+"""Initial points: values of the first trials, given in the search space."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from tuner.space.domains import Choice, Range, coerce, flat
 
 
 class InitialPoint(Frozen):
-    """Values that one of the first trials has; what is left out the sampler proposes."""
+    """Searched values of one of the first trials; the sampler proposes those that are left out."""
 
     training: dict[str, Any] = Field(default={}, description="Searched values of training.")
     networks: dict[str, Any] = Field(default={}, description="Searched values of networks.")
@@ -41,15 +41,13 @@ def resolve_points(
             searched = dict(flat(sections[name]))
             for field, value in flat(getattr(point, name).items()):
                 where = f"initial_points.{index}.{name}.{field}"
-                why = why_no_effect(field, known)
-                if why is None and field in searched:
-                    value, why = _fitted(searched[field], value)
-                if why is not None:
-                    faults.append(Fault(where, why))
-                elif field not in searched:
-                    faults.append(
-                        Fault(where, f"no such key in {name} of this search: leave it out")
-                    )
+                message = why_no_effect(field, known)
+                if message is None and field in searched:
+                    value, message = _fit(searched[field], value)
+                if message is None and field not in searched:
+                    message = f"no such key in {name} of this search: leave it out"
+                if message is not None:
+                    faults.append(Fault(where, message))
                 elif isinstance(searched[field], Range | Choice):
                     outer, *inner = field.split(".", 1)
                     if inner:
@@ -59,13 +57,13 @@ def resolve_points(
         resolved_points.append(InitialPoint(**resolved))
     search = sections.get("search")
     if resolved_points and search is not None and search.sampler == "grid":
-        what = "have no place in a grid, which tries every point there is: leave them out"
-        faults.append(Fault("initial_points", what))
+        message = "must not be given for a grid, which tries every point: leave them out"
+        faults.append(Fault("initial_points", message))
     return tuple(resolved_points), faults
 
 
-def _fitted(domain: Any, value: Any) -> tuple[Any, str | None]:
-    """The value as the domain has it, or why it cannot be there."""
+def _fit(domain: Any, value: Any) -> tuple[Any, str | None]:
+    """Return the value in the type of the domain, and a message if it is outside the domain."""
     if isinstance(domain, Range | Choice):
         fitted = coerce(domain, value)
         if fitted is not None:
@@ -74,9 +72,9 @@ def _fitted(domain: Any, value: Any) -> tuple[Any, str | None]:
             return None, f"must be one of {list(domain.choice)}, got {value!r}"
         return (
             None,
-            f"must lie in {domain.low:g} to {domain.high:g}, got {value!r}: widen the one "
-            "or change the other",
+            f"must lie in {domain.low:g} to {domain.high:g}, got {value!r}: change it, or widen "
+            "the range",
         )
     if plain_number(value) != domain:
-        return None, f"is fixed to {domain!r}, got {value!r}: leave it out, or search it"
+        return None, f"is fixed at {domain!r}, got {value!r}: leave it out, or search it"
     return domain, None

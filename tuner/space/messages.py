@@ -1,4 +1,4 @@
-"""What is wrong with a search space, in words: the rule, the value and the way out."""
+"""The messages of faults in a search space: the rule, the value and the way out."""
 
 import difflib
 import reprlib
@@ -7,9 +7,9 @@ from typing import Any
 
 from tuner.errors import Fault
 
-#: Dotted keys that may be searched have a union's tag in pydantic's location, after the field.
+#: Sections whose keys may be searched: pydantic's location has a union's tag after the key.
 _SEARCHABLE = ("networks", "training")
-#: Mappings of keyword arguments, each of which may be searched.
+#: Keys that hold keyword arguments, each of which may be searched.
 _ARGUMENTS = ("generator_args", "critic_args")
 
 _BOUNDS = {
@@ -40,12 +40,12 @@ _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 100
 def describe_error(
     error: Mapping[str, Any], location: Sequence[Any], known: Mapping[str, Sequence[str]]
 ) -> Fault:
-    """One of pydantic's errors as a fault.
+    """Turn an error of pydantic into a fault.
 
     Args:
         error: An item of ``ValidationError.errors()``.
         location: Keys and list indices down to the value, tags of unions included.
-        known: The fields of every section.
+        known: The fields of each section.
     """
     path = [str(part) for part in location]
     depth = 3 if len(path) > 1 and path[1] in _ARGUMENTS else 2
@@ -65,15 +65,15 @@ def describe_error(
         bound = int(bound) if bound == int(bound) else bound
         return Fault(where, f"must be {word} {bound}, got {value!r}")
     if kind in _TYPES:
-        return Fault(where, f"{_TYPES[kind]}, got {_shown(value)}")
+        return Fault(where, f"{_TYPES[kind]}, got {_shorten(value)}")
     if kind == "string_pattern_mismatch":
         rule = "must be letters, digits, '.', '_' and '-', and start with a letter or digit"
-        return Fault(where, f"{rule}, 100 characters at most, got {_shown(value)}")
+        return Fault(where, f"{rule}, 100 characters at most, got {_shorten(value)}")
     return Fault(where, error["msg"].removeprefix("Value error, "))
 
 
 def unknown_key(path: Sequence[str], known: Mapping[str, Sequence[str]]) -> str:
-    """Say that there is no such key, and which one was probably meant."""
+    """Return the message for an unknown key, with the key that was probably meant."""
     key, section = path[-1], path[0]
     siblings = list(known) if len(path) == 1 else list(known.get(section, ()))
     if section == "initial_points":
@@ -81,7 +81,7 @@ def unknown_key(path: Sequence[str], known: Mapping[str, Sequence[str]]) -> str:
     elif len(path) > 2:
         siblings = ["low", "high", "log", "choice"]
         if key in siblings:
-            return "cannot stand beside choice: give either a range or a choice"
+            return "cannot be combined with choice: give either a range or a choice"
     elsewhere = [f"{other}.{key}" for other in known if other != section and key in known[other]]
     near = elsewhere or difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
     if near:
@@ -91,14 +91,14 @@ def unknown_key(path: Sequence[str], known: Mapping[str, Sequence[str]]) -> str:
 
 def _one_of(error: Mapping[str, Any], value: Any) -> str:
     if error["type"] == "union_tag_invalid":
-        return f"has no order to take a range from: list values with choice, got {_shown(value)}"
+        return f"has no order to take a range from: list values with choice, got {_shorten(value)}"
     options = error["ctx"]["expected"].replace("'", "")
     known = options.replace(" or ", ", ").split(", ")
     near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"must be {options}, got {_shown(value)}{hint}"
+    return f"must be {options}, got {_shorten(value)}{hint}"
 
 
-def _shown(value: Any) -> str:
-    text = _REPR.repr(value)  # bounded: a few aliases make a value that fills the memory
+def _shorten(value: Any) -> str:
+    text = _REPR.repr(value)  # bounded: a few YAML aliases make a value that fills the memory
     return text if len(text) <= 80 else f"{text[:77]}..."

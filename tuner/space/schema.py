@@ -1,6 +1,6 @@
-"""The keys of a search space, for editors and for people: made from the model that checks it.
+"""Describe the keys of a search space, from the model that validates it.
 
-``python -m tuner.schema`` prints a JSON Schema, by which an editor completes and underlines;
+``python -m tuner.schema`` prints a JSON Schema, with which an editor completes and checks keys;
 ``python -m tuner.schema --table`` prints the table of keys in docs/keys.md.
 """
 
@@ -16,7 +16,7 @@ _SECTIONS = [key for key, fields in KNOWN.items() if fields]
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a search space file."""
+    """Return the JSON Schema of a search space file."""
     raw = SearchSpec.model_json_schema()
     definitions = raw["$defs"]
     properties: dict[str, Any] = {
@@ -26,7 +26,7 @@ def json_schema() -> dict[str, Any]:
         section = properties[key]
         section.pop("default", None)
         text = section.pop("description")
-        # All of a section's keys may be commented out.
+        # A section whose keys are all commented out is null.
         kinds = [section, {"type": "null"}]
         if key in SHORTHANDS:
             kinds.append(section["properties"][SHORTHANDS[key]])
@@ -42,7 +42,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _plain(value: Any, definitions: Mapping[str, Any]) -> Any:
-    """A part of pydantic's schema without its names, references and missing defaults."""
+    """Return a part of pydantic's schema without titles, references and null defaults."""
     if isinstance(value, list):
         return [_plain(item, definitions) for item in value if item != {"type": "null"}]
     if not isinstance(value, dict):
@@ -60,14 +60,14 @@ def _plain(value: Any, definitions: Mapping[str, Any]) -> Any:
     if "oneOf" in kept:  # a keyword argument may fit a range of either kind of number
         kept["anyOf"] = kept.pop("oneOf")
     alternatives = kept.get("anyOf", ())
-    if len(alternatives) == 1:  # what is left of "or none"
+    if len(alternatives) == 1:  # the rest of an optional value
         del kept["anyOf"]
         kept = {**alternatives[0], **kept}
     return kept
 
 
 def keys_table() -> str:
-    """All keys as a Markdown table: what each may be, where it starts, and what it does."""
+    """Return a Markdown table of all keys with their values, defaults and descriptions."""
     lines = ["| key | may be | default | |", "|---|---|---|---|"]
     properties = json_schema()["properties"]
     for section in _SECTIONS:
@@ -83,8 +83,8 @@ def keys_table() -> str:
 
 def _may_be(field: Mapping[str, Any]) -> str:
     kinds = field.get("anyOf") or [field]
-    own = [kind for kind in kinds[1:] if "const" in kind]  # a word in a number's place
-    return " or ".join(dict.fromkeys([*_kinds(kinds[0]), *(_text(kind["const"]) for kind in own)]))
+    words = [_text(kind["const"]) for kind in kinds[1:] if "const" in kind]  # such as auto
+    return " or ".join(dict.fromkeys([*_kinds(kinds[0]), *words]))
 
 
 def _kinds(kind: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The sections of a search space that are the search's own: the others are what a trial is."""
+"""The sections of a search space that configure the search, and not a single trial."""
 
 import math
 from importlib.metadata import entry_points
@@ -34,7 +34,7 @@ Gpus = Annotated[
     PlainValidator(_share_of_gpus),
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"const": "auto"}]}),
 ]
-#: The bound stands before what reads a number, or a schema would not have it.
+#: The bound stands before the validator: the JSON Schema lacks bounds that follow it.
 Positive = Annotated[
     float, Field(strict=True, allow_inf_nan=False, gt=0), BeforeValidator(plain_number), "number"
 ]
@@ -42,57 +42,63 @@ Steps = Annotated[Whole, Field(ge=1, le=1_000_000_000)]
 
 
 class SearchConfig(Frozen):
-    """How many trials, and who proposes them."""
+    """The number of trials, their sampler and their seeds."""
 
     num_trials: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = Field(
-        default=None, description="Trials to run; may be left out under a time budget or a grid."
+        default=None,
+        description="Number of trials. May be left out with a time budget or a grid.",
     )
     time_budget_s: Annotated[Real, Field(gt=0)] | None = Field(
         default=None,
-        description="Seconds after which trials end at their next report and none starts; the "
-        "final comes after it.",
+        description="Seconds after which no trial starts and running trials end at their next "
+        "report. The final comes after that.",
     )
     sampler: Literal["tpe", "random", "gp", "grid"] = Field(
-        default="tpe", description="Optuna's sampler; grid tries every point of a finite space."
+        default="tpe",
+        description="Optuna's sampler; grid tries every point of a finite space once.",
     )
     seed: Whole = Field(
         default=0, ge=0, lt=2**32, description="Seed of the sampler and of every trial."
     )
     trial_seeds: tuple[Annotated[Whole, Field(ge=0, lt=2**32)], ...] | None = Field(
         default=None,
-        description="Seeds of the first trials; those of the others follow from seed. For one "
-        "configuration under several seeds.",
+        description="Seeds of the first trials, for example to train one configuration with "
+        "several seeds. The seeds of all others are derived from seed.",
     )
     max_concurrent_trials: Annotated[Whole, Field(ge=1)] | None = Field(
-        default=None, description="At most so many trials at a time; all that fit, if left out."
+        default=None,
+        description="Limit of trials that run at the same time. Default: as many as fit.",
     )
 
 
 class AshaConfig(Frozen):
     """Asynchronous successive halving (Li et al. 2020), in generator steps."""
 
-    grace_generator_steps: Steps = Field(default=250, description="The first rung.")
+    grace_generator_steps: Steps = Field(
+        default=250, description="Generator steps of the first rung."
+    )
     max_generator_steps: Steps = Field(
-        default=4000, description="The last rung: the trial is complete."
+        default=4000, description="Generator steps of the last rung, which completes a trial."
     )
     reduction_factor: Whole = Field(
         default=4,
         ge=1,
         le=1000,
-        description="A rung lets the best 1/reduction_factor pass. 1: none is stopped, and there "
-        "are the first rung and the last.",
+        description="The best 1/reduction_factor of the trials at a rung continue, to the rung at "
+        "reduction_factor times the steps. 1: no trial is stopped, and there are only the first "
+        "and the last rung.",
     )
     brackets: Whole = Field(
-        default=1, ge=1, le=20, description="Ladders; each one's first rung is the next rung up."
+        default=1, ge=1, le=20, description="ASHA brackets; bracket s starts at rung s."
     )
 
     @model_validator(mode="after")
     def _makes_rungs(self) -> "AshaConfig":
         if self.grace_generator_steps >= self.max_generator_steps:
             raise ValueError(
-                "grace_generator_steps must be below max_generator_steps, or there is no rung to "
-                f"stop a trial at, got {self.grace_generator_steps} and "
-                f"{self.max_generator_steps}: lower the one or raise the other"
+                "grace_generator_steps must be below max_generator_steps, else there is no rung at "
+                f"which to stop a trial, got {self.grace_generator_steps} and "
+                f"{self.max_generator_steps}: lower the first or raise the second"
             )
         if self.brackets > len(self.rungs) - 1:
             raise ValueError(
@@ -103,7 +109,7 @@ class AshaConfig(Frozen):
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Generator steps at which every trial is scored; the last one completes it."""
+        """Return the generator steps at which trials are scored, in increasing order."""
         rungs = [self.grace_generator_steps]
         if self.reduction_factor == 1:
             return (*rungs, self.max_generator_steps)
@@ -113,102 +119,107 @@ class AshaConfig(Frozen):
 
 
 class ResourceConfig(Frozen):
-    """What one trial takes of the cluster, and how much patience it is shown."""
+    """Resources of one trial, its retries and timeouts."""
 
-    cpus_per_trial: Real = Field(default=1.0, gt=0, description="CPUs; also the trial's threads.")
+    cpus_per_trial: Real = Field(
+        default=1.0, gt=0, description="CPUs of a trial; also its number of threads."
+    )
     gpus_per_trial: Gpus = Field(
         default=0.0,
-        description="GPUs; a fraction such as 0.25 shares one, above 1 whole ones. auto: one where "
-        "any node has GPUs, else none.",
+        description="GPUs of a trial: a fraction such as 0.25 shares one GPU; above 1 it must be a "
+        "whole number. auto: 1 if any node has a GPU, else 0.",
     )
     accelerator_type: Text | None = Field(
         default=None,
-        description="Only on nodes with this accelerator, by Ray's name for it: A100, H100, ...",
+        description="Run trials only on nodes with this accelerator, by Ray's name for it: A100, "
+        "H100, ...",
     )
     custom: dict[Text, Positive] = Field(
         default_factory=dict,
-        description="Custom resources of the cluster's nodes that a trial takes, by name.",
+        description="Amounts of Ray's custom resources that a trial needs, by name.",
     )
     wait_for_nodes_s: Real = Field(
         default=0.0,
         ge=0,
-        description="Seconds to wait at the start for a node that a trial fits, of a cluster that "
-        "grows by itself.",
+        description="Seconds to wait at the start until a trial fits a node, on a cluster that "
+        "scales up.",
     )
     retries_per_trial: Whole = Field(
         default=2,
         ge=0,
         le=1000,
-        description="Restarts from its last checkpoint after a crash. A node's death does not "
-        "count.",
+        description="Restarts of a trial from its last checkpoint after a crash. The loss of a "
+        "node does not count.",
     )
     report_timeout_s: Real = Field(
         default=1800.0,
         gt=0,
-        description="Seconds without a report after which a trial counts as hung: it is ended, "
+        description="Seconds without a report after which a trial counts as hung; it is killed "
         "and restarted as after a crash.",
     )
     max_equal_failures: Whole = Field(
         default=5,
         ge=1,
         le=1_000_000,
-        description="So many trials in a row that failed with the same error stop the search.",
+        description="Trials in a row that fail with the same error until the search stops.",
     )
 
     @property
     def threads_per_trial(self) -> int:
-        """Threads that a trial computes with."""
+        """Return the number of threads of a trial."""
         return max(1, int(self.cpus_per_trial))
 
     @field_validator("cpus_per_trial", "gpus_per_trial")
     @classmethod
     def _is_whole_above_one(cls, value: float | str) -> float | str:
         if isinstance(value, float) and value > 1 and value != int(value):
-            raise ValueError(f"must be whole above 1, got {value}: give {round(value)}")
+            raise ValueError(f"must be a whole number if above 1, got {value}: give {round(value)}")
         return value
 
 
 class ReportingConfig(Frozen):
-    """How often a trial reports and saves itself between rungs."""
+    """How often a trial reports and saves a checkpoint between rungs."""
 
-    report_every_generator_steps: Steps = Field(default=100, description="Cheap training metrics.")
+    report_every_generator_steps: Steps = Field(
+        default=100, description="Generator steps between reports of training metrics."
+    )
     checkpoint_every_generator_steps: Steps = Field(
-        default=500, description="Besides the checkpoint at every rung."
+        default=500,
+        description="Generator steps between checkpoints, in addition to the one at every rung.",
     )
 
 
 class ResultsConfig(Frozen):
-    """Where a search leaves what it found."""
+    """Where a search writes its results."""
 
     runs_dir: Text = Field(
-        default="runs", description="The folder of all searches; --runs-dir wins."
+        default="runs", description="The folder of all searches; --runs-dir replaces it."
     )
     storage: Text | None = Field(
         default=None,
-        description="Where checkpoints go, and a copy of all results: a folder or a URI "
-        "(s3://bucket/folder, gs://...) that every node reaches; the folder of all searches, if "
-        "left out.",
+        description="Where checkpoints and a copy of all results are written: a folder or a URI "
+        "(s3://bucket/folder, gs://...) that all nodes can access. Default: runs_dir.",
     )
 
 
-#: The kinds of address that MLflow itself takes, without a database's driver; none: a folder.
+#: The schemes of MLflow's tracking URIs, without a database's driver; a folder has none.
 _TRACKING_STORES = ("", "databricks", "databricks-uc", "file", "http", "https", "mssql", "mysql",
                     "postgresql", "sqlite", "uc")  # fmt: skip
 
 
 class MlflowConfig(Frozen):
-    """Where the trials are recorded."""
+    """Where MLflow records the trials."""
 
     tracking_uri: Text | None = Field(
         default=None,
-        description="An MLflow tracking URI; RUNS_DIR/mlflow.db (SQLite), if left out.",
+        description="An MLflow tracking URI. Default: RUNS_DIR/mlflow.db (SQLite).",
     )
     experiment: Text = Field(default="wgan", description="The MLflow experiment.")
 
     @field_validator("tracking_uri")
     @classmethod
     def _holds_no_credentials(cls, uri: str | None) -> str | None:
-        # Many servers take a token for the user's name.
+        # Many servers accept a token in place of a user's name.
         if uri is not None and urlsplit(uri).username is not None:
             raise ValueError(
                 "must not hold a password or user, which would be written into spec.yaml: set "
@@ -218,12 +229,12 @@ class MlflowConfig(Frozen):
 
     @field_validator("tracking_uri")
     @classmethod
-    def _is_of_a_kind_that_there_is(cls, uri: str | None) -> str | None:
-        kind = urlsplit(uri or "").scheme.partition("+")[0]
+    def _has_a_known_scheme(cls, uri: str | None) -> str | None:
+        scheme = urlsplit(uri or "").scheme.partition("+")[0]
         plugins = {entry.name for entry in entry_points(group="mlflow.tracking_store")}
-        if kind not in {*_TRACKING_STORES, *plugins}:
+        if scheme not in {*_TRACKING_STORES, *plugins}:
             raise ValueError(
                 f"must be an address such as http://HOST:5000 or sqlite:////PATH/mlflow.db: MLflow "
-                f"knows no {kind}:"
+                f"does not know {scheme}:"
             )
         return uri

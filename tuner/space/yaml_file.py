@@ -1,4 +1,4 @@
-"""A YAML file to plain data: safely, with duplicate keys refused and overrides applied."""
+"""Load a YAML file as plain data: safely, refusing duplicate keys and applying overrides."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,27 +8,30 @@ import yaml
 
 from tuner.errors import BadInput, Fault
 
-#: A search space is a page of text; anything much larger was given by mistake.
+#: The limit for a file: a search space is a page of text, and a larger file is a mistake.
 MAX_BYTES = 1_000_000
 
-#: Sections that may be written as plain text, and the key whose value that is.
+#: Sections that may be written as plain text, and the key that the text is the value of.
 SHORTHANDS = {"objective": "name"}
 
-#: What PyYAML raises at a text that does not fit its tag, such as ``!!bool x`` or ``2020-13-45``.
+#: Errors of PyYAML for a text that does not fit its tag, such as ``!!bool x`` or ``2020-13-45``.
 _MISFITS = (AttributeError, LookupError, RecursionError, ValueError)
 
 
 def load_yaml(
     path: Path, overrides: Sequence[str] | Mapping[str, Any] = ()
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """The file's mapping with its overrides applied, and what is wrong with it.
+    """Load the mapping of a file and apply overrides.
 
     Args:
         path: The file.
         overrides: ``dotted.key=value`` texts, or values by dotted key.
 
+    Returns:
+        The mapping, and the faults of duplicate keys and of overrides.
+
     Raises:
-        BadInput: where there is no mapping to go on with.
+        BadInput: if the file cannot be read as a mapping.
     """
     try:
         text = _text(path)
@@ -37,18 +40,23 @@ def load_yaml(
     except yaml.YAMLError as error:
         raise BadInput(str(path), [_broken(error)]) from error
     except _MISFITS as error:
-        what = f"cannot be read as YAML ({error}): mend it"
-        raise BadInput(str(path), [Fault("", what)]) from error
+        message = f"cannot be read as YAML ({error}): correct it"
+        raise BadInput(str(path), [Fault("", message)]) from error
     if document is None:
         document = {}
     if not isinstance(document, dict):
-        what = f"must be a mapping of keys to values, got {type(document).__name__}"
-        raise BadInput(str(path), [Fault("", f"{what}: see search_spaces/gp.yaml")])
+        rule = f"must be a mapping of keys to values, got {type(document).__name__}"
+        raise BadInput(str(path), [Fault("", f"{rule}: see search_spaces/gp.yaml")])
     return document, [*duplicates, *override(document, overrides)]
 
 
 def override(document: dict[str, Any], overrides: Sequence[str] | Mapping[str, Any]) -> list[Fault]:
-    """Replace values of a document; returns what is wrong with the overrides."""
+    """Replace values of a document in place, and return the faults of the overrides.
+
+    Args:
+        document: The mapping.
+        overrides: ``dotted.key=value`` texts, or values by dotted key.
+    """
     if isinstance(overrides, Mapping):
         return [fault for key, value in overrides.items() for fault in _put(document, key, value)]
     return [fault for text in overrides for fault in _override(document, text)]
@@ -58,13 +66,13 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
             size = path.stat().st_size
-            what = f"must be at most {MAX_BYTES:,} bytes, got {size:,}: is it a search space?"
-            raise BadInput(str(path), [Fault("", what)])
+            message = f"must be at most {MAX_BYTES:,} bytes, got {size:,}: give a search space"
+            raise BadInput(str(path), [Fault("", message)])
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        there = f"; in {path.parent} there are {', '.join(near[:9])}" if near else ""
-        raise BadInput(str(path), [Fault("", f"no such file{there}")]) from None
+        hint = f"; in {path.parent} there are {', '.join(near[:9])}" if near else ""
+        raise BadInput(str(path), [Fault("", f"no such file{hint}")]) from None
     except UnicodeDecodeError:
         raise BadInput(str(path), [Fault("", "is not UTF-8 text: save it as UTF-8")]) from None
     except OSError as error:
@@ -79,7 +87,7 @@ def _broken(error: yaml.YAMLError) -> Fault:
 
 
 def _duplicate_keys(text: str) -> list[Fault]:
-    """Keys given twice: ``safe_load`` would silently keep the last one."""
+    """List keys that are given twice: ``safe_load`` would silently keep the last one."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     faults = []
     for prefix, mapping in _mappings(root, (), set()) if root else ():
@@ -89,8 +97,8 @@ def _duplicate_keys(text: str) -> list[Fault]:
             if not isinstance(key.value, str):
                 continue
             if key.value in lines:
-                what = f"is given twice, on lines {lines[key.value]} and {line}: keep one"
-                faults.append(Fault(".".join((*prefix, key.value)), what))
+                message = f"is given twice, on lines {lines[key.value]} and {line}: keep one"
+                faults.append(Fault(".".join((*prefix, key.value)), message))
             lines[key.value] = line
     return faults
 
@@ -98,7 +106,7 @@ def _duplicate_keys(text: str) -> list[Fault]:
 def _mappings(
     node: yaml.Node, prefix: tuple[str, ...], seen: set[int]
 ) -> Iterator[tuple[tuple[str, ...], yaml.MappingNode]]:
-    if id(node) in seen:  # an alias may point at its own parent
+    if id(node) in seen:  # an alias may point to its own parent
         return
     seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
@@ -121,7 +129,7 @@ def _override(document: dict[str, Any], text: str) -> list[Fault]:
 def _put(document: dict[str, Any], key: str, value: Any) -> list[Fault]:
     parts = key.split(".") if isinstance(key, str) else [""]
     if not all(parts):
-        return [Fault("overrides", f"must be dotted keys, got {key!r}")]
+        return [Fault("overrides", f"must have dotted keys such as data.path, got {key!r}")]
     inner = document
     for part in parts[:-1]:
         below: Any = inner.get(part)

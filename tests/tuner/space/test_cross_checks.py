@@ -71,8 +71,8 @@ def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, 
     (fault,) = faults_of(objective="critic_estimate", **sections)
     assert fault == Fault(
         "objective.name",
-        f"critic_estimate must not rank trials while {key} is searched: its scale follows from "
-        "the critic, so that trials differ in it by more than their generators: fix it, or take "
+        f"must not be critic_estimate while {key} is searched: its scale depends on the "
+        "critic, so that trials would differ by more than their generators: fix it, or give "
         "independent_critic",
     )
     assert faults_of(objective="independent_critic", **sections) == []
@@ -91,7 +91,7 @@ def test_all_keys_that_move_the_critics_scale_are_named_beside_all_other_faults(
     assert "networks.critic_width, training.n_critic, training.critic_lr are searched: its" in (
         faults[0].message
     )
-    assert faults[0].message.endswith("generators: fix them, or take independent_critic")
+    assert faults[0].message.endswith("generators: fix them, or give independent_critic")
 
 
 @pytest.mark.parametrize("search", [{}, {"sampler": "random"}])
@@ -109,7 +109,7 @@ def test_a_grid_over_real_numbers_is_refused_at_each_of_them(faults_of: FaultsOf
     )
     what = (
         "is a range of real numbers, and a grid needs a finite space: list its values with "
-        "choice, or take another search.sampler"
+        "choice, or give another search.sampler"
     )
     assert faults == [Fault("training.gp_weight", what), Fault("training.critic_lr", what)]
 
@@ -119,5 +119,5 @@ def test_a_grid_that_is_too_large_is_refused(faults_of: FaultsOf):
     (fault,) = faults_of(search={"sampler": "grid"}, networks=networks)
     assert fault.where == "search.sampler"
     assert fault.message == (
-        "grid must have at most 100,000 points, got 101,000: narrow the space, or take random"
+        "grid must have at most 100,000 points, got 101,000: narrow the space, or give random"
     )

@@ -121,24 +121,24 @@ def test_a_searched_optimizer_gets_adams_values_where_adam_is_drawn(make_spec: M
     assert (adam["training"]["beta1"], adam["training"]["beta2"]) == (0.0, 0.9)
 
 
-# --- What has no one default ----------------------------------------------------------------------
+# --- Keys without a single default ----------------------------------------------------------------
 
 
 def test_a_searched_constraint_asks_for_every_value_that_it_decides(faults_of: FaultsOf):
     both = {"choice": ["clip", "gradient_penalty"]}
-    rule = "has no one default while constraint is searched"
+    rule = "has no single default while constraint is searched"
     assert faults_of(training={"constraint": both, "beta1": 0.5}) == [
         Fault(
             "training.optimizer",
-            f"{rule} (rmsprop under clip, adam under gradient_penalty): give it",
+            f"{rule} (rmsprop under clip, adam under gradient_penalty): give a value",
         ),
         Fault(
             "training.critic_lr",
-            f"{rule} (5e-05 under clip, 0.0001 under gradient_penalty): give it",
+            f"{rule} (5e-05 under clip, 0.0001 under gradient_penalty): give a value",
         ),
         Fault(
             "training.generator_lr",
-            f"{rule} (5e-05 under clip, 0.0001 under gradient_penalty): give it",
+            f"{rule} (5e-05 under clip, 0.0001 under gradient_penalty): give a value",
         ),
     ]
     given = {"optimizer": "adam", "critic_lr": 1e-4, "generator_lr": 1e-4}
@@ -160,10 +160,10 @@ def test_a_gan_searched_beside_a_wgan_asks_for_every_value_that_they_publish_apa
     faults_of: FaultsOf, make_spec: MakeSpec
 ):
     both = {"choice": ["wasserstein", "minimax"]}
-    rule = "has no one default while loss is searched"
+    rule = "has no single default while loss is searched"
     faults = faults_of(training={"loss": both})
     assert faults[0] == Fault(
-        "training.n_critic", f"{rule} (5 under gradient_penalty, 1 under minimax): give it"
+        "training.n_critic", f"{rule} (5 under gradient_penalty, 1 under minimax): give a value"
     )
     apart = {"n_critic": 2, "critic_lr": 1e-4, "generator_lr": 1e-4, "beta1": 0.5, "beta2": 0.9}
     assert [fault.where for fault in faults] == [f"training.{key}" for key in apart]
@@ -188,8 +188,8 @@ def test_a_searched_loss_and_a_searched_constraint_are_both_named(faults_of: Fau
         "constraint": {"choice": ["clip", "gradient_penalty"]},
     }
     assert faults_of(training=training)[0].message == (
-        "has no one default while loss and constraint are searched (5 under clip, 5 under "
-        "gradient_penalty, 1 under minimax): give it"
+        "has no single default while loss and constraint are searched (5 under clip, 5 under "
+        "gradient_penalty, 1 under minimax): give a value"
     )
 
 

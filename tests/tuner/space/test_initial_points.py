@@ -82,11 +82,11 @@ def test_what_the_search_fixes_to_that_very_value_may_be_said(make_spec: MakeSpe
 
 
 WRONG = [
-    ({"critic_lr": 3}, "critic_lr", "must lie in 1e-05 to 0.01, got 3: widen the one or change"),
+    ({"critic_lr": 3}, "critic_lr", "must lie in 1e-05 to 0.01, got 3: change it, or widen the"),
     ({"critic_lr": "fast"}, "critic_lr", "must lie in 1e-05 to 0.01, got 'fast'"),
     ({"critic_lr": True}, "critic_lr", "must lie in 1e-05 to 0.01, got True"),
     ({"constraint": "orthogonal"}, "constraint", "must be one of ['clip', 'gradient_penalty']"),
-    ({"generator_lr": 1e-3}, "generator_lr", "is fixed to 0.0001, got 0.001: leave it out, or"),
+    ({"generator_lr": 1e-3}, "generator_lr", "is fixed at 0.0001, got 0.001: leave it out, or"),
     (
         {"constraint": "gradient_penalty", "clip_value": 0.1},
         "clip_value",
@@ -131,4 +131,4 @@ def test_a_grid_has_none(faults_of: FaultsOf):
     grid = {"training": {"critic_lr": {"choice": [1e-4, 1e-3]}}, "search": {"sampler": "grid"}}
     (fault,) = faults_of(**grid, initial_points=[{"training": {"critic_lr": 1e-4}}])
     assert fault.where == "initial_points"
-    assert fault.message.startswith("have no place in a grid")
+    assert fault.message.startswith("must not be given for a grid")

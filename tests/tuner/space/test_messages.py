@@ -28,7 +28,7 @@ KNOWN = {
         (["training", "critic_lr", "q"], "no such key; known here: low, high, log, choice"),
         (
             ["training", "critic_lr", "low"],
-            "cannot stand beside choice: give either a range or a choice",
+            "cannot be combined with choice: give either a range or a choice",
         ),
     ],
 )

@@ -116,7 +116,7 @@ def test_what_is_no_number_is_refused(faults_of: FaultsOf, section: dict, what: 
 
 NO_ORDER = "has no order to take a range from: list values with choice, got "
 RANGE_OF_2_AND_1 = (
-    "low must be below high, got low 2 and high 1: swap or widen them, or give one fixed value"
+    "low must be below high, got low 2 and high 1: swap or change them, or give one fixed value"
 )
 FAULTY = [
     ({"trainin": {}}, "trainin", "no such key; did you mean training?"),
@@ -178,7 +178,7 @@ FAULTY = [
     (
         {"networks": {"latent_dim": {"choice": [1], "high": 2}}},
         "networks.latent_dim.high",
-        "cannot stand beside choice: give either a range or a choice",
+        "cannot be combined with choice: give either a range or a choice",
     ),
     (
         {"networks": {"latent_dim": {"low": 1, "high": 2, "log": 1}}},
@@ -195,8 +195,8 @@ FAULTY = [
     (
         {"asha": {"grace_generator_steps": 50, "max_generator_steps": 50}},
         "asha",
-        "grace_generator_steps must be below max_generator_steps, or there is no rung to stop a "
-        "trial at, got 50 and 50: lower the one or raise the other",
+        "grace_generator_steps must be below max_generator_steps, else there is no rung at which "
+        "to stop a trial, got 50 and 50: lower the first or raise the second",
     ),
     (
         {"asha": {"brackets": 3}},
@@ -208,7 +208,7 @@ FAULTY = [
     (
         {"resources": {"cpus_per_trial": 1.5}},
         "resources.cpus_per_trial",
-        "must be whole above 1, got 1.5: give 2",
+        "must be a whole number if above 1, got 1.5: give 2",
     ),
     ({"resources": {"gpus_per_trial": -1}}, "resources.gpus_per_trial", "auto or a number of at"),
     ({"results": {"runs_dir": ""}}, "results.runs_dir", "must not be empty, got ''"),
@@ -250,7 +250,7 @@ def test_a_name_that_is_no_plain_folder_name_is_refused(faults_of: FaultsOf, nam
 def test_a_tracking_uri_of_no_kind_that_mlflow_takes_is_refused(faults_of: FaultsOf) -> None:
     (fault,) = faults_of(mlflow={"tracking_uri": "htp://host:5000"})
     assert fault.where == "mlflow.tracking_uri"
-    assert fault.message.endswith("MLflow knows no htp:")
+    assert fault.message.endswith("MLflow does not know htp:")
 
 
 @pytest.mark.parametrize(

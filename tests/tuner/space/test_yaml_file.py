@@ -84,7 +84,7 @@ MISFITS = ["2020-13-45", '!!int ""', "!!float ''", "!!bool maybe", "!!timestamp 
 @pytest.mark.parametrize("value", MISFITS)
 def test_a_value_that_does_not_fit_its_tag_is_refused(space: Space, value: str):
     """PyYAML raises whatever its converter happens to raise."""
-    with pytest.raises(BadInput, match=r"cannot be read as YAML \(.*\): mend it"):
+    with pytest.raises(BadInput, match=r"cannot be read as YAML \(.*\): correct it"):
         load_yaml(space(f"a: {value}"))
 
 
