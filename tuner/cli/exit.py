@@ -1,4 +1,4 @@
-"""How the process of a command ends."""
+"""End the process of a command."""
 
 import atexit
 import contextlib
@@ -10,13 +10,12 @@ from typing import NoReturn
 
 
 def end_with(main: Callable[[], int]) -> NoReturn:
-    """Run a command and end its process, without taking apart all that was imported.
+    """Run a command and end its process with the exit status that the command returns.
 
-    That takes Python seconds once torch, Ray and MLflow are among it, in which a shell waits for
-    nothing. All else happens as ever: threads are waited for, and what is registered for the exit.
+    The process ends without tearing down the imported modules, which takes Python seconds once
+    torch, Ray and MLflow are loaded. Threads are joined and exit handlers run as usual.
 
-    Where nobody reads what it prints any more, as ``head`` does not after some lines, it ends
-    without a word, as other commands do.
+    If the reader of its output is gone, as after ``| head``, the process ends silently.
     """
     status: int | None = None
 
@@ -27,7 +26,7 @@ def end_with(main: Callable[[], int]) -> NoReturn:
                     stream.flush()
             os._exit(status)
 
-    atexit.register(leave)  # the first to be registered is the last to be called
+    atexit.register(leave)  # the handler that is registered first is called last
     try:
         status = main()
     except BrokenPipeError:

@@ -190,7 +190,7 @@ def _warm_start_points(run: str, sections: Mapping[str, Any], resume: bool) -> S
     earlier = Path(run)
     if not earlier.is_dir() and (runs_dir / run).is_dir():
         earlier = runs_dir / run
-    return [*warm_start.points(earlier, sections), *sections["initial_points"]]
+    return [*warm_start.best_points(earlier, sections), *sections["initial_points"]]
 
 
 def _load_runtime_env(request: SearchRequest) -> tuple[Mapping[str, Any] | None, list[Fault]]:

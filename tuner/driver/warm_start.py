@@ -1,4 +1,4 @@
-"""A search begun where a finished one ended: its best trials are the first that are run."""
+"""Warm start: run the best trials of an earlier search first."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,39 +9,39 @@ from tuner.errors import BadInput, Fault
 from tuner.results import placed, read_trials
 from tuner.space import Choice, Range, coerce, flat
 
-#: As many of the best trials are run again.
+#: The number of trials that are run again.
 NUM_POINTS = 5
 
 
-def points(run_dir: Path, sections: Mapping[str, Any]) -> list[dict[str, dict[str, Any]]]:
-    """The best completed trials of a search as initial points of another, the best first.
+def best_points(run_dir: Path, sections: Mapping[str, Any]) -> list[dict[str, dict[str, Any]]]:
+    """Return the best completed trials of a search as initial points of another, the best first.
 
-    Only values that the new search asks for, and that it may have, are taken over: the rest its
-    sampler proposes. No score is, since the data or the objective may be others.
+    A point has those values that the new search searches and that lie in its domains; the sampler
+    proposes the others. Scores are not kept, since the data or the objective may differ.
 
     Args:
-        run_dir: The folder of the earlier search, or the name of one.
-        sections: The new one's ``networks`` and ``training``.
+        run_dir: The folder of the earlier search.
+        sections: The new search's ``networks`` and ``training``.
 
     Raises:
-        BadInput: where there is nothing to take over.
+        BadInput: if there is no such trial.
     """
     table = run_dir / "trials.csv"
     try:
         completed = placed(read_trials(table))
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        what = f"{table} cannot be read ({why}): give the folder of a finished search"
-        raise BadInput("--warm-start", [Fault("", what)]) from error
+        reason = getattr(error, "strerror", None) or error
+        message = f"{table} cannot be read ({reason}): give the folder of a finished search"
+        raise BadInput("--warm-start", [Fault("", message)]) from error
     if not completed:
-        what = f"{run_dir} has no completed trial to start from: leave it out"
-        raise BadInput("--warm-start", [Fault("", what)])
-    found = [_point(trial.cells, sections) for trial in completed]
-    # Trials that differ in nothing that is searched here are one point.
-    distinct = [point for i, point in enumerate(found) if point and point not in found[:i]]
+        message = f"{run_dir} has no completed trial to start from: leave it out"
+        raise BadInput("--warm-start", [Fault("", message)])
+    points = [_point(trial.cells, sections) for trial in completed]
+    # Trials are equal here if they differ only in values that the new search does not search.
+    distinct = [point for i, point in enumerate(points) if point and point not in points[:i]]
     if not distinct:
-        what = f"{run_dir} has no trial with a value that this search may have: leave it out"
-        raise BadInput("--warm-start", [Fault("", what)])
+        message = f"{run_dir} has no trial with a value in a range of this search: leave it out"
+        raise BadInput("--warm-start", [Fault("", message)])
     return distinct[:NUM_POINTS]
 
 

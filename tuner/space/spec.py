@@ -1,8 +1,4 @@
-"""A search space file, from YAML to frozen data, without torch or Ray.
-
-``read_spec(path)`` gives a :class:`SearchSpec` or raises :class:`~tuner.errors.BadInput` with every
-fault at once.
-"""
+"""Read a search space file into a frozen, resolved :class:`SearchSpec`, without torch or Ray."""
 
 import itertools
 import math
@@ -55,7 +51,8 @@ from tuner.space.yaml_file import load_yaml
 
 Name = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
-#: Sections whose values may be searched; what decides whether others apply comes first.
+#: Sections whose values may be searched. ``training`` is first: it decides which values of
+#: ``networks`` apply.
 _SEARCHED = ("training", "networks")
 
 SearchableNetworks = searchable(NetworkConfig, "The networks; every value may be searched.")
@@ -63,7 +60,7 @@ SearchableTraining = searchable(TrainingConfig, "The training; every value may b
 
 
 class SearchSpec(Frozen):
-    """A search, resolved: every default filled in, every searched value a domain."""
+    """A resolved search: all defaults are filled in, and each searched value is a domain."""
 
     name: Name
     data: DataConfig = DataConfig()
@@ -78,12 +75,12 @@ class SearchSpec(Frozen):
     mlflow: MlflowConfig = MlflowConfig()
     initial_points: tuple[InitialPoint, ...] = Field(
         default=(),
-        description="What the first trials have, a mapping each of searched values by section.",
+        description="Values of the first trials: a list of mappings of searched values by section.",
     )
 
-    @cached_property  # a large grid takes seconds to count
+    @cached_property  # counting a large grid takes seconds
     def num_trials(self) -> int | None:
-        """Trials that the search asks for; ``None`` where only its time budget ends it."""
+        """Return the number of trials, or ``None`` if only the time budget ends the search."""
         limits = [self.search.num_trials] if self.search.num_trials else []
         if self.search.sampler == "grid":
             limits.append(sum(1 for _ in self.grid_points()))
@@ -91,12 +88,12 @@ class SearchSpec(Frozen):
 
     @property
     def domains(self) -> dict[str, Domain]:
-        """The searched values by dotted key, parents before what depends on them."""
+        """Return the searched values by dotted key; a key follows those that it depends on."""
         return {key: v for key, v in self._searchable() if isinstance(v, Range | Choice)}
 
     @property
     def first_points(self) -> list[dict[str, Any]]:
-        """The initial points, each by dotted key."""
+        """Return the initial points, each as values by dotted key."""
         return [
             {
                 f"{name}.{field}": v
@@ -112,10 +109,16 @@ class SearchSpec(Frozen):
                 yield f"{section}.{field}", value
 
     def choose(self, pick: Callable[[str, Domain], Any]) -> dict[str, dict[str, Any]]:
-        """Fix every value, asking ``pick(key, domain)`` for those that are searched and apply.
+        """Choose a value for every searched key that applies.
 
-        Define-by-run: what ``loss`` was picked decides whether ``constraint`` is asked for, and
-        what that was whether ``gp_weight`` is.
+        The space is define-by-run: the picked ``loss`` decides whether a ``constraint`` is picked,
+        and the constraint whether a ``gp_weight`` is.
+
+        Args:
+            pick: Called with the dotted key and the domain of each, returns its value.
+
+        Returns:
+            The sections of a trial, with all values that apply.
         """
         chosen: dict[str, dict[str, Any]] = {section: {} for section in _SEARCHED}
         known: dict[str, Any] = {}
@@ -132,7 +135,7 @@ class SearchSpec(Frozen):
         return chosen
 
     def trial_config(self, chosen: Mapping[str, Any], seed: int) -> TrialConfig:
-        """The full configuration of a trial with the values of :meth:`choose`."""
+        """Return the full configuration of a trial with the values of :meth:`choose`."""
         fixed = {
             "data": self.data,
             "objective": self.objective,
@@ -142,25 +145,27 @@ class SearchSpec(Frozen):
         return TrialConfig.model_validate({**fixed, **chosen})
 
     def corners(self) -> list[TrialConfig]:
-        """Trials with, between them, every choice and end of range on which it hangs what is built.
+        """Return a few trials that cover the networks of the search, to check that they are valid.
 
-        Our own networks can be built at any width and depth: the smallest will do.
+        They cover every architecture, loss and constraint and, for custom networks, both ends of
+        every range. The networks of this package can be built with any width and depth.
         """
-        kinds = ("networks.architecture", "training.loss", "training.constraint")
-        own = ("networks.",) if self.custom_modules else ()
-        deciding = {
+        prefixes = ("networks.architecture", "training.loss", "training.constraint")
+        if self.custom_modules:
+            prefixes = (*prefixes, "networks.")
+        covered = {
             key: domain.choice if isinstance(domain, Choice) else (domain.low, domain.high)
             for key, domain in self.domains.items()
-            if key.startswith((*kinds, *own))
+            if key.startswith(prefixes)
         }
         first = {
             key: domain.choice[0] if isinstance(domain, Choice) else domain.low
             for key, domain in self.domains.items()
         }
-        points = [first, *(first | {k: v} for k, ends in deciding.items() for v in ends)]
+        points = [first, *(first | {k: v} for k, values in covered.items() for v in values)]
         chosen = [self.choose(lambda key, _, point=point: point[key]) for point in points]
         distinct = [c for i, c in enumerate(chosen) if c not in chosen[:i]]
-        return [self.trial_config(each, seed=0) for each in distinct]
+        return [self.trial_config(sections, seed=0) for sections in distinct]
 
     @property
     def custom_modules(self) -> set[str]:
@@ -170,24 +175,24 @@ class SearchSpec(Frozen):
         return set(map(top_level_module, paths))
 
     def grid_points(self) -> Iterator[dict[str, Any]]:
-        """Every distinct point of a finite space: searched values by dotted key, that apply."""
+        """Yield all points of a finite space: the searched values that apply, by dotted key."""
         domains = self.domains
         axes = [grid_values(domain) or () for domain in domains.values()]
         seen = set()
         for drawn in itertools.product(*axes):
             point = dict(zip(domains, drawn, strict=True))
-            asked: dict[str, Any] = {}
+            applying: dict[str, Any] = {}
 
-            def pick(key: str, _: Domain, point: Any = point, asked: Any = asked) -> Any:
-                return asked.setdefault(key, point[key])
+            def pick(key: str, _: Domain, point: Any = point, applying: Any = applying) -> Any:
+                return applying.setdefault(key, point[key])
 
             self.choose(pick)
-            if (mark := tuple(asked.items())) not in seen:
-                seen.add(mark)
-                yield asked
+            if (values := tuple(applying.items())) not in seen:
+                seen.add(values)
+                yield applying
 
     def resolved(self) -> dict[str, Any]:
-        """Plain data that reads back as this search."""
+        """Return plain data that validates to the same search."""
         return {
             key: {k: v for k, v in value.items() if v is not None}
             if isinstance(value, dict)
@@ -196,23 +201,23 @@ class SearchSpec(Frozen):
         }
 
     def to_yaml(self) -> str:
-        """The resolved search as a search space file."""
+        """Write the resolved search as the text of a search space file."""
         text = yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
         if yaml.safe_load(text) == self.resolved():
             return text
-        # PyYAML writes some line breaks of Unicode's so that they read back as spaces.
+        # PyYAML writes some of Unicode's line breaks so that they are read as spaces.
         return yaml.safe_dump(self.resolved(), sort_keys=False)
 
 
 def read_spec(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
-    """Read and check a search space file.
+    """Read and validate a search space file.
 
     Args:
         path: The YAML file.
-        overrides: ``dotted.key=value`` texts that replace what the file says.
+        overrides: ``dotted.key=value`` texts that replace values of the file.
 
     Raises:
-        BadInput: with every fault found.
+        BadInput: with all faults.
     """
     document, faults = load_yaml(path, overrides)
     spec, more = validate(document)
@@ -221,7 +226,7 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
     return spec
 
 
-#: Every section with its fields; ``name`` stands alone.
+#: The fields of each section; ``name`` has none.
 KNOWN: Mapping[str, tuple[str, ...]] = {
     key: tuple(getattr(field.annotation, "model_fields", ()))
     for key, field in SearchSpec.model_fields.items()
@@ -235,7 +240,11 @@ _SECTIONS: Mapping[str, TypeAdapter[Any]] = {
 
 
 def validate(document: Mapping[str, Any]) -> tuple[SearchSpec | None, list[Fault]]:
-    """Check plain data; a search and no faults, or no search and all of its faults."""
+    """Validate plain data.
+
+    Returns:
+        The resolved search and no faults, or ``None`` and all faults.
+    """
     sections, faults = validate_sections(document)
     return (None if faults else SearchSpec.model_construct(**sections)), faults
 
@@ -302,6 +311,6 @@ def validate_points(
 
 
 def largest_budget_generator_steps(spec: SearchSpec) -> float:
-    """Generator steps of all trials if none is stopped early; infinite without ``num_trials``."""
-    trials = spec.num_trials
-    return math.inf if trials is None else trials * spec.asha.max_generator_steps
+    """Return the generator steps of a search without early stopping; infinite without an end."""
+    num_trials = spec.num_trials
+    return math.inf if num_trials is None else num_trials * spec.asha.max_generator_steps

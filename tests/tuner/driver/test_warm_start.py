@@ -39,7 +39,7 @@ def test_the_best_completed_trials_come_first_the_finals_before_the_rungs(
 ):
     """Values outside the new ranges are left to the sampler; equal points are one."""
     search = make_spec(training=TRAINING)
-    assert warm_start.points(run_dir, dict(search)) == [
+    assert warm_start.best_points(run_dir, dict(search)) == [
         {"training": {"constraint": "gradient_penalty", "critic_lr": 3e-4}},
         {"training": {"constraint": "clip", "critic_lr": 4e-4}},
         {"training": {"constraint": "gradient_penalty", "critic_lr": 1e-4, "gp_weight": 10.0}},
@@ -49,14 +49,14 @@ def test_the_best_completed_trials_come_first_the_finals_before_the_rungs(
 def test_at_most_so_many(run_dir: Path, make_spec: MakeSpec):
     rows = [f"{i:05d},completed,4000,{i},,clip,{(i + 1) * 1e-4},,5," for i in range(20)]
     (run_dir / "trials.csv").write_text("\n".join([TABLE.splitlines()[0], *rows]) + "\n")
-    found = warm_start.points(run_dir, dict(make_spec(training=TRAINING)))
+    found = warm_start.best_points(run_dir, dict(make_spec(training=TRAINING)))
     assert [point["training"]["critic_lr"] for point in found] == [
         pytest.approx((i + 1) * 1e-4) for i in range(warm_start.NUM_POINTS)
     ]
 
 
 def test_they_fit_the_search_that_they_are_for(run_dir: Path, make_spec: MakeSpec):
-    points = warm_start.points(run_dir, dict(make_spec(training=TRAINING)))
+    points = warm_start.best_points(run_dir, dict(make_spec(training=TRAINING)))
     search = make_spec(training=TRAINING, initial_points=points)
     assert len(search.first_points) == 3
 
@@ -71,7 +71,7 @@ def test_they_fit_the_search_that_they_are_for(run_dir: Path, make_spec: MakeSpe
             r"trials\.csv cannot be read \(it has no column trial_id, status",
         ),
         (TABLE.replace("completed", "stopped"), TRAINING, "has no completed trial to start from"),
-        (TABLE, {"beta1": {"low": 0.1, "high": 0.5}}, "no trial with a value that this search"),
+        (TABLE, {"beta1": {"low": 0.1, "high": 0.5}}, "no trial with a value in a range of this"),
     ],
 )
 def test_where_there_is_nothing_to_take_over_it_is_refused(
@@ -82,4 +82,4 @@ def test_where_there_is_nothing_to_take_over_it_is_refused(
     else:
         (run_dir / "trials.csv").write_text(table)
     with pytest.raises(BadInput, match=what):
-        warm_start.points(run_dir, dict(make_spec(training=training)))
+        warm_start.best_points(run_dir, dict(make_spec(training=training)))
