@@ -1,10 +1,10 @@
-"""Run searches from a notebook or a script, on the same path as the commands.
+"""Run and read searches from a notebook or a script, as the commands do.
 
     from tuner import run_search
     result = run_search("search_spaces/gp.yaml", num_trials=8)
     samples = result.best.generator(torch.randn(64, result.best.latent_dim))
 
-Importing this loads neither torch nor Ray: each function loads what it needs.
+Importing this module loads neither torch nor Ray: each function imports what it needs.
 """
 
 from collections.abc import Mapping
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The trial that a search chose.
+    """The best trial of a search.
 
-    ``config`` is all that it depends on, as ``best.yaml`` has it; ``w1`` is of its last rung,
-    ``w1_final`` of the final, if it was in one.
+    Attributes:
+        trial_id: Its number, such as ``00007``.
+        config: Its full configuration, as in ``best.yaml``.
+        w1: Its score at the last rung.
+        w1_final: Its score in the final; ``None`` if it was in none.
     """
 
     trial_id: str
@@ -47,45 +50,59 @@ class BestTrial:
 
     @property
     def latent_dim(self) -> int:
-        """Numbers in a latent."""
+        """Return the length of a latent."""
         return self._generator.latent_dim
 
     def generator(self, latents: "Tensor") -> "Tensor":
-        """Samples [n, *sample_shape] in [-1, 1] of latents [n, latent_dim], standard normal.
+        """Generate samples [n, *sample_shape] in [-1, 1].
+
+        Args:
+            latents: Standard normal latents [n, latent_dim].
 
         Raises:
-            BadInput: where the search has left no generator, or its network's module is not there.
-            ValueError: where the latents have another shape.
+            BadInput: if the search saved no generator, or the module of its network is missing.
+            ValueError: if the latents have another shape.
         """
         return self._generator(latents)
 
     def __repr__(self) -> str:
-        """In one line: the configuration fills a page."""
+        """Return one line, without the configuration, which fills a page."""
         final = None if self.w1_final is None else f"{self.w1_final:.4g}"
         return f"BestTrial({self.trial_id!r}, w1={self.w1:.4g}, w1_final={final})"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a search has left in its folder; ``best`` is ``None`` where no trial has completed."""
+    """The results in a search's folder.
+
+    Attributes:
+        run_dir: The folder, absolute.
+        best: The best trial; ``None`` if no trial has completed.
+    """
 
     run_dir: Path
     best: BestTrial | None
 
     @cached_property
     def trials(self) -> "pd.DataFrame":
-        """``trials.csv``: a row a trial. What does not apply to a trial is missing there."""
+        """Read ``trials.csv``: one row per trial; values that do not apply to a trial are missing.
+
+        Raises:
+            BadInput: if no trial has ended yet.
+        """
         import pandas as pd
 
         path = self.run_dir / "trials.csv"
         if not path.exists():
-            raise BadInput(str(path), [Fault("", "is not there yet: no trial has ended")])
+            raise BadInput(
+                str(path), [Fault("", "does not exist yet: wait until a trial has ended")]
+            )
         texts = ("trial_id", "status", "message")
         return pd.read_csv(path, dtype=dict.fromkeys(texts, "str"))
 
     @property
     def report(self) -> Path | None:
-        """``report.html``, where it was written."""
+        """Return the path of ``report.html``, or ``None`` if it was not written."""
         path = self.run_dir / "report.html"
         return path if path.exists() else None
 
@@ -108,36 +125,36 @@ def run_search(
     """Run the search of a search space file, as ``python -m tuner.search`` does.
 
     Ctrl-C, or a notebook's "interrupt", stops the search within seconds and raises
-    ``KeyboardInterrupt``, so that no cell below goes on with half a search: all is saved,
-    ``resume=True`` goes on with it, and :func:`load_search` shows what there is so far.
+    ``KeyboardInterrupt``, so that the next cells do not run with half a search. It is saved:
+    ``resume=True`` resumes it, and :func:`load_search` reads its results so far.
 
     Args:
-        space: The search space.
-        num_trials: In place of the file's ``search.num_trials``.
-        time_budget_s: In place of the file's ``search.time_budget_s``.
-        overrides: In place of other values of the file, by dotted key: ``{"data.path": "faces"}``.
-        runs_dir: The folder of all searches, in place of the file's ``results.runs_dir``.
-        name: The search's name and folder, in place of the file's.
-        resume: Go on with the search of that name; begin it, if there is none.
+        space: The search space file.
+        num_trials: Replaces the file's ``search.num_trials``.
+        time_budget_s: Replaces the file's ``search.time_budget_s``, in seconds.
+        overrides: Replaces other values of the file, by dotted key: ``{"data.path": "faces"}``.
+        runs_dir: The folder of all searches; replaces the file's ``results.runs_dir``.
+        name: The name of the search and of its folder; replaces the file's ``name``.
+        resume: Resume the search of that name, or start it if there is none.
         warm_start: The folder or name of an earlier search, whose best trials are run first.
         local: Run the trials one after the other in this process, without Ray.
-        address: Of an existing Ray cluster; ``RAY_ADDRESS``, if left out; else one is started here.
-        runtime_env: A file that says what the cluster's nodes need besides.
+        address: The address of a Ray cluster. Default: ``RAY_ADDRESS``, else Ray is started here.
+        runtime_env: A YAML file with Ray's runtime environment for the nodes of the cluster.
         quiet: Print nothing.
 
     Raises:
-        BadInput: what was given cannot be run; its text has all that is wrong.
-        Halted: something outside stopped the search, to be resumed once that is mended.
-        KeyboardInterrupt: it was interrupted.
+        BadInput: if the input cannot be run; the text lists all faults.
+        Halted: if a cause outside the search stopped it; it can be resumed once that is fixed.
+        KeyboardInterrupt: if it was interrupted.
     """
     import os
 
     from tuner import cli, driver
 
     if local and address is not None:
-        what = "goes with no address: give one of the two"
-        raise BadInput("run_search", [Fault("local", what)])
-    _want_no_widgets()
+        message = "cannot be combined with address: give one of the two"
+        raise BadInput("run_search", [Fault("local", message)])
+    _silence_widgets()
     given = {"search.num_trials": num_trials, "search.time_budget_s": time_budget_s}
     changed = {key: value for key, value in given.items() if value is not None}
     request = driver.request_from_file(
@@ -158,8 +175,8 @@ def run_search(
     return load_search(search.run_dir)
 
 
-def _want_no_widgets() -> None:
-    """In a notebook, Ray and tqdm ask for a package whose widgets nothing here shows."""
+def _silence_widgets() -> None:
+    """Silence Ray and tqdm, which request a package for widgets in every notebook."""
     import logging
     import warnings
 
@@ -180,18 +197,21 @@ def _run(search: "CheckedSearch", resume: bool, console: Any) -> None:
 
 
 def load_search(run_dir: str | Path) -> Result:
-    """What a search has found, finished or not, from its folder: nothing in it is changed.
+    """Read the results of a search, finished or not; nothing in its folder is changed.
+
+    Args:
+        run_dir: The search's folder.
 
     Raises:
-        BadInput: where it holds no search.
+        BadInput: if the folder holds no search.
     """
     from tuner import results
 
-    found = results.read_snapshot(Path(run_dir))
-    trial = found.best
+    snapshot = results.read_snapshot(Path(run_dir))
+    trial = snapshot.best
     best = None
     if trial is not None:
         w1_final = trial.final["w1_final"] if trial.final else None
         config, w1 = trial.config.applied(), trial.metrics["w1"]
-        best = BestTrial(trial.trial_id, config, w1, w1_final, found, trial)
+        best = BestTrial(trial.trial_id, config, w1, w1_final, snapshot, trial)
     return Result(Path(run_dir).absolute(), best)

@@ -1,13 +1,13 @@
-"""A search's trials by method: ``python -m tuner.compare RUN --by constraint --below 1``.
+"""Compare a search's trials by method: ``python -m tuner.compare RUN --by constraint --below 1``.
 
-It reads ``trials.csv``, which has of each trial the ``w1`` of its last rung alone. ``w1`` at
-different rungs does not compare: a trial that has trained longer is the better for it. So the
-best and the median are those of completed trials, which all ended at the last rung. Under ASHA
-these are the survivors, of some values more than of others: to compare methods rather than to find
+It reads ``trials.csv``, which has the ``w1`` of the last rung of each trial. Values of ``w1`` at
+different rungs cannot be compared, since a trial that trained longer is better for that reason. So
+the best and the median are of completed trials, which all ended at the last rung. Under ASHA these
+are survivors, and more of them have some values than others: to compare methods rather than to find
 the best trial, search with ``asha.reduction_factor: 1`` and ``search.sampler: random``.
 
-What ``--below`` counts is at whatever rung a trial ended: one stopped early might still have got
-there, so that the share is of what the search saw, not of what the method can do.
+``--below`` counts a trial by the ``w1`` at the rung where it ended. A trial that was stopped early
+might have come below the bound later: the share describes the search, not the method's limit.
 """
 
 import argparse
@@ -27,17 +27,17 @@ from tuner.errors import BadInput, Fault
 from tuner.results import COLUMNS, Row, ranked, read_trials
 from tuner.study import ENDINGS
 
-#: Columns that are no hyperparameters.
+#: Columns that are not hyperparameters.
 _OTHERS = {*COLUMNS, "seed", "message"}
-#: Where the output is no terminal that says how wide it is.
+#: Characters of a line if the output is no terminal.
 _WIDTH = 200
 
 
 def read(run_dir: Path, by: Sequence[str] = ()) -> Sequence[Row]:
-    """The rows of a search's ``trials.csv``, one a trial.
+    """Read the rows of a search's ``trials.csv``, one per trial.
 
     Raises:
-        BadInput: where there is none, or it lacks a hyperparameter of ``by``.
+        BadInput: if it cannot be read, or lacks a hyperparameter of ``by``.
     """
     path = run_dir / "trials.csv"
     try:
@@ -45,9 +45,9 @@ def read(run_dir: Path, by: Sequence[str] = ()) -> Sequence[Row]:
         if not rows:
             raise ValueError("it has no trials")
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        what = f"cannot be read ({why}): give the folder of a search, such as runs/gp"
-        raise BadInput(str(path), [Fault("", what)]) from error
+        reason = getattr(error, "strerror", None) or error
+        message = f"cannot be read ({reason}): give the folder of a search, such as runs/gp"
+        raise BadInput(str(path), [Fault("", message)]) from error
     known = [name for name in rows[0].cells if name not in _OTHERS]
     if faults := [Fault("--by", _no_such(key, known)) for key in by if key not in known]:
         raise BadInput(str(path), faults)
@@ -55,25 +55,26 @@ def read(run_dir: Path, by: Sequence[str] = ()) -> Sequence[Row]:
 
 
 def compare(rows: Sequence[Row], by: Sequence[str], below: float | None = None) -> list[list[str]]:
-    """What :func:`headings` says, of all trials that share their values; the best first.
+    """Return the cells under :func:`headings` for each group of trials with equal values of ``by``.
 
-    Best is the largest share below the bound; of equals, or without one, the lowest median.
+    The first group has the largest share below the bound; of equal ones, or without a bound, the
+    lowest median.
     """
-    members: dict[tuple[str, ...], list[Row]] = {}
+    groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        members.setdefault(tuple(row.cells[key] or "-" for key in by), []).append(row)
-    told = [(*_told(those, below), values) for values, those in members.items()]
-    return [[*values, *cells] for _, cells, values in sorted(told)]
+        groups.setdefault(tuple(row.cells[key] or "-" for key in by), []).append(row)
+    ranked_groups = sorted((*_summarize(group, below), values) for values, group in groups.items())
+    return [[*values, *cells] for _, cells, values in ranked_groups]
 
 
 def headings(by: Sequence[str], below: float | None = None) -> list[str]:
-    """The columns; the share is of the trials that ended, with its 95% interval."""
+    """Return the column names; the share is of the trials that ended, with its 95% interval."""
     bound = [] if below is None else [f"below {below:g}", "share (95%)"]
     return [*by, "trials", *ENDINGS, "best w1", "median w1", *bound]
 
 
-def _told(rows: Sequence[Row], below: float | None) -> tuple[tuple[float, float], list[str]]:
-    """Where a group ranks, and its cells."""
+def _summarize(rows: Sequence[Row], below: float | None) -> tuple[tuple[float, float], list[str]]:
+    """Return the sort key of a group, and its cells."""
     counts = [sum(row.status == end for row in rows) for end in ENDINGS]
     w1 = [row.score for row in ranked(rows) if row.score is not None]
     scores = [min(w1), statistics.median(w1)] if w1 else [math.inf, math.inf]
@@ -83,7 +84,7 @@ def _told(rows: Sequence[Row], below: float | None) -> tuple[tuple[float, float]
     ]
     if below is None:
         return (0.0, scores[1]), cells
-    # The w1 of a trial that diverged or failed, or still runs, is of a rung before that.
+    # A trial that diverged, failed or runs has the w1 of an earlier rung.
     scored = [row.score for row in rows if row.status in ("completed", "stopped")]
     num_below = sum(w1 is not None and w1 < below for w1 in scored)
     num_ended = sum(counts)
@@ -94,20 +95,20 @@ def _told(rows: Sequence[Row], below: float | None) -> tuple[tuple[float, float]
 def as_json(
     rows: Sequence[Row], by: Sequence[str], below: float | None = None
 ) -> list[dict[str, Any]]:
-    """The same for a script: a group each, with numbers where there are any and null elsewhere."""
+    """Return the groups of :func:`compare` as data for JSON; numbers that do not exist are null."""
     groups = []
     for cells in compare(rows, by, below):
-        told = dict(zip(headings(by, below), cells, strict=True))
+        columns = dict(zip(headings(by, below), cells, strict=True))
         members = [row for row in rows if [row.cells[key] or "-" for key in by] == cells[: len(by)]]
         w1 = [row.score for row in ranked(members) if row.score is not None]
         group = {
             **{key: _plain(members[0].cells[key]) for key in by},
-            **{name: int(told[name]) for name in ("trials", *ENDINGS)},
+            **{name: int(columns[name]) for name in ("trials", *ENDINGS)},
             "best_w1": min(w1, default=None),
             "median_w1": statistics.median(w1) if w1 else None,
         }
         if below is not None:
-            num_below = int(told[f"below {below:g}"])
+            num_below = int(columns[f"below {below:g}"])
             low, high = wilson_interval(num_below, num_ended := sum(group[end] for end in ENDINGS))
             share = num_below / max(1, num_ended)
             group |= {"below": below, "num_below": num_below, "share": share}
@@ -117,7 +118,7 @@ def as_json(
 
 
 def _plain(text: str) -> Any:
-    """A cell of the table as the value that it was."""
+    """Parse a cell of the table as the value that was written."""
     try:
         return json.loads({"True": "true", "False": "false", "": "null"}.get(text, text))
     except ValueError:
@@ -125,7 +126,7 @@ def _plain(text: str) -> Any:
 
 
 def wilson_interval(successes: int, num_trials: int) -> tuple[float, float]:
-    """The 95% score interval of a share (Wilson 1927); 0 to 1 where nothing was tried."""
+    """Return the 95% score interval of a share (Wilson 1927); 0 to 1 without trials."""
     if not num_trials:
         return 0.0, 1.0
     from scipy.stats import binomtest  # half a second

@@ -1,4 +1,4 @@
-"""The searches of a folder, their state and their best: ``python -m tuner.list [RUNS_DIR]``."""
+"""List the searches of a folder with state and best trial: ``python -m tuner.list [RUNS_DIR]``."""
 
 import argparse
 import json
@@ -16,9 +16,9 @@ from tuner.errors import BadInput, Fault
 from tuner.results import Summary, find_searches, summarize
 from tuner.study import STATUSES
 
-#: Where the output is no terminal that says how wide it is.
+#: Characters of a line if the output is no terminal.
 _WIDTH = 200
-#: On a narrower terminal the trials are not told by status, and the year is left out.
+#: A narrower terminal shows neither the trials by status nor the year.
 _WIDE = 110
 
 
@@ -27,31 +27,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
     try:
-        found = [summarize(path) for path in find_searches(args.runs_dir)]
+        searches = [summarize(path) for path in find_searches(args.runs_dir)]
     except OSError as error:
-        what = f"cannot be read ({error.strerror}): give the folder of searches, such as runs"
-        raise BadInput(str(args.runs_dir), [Fault("", what)]) from error
-    found.sort(key=lambda one: one.changed_s or 0, reverse=True)
+        message = f"cannot be read ({error.strerror}): give the folder of searches, such as runs"
+        raise BadInput(str(args.runs_dir), [Fault("", message)]) from error
+    searches.sort(key=lambda search: search.changed_s or 0, reverse=True)
     if args.json:
-        print(json.dumps([as_json(one) for one in found], indent=2))
+        print(json.dumps([as_json(search) for search in searches], indent=2))
         return cli.ExitStatus.DONE
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = _WIDTH
-    if not found:
+    if not searches:
         console.print(f"{args.runs_dir}: no search yet", soft_wrap=True)
         return cli.ExitStatus.DONE
-    console.print(_table(found, is_wide=console.width >= _WIDE))
-    for one in found:
-        if one.trouble is not None:
-            console.print(f"{one.run_dir}: {one.trouble}", soft_wrap=True)
+    console.print(_table(searches, is_wide=console.width >= _WIDE))
+    for search in searches:
+        if search.trouble is not None:
+            console.print(f"{search.run_dir}: {search.trouble}", soft_wrap=True)
     return cli.ExitStatus.DONE
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tuner.list",
-        description="List the searches of a folder, the one that changed last first.",
+        description="List the searches of a folder, the latest first.",
         epilog=cli.STATUS_HELP,
         allow_abbrev=False,
     )
@@ -61,54 +61,55 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _table(found: Sequence[Summary], *, is_wide: bool) -> Table:
+def _table(searches: Sequence[Summary], *, is_wide: bool) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     for name in ("name", "state", "data", "changed"):
         table.add_column(name, no_wrap=name in ("state", "changed"), overflow="fold")
     for name in ("trials", "best", "w1", "w1_final"):
         table.add_column(name, justify="left" if name == "trials" else "right")
-    for one in found:
-        when = _when(one) if is_wide else _when(one)[5:] or "-"
-        trials = _counts(one, by_status=is_wide)
-        table.add_row(one.name, one.state, one.data or "-", when, trials, *_best(one))
+    for search in searches:
+        changed = _changed(search) if is_wide else _changed(search)[5:] or "-"
+        trials = _counts(search, by_status=is_wide)
+        cells = (search.name, search.state, search.data or "-", changed, trials)
+        table.add_row(*cells, *_best(search))
     return table
 
 
-def _counts(one: Summary, *, by_status: bool) -> str:
-    if one.trials is None:
+def _counts(search: Summary, *, by_status: bool) -> str:
+    if search.trials is None:
         return "-"
-    total = sum(one.trials.values())
-    asked = f"{total}/{one.num_trials}" if one.num_trials else str(total)
-    names = {} if one.state == "running" else {"running": "to go on"}
-    told = [
-        f"{one.trials[status]} {names.get(status, status)}"
+    total = sum(search.trials.values())
+    text = f"{total}/{search.num_trials}" if search.num_trials else str(total)
+    names = {} if search.state == "running" else {"running": "to resume"}
+    counts = [
+        f"{search.trials[status]} {names.get(status, status)}"
         for status in STATUSES
-        if one.trials.get(status)
+        if search.trials.get(status)
     ]
-    return f"{asked}: {', '.join(told)}" if told and by_status else asked
+    return f"{text}: {', '.join(counts)}" if counts and by_status else text
 
 
-def _best(one: Summary) -> list[str]:
-    if one.best is None:
+def _best(search: Summary) -> list[str]:
+    if search.best is None:
         return ["-", "-", "-"]
-    final = "-" if one.best.w1_final is None else f"{one.best.w1_final:.4g}"
-    return [one.best.trial_id, f"{one.best.w1:.4g}", final]
+    final = "-" if search.best.w1_final is None else f"{search.best.w1_final:.4g}"
+    return [search.best.trial_id, f"{search.best.w1:.4g}", final]
 
 
-def _when(one: Summary) -> str:
-    """In this machine's time."""
-    if one.changed_s is None:
+def _changed(search: Summary) -> str:
+    """Return when the search last changed, in this machine's time zone."""
+    if search.changed_s is None:
         return "-"
-    return datetime.fromtimestamp(one.changed_s).astimezone().strftime("%Y-%m-%d %H:%M")
+    return datetime.fromtimestamp(search.changed_s).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def as_json(one: Summary) -> dict[str, Any]:
-    """A search as a script reads it; times are UTC, and what is not known is null."""
-    told = asdict(one)
+def as_json(search: Summary) -> dict[str, Any]:
+    """Return a search as data for JSON: times are in UTC, and unknown values are null."""
+    data = asdict(search)
     for key in ("began", "changed"):
-        seconds = told.pop(f"{key}_s")
-        told[key] = None if seconds is None else _utc(seconds)
-    return {**told, "run_dir": str(one.run_dir)}
+        seconds = data.pop(f"{key}_s")
+        data[key] = None if seconds is None else _utc(seconds)
+    return {**data, "run_dir": str(search.run_dir)}
 
 
 def _utc(seconds: float) -> str:

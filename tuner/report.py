@@ -17,8 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         written = write_report(args.run, args.out)
     except OSError as error:
-        what = f"cannot be written ({error.strerror or error}): give another file by --out"
-        raise BadInput(str(args.out or args.run / "report.html"), [Fault("", what)]) from error
+        message = f"cannot be written ({error.strerror or error}): give another file by --out"
+        raise BadInput(str(args.out or args.run / "report.html"), [Fault("", message)]) from error
     print(written)
     return cli.ExitStatus.DONE
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tuner.report",
-        description="Write a search as one HTML page, also while it runs.",
+        description="Write the report of a search as one HTML page, also while the search runs.",
         epilog=cli.STATUS_HELP,
         allow_abbrev=False,
     )

@@ -1,7 +1,7 @@
-"""Samples of a search's best generator, as a picture or an array: ``python -m tuner.sample RUN``.
+"""Draw samples of a search's best generator: ``python -m tuner.sample RUN``.
 
-A file that ``--out`` names is replaced. Without it the name says what is in the file, and the same
-command makes the same file.
+The samples are written as a picture or an array. A file given by ``--out`` is replaced; without
+``--out`` the name describes the content, and the same command writes the same file.
 """
 
 import argparse
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from tuner.results import Generator
 
-#: Images on each way from one latent to another, one way a row.
+#: Samples per row of an interpolation, from one latent to another.
 STEPS = 8
 _MAX_NUM, _MAX_DRAWN = 1_000_000, 10_000
-#: Samples made at a time.
+#: Samples generated at a time.
 _BATCH = 256
 
 
@@ -57,9 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--interpolate",
         action="store_true",
-        help=f"from one latent to another, {STEPS} samples a row",
+        help=f"interpolate between pairs of latents, {STEPS} samples per row",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the latents")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the latents")
     parser.add_argument("--trial", metavar="ID", help="another trial than the best one")
     return parser
 
@@ -74,11 +74,11 @@ def _check(args: argparse.Namespace) -> None:
     most = _MAX_DRAWN if as_picture else _MAX_NUM
     if not 1 <= args.num <= most:
         kind = "picture" if as_picture else "file"
-        what = f"must be at least 1 and at most {most:,} for a {kind}, got {args.num}"
-        faults.append(Fault("--num", what))
+        message = f"must be at least 1 and at most {most:,} for a {kind}, got {args.num}"
+        faults.append(Fault("--num", message))
     elif args.interpolate and args.num % STEPS:
-        what = f"must be a multiple of {STEPS} with --interpolate, for whole rows, got {args.num}"
-        faults.append(Fault("--num", what))
+        rule = f"must be a multiple of {STEPS} with --interpolate, for whole rows"
+        faults.append(Fault("--num", f"{rule}, got {args.num}"))
     if not 0 <= args.seed < 2**32:
         faults.append(Fault("--seed", f"must be at least 0 and below 2**32, got {args.seed}"))
     if args.trial is not None and args.run.is_file():
@@ -88,29 +88,27 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _find(run: Path, trial_id: str | None) -> "tuple[str, Generator]":
-    """What to name the samples after, and the generator."""
-    if run.is_file():
-        from tuner import results
-
-        return run.stem, results.generator_of_file(run)
+    """Return a name for the samples, and the generator."""
     from tuner import results
 
+    if run.is_file():
+        return run.stem, results.generator_of_file(run)
     search = results.read_snapshot(run)
     trial = search.best if trial_id is None else search.trial(trial_id)
     if trial is None:
-        what = "has no completed trial yet: name one by --trial, or let the search go on"
-        raise BadInput(str(run), [Fault("", what)])
+        message = "has no completed trial yet: give one by --trial, or wait for the search"
+        raise BadInput(str(run), [Fault("", message)])
     return f"{search.spec.name}-{trial.trial_id}", results.generator_of_trial(search, trial)
 
 
 def draw(generator: "Generator", num: int, seed: int, *, interpolate: bool = False) -> "Tensor":
-    """Samples [num, *sample_shape] in [-1, 1], float32.
+    """Generate samples [num, *sample_shape] in [-1, 1], float32.
 
     Args:
-        generator: That makes them.
-        num: How many; with ``interpolate`` a multiple of :data:`STEPS`.
-        seed: Of the latents.
-        interpolate: Walk from one latent to another, row by row.
+        generator: The generator.
+        num: The number of samples; with ``interpolate`` a multiple of :data:`STEPS`.
+        seed: The seed of the latents.
+        interpolate: Interpolate from one latent to another in each row of :data:`STEPS` samples.
     """
     import torch
 
@@ -125,18 +123,23 @@ def draw(generator: "Generator", num: int, seed: int, *, interpolate: bool = Fal
 
 
 def write(samples: "Tensor", out: Path, columns: int | None = None) -> None:
-    """Write a picture or an array, whole or not at all.
+    """Write samples as a picture or an array: whole, or not at all.
+
+    Args:
+        samples: The samples [num, *sample_shape].
+        out: A ``.npy`` or ``.png`` file.
+        columns: Images per row of a picture; by default the picture is nearly square.
 
     Raises:
-        BadInput: where it cannot be written, or vectors were to be shown in rows.
+        BadInput: if the file cannot be written, or vectors should be drawn in columns.
     """
     import numpy as np
 
     from trainables.pictures import save_generated
 
     if columns is not None and samples.ndim != 4 and out.suffix != ".npy":
-        what = "can be drawn of images only, and these are vectors: give --out FILE.npy"
-        raise BadInput(str(out), [Fault("--interpolate", what)])
+        message = "can be drawn of images only, and these are vectors: give --out FILE.npy"
+        raise BadInput(str(out), [Fault("--interpolate", message)])
     scratch = out.with_name(f".{out.name}.tmp")
     try:
         if out.suffix == ".npy":
@@ -146,8 +149,8 @@ def write(samples: "Tensor", out: Path, columns: int | None = None) -> None:
             save_generated(samples, scratch, columns)
         scratch.replace(out)
     except OSError as error:
-        what = f"cannot be written: {error.strerror or error}"
-        raise BadInput(str(out), [Fault("", what)]) from error
+        message = f"cannot be written ({error.strerror or error}): give another file by --out"
+        raise BadInput(str(out), [Fault("", message)]) from error
     finally:
         scratch.unlink(missing_ok=True)
 

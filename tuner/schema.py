@@ -11,8 +11,13 @@ from tuner.space import json_schema, keys_table
 @cli.with_exit_status
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tuner.schema", description=__doc__)
-    parser.add_argument("--table", action="store_true", help="the keys as a Markdown table")
+    parser = argparse.ArgumentParser(
+        prog="python -m tuner.schema",
+        description="Print the JSON Schema of a search space, or its keys as a table.",
+        epilog=cli.STATUS_HELP,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--table", action="store_true", help="print the keys as a Markdown table")
     args = parser.parse_args(argv)
     print(keys_table() if args.table else json.dumps(json_schema(), indent=2))
     return cli.ExitStatus.DONE

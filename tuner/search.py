@@ -1,4 +1,4 @@
-"""Hyperparameter search for Wasserstein GANs: ``python -m tuner.search SPACE.yaml``.
+"""Search the hyperparameters of a Wasserstein GAN: ``python -m tuner.search SPACE.yaml``.
 
 From Python, :func:`tuner.run_search` does the same.
 """
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def search_request(args: argparse.Namespace) -> driver.SearchRequest:
-    """What the arguments ask for."""
+    """Make the request that the arguments describe."""
     others = ("space", "set", "address", "local")
     given = {key: value for key, value in vars(args).items() if key not in others}
     given |= {"address": cli.address_of(args), "is_local": args.local}
@@ -62,13 +62,12 @@ def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console
 
 
 def _dry_run(search: CheckedSearch, console: Console) -> None:
-    """Check all that can be checked without training, and say what would be run."""
+    """Print the resolved search, after a check of the Ray cluster if there is one."""
     spec, data = search.spec, search.data
     if search.address is not None:
-        from tuner import cluster, driver
-        from tuner.cluster import connected
+        from tuner import cluster
 
-        with connected(search.address, driver.num_cpus(), (), search.runtime_env):
+        with cluster.connected(search.address, driver.num_cpus(), (), search.runtime_env):
             cluster.wait_for_resources(spec.resources, console.print)
             console.print(f"Ray answers at {search.address}, and a trial fits its nodes")
     budget = largest_budget_generator_steps(spec)
@@ -78,7 +77,7 @@ def _dry_run(search: CheckedSearch, console: Console) -> None:
         f"independent critics, {len(data.critic_eval)} to evaluate them on at the rungs and "
         f"{len(data.final)} in the final, each of shape {data.sample_shape}"
     )
-    console.print(f"searched: {', '.join(spec.domains) or 'nothing, it is one configuration'}")
+    console.print(f"searched: {', '.join(spec.domains) or 'nothing: this is one configuration'}")
     console.print(f"rungs: {', '.join(map(str, spec.asha.rungs))} generator steps")
     console.print(f"trials: {spec.num_trials or 'until the time budget is used up'}")
     console.print(f"largest possible budget: {budget:,} generator steps")

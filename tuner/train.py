@@ -1,7 +1,7 @@
-"""Train a search's winner longer, or again with other seeds: ``python -m tuner.train RUN``.
+"""Train a search's best trial longer, or again with other seeds: ``python -m tuner.train RUN``.
 
-It is a search of one configuration, of which no trial is stopped: in a folder of its own, with the
-same tracking, progress, resuming and results.
+The training is itself a search, of one configuration and without early stopping. It has its own
+folder, and the same tracking, progress, resuming and results.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tuner.results import Snapshot
 from tuner.retrain import RETRAINED, Origin, keep_retrained, retrained_entry
 from tuner.space import override
 
-#: What ``--set`` may replace: the rest is what is trained.
+#: The sections and keys that ``--set`` may replace: all others define the trial.
 _SETTABLE = ("resources", "reporting", "results", "mlflow", "search.max_concurrent_trials")
 
 
@@ -79,13 +79,13 @@ def _train(args: argparse.Namespace, arguments: Sequence[str], console: Console)
     origin = retrain.find_origin(args.source, args.trial)
     request = search_request(origin, args)
     search = driver.check_request(request, console)
-    _say_what(origin, request.document, args, console)
+    _print_plan(origin, request.document, args, console)
     outcome = cli.run_and_report(search, resume=args.resume, console=console)
     if not outcome.interrupted and outcome.best is not None:
-        _tell_spread(origin, search, console)
+        _print_spread(origin, search, console)
     again = ["tuner.train", *_without(arguments, "--resume"), "--resume"]
     if args.trial is None and origin.run_dir is not None:
-        again += ["--trial", str(origin.trial_id)]  # a search that goes on may find a better one
+        again += ["--trial", str(origin.trial_id)]  # the search may find a better trial meanwhile
     return cli.status_of(outcome, search.run_dir, again, console)
 
 
@@ -97,22 +97,22 @@ def search_request(origin: Origin, args: argparse.Namespace) -> SearchRequest:
     """Write the training as the request for a search.
 
     Raises:
-        BadInput: where the module of the user's own network is not there.
+        BadInput: if the module of a custom network cannot be found.
     """
     document = retrain.search_document(origin, args.generator_steps, args.seeds)
     wrong = [text for text in args.set if not text.partition("=")[0].strip().startswith(_SETTABLE)]
     faults = [
-        Fault("--set", f"may change {', '.join(_SETTABLE)} alone, got {text!r}: leave it out")
+        Fault("--set", f"may only change {', '.join(_SETTABLE)}, got {text!r}: leave it out")
         for text in wrong
     ]
     faults += override(document, [text for text in args.set if text not in wrong])
-    # Beside the search, wherever its folder is now; else where the document says.
-    beside = None if origin.run_dir is None else str(origin.run_dir.absolute().parent)
+    # Next to the search, which may have been moved; without its folder, as the document says.
+    parent = None if origin.run_dir is None else str(origin.run_dir.absolute().parent)
     code_dir = origin.source.absolute().parent if origin.run_dir is None else origin.run_dir
     _check_modules(origin, code_dir.absolute())
     return SearchRequest(
         source=str(args.source),
-        document=driver.with_place(document, args.name, args.runs_dir or beside),
+        document=driver.with_place(document, args.name, args.runs_dir or parent),
         faults=tuple(faults),
         code_dir=code_dir.absolute(),
         resume=args.resume,
@@ -123,22 +123,22 @@ def search_request(origin: Origin, args: argparse.Namespace) -> SearchRequest:
 
 
 def _check_modules(origin: Origin, code_dir: Path) -> None:
-    """A search space's own folder, where its networks were found, is not written down in RUN."""
+    """Check that custom networks can be found: RUN does not name the folder of its search space."""
     faults = []
     for player in ("generator", "critic"):
         path = getattr(origin.config.networks, player)
         module = top_level_module(path) if path else None
-        beside = [code_dir / f"{module}.py", code_dir / str(module) / "__init__.py"]
-        if module is None or find_spec(module) or any(file.exists() for file in beside):
+        files = [code_dir / f"{module}.py", code_dir / str(module) / "__init__.py"]
+        if module is None or find_spec(module) or any(file.exists() for file in files):
             continue
-        what = f"no module {module} in this folder, in {code_dir} or in PYTHONPATH: start this in "
-        way_out = f"the folder of {module}, or name that in PYTHONPATH"
-        faults.append(Fault(f"networks.{player}", what + way_out))
+        rule = f"no module {module} in this folder, in {code_dir} or in PYTHONPATH: start this in "
+        way_out = f"the folder of {module}, or add that folder to PYTHONPATH"
+        faults.append(Fault(f"networks.{player}", rule + way_out))
     if faults:
         raise BadInput(str(origin.source), faults)
 
 
-def _say_what(
+def _print_plan(
     origin: Origin, document: Mapping[str, Any], args: argparse.Namespace, console: Console
 ) -> None:
     steps, trial = document["asha"]["max_generator_steps"], f"trial {origin.trial_id or '?'}"
@@ -150,58 +150,58 @@ def _say_what(
         return
     console.print(f"{trial} of {origin.source}, {steps} steps from its own seed")
     if origin.config.training.lr_decay != "constant":
-        console.print("its learning rates decay over these steps, so it differs from the first one")
+        console.print("its learning rates decay over these steps, so it differs from the first run")
 
 
-def _tell_spread(origin: Origin, search: CheckedSearch, console: Console) -> None:
-    """Say how the score varies by seed, and keep it for the search's report."""
-    found = results.read_snapshot(search.run_dir)
-    completed = [trial for trial in found.trials if trial.status == "completed"]
-    if lost := len(found.trials) - len(completed):
-        console.print(f"{lost} of {len(found.trials)} seeds were not completed: they count nowhere")
+def _print_spread(origin: Origin, search: CheckedSearch, console: Console) -> None:
+    """Print how the score varies by seed, and keep it for the search's report."""
+    training = results.read_snapshot(search.run_dir)
+    completed = [trial for trial in training.trials if trial.status == "completed"]
+    if num_lost := len(training.trials) - len(completed):
+        console.print(f"{num_lost} of {len(training.trials)} seeds did not complete: not counted")
     for steps in search.spec.asha.rungs:
-        at_rung = [found.reports[t.number][steps]["w1"] for t in completed]
+        at_rung = [training.reports[t.number][steps]["w1"] for t in completed]
         console.print(retrain.spread_text(f"w1 at step {steps}", at_rung))
-        if steps == origin.ranked_at and _is_fresh(origin, found):
+        if steps == origin.ranked_at and _is_fresh(origin, training):
             console.print(f"  {retrain.luck_text((origin.own_w1 or {})[steps], at_rung)}")
     finals = [t.final["w1_final"] for t in completed if t.final]
     if finals:
         console.print(retrain.spread_text("w1_final", finals))
         is_alike = search.spec.asha.max_generator_steps == origin.config.max_generator_steps
-        if is_alike and origin.own_w1_final is not None and _is_fresh(origin, found):
+        if is_alike and origin.own_w1_final is not None and _is_fresh(origin, training):
             console.print(f"  {retrain.luck_text(origin.own_w1_final, finals)}")
-    if _is_fresh(origin, found) and origin.ranked_at not in search.spec.asha.rungs:
+    if _is_fresh(origin, training) and origin.ranked_at not in search.spec.asha.rungs:
         console.print(_no_luck_text(origin))
     if origin.run_dir is not None:
-        keep_retrained(origin.run_dir / RETRAINED, retrained_entry(origin, found))
+        keep_retrained(origin.run_dir / RETRAINED, retrained_entry(origin, training))
         console.print(f"kept in {origin.run_dir / RETRAINED}")
         _renew_report(origin, console)
 
 
 def _renew_report(origin: Origin, console: Console) -> None:
-    """Have the search's report say it, too; a search that still runs writes its own at its end."""
+    """Write the search's report again, with the training; a running search writes it at its end."""
     from tuner import page
 
     if origin.search is None or origin.run_dir is None or origin.search.is_running:
         return
     try:
         path = page.write_report(origin.run_dir)
-    except Exception as error:  # the training is done and kept: no page is worth its failure
-        console.print(f"the search's report could not be renewed: {error}")
+    except Exception as error:  # the training is done and saved: a report must not fail it
+        console.print(f"the search's report could not be updated: {error}")
     else:
-        console.print(f"the search's report, renewed: {path}")
+        console.print(f"the search's report, updated: {path}")
 
 
 def _no_luck_text(origin: Origin) -> str:
     if origin.ranked_at is None:
-        why = "holds no score of its own: give the search's folder"
+        way_out = "has no score: give the search's folder"
     else:
-        why = f"was scored at step {origin.ranked_at}: train as long"
-    return f"{origin.source} {why} to be told whether that score was luck"
+        way_out = f"was scored at step {origin.ranked_at}: train as long"
+    return f"{origin.source} {way_out} to learn whether that score was luck"
 
 
-def _is_fresh(origin: Origin, found: Snapshot) -> bool:
-    return all(trial.config.seed != origin.config.seed for trial in found.trials)
+def _is_fresh(origin: Origin, training: Snapshot) -> bool:
+    return all(trial.config.seed != origin.config.seed for trial in training.trials)
 
 
 if __name__ == "__main__":

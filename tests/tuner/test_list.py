@@ -54,7 +54,7 @@ def test_what_an_interrupted_search_has_not_ended_does_not_run(
     assert main([str(runs_dir)]) == 0
     out = capsys.readouterr().out
     assert "interrupted" in out
-    assert "4/3: 2 completed, 1 stopped, 1 to go on" in out
+    assert "4/3: 2 completed, 1 stopped, 1 to resume" in out
 
 
 def test_a_search_of_a_sampler_that_is_gone_is_listed_like_any_other(
