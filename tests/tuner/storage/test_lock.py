@@ -13,12 +13,12 @@ import pytest
 from tuner.errors import BadInput
 from tuner.storage.lock import is_owned, own_folder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OWNS = """
 import os, sys, time
 from pathlib import Path
-from tuner.storage.lock import owned
-with owned(Path(sys.argv[1])):
+from tuner.storage.lock import own_folder
+with own_folder(Path(sys.argv[1])):
     if os.fork() == 0:  # which ends at once, and must not take the lock with it
         os._exit(0)
     os.wait()
