@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import Fault
+from tuner.errors import BadInput, Fault
 from tuner.space import Choice, ResourceConfig, SearchSpec, load_yaml, validate
 from tuner.storage import location_faults
 
@@ -19,10 +19,21 @@ RESERVED_NAMES = ("mlflow.db", "mlflow.db.lock", "mlflow-artifacts", DATA_CACHE)
 
 
 def num_cpus() -> int:
-    """Count the CPUs that affinity, cgroup's quota and LOKY_MAX_CPU_COUNT leave this process."""
+    """Count the CPUs that affinity, cgroup's quota and LOKY_MAX_CPU_COUNT leave this process.
+
+    Raises:
+        BadInput: where LOKY_MAX_CPU_COUNT is not an integer.
+    """
     from joblib import cpu_count  # a fifth of a second
 
-    return cpu_count()
+    try:
+        return cpu_count()
+    except ValueError as error:
+        given = os.environ.get("LOKY_MAX_CPU_COUNT")
+        if given is None:
+            raise
+        message = f"LOKY_MAX_CPU_COUNT must be an integer, got {given!r}: correct or unset it"
+        raise BadInput("environment", [Fault("", message)]) from error
 
 
 def num_gpus() -> int:
