@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import kendalltau, rankdata, spearmanr
 
 from benchmarks.fidelity.pools import Member
 
@@ -80,7 +80,7 @@ def rank(name: str, number: Number, pools: Sequence[Trials], say: Callable[[str]
         kendall=_with_interval(lambda t, v: kendalltau(t, v)[0], truths, values),
         kendall_best_half=_with_interval(_kendall_best_half, truths, values),
         regret=[float(t[k] / t.min() - 1) for t, k in zip(truths, picks, strict=True)],
-        rank_of_pick=[int((t < t[k]).sum()) + 1 for t, k in zip(truths, picks, strict=True)],
+        rank_of_pick=[int(rankdata(t, "min")[k]) for t, k in zip(truths, picks, strict=True)],
         tightness=float(np.median(np.concatenate(values) / w1)),
         seed_std_over_gap=_seed_std_over_gap(number, pools) if "default" in name else math.nan,
         seconds=seconds,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import Fault
+from tuner.errors import BadInput, Fault
 from tuner.space import ResourceConfig, SearchSpec, load_yaml, possible_values, validate
 from tuner.storage import location_faults
 
@@ -19,10 +19,21 @@ RESERVED_NAMES = ("mlflow.db", "mlflow.db.lock", "mlflow-artifacts", DATA_CACHE)
 
 
 def num_cpus() -> int:
-    """Count the CPUs that affinity, cgroup's quota and LOKY_MAX_CPU_COUNT leave this process."""
+    """Count the CPUs that affinity, cgroup's quota and LOKY_MAX_CPU_COUNT leave this process.
+
+    Raises:
+        BadInput: where LOKY_MAX_CPU_COUNT is not an integer.
+    """
     from joblib import cpu_count  # a fifth of a second
 
-    return cpu_count()
+    try:
+        return cpu_count()
+    except ValueError as error:
+        given = os.environ.get("LOKY_MAX_CPU_COUNT")
+        if given is None:
+            raise
+        message = f"LOKY_MAX_CPU_COUNT must be an integer, got {given!r}: correct or unset it"
+        raise BadInput("environment", [Fault("", message)]) from error
 
 
 def num_gpus() -> int:
@@ -44,8 +55,8 @@ def machine_faults(resources: ResourceConfig) -> list[Fault]:
         ("gpus_per_trial", resources.gpus_per_trial, num_gpus()),
     ):
         if not isinstance(needed, str) and needed > available:
-            what = f"must be at most {available}, all that this machine has, got {needed:g}"
-            faults.append(Fault(f"resources.{key}", f"{what}: lower it, or give --address"))
+            message = f"must be at most {available}, all that this machine has, got {needed:g}"
+            faults.append(Fault(f"resources.{key}", f"{message}: lower it, or give --address"))
     return faults
 
 
@@ -54,8 +65,8 @@ def compiler_faults(training: Any) -> list[Fault]:
     compilers = (os.environ.get("CXX", ""), "g++", "clang++")
     if True not in possible_values(training.compile) or any(map(shutil.which, compilers)):
         return []
-    what = "needs a C++ compiler, and this machine has none: install g++, name one in CXX, or "
-    return [Fault("training.compile", f"{what}set it to false")]
+    message = "needs a C++ compiler, and this machine has none: install g++, name one in CXX, or "
+    return [Fault("training.compile", f"{message}set it to false")]
 
 
 def folder_faults(runs_dir: Path) -> list[Fault]:
@@ -69,28 +80,28 @@ def folder_faults(runs_dir: Path) -> list[Fault]:
         with tempfile.TemporaryFile(dir=folder):  # tried, as permissions say nothing about root
             return []
     except OSError as error:
-        what = f"{folder} cannot be written to ({error.strerror}): give another by --runs-dir"
-        return [Fault("results.runs_dir", what)]
+        message = f"{folder} cannot be written to ({error.strerror}): give another by --runs-dir"
+        return [Fault("results.runs_dir", message)]
 
 
 def storage_faults(location: str | None) -> list[Fault]:
     """Check the text of a storage location, without accessing it."""
     if location is None:
         return []
-    return [Fault("results.storage", what) for what in location_faults(location)]
+    return [Fault("results.storage", message) for message in location_faults(location)]
 
 
 def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault]:
     """Check that a new search has a new name, and a resumed one the file that it began with."""
     saved = runs_dir / spec.name / "spec.yaml"
     if spec.name in RESERVED_NAMES or saved.parent.is_file():
-        what = f"{saved.parent} is not the folder of a search: give another name by --name"
-        return [Fault("name", what)]
+        message = f"{saved.parent} is not the folder of a search: give another name by --name"
+        return [Fault("name", message)]
     if not saved.exists():
         return []
     if not resume:
-        what = f"{saved.parent} already holds a search: add --resume to resume it"
-        return [Fault("name", f"{what}, or start another by --name")]
+        message = f"{saved.parent} already holds a search: add --resume to resume it"
+        return [Fault("name", f"{message}, or start another by --name")]
     document = load_yaml(saved)[0]
     _, unsupported = validate(document)  # for example a sampler of an earlier version
     if unsupported:

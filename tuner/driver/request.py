@@ -197,8 +197,8 @@ def _load_runtime_env(request: SearchRequest) -> tuple[Mapping[str, Any] | None,
     if request.runtime_env is None:
         return None, []
     if request.address is None:
-        what = "is for the nodes of a cluster: give --address too, or leave it out"
-        return None, [Fault("--runtime-env", what)]
+        message = "is for the nodes of a cluster: give --address too, or leave it out"
+        return None, [Fault("--runtime-env", message)]
     return load_yaml(request.runtime_env)
 
 
@@ -217,8 +217,8 @@ def _fetch_search(
         if (run_dir / "spec.yaml").exists() or not file_exists(location, "spec.yaml"):
             return
         if not request.resume:
-            what = f"{redact(location)} already holds a search: add --resume to resume it, or "
-            raise BadInput(request.source, [Fault("name", f"{what}start another by --name")])
+            message = f"{redact(location)} already holds a search: add --resume to resume it, or "
+            raise BadInput(request.source, [Fault("name", f"{message}start another by --name")])
         log("fetching the search from there ...")
         with own_folder(run_dir):
             restore_mirror(location, run_dir)

@@ -45,7 +45,7 @@ class Record:
         self._study = study
         self._tracker = tracker
         self.trials: dict[int, Trial] = {t.number: t for t in study.trials()}
-        self._standing = results.Leaderboard(self.trials)
+        self._leaderboard = results.Leaderboard(self.trials)
         self._waiting = deque(t for t in self.trials.values() if t.status is None)
         mend_reports(run_dir / "metrics.jsonl")
         reports = read_reports(run_dir / "metrics.jsonl")
@@ -92,12 +92,12 @@ class Record:
     @property
     def best_so_far(self) -> Trial | None:
         """The completed trial that the final chose, or that the last rung put first."""
-        return self._standing.best
+        return self._leaderboard.best
 
     @property
     def finalists(self) -> list[Trial]:
         """The best completed trials, as the last rung has them: they are scored again."""
-        return self._standing.leading(self.spec.objective.final_trials)
+        return self._leaderboard.leading(self.spec.objective.final_trials)
 
     def next_trial(self) -> Trial | None:
         """A trial to start: one that was interrupted, else a new one; ``None`` for no more."""
@@ -194,7 +194,7 @@ class Record:
         self._refresh(number)
         self._tracker.trial_ended(self.trials[number].trial_id, status, message)
         best = self.best_so_far
-        ended_trials = self._standing.counts.total()
+        ended_trials = self._leaderboard.counts.total()
         if best is not None and best.score is not None:
             name = f"best_{self.spec.objective.metric}"
             self._tracker.search_progress(ended_trials, {name: best.score})
@@ -271,11 +271,11 @@ class Record:
 
     def counts(self) -> Counter[str]:
         """Trials by status; ``running`` for those under way."""
-        return Counter(running=len(self.running), **self._standing.counts)
+        return Counter(running=len(self.running), **self._leaderboard.counts)
 
     def at_rung(self, steps: int) -> tuple[int, float | None]:
         """How many trials were scored at a rung, and the lowest score."""
-        return self._standing.at_rung(steps)
+        return self._leaderboard.at_rung(steps)
 
     def by_number(self) -> list[Trial]:
         """All trials, in the order in which they were proposed."""
@@ -283,7 +283,7 @@ class Record:
 
     def _refresh(self, number: int) -> None:
         self.trials[number] = self._study.trial(number)
-        self._standing.update(number)
+        self._leaderboard.update(number)
 
     def _as_of_now(self, trial: Trial) -> Trial:
         reports = self._last_report.get(trial.number, {}), self._last_rung.get(trial.number, {})

@@ -92,7 +92,7 @@ def is_finished(
 class Leaderboard:
     """How the trials stand, kept as each changes: no answer looks at all of them.
 
-    What :func:`ranked` and :func:`best` find of all trials anew, this knows at any time.
+    It gives the results of :func:`ranked` and :func:`best_of` without a look at all trials.
     """
 
     def __init__(self, trials: Mapping[int, "Trial"]) -> None:
@@ -125,7 +125,7 @@ class Leaderboard:
 
     @property
     def best(self) -> "Trial | None":
-        """What :func:`best` says of all trials."""
+        """The :func:`best_of` all trials."""
         first = [number for _, number in self._ranked[:1]]
         return best_of(self._trials[number] for number in [*first, *self._in_final])
 

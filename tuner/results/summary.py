@@ -1,4 +1,4 @@
-"""A search told at a glance: by its table and its lock alone, without opening its journal.
+"""The summary of a search: by its table and its lock alone, without opening its journal.
 
 :mod:`tuner.results.snapshot` reads the whole of a search. This is for many searches at a time: it
 takes milliseconds each, and loads neither torch nor Optuna. The table of a running search is a few
@@ -65,7 +65,7 @@ def find_searches(runs_dir: Path) -> list[Path]:
 def summarize(run_dir: Path) -> Summary:
     """Look at a search's folder; whatever is wrong with it is told, never raised."""
     try:
-        return _glance(run_dir)
+        return _summarize(run_dir)
     except OSError as error:
         trouble = f"{Path(error.filename or run_dir).name}: {error.strerror or error}"
     except BadInput as error:
@@ -77,7 +77,7 @@ def summarize(run_dir: Path) -> Summary:
     return Summary(run_dir.absolute().name, run_dir, "broken", trouble=trouble)
 
 
-def _glance(run_dir: Path) -> Summary:
+def _summarize(run_dir: Path) -> Summary:
     with (run_dir / "spec.yaml").open("rb") as file:
         spec = yaml.safe_load(file)
     journal = (run_dir / "study.log").stat()
@@ -107,7 +107,10 @@ def _glance(run_dir: Path) -> Summary:
 
 def _trials(path: Path, metric: str) -> list[Row]:
     # It is there from the end of the first trial on.
-    return read_trials(path, metric) if path.exists() else []
+    try:
+        return read_trials(path, metric) if path.exists() else []
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
 
 
 def _best(trial: Row | None) -> Best | None:

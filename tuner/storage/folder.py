@@ -144,8 +144,8 @@ def check_reachable(location: str, timeout_s: float = 20.0) -> None:
     thread.start()
     thread.join(timeout_s)
     if thread.is_alive():
-        what = f"{redact(location)} did not answer within {timeout_s:g} s"
-        raise OSError(f"{what}: check its address, and the network")
+        message = f"{redact(location)} did not answer within {timeout_s:g} s"
+        raise OSError(f"{message}: check its address, and the network")
     if failed:
         raise failed[0]
 

@@ -138,8 +138,8 @@ class Mirror:
         if self._is_done:
             return None
         reason = self._trouble or f"copying took more than {timeout_s:g} s"
-        what = f"{redact(self._location)} lacks the latest results of the search ({reason})"
-        return f"{what}: they are in {self._run_dir}"
+        message = f"{redact(self._location)} lacks the latest results of the search ({reason})"
+        return f"{message}: they are in {self._run_dir}"
 
     def _run(self) -> None:
         is_last = False
@@ -166,8 +166,8 @@ class Mirror:
 
     def _report(self, trouble: str, outlook: str) -> None:
         if outlook != self._warned:
-            what = f"the copy of this search in {redact(self._location)} is not up to date"
-            self._warn(f"{what} ({trouble}): {outlook}")
+            message = f"the copy of this search in {redact(self._location)} is not up to date"
+            self._warn(f"{message} ({trouble}): {outlook}")
         self._trouble, self._warned = trouble, outlook
 
     def _copy_changed(self, ends: float) -> None:
@@ -216,9 +216,9 @@ class Mirror:
 
     def _refuse_if_behind(self) -> None:
         if not self._continues_copy():
-            what = f"{redact(self._location)} is ahead of {self._run_dir}, or differs from it"
+            message = f"{redact(self._location)} is ahead of {self._run_dir}, or differs from it"
             way_out = "move the local folder away and --resume, to fetch it, or give another --name"
-            raise BadInput("name", [Fault("", f"{what}: {way_out}")])
+            raise BadInput("name", [Fault("", f"{message}: {way_out}")])
 
     def _continues_copy(self) -> bool:
         """Return whether the local journal begins with the copied one: both only grow."""
@@ -238,9 +238,11 @@ def _own_files(run_dir: Path) -> list[Path]:
     """List the files to copy, in the order of copying."""
     ranks = {name: rank for rank, name in enumerate(_FIRST)}
     below = [(path, path.relative_to(run_dir)) for path in run_dir.rglob("*")]
-    own = [(path, name) for path, name in below if _is_own(PurePosixPath(name)) and path.is_file()]
-    own.sort(key=lambda file: (ranks.get(file[1].parts[0], len(ranks)), file[1]))
-    return [path for path, _ in own]
+    files = [
+        (path, name) for path, name in below if _is_own(PurePosixPath(name)) and path.is_file()
+    ]
+    files.sort(key=lambda file: (ranks.get(file[1].parts[0], len(ranks)), file[1]))
+    return [path for path, _ in files]
 
 
 def _is_own(name: PurePosixPath) -> bool:
@@ -278,9 +280,11 @@ def _refuse_if_held(folder: Folder, lease: Mapping[str, Any]) -> None:
     left_s = lease["lapses_after_s"] - age_s
     if left_s > 0:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease["unix_time_s"]))
-        what = f"{redact(folder.location)} is in use by a search on host {lease['host']} (process "
-        what += f"{lease['pid']}), last seen at {when}, {age_s:.0f} s ago: wait {left_s:.0f} s"
-        raise BadInput("name", [Fault("", f"{what} if it is gone, or give another --name")])
+        message = (
+            f"{redact(folder.location)} is in use by a search on host {lease['host']} (process "
+        )
+        message += f"{lease['pid']}), last seen at {when}, {age_s:.0f} s ago: wait {left_s:.0f} s"
+        raise BadInput("name", [Fault("", f"{message} if it is gone, or give another --name")])
 
 
 def _is_dead(lease: Mapping[str, Any]) -> bool:

@@ -59,14 +59,14 @@ def _head_faults(scheme: str, head: str) -> list[str]:
     user, at, place = head.rpartition("@")
     holder = {"gs": "anonymous", "gcs": "anonymous", "s3": "", "file": ""}.get(scheme, user)
     if at and (user != holder or ":" in user or "/" in user):
-        what = f"must not hold a user, key or password before an '@': {_ELSEWHERE}"
-        return [f"{what}; in a folder's name write %40"]
+        message = f"must not hold a user, key or password before an '@': {_ELSEWHERE}"
+        return [f"{message}; in a folder's name write %40"]
     bucket = place.partition("/")[0]
     if scheme in _BUCKETS and not bucket:
         return [f"must name a bucket, got {scheme}://{place!r:.80}: write {_BUCKETS[scheme]}"]
     if scheme in ("s3", "gs", "gcs") and ":" in bucket:
-        what = f"must begin with a bucket's name: write {_BUCKETS[scheme]}"
-        return [f"{what}, and a server's address as ?endpoint_override=HOST:PORT&scheme=http"]
+        message = f"must begin with a bucket's name: write {_BUCKETS[scheme]}"
+        return [f"{message}, and a server's address as ?endpoint_override=HOST:PORT&scheme=http"]
     if scheme == "file" and bucket:
         return ["must have three slashes after file:, else it names a host: write file:///folder"]
     return []

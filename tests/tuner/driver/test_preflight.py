@@ -1,6 +1,8 @@
 """This machine and the folder of all searches: what no file can say of itself."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -76,6 +78,24 @@ def test_cpus_are_the_least_of_affinity_quota_and_what_is_set(
     if max_count is not None:
         monkeypatch.setenv("LOKY_MAX_CPU_COUNT", max_count)
     assert preflight.num_cpus() == num_cpus
+
+
+def test_a_count_of_cpus_that_is_no_integer_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "two")
+    with pytest.raises(BadInput, match=r"LOKY_MAX_CPU_COUNT must be an integer, got 'two': corr"):
+        preflight.num_cpus()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
+def test_a_process_that_is_bound_to_one_cpu_counts_one():
+    code = (
+        "import os; from tuner.driver.preflight import num_cpus; "
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); print(num_cpus())"
+    )
+    command = [sys.executable, "-c", code]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout == "1\n"
 
 
 @pytest.mark.parametrize(

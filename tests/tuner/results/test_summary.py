@@ -1,4 +1,4 @@
-"""A search at a glance is what its snapshot says in full."""
+"""The summary of a search agrees with its snapshot."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -110,7 +110,7 @@ def test_a_broken_folder_says_what_is_wrong_and_changes_nothing(
         (
             "trials.csv",
             "nonsense\n1\n",
-            "not as a search writes it (it has no column trial_id, status",
+            "not as a search writes it (trials.csv: it has no column trial_id, status",
         ),
     ):
         kept = (run_dir / name).read_text()

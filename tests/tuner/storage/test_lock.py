@@ -4,6 +4,7 @@ import fcntl
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,14 +62,29 @@ def test_a_killed_owner_leaves_the_folder_free(tmp_path: Path) -> None:
     assert not is_owned(tmp_path / "gp")
 
 
-@pytest.mark.parametrize("kind", [fcntl.LOCK_EX, fcntl.LOCK_SH])
-def test_a_plain_flock_on_the_same_file_excludes_it(tmp_path: Path, kind: int) -> None:
-    """Which is what earlier versions took; those who only look take a shared one."""
+def test_a_plain_flock_which_earlier_versions_took_excludes_it_and_is_excluded(
+    tmp_path: Path,
+) -> None:
     with (tmp_path / ".lock").open("w") as file:
-        fcntl.flock(file, kind)
-        assert is_owned(tmp_path) == (kind == fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert is_owned(tmp_path)
         with pytest.raises(BadInput, match="is in use by a search"), own_folder(tmp_path):
             pass
+        fcntl.flock(file, fcntl.LOCK_UN)
+        with own_folder(tmp_path), pytest.raises(BlockingIOError, match="unavailable"):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_reader_is_no_owner_and_refuses_no_search_that_starts(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    with (tmp_path / ".lock").open() as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        assert not is_owned(tmp_path)
+        end_of_reading = threading.Timer(0.05, fcntl.flock, (reader, fcntl.LOCK_UN))
+        end_of_reading.start()
+        with own_folder(tmp_path):
+            assert is_owned(tmp_path)
+        end_of_reading.join()
 
 
 def test_to_look_takes_no_right_to_write(tmp_path: Path) -> None:
@@ -90,6 +106,7 @@ def test_a_link_in_the_locks_place_is_not_followed(tmp_path: Path) -> None:
             own_folder(run_dir),
         ):
             pass
+        assert not is_owned(run_dir)
         assert (target.read_text() if target.exists() else None) == content
 
 

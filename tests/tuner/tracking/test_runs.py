@@ -256,7 +256,7 @@ def kill(connection, cursor, statement, *_):
     if statement.startswith("CREATE INDEX"):
         os._exit(9)
 
-mlflow_store.prepare()
+mlflow_store.prepare_store()
 mlflow_store.create_database("sqlite:///" + sys.argv[1], Path(sys.argv[1]))
 """
     path = tmp_path / "mlflow.db"
