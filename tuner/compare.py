@@ -48,8 +48,8 @@ def read(run_dir: Path, by: Sequence[str] = ()) -> Sequence[Row]:
         reason = getattr(error, "strerror", None) or error
         message = f"cannot be read ({reason}): give the folder of a search, such as runs/gp"
         raise BadInput(str(path), [Fault("", message)]) from error
-    known = [name for name in rows[0].cells if name not in _OTHERS]
-    if faults := [Fault("--by", _no_such(key, known)) for key in by if key not in known]:
+    names = [name for name in rows[0].cells if name not in _OTHERS]
+    if faults := [Fault("--by", _no_such(key, names)) for key in by if key not in names]:
         raise BadInput(str(path), faults)
     return rows
 
@@ -175,10 +175,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _no_such(key: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+def _no_such(key: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
     hint = f", did you mean {near[0]}?" if near else ":"
-    return f"no such hyperparameter as {key}{hint} it has {', '.join(known)}"
+    return f"no such hyperparameter as {key}{hint} it has {', '.join(names)}"
 
 
 if __name__ == "__main__":

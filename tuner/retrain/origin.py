@@ -13,7 +13,7 @@ from trainables.config import TrialConfig
 from tuner import results
 from tuner.errors import BadInput, Fault
 from tuner.results import Snapshot
-from tuner.space import KNOWN, describe_error, load_yaml
+from tuner.space import SECTION_KEYS, describe_error, load_yaml
 from tuner.study import Trial
 
 #: Where no number of steps is given, a trial that is trained longer is trained so many times as
@@ -75,7 +75,7 @@ def find_origin(source: Path, trial_id: str | None) -> Origin:
         config = TrialConfig.model_validate(document)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        faults += [describe_error(e, e["loc"] or ("training",), KNOWN) for e in errors]
+        faults += [describe_error(e, e["loc"] or ("training",), SECTION_KEYS) for e in errors]
     missing = {"data", "networks", "training", "seed"} - document.keys()
     if missing and not faults:
         what = f"has no {', '.join(sorted(missing))}: give a search's folder, or its best.yaml"

@@ -12,7 +12,7 @@ from .sections import AshaConfig as AshaConfig
 from .sections import MlflowConfig as MlflowConfig
 from .sections import ResourceConfig as ResourceConfig
 from .sections import ResultsConfig as ResultsConfig
-from .spec import KNOWN as KNOWN
+from .spec import SECTION_KEYS as SECTION_KEYS
 from .spec import SearchSpec as SearchSpec
 from .spec import largest_budget_generator_steps as largest_budget_generator_steps
 from .spec import read_spec as read_spec

@@ -54,12 +54,16 @@ def resolve_defaults(
     values.setdefault("loss", DEFAULT_LOSS)
     if "wasserstein" in possible_values(values["loss"]):
         values.setdefault("constraint", DEFAULT_CONSTRAINT)
-    if not why_no_effect("architecture", _known(values, broken)):
+    if not why_no_effect("architecture", _possible_by_key(values, broken)):
         values.setdefault("architecture", DEFAULT_ARCHITECTURE)
     unsure, faults = set(broken), []
     for field in _PUBLISHED_KEYS:
         published = {m: PUBLISHED[m][field] for m in _methods(values) if field in PUBLISHED[m]}
-        if field in values or not published or why_no_effect(field, _known(values, unsure)):
+        if (
+            field in values
+            or not published
+            or why_no_effect(field, _possible_by_key(values, unsure))
+        ):
             continue
         values[field] = next(iter(published.values()))
         if len(set(published.values())) > 1 and not unsure & {field, *_parents(field)}:
@@ -69,15 +73,15 @@ def resolve_defaults(
     for field in _OF_ARCHITECTURES:
         defaults = [ARCHITECTURES[n][field] for n in named if field in ARCHITECTURES.get(n, {})]
         is_agreed = field not in values and len(set(defaults)) == 1
-        if is_agreed and not why_no_effect(field, _known(values, unsure)):
+        if is_agreed and not why_no_effect(field, _possible_by_key(values, unsure)):
             values[field] = defaults[0]
-    known = _known(values, unsure)
+    possible = _possible_by_key(values, unsure)
     for field in APPLIES_WHEN:
-        if field in given and (reason := why_no_effect(field, known)):
+        if field in given and (reason := why_no_effect(field, possible)):
             faults.append(Fault(f"{_SECTION[field]}.{field}", reason))
     faults += [
         Fault(f"{_SECTION[key]}.{key}", reason)
-        for key, reason in refused_together(known, where_asked=True)
+        for key, reason in refused_together(possible, where_asked=True)
     ]
     return (
         _with(networks, values),
@@ -103,14 +107,16 @@ def _methods(values: Mapping[str, Any]) -> Iterator[str]:
             yield loss
 
 
-def _known(values: Mapping[str, Any], unsure: Collection[str]) -> dict[str, tuple[Any, ...]]:
+def _possible_by_key(
+    values: Mapping[str, Any], unsure: Collection[str]
+) -> dict[str, tuple[Any, ...]]:
     """Return the values that each key may take, without the keys that are unsure."""
-    known: dict[str, tuple[Any, ...]] = {}
+    possible: dict[str, tuple[Any, ...]] = {}
     for key in _SECTION:
         if key not in unsure:
             may_be = possible_values(values.get(key))
-            known[key] = (*may_be, None) if may_be_absent(key, known) else may_be
-    return known
+            possible[key] = (*may_be, None) if may_be_absent(key, possible) else may_be
+    return possible
 
 
 def _no_one_default(values: Mapping[str, Any], published: Mapping[str, Any]) -> str:

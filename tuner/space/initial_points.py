@@ -31,7 +31,7 @@ def resolve_points(
     resolved_points, faults = [], []
     for index, point in enumerate(points):
         resolved: dict[str, dict[str, Any]] = {"training": {}, "networks": {}}
-        known = {
+        fixed = {
             field: (value,)
             for name in resolved
             for field, value in [*sections.get(name, ()), *getattr(point, name).items()]
@@ -41,7 +41,7 @@ def resolve_points(
             searched = dict(flat(sections[name]))
             for field, value in flat(getattr(point, name).items()):
                 where = f"initial_points.{index}.{name}.{field}"
-                message = why_no_effect(field, known)
+                message = why_no_effect(field, fixed)
                 if message is None and field in searched:
                     value, message = _fit(searched[field], value)
                 if message is None and field not in searched:

@@ -38,14 +38,14 @@ _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 100
 
 
 def describe_error(
-    error: Mapping[str, Any], location: Sequence[Any], known: Mapping[str, Sequence[str]]
+    error: Mapping[str, Any], location: Sequence[Any], keys: Mapping[str, Sequence[str]]
 ) -> Fault:
     """Turn an error of pydantic into a fault.
 
     Args:
         error: An item of ``ValidationError.errors()``.
         location: Keys and list indices down to the value, tags of unions included.
-        known: The fields of each section.
+        keys: The keys of each section.
     """
     path = [str(part) for part in location]
     depth = 3 if len(path) > 1 and path[1] in _ARGUMENTS else 2
@@ -54,7 +54,7 @@ def describe_error(
     where, value, kind = ".".join(path), error["input"], error["type"]
     context = error.get("ctx", {})
     if kind == "extra_forbidden":
-        return Fault(where, unknown_key(path, known))
+        return Fault(where, unknown_key(path, keys))
     if kind == "missing":
         return Fault(where, "is required: give it")
     if kind in ("literal_error", "union_tag_invalid"):
@@ -72,17 +72,17 @@ def describe_error(
     return Fault(where, error["msg"].removeprefix("Value error, "))
 
 
-def unknown_key(path: Sequence[str], known: Mapping[str, Sequence[str]]) -> str:
+def unknown_key(path: Sequence[str], keys: Mapping[str, Sequence[str]]) -> str:
     """Return the message for an unknown key, with the key that was probably meant."""
     key, section = path[-1], path[0]
-    siblings = list(known) if len(path) == 1 else list(known.get(section, ()))
+    siblings = list(keys) if len(path) == 1 else list(keys.get(section, ()))
     if section == "initial_points":
         siblings = list(_SEARCHABLE)
     elif len(path) > 2:
         siblings = ["low", "high", "log", "choice"]
         if key in siblings:
             return "cannot be combined with choice: give either a range or a choice"
-    elsewhere = [f"{other}.{key}" for other in known if other != section and key in known[other]]
+    elsewhere = [f"{other}.{key}" for other in keys if other != section and key in keys[other]]
     near = elsewhere or difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
     if near:
         return f"no such key; did you mean {near[0]}?"
@@ -93,8 +93,8 @@ def _one_of(error: Mapping[str, Any], value: Any) -> str:
     if error["type"] == "union_tag_invalid":
         return f"has no order to take a range from: list values with choice, got {_shorten(value)}"
     options = error["ctx"]["expected"].replace("'", "")
-    known = options.replace(" or ", ", ").split(", ")
-    near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
+    names = options.replace(" or ", ", ").split(", ")
+    near = difflib.get_close_matches(value, names, n=1) if isinstance(value, str) else []
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"must be {options}, got {_shorten(value)}{hint}"
 

@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tuner.space.spec import KNOWN, SearchSpec
+from tuner.space.spec import SECTION_KEYS, SearchSpec
 from tuner.space.yaml_file import SHORTHANDS
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_SECTIONS = [key for key, fields in KNOWN.items() if fields]
+_SECTIONS = [key for key, fields in SECTION_KEYS.items() if fields]
 
 
 def json_schema() -> dict[str, Any]:

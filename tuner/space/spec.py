@@ -121,13 +121,13 @@ class SearchSpec(Frozen):
             The sections of a trial, with all values that apply.
         """
         chosen: dict[str, dict[str, Any]] = {section: {} for section in _SEARCHED}
-        known: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for key, value in self._searchable():
             section, field, *argument = key.split(".", 2)
-            if value is None or not applies(field, known):
+            if value is None or not applies(field, values):
                 continue
             fixed = pick(key, value) if isinstance(value, Range | Choice) else value
-            known[field] = fixed
+            values[field] = fixed
             if argument:
                 chosen[section].setdefault(field, {})[argument[0]] = fixed
             else:
@@ -227,7 +227,7 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
 
 
 #: The fields of each section; ``name`` has none.
-KNOWN: Mapping[str, tuple[str, ...]] = {
+SECTION_KEYS: Mapping[str, tuple[str, ...]] = {
     key: tuple(getattr(field.annotation, "model_fields", ()))
     for key, field in SearchSpec.model_fields.items()
 }
@@ -259,7 +259,9 @@ def validate_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list
     partly: dict[str, Any] = {}
     broken: set[str] = set()
     faults = [
-        Fault(str(key), unknown_key([str(key)], KNOWN)) for key in document if key not in KNOWN
+        Fault(str(key), unknown_key([str(key)], SECTION_KEYS))
+        for key in document
+        if key not in SECTION_KEYS
     ]
     if document.get("name") is None:
         faults.append(Fault("name", "is required: it names the search's folder"))
@@ -274,7 +276,7 @@ def validate_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list
             sections[key] = _SECTIONS[key].validate_python(given)
         except ValidationError as error:
             errors = error.errors(include_url=False)
-            faults += [describe_error(e, (key, *e["loc"]), KNOWN) for e in errors]
+            faults += [describe_error(e, (key, *e["loc"]), SECTION_KEYS) for e in errors]
             if key in _SEARCHED and isinstance(given, Mapping):
                 wrong = {str(e["loc"][0]) for e in errors if e["loc"]}
                 rest = {k: v for k, v in given.items() if isinstance(k, str) and k not in wrong}
@@ -306,7 +308,7 @@ def validate_points(
         parsed = _SECTIONS["initial_points"].validate_python(() if points is None else points)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        return (), [describe_error(e, ("initial_points", *e["loc"]), KNOWN) for e in errors]
+        return (), [describe_error(e, ("initial_points", *e["loc"]), SECTION_KEYS) for e in errors]
     return resolve_points(parsed, sections)
 
 

@@ -239,10 +239,11 @@ def _own_files(run_dir: Path) -> list[Path]:
     ranks = {name: rank for rank, name in enumerate(_FIRST)}
     below = [(path, path.relative_to(run_dir)) for path in run_dir.rglob("*")]
     files = [
-        (path, name) for path, name in below if _is_own(PurePosixPath(name)) and path.is_file()
+        (ranks.get(name.parts[0], len(ranks)), name, path)
+        for path, name in below
+        if _is_own(PurePosixPath(name)) and path.is_file()
     ]
-    files.sort(key=lambda file: (ranks.get(file[1].parts[0], len(ranks)), file[1]))
-    return [path for path, _ in files]
+    return [path for _, _, path in sorted(files)]
 
 
 def _is_own(name: PurePosixPath) -> bool:
@@ -280,11 +281,10 @@ def _refuse_if_held(folder: Folder, lease: Mapping[str, Any]) -> None:
     left_s = lease["lapses_after_s"] - age_s
     if left_s > 0:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease["unix_time_s"]))
-        message = (
-            f"{redact(folder.location)} is in use by a search on host {lease['host']} (process "
-        )
-        message += f"{lease['pid']}), last seen at {when}, {age_s:.0f} s ago: wait {left_s:.0f} s"
-        raise BadInput("name", [Fault("", f"{message} if it is gone, or give another --name")])
+        holder = f"a search on host {lease['host']} (process {lease['pid']})"
+        message = f"{redact(folder.location)} is in use by {holder}, last seen at {when}, "
+        message += f"{age_s:.0f} s ago: wait {left_s:.0f} s if it is gone, or give another --name"
+        raise BadInput("name", [Fault("", message)])
 
 
 def _is_dead(lease: Mapping[str, Any]) -> bool:

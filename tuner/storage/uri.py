@@ -43,8 +43,8 @@ def location_faults(location: str) -> list[str]:
         return [f"must not hold a null byte, got {location!r}"] if "\0" in location else []
     scheme = uri[1]
     if scheme not in _OPTIONS:
-        known = ", ".join(f"{name}://" for name in _OPTIONS)
-        return [f"must be a folder or begin with one of {known}, got {scheme}:"]
+        schemes = ", ".join(f"{name}://" for name in _OPTIONS)
+        return [f"must be a folder or begin with one of {schemes}, got {scheme}:"]
     if not location.startswith(f"{scheme}://"):
         return [f"must have two slashes after {scheme}:, got one"]
     head, _, query = location[len(scheme) + 3 :].partition("?")
@@ -79,8 +79,8 @@ def _query_faults(scheme: str, query: str) -> list[str]:
         if _SECRET.search(name) or "@" in value:
             faults.append(f"must not hold credentials ({option}): {_ELSEWHERE}")
         elif allowed is not None and name not in allowed:
-            known = ", ".join(sorted(allowed)) or "none"
-            faults.append(f"must not hold {option}: leave it out; known options: {known}")
+            options = ", ".join(sorted(allowed)) or "none"
+            faults.append(f"must not hold {option}: leave it out; known options: {options}")
     return faults
 
 

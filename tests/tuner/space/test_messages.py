@@ -5,7 +5,7 @@ import pytest
 from tuner.errors import BadInput, Fault
 from tuner.space.messages import describe_error, unknown_key
 
-KNOWN = {
+SECTION_KEYS = {
     "name": (),
     "data": ("dataset", "split_seed"),
     "training": ("critic_lr", "generator_lr"),
@@ -33,7 +33,7 @@ KNOWN = {
     ],
 )
 def test_an_unknown_key_says_which_was_meant(path: list[str], what: str):
-    assert unknown_key(path, KNOWN) == what
+    assert unknown_key(path, SECTION_KEYS) == what
 
 
 @pytest.mark.parametrize(
@@ -59,19 +59,19 @@ def test_an_unknown_key_says_which_was_meant(path: list[str], what: str):
 )
 def test_each_kind_of_error_has_words(kind: str, value: object, context: dict, what: str):
     error = {"type": kind, "input": value, "ctx": context, "msg": "never shown"}
-    fault = describe_error(error, ("data", "split_seed"), KNOWN)
+    fault = describe_error(error, ("data", "split_seed"), SECTION_KEYS)
     assert fault.where == "data.split_seed"
     assert fault.message.startswith(what)
 
 
 def test_a_rule_of_ours_is_said_in_its_own_words():
     error = {"type": "value_error", "input": 1, "msg": "Value error, must be odd"}
-    assert describe_error(error, ("data",), KNOWN) == Fault("data", "must be odd")
+    assert describe_error(error, ("data",), SECTION_KEYS) == Fault("data", "must be odd")
 
 
 def test_the_tag_of_a_union_is_no_part_of_a_key():
     error = {"type": "int_type", "input": "x", "msg": ""}
-    fault = describe_error(error, ("training", "critic_lr", "choice", "choice", 1), KNOWN)
+    fault = describe_error(error, ("training", "critic_lr", "choice", "choice", 1), SECTION_KEYS)
     assert fault.where == "training.critic_lr.choice.1"
 
 
@@ -83,7 +83,7 @@ def test_a_value_is_shown_in_80_characters_at_most(kind: str):
         bomb = [bomb] * 10
     for value in (bomb, "x" * 10_000, {"k": "x" * 10_000}):
         error = {"type": kind, "input": value, "ctx": {"expected": "'a'"}, "msg": ""}
-        assert len(describe_error(error, ("data",), KNOWN).message) < 250
+        assert len(describe_error(error, ("data",), SECTION_KEYS).message) < 250
 
 
 def test_bad_input_lists_every_fault_under_its_source():

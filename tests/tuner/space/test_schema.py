@@ -11,7 +11,7 @@ import yaml
 from trainables.config import plain_number
 from tuner import schema
 from tuner.space.schema import json_schema, keys_table
-from tuner.space.spec import KNOWN, SearchSpec
+from tuner.space.spec import SECTION_KEYS, SearchSpec
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
@@ -87,7 +87,7 @@ def test_what_must_not_be_written_does_not(
 def test_every_key_is_described():
     properties = json_schema()["properties"]
     assert set(properties) == set(SearchSpec.model_fields)
-    for section, fields in KNOWN.items():
+    for section, fields in SECTION_KEYS.items():
         for field in fields:
             assert properties[section]["anyOf"][0]["properties"][field]["description"], field
             assert f"| `{section}.{field}` |" in keys_table()

@@ -15,7 +15,7 @@ from trainables.config import TrialConfig
 from tuner.errors import BadInput, Fault
 from tuner.space.domains import Choice, Range
 from tuner.space.spec import (
-    KNOWN,
+    SECTION_KEYS,
     AshaConfig,
     SearchSpec,
     largest_budget_generator_steps,
@@ -312,10 +312,10 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 listed = st.lists(scalars, max_size=3)
 domain_keys = st.sampled_from(["low", "high", "log", "choice", "step", 1])
 plain = scalars | listed | st.dictionaries(domain_keys, scalars | listed, max_size=4)
-fields = st.sampled_from([1, *(key for keys in KNOWN.values() for key in keys)])
+fields = st.sampled_from([1, *(key for keys in SECTION_KEYS.values() for key in keys)])
 #: Documents with real keys and anything at all under them.
 anything = st.dictionaries(
-    st.sampled_from([*KNOWN, "other", None]),
+    st.sampled_from([*SECTION_KEYS, "other", None]),
     plain | st.dictionaries(fields, plain, max_size=6),
     max_size=4,
 )
