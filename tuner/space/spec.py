@@ -313,6 +313,6 @@ def validate_points(
 
 
 def largest_budget_generator_steps(spec: SearchSpec) -> float:
-    """Return the generator steps of a search without early stopping; infinite without an end."""
+    """Return the generator steps without early stopping; infinite without a number of trials."""
     num_trials = spec.num_trials
     return math.inf if num_trials is None else num_trials * spec.asha.max_generator_steps
