@@ -19,12 +19,15 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from unittest.mock import patch
 
-_server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["preloaded"])
 _started: list["Search"] = []
+#: The project, and the folder of this file.
+_PATH = Path(__file__).parents[2], Path(__file__).parent
 #: Columns that hold wall time, the only ones that may differ between two equal searches.
 TIMES = {"training_seconds", "scoring_seconds", "final_scoring_seconds"}
 
@@ -76,10 +79,23 @@ def start(
         file.touch()
     environment = {**os.environ, "COLUMNS": "200", **(environment or {})}
     given = (module, [str(space), *options], space.parent, environment, files)
-    process = _server.Process(target=_search, args=given)
+    process = _server().Process(target=_search, args=given)
     process.start()
     _started.append(Search(process, *files))
     return _started[-1]
+
+
+@functools.cache
+def _server() -> ForkServerContext:
+    """Start the server that searches are forked from.
+
+    It imports ``preloaded`` by ``PYTHONPATH`` alone, and would silently do without it.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["preloaded"])
+    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, _PATH))):
+        forkserver.ensure_running()
+    return context
 
 
 @functools.cache
@@ -102,7 +118,8 @@ def _search(
     os.environ.update(environment)
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
-    sys.path[0] = str(Path(__file__).parents[2])  # which Ray tells its workers
+    sys.path[0] = str(_PATH[0])  # which Ray tells its workers
+    assert "preloaded" in sys.modules, "each search would import for seconds"
     sys.exit(importlib.import_module(module).main(arguments))
 
 
