@@ -10,12 +10,18 @@ _FULL = ("No space left on device", "Disk quota exceeded")
 def last_raised(lines: Sequence[str]) -> str:
     """Find the line that says what happened, in a traceback or in Ray's words.
 
-    It is the last one that names an exception, else one that gives a reason, else the first.
+    It is the first line of the exception that was raised last. Without a traceback it is the last
+    line that names an error, else one that gives a reason, else the first.
     """
-    texts = [line.strip() for line in lines if line.strip()]
-    raised = [line for line in texts if re.match(r"[\w.]*(Error|Exception)\b", line)]
-    reasons = [line for line in texts if "because" in line]
-    return (raised[-1:] or reasons[:1] or texts[:1] or ["ended without a message"])[0][:500]
+    frames = [at for at, line in enumerate(lines) if re.match(r'\s+File ".*", line \d+', line)]
+    if frames:  # below them come the source, indented, and the exception, under whatever name
+        below = lines[frames[-1] + 1 :]
+        raised = [line.strip() for line in below if re.match(r"\S", line)]
+    else:
+        texts = [line.strip() for line in lines if line.strip()]
+        errors = [line for line in texts if re.match(r"[\w.]*(Error|Exception)\b", line)]
+        raised = errors[-1:] or [line for line in texts if "because" in line] or texts
+    return (raised or ["ended without a message"])[0][:500]
 
 
 def is_full(reason: str) -> bool:

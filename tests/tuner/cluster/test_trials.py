@@ -29,6 +29,14 @@ _pickle.UnpicklingError: the second failure
 
 and on
 """
+ODD = """Failure # 1 (occurred at 2026-11-22_10-00-00)
+ray::ImplicitFunc.train() (pid=1)
+  File "trial.py", line 1, in run
+    raise Tired("gave up\\nbecause of the Error: rain")
+          ^^^^^
+networks.Tired: gave up
+because of the Error: rain
+"""
 DIED = """Failure # 1 (occurred at 2026-11-22_10-00-00)
 The actor died unexpectedly before finishing this task.
 \tclass_name: ImplicitFunc
@@ -39,6 +47,7 @@ The actor died unexpectedly before finishing this task.
     ("text", "message"),
     [
         (RAISED, "_pickle.UnpicklingError: the second failure"),
+        (ODD, "networks.Tired: gave up"),
         (DIED, "The actor died unexpectedly before finishing this task."),
         ("", "ended without a message"),
     ],
