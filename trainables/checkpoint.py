@@ -48,7 +48,7 @@ class Saved(Protocol):
         ...
 
     @property
-    def filesystem(self) -> "FileSystem | None":
+    def filesystem(self) -> "FileSystem":
         """Return its file system."""
         ...
 
@@ -72,9 +72,7 @@ def newest_whole(checkpoints: Iterable[Saved]) -> Iterator[tuple[Path | None, li
     faults = []
     for checkpoint in checkpoints:
         name = Path(checkpoint.path).name
-        file_system = checkpoint.filesystem
-        assert file_system is not None  # noqa: S101  # every checkpoint that is made has one
-        if file_system.get_file_info(checkpoint.path).type == FileType.NotFound:
+        if checkpoint.filesystem.get_file_info(checkpoint.path).type == FileType.NotFound:
             faults.append(f"{name} is missing")
             continue
         with checkpoint.as_directory() as folder:

@@ -168,7 +168,7 @@ def run_search(
         is_local=local,
         runtime_env=None if runtime_env is None else Path(runtime_env),
     )
-    console = cli.console(quiet=quiet)
+    console = cli.console(quiet=quiet, is_plain=local)  # a debugger cannot prompt under a screen
     with cli.halts_on_full_disk("call run_search again with resume=True"):
         search = driver.check_request(request, console)
         _run(search, resume, console)

@@ -1,11 +1,13 @@
 """A generator of a user's that goes wrong as it is told, copied beside a test's search space."""
 
+import bdb
+import errno
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
-import ray
 import torch
 from torch import Tensor, nn
 
@@ -19,8 +21,8 @@ class Generator(nn.Module):
     Args:
         latent_dim: Length of a latent.
         sample_shape: Of a sample.
-        fault: ``none``, ``kill``, ``hang``, ``raise``, ``nan``, ``explode`` or ``memory``; with
-            ``_once``, only the first time that a process gets there.
+        fault: ``none``, ``kill``, ``hang``, ``raise``, ``full``, ``quit``, ``nan``, ``explode`` or
+            ``memory``; with ``_once``, only the first time that a process gets there.
         marks: A folder where it leaves what it did: the nodes that it was on, too.
     """
 
@@ -33,7 +35,8 @@ class Generator(nn.Module):
         )
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         self.fault, self.marks = fault, Path(marks)
-        if ray.is_initialized():
+        ray = sys.modules.get("ray")
+        if ray is not None and ray.is_initialized():
             (self.marks / f"on_{ray.util.get_node_ip_address()}").touch()
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -59,6 +62,10 @@ class Generator(nn.Module):
                 time.sleep(10_000)
             case "raise":
                 raise RuntimeError("this network does not like its 50th batch")
+            case "full":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            case "quit":
+                raise bdb.BdbQuit  # as "q" at the prompt of a debugger does
             case "nan":
                 return latents * float("nan")
             case "explode":

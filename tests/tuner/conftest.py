@@ -136,16 +136,16 @@ def space(tmp_path: Path) -> Callable[[str | bytes], Path]:
 
 
 @pytest.fixture
-def open_record(tmp_path: Path) -> Iterator[Callable[[SearchSpec], tuple[Record, FakeTracker]]]:
+def open_record(tmp_path: Path) -> Iterator[Callable[..., tuple[Record, FakeTracker]]]:
     """Open, or open again, the record of a search."""
     opened: list[Record] = []
 
-    def open_(search: SearchSpec) -> tuple[Record, FakeTracker]:
+    def open_(search: SearchSpec, run_dir: Path = tmp_path) -> tuple[Record, FakeTracker]:
         if opened:
             opened.pop().close()
         tracker = FakeTracker()
-        study = Study(tmp_path / "study.log", search)
-        record = Record(tmp_path, search, study, tracker)  # type: ignore[arg-type]
+        study = Study(run_dir / "study.log", search)
+        record = Record(run_dir, search, study, tracker)  # type: ignore[arg-type]
         opened.append(record)
         return record, tracker
 

@@ -5,14 +5,15 @@ numbers are those of one worker on Ray. A trial that hangs is not ended: it may 
 """
 
 import bdb
+import itertools
 import math
 import tempfile
 import traceback
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
 
@@ -25,19 +26,22 @@ from tuner.cluster.scoring import score_checkpoint
 from tuner.record import Follower, Record
 from tuner.space import ResourceConfig
 from tuner.storage import join, resolve_location
-from tuner.study import Trial
-
-if TYPE_CHECKING:
-    from trainables.trial import Report
 
 
 @final
 class LocalExecutor:
     """Runs the trials of a search in this process."""
 
-    def __init__(self, resources: ResourceConfig) -> None:
+    def __init__(self, resources: ResourceConfig, say: Callable[[str], None]) -> None:
+        """Start nothing yet.
+
+        Args:
+            resources: The resources of one trial.
+            say: Shows the traceback of a trial that failed.
+        """
         self._threads = resources.threads_per_trial
         self._wants_gpu = resources.gpus_per_trial != 0
+        self._say = say
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -63,15 +67,16 @@ class LocalExecutor:
         """Run trials until the search has no more, its budget is used up, or it is interrupted."""
         asha = Asha(record.spec.asha, record.spec.search.seed)
         asha.refill({number: trial.scores for number, trial in record.trials.items()})
+        trials = _Trials(
+            record, data, asha, location, interrupted, self._threads, self._use_gpu, self._say
+        )
         try:
             while not interrupted.is_set() and record.halted is None:
                 with _writing(record):
                     trial = record.next_trial()
                 if trial is None:
                     return
-                _TrialRun(record, data, asha, location, interrupted).run(
-                    trial, self._threads, self._use_gpu
-                )
+                trials.run(trial.number)
         except _Halted:
             return
         except bdb.BdbQuit:  # "q" at pdb's prompt
@@ -93,12 +98,15 @@ class LocalExecutor:
                         self._threads,
                         self._use_gpu,
                     )
+            except bdb.BdbQuit:
+                interrupted.set()
+                return
             except KeyboardInterrupt:
                 if not interrupted.is_set():
                     raise
                 return
-            except Exception as error:  # whatever it is, the others are scored
-                record.final_failed(trial.number, _reason(error))
+            except Exception as error:  # the user's network may raise anything
+                record.final_failed(trial.number, last_raised(_traceback(error).splitlines()))
                 continue
             if math.isfinite(w1):
                 record.final_scored(trial.number, w1, w1_stderr, seconds)
@@ -107,7 +115,7 @@ class LocalExecutor:
 
 
 class _Halted(Exception):
-    """The search's own files cannot be written: the record has been told so."""
+    """The search's own files cannot be written, as the record knows."""
 
 
 @contextmanager
@@ -121,94 +129,115 @@ def _writing(record: Record) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _TrialRun:
-    """What a trial runs with."""
+class _Reported:
+    """A report of a trial, which has saved itself in ``folder``, if in any."""
+
+    metrics: dict[str, float]
+    folder: str | None
+    note: str | None
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Runs trials of a search."""
 
     record: Record
     data: Data
     asha: Asha
     location: str
     interrupted: Interruption
+    threads: int
+    use_gpu: bool
+    say: Callable[[str], None]
 
-    def run(self, trial: Trial, threads: int, use_gpu: bool) -> None:
+    def run(self, number: int) -> None:
         """Run a trial to its end, and again from its last checkpoint as often as it may fail."""
-        number, num_retries = trial.number, self.record.spec.resources.retries_per_trial
-        num_saved = 0
-        for num_failed in range(1, num_retries + 2):
-            reports = self._reports(number, threads, use_gpu)
-            try:
-                while True:
-                    with self.interrupted.breaking():
-                        report, note = next(reports, (None, None))
-                    if report is None:
-                        break
-                    if note is not None:
-                        self.record.note(f"trial {number:05d}: {note}")
-                    num_saved += report.save is not None
-                    if not self._continues(number, report, num_saved):
-                        break
+        num_retries = self.record.spec.resources.retries_per_trial
+        folders = self._folders(number)
+        for num_failed in itertools.count(1):
+            failure = self._attempt(number, folders)
+            if failure is None:
                 with _writing(self.record):
                     self.record.ended(number)
                 return
-            except (bdb.BdbQuit, _Halted):
-                raise
-            except Exception as error:  # of the trial's, which may be anything
-                traceback.print_exception(error)
-                reason = _reason(error)
-            finally:
-                reports.close()
+            self.say(failure)
+            reason = last_raised(failure.splitlines())
             if is_full(reason):
                 self.record.halt(reason)
                 return
             if num_failed > num_retries:
                 with _writing(self.record):
                     self.record.ended(number, reason, failed=True)
-            else:
-                self.record.note(retry_note(number, num_failed, num_retries, reason))
+                return
+            self.record.note(retry_note(number, num_failed, num_retries, reason))
 
-    def _reports(
-        self, number: int, threads: int, use_gpu: bool
-    ) -> Generator[tuple["Report", str | None]]:
-        """Train from the newest whole checkpoint; the first report may come with a note."""
+    def _attempt(self, number: int, folders: Iterator[str]) -> str | None:
+        """Run a trial from its newest whole checkpoint to its end.
+
+        Returns:
+            The traceback of what was raised in it, else ``None``. As text: the exception itself
+            would keep the tensors of its frames.
+        """
+        with closing(self._reports(number, folders)) as reports:
+            while True:
+                try:
+                    with self.interrupted.breaking():
+                        report = next(reports, None)
+                except bdb.BdbQuit:
+                    raise
+                except Exception as error:  # the user's network may raise anything
+                    return _traceback(error)
+                if report is None or not self._continues(number, report):
+                    return None
+
+    def _reports(self, number: int, folders: Iterator[str]) -> Generator[_Reported]:
+        """Train a trial and save it; the first report may come with a note."""
         from trainables.trial import Schedule, device_notes, run, start_worker
 
         spec, trial = self.record.spec, self.record.trials[number]
         schedule = Schedule(rungs=spec.asha.rungs, **spec.reporting.model_dump())
-        device = start_worker(threads, use_gpu)
-        with newest_whole(map(_Checkpoint.at, trial.checkpoints)) as (folder, notes):
-            notes += device_notes(trial.config, device, use_gpu)
+        device = start_worker(self.threads, self.use_gpu)
+        with newest_whole(map(_Checkpoint.at, trial.checkpoints)) as (checkpoint, notes):
+            notes += device_notes(trial.config, device, self.use_gpu)
             note = "; ".join(notes) or None
-            for report in run(trial.config, self.data, schedule, device, folder):
-                yield report, note
+            for report in run(trial.config, self.data, schedule, device, checkpoint):
+                folder = None if report.save is None else _save(report.save, next(folders))
+                yield _Reported(report.metrics, folder, note)
                 note = None
 
-    def _continues(self, number: int, report: "Report", num_saved: int) -> bool:
+    def _folders(self, number: int) -> Iterator[str]:
+        """Give the folder or URI of each checkpoint of a trial, as Ray names them."""
+        trial = join(self.location, f"{self.record.spec.name}_{number:05d}")
+        return (join(trial, f"checkpoint_{index:06d}") for index in itertools.count())
+
+    def _continues(self, number: int, report: _Reported) -> bool:
         """Record a report, in the order in which Ray Tune does; tell whether to train on."""
         record, metrics = self.record, report.metrics
-        folder = None if report.save is None else self._save(number, report, num_saved - 1)
-        stops = record.is_over_budget or (
-            self.asha.report(
-                number, int(metrics["generator_steps"]), record.spec.objective.score_of(metrics)
-            )
-            is Decision.STOP
+        steps, score = int(metrics["generator_steps"]), record.spec.objective.score_of(metrics)
+        is_stopped = (
+            record.is_over_budget or self.asha.report(number, steps, score) is Decision.STOP
         )
         with _writing(record):
-            record.reported(number, metrics, goes_on=not stops)
-            if folder is not None:
-                record.checkpointed(number, folder)
-        return not stops
+            if report.note is not None:
+                record.note(f"trial {number:05d}: {report.note}")
+            record.reported(number, metrics, goes_on=not is_stopped)
+            if report.folder is not None:
+                record.checkpointed(number, report.folder)
+        return not is_stopped
 
-    def _save(self, number: int, report: "Report", index: int) -> str:
-        """Save a trial where Ray would; returns the folder or URI of the checkpoint."""
-        name = f"{self.record.spec.name}_{number:05d}"
-        folder = join(self.location, name, f"checkpoint_{index:06d}")
-        file_system, path = resolve_location(folder)
-        with tempfile.TemporaryDirectory() as scratch:
-            assert report.save is not None  # noqa: S101  # the caller asked
-            report.save(Path(scratch))
-            file_system.create_dir(path, recursive=True)
-            copy_files(scratch, path, LocalFileSystem(), file_system)
-        return folder
+
+def _traceback(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def _save(save: Callable[[Path], None], folder: str) -> str:
+    """Write a checkpoint into a new folder, which may be a URI; return it."""
+    file_system, path = resolve_location(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        save(Path(scratch))
+        file_system.create_dir(path, recursive=True)
+        copy_files(scratch, path, LocalFileSystem(), file_system)
+    return folder
 
 
 @dataclass(frozen=True)
@@ -216,7 +245,7 @@ class _Checkpoint:
     """A checkpoint's folder in some file system."""
 
     path: str
-    filesystem: FileSystem | None
+    filesystem: FileSystem
 
     @classmethod
     def at(cls, location: str) -> "_Checkpoint":
@@ -231,8 +260,3 @@ class _Checkpoint:
         with tempfile.TemporaryDirectory() as scratch:
             copy_files(self.path, scratch, self.filesystem, LocalFileSystem())
             yield scratch
-
-
-def _reason(error: Exception) -> str:
-    lines: Sequence[str] = "".join(traceback.format_exception(error)).splitlines()
-    return last_raised(lines)

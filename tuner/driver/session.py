@@ -131,7 +131,7 @@ def _executor(
     if place.is_local:
         from tuner.cluster import LocalExecutor
 
-        return nullcontext(LocalExecutor(spec.resources))
+        return nullcontext(LocalExecutor(spec.resources, say))
     if place.address is None:
         # Read when Ray is imported. Its servers run any code that they are sent: on this machine
         # alone they need not listen to any other.
