@@ -120,7 +120,9 @@ def _search(
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
     sys.path[0] = str(_PATH[0])  # which Ray tells its workers
     assert "preloaded" in sys.modules, "each search would import for seconds"
-    sys.exit(importlib.import_module(module).main(arguments))
+    status = importlib.import_module(module).main(arguments)
+    assert "--local" not in arguments or "ray" not in sys.modules, "it was to do without Ray"
+    sys.exit(status)
 
 
 def end_all() -> None:

@@ -143,10 +143,10 @@ def test_broken_off_at_20_moments_and_resumed_ends_where_an_unbroken_search_does
     """One worker and one seed: the same trials and the same numbers, however often broken.
 
     The driver is killed, or told to go, at 20 moments, and once more in the final; a checkpoint
-    loses its end besides. The cluster stays, as one does; the unbroken search has a Ray of its own.
+    loses its end besides. The cluster stays, as one does; the unbroken search needs none.
     """
     few = ("--set", "search.max_concurrent_trials=1", "--set", "search.num_trials=36")
-    unbroken = searches.start(space, *few, "--runs-dir", "unbroken")
+    unbroken = searches.start(space, *few, "--runs-dir", "unbroken", "--local")
     ray_cluster.add()
     joined = ("--address", ray_cluster.address, "--set", "resources.wait_for_nodes_s=60")
     options = (*few, *joined, "--runs-dir", "broken", "--resume")

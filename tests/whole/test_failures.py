@@ -92,26 +92,28 @@ def test_a_trial_that_goes_wrong_costs_only_itself(make_space):
 def test_a_search_whose_trials_all_fail_alike_stops_soon(make_space):
     space = make_space("raise", sampler="random")
     some = ("--set", "search.num_trials=50", "--set", "resources.max_equal_failures=3")
-    status, out, err = searches.run(space, *some, "--set", "resources.retries_per_trial=0")
+    some += ("--set", "resources.retries_per_trial=0", "--local")
+    status, out, err = searches.run(space, *some)
     assert status == 3
     assert err == (
         "stopped: the last 3 trials failed alike: RuntimeError: this network does not like its "
         "50th batch\n"
     )
     assert "once that is fixed, resume with: " in out
-    assert out.splitlines()[-1].endswith("--resume")
-    ended = [r for r in searches.rows(space.parent / "runs" / "faulty") if r["status"] == "failed"]
-    assert 3 <= len(ended) <= 4  # two at a time
+    assert out.splitlines()[-1].endswith("--local --resume")
+    rows = searches.rows(space.parent / "runs" / "faulty")
+    assert [row["status"] for row in rows] == ["failed"] * 3
 
 
 def test_of_two_searches_of_one_name_the_second_is_refused(make_space):
     space = make_space("none", sampler="random")
-    first = searches.start(space, "--set", "search.num_trials=400")
+    many = ("--local", "--set", "search.num_trials=400")
+    first = searches.start(space, *many)
     run_dir = space.parent / "runs" / "faulty"
     searches.wait_for_reports(first, run_dir, 1)
     before = (run_dir / "spec.yaml").read_bytes()
     for options in ((), ("--resume",)):
-        status, _, err = searches.run(space, "--set", "search.num_trials=400", *options)
+        status, _, err = searches.run(space, *many, *options)
         assert status == 2
         assert "is in use by a search that is running" in err or "already holds a search" in err
     first.signal(signal.SIGTERM)
@@ -128,9 +130,9 @@ import pathlib, sys
 sys.path.insert(0, sys.argv[3])
 import searches
 
-def main(space, small):
-    options = ("--runs-dir", str(small), "--set", "search.num_trials=6", "--set",
-        "search.max_concurrent_trials=1")
+def main(space, small, place):
+    few = ("--set", "search.num_trials=6", "--set", "search.max_concurrent_trials=1")
+    options = ("--runs-dir", str(small), *few, *place)
     search = searches.start(space, *options)
     searches.wait_for_reports(search, small / "faulty", 8)
     try:
@@ -147,7 +149,7 @@ def main(space, small):
     (small / "filler").unlink()
     status, out, err = searches.run(space, *options, "--resume")
     assert (status, err) == (0, ""), (status, out, err)
-    status, out, err = searches.run(space, "--runs-dir", "unbroken", *options[2:])
+    status, out, err = searches.run(space, "--runs-dir", "unbroken", *few, "--local")
     assert (status, err) == (0, ""), (status, out, err)
     tables = [
         searches.without_times(searches.rows(runs / "faulty"))
@@ -156,11 +158,12 @@ def main(space, small):
     assert tables[0] == tables[1], tables
 
 if __name__ == "__main__":
-    main(*map(pathlib.Path, sys.argv[1:3]))
+    main(*map(pathlib.Path, sys.argv[1:3]), sys.argv[4:])
 """
 
 
-def test_a_full_disk_stops_the_search_and_space_resumes_it(make_space, tmp_path: Path):
+@pytest.mark.parametrize("place", ["", "--local"])
+def test_a_full_disk_stops_the_search_and_space_resumes_it(make_space, tmp_path: Path, place: str):
     """On a file system of 24 MiB that is really full; the end is that of an unbroken search."""
     own_mounts = ["unshare", "--mount", "--map-root-user"]
     if subprocess.run([*own_mounts, "true"], check=False, capture_output=True).returncode:
@@ -170,7 +173,7 @@ def test_a_full_disk_stops_the_search_and_space_resumes_it(make_space, tmp_path:
     (tmp_path / "scenario.py").write_text(FULL_DISK)
     mount = f"mount -t tmpfs -o size=24m tmpfs {small} && exec "
     support = Path(faulty.__file__).parent
-    scenario = f"{sys.executable} {tmp_path / 'scenario.py'} {space} {small} {support}"
+    scenario = f"{sys.executable} {tmp_path / 'scenario.py'} {space} {small} {support} {place}"
     done = subprocess.run(
         [*own_mounts, "sh", "-c", mount + scenario],
         check=False,

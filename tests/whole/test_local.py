@@ -1,11 +1,15 @@
 """Searches in one process, without Ray: the same files and numbers as on one worker of Ray's."""
 
+import contextlib
+import os
+import pty
 import shlex
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import searches
@@ -67,19 +71,26 @@ def outcome(run_dir: Path) -> tuple[list[dict[str, str]], str]:
     return searches.without_times(searches.rows(run_dir)), (run_dir / "best.yaml").read_text()
 
 
-def test_it_ends_as_on_one_worker_of_rays_to_the_bit(space: Path) -> None:
-    one_at_a_time = ("--set", "search.max_concurrent_trials=1")
-    for options in (("--local", "--name", "local"), (*one_at_a_time, "--name", "ray")):
-        status, _, err = searches.run(space, *options)
-        assert (status, err) == (0, "")
-    local, on_ray = (outcome(space.parent / "runs" / name) for name in ("local", "ray"))
-    assert local == on_ray
-    assert {row["status"] for row in local[0]} == {"completed", "stopped"}
-
-
-def test_a_search_begun_on_ray_resumes_without_it_to_the_same_end(space: Path) -> None:
-    status, _, err = searches.run(space, "--local", "--name", "unbroken")
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, str]], str]:
+    """The outcome of the search, run in one process to its end."""
+    space = tmp_path_factory.mktemp("unbroken") / "space.yaml"
+    space.write_text(SPACE)
+    status, _, err = searches.run(space, "--local")
     assert (status, err) == (0, "")
+    return outcome(space.parent / "runs" / "small")
+
+
+def test_it_ends_as_on_one_worker_of_rays_to_the_bit(space: Path, unbroken: Any) -> None:
+    status, _, err = searches.run(space, "--set", "search.max_concurrent_trials=1")
+    assert (status, err) == (0, "")
+    assert outcome(space.parent / "runs" / "small") == unbroken
+    assert {row["status"] for row in unbroken[0]} == {"completed", "stopped"}
+
+
+def test_a_search_begun_on_ray_resumes_without_it_to_the_same_end(
+    space: Path, unbroken: Any
+) -> None:
     one_at_a_time = ("--set", "search.max_concurrent_trials=1")
     search = searches.start(space, *one_at_a_time)
     run_dir = space.parent / "runs" / "small"
@@ -88,15 +99,13 @@ def test_a_search_begun_on_ray_resumes_without_it_to_the_same_end(space: Path) -
     assert search.ended()[0] == 130
     status, _, err = searches.run(space, *one_at_a_time, "--local", "--resume")
     assert (status, err) == (0, "")
-    assert outcome(run_dir) == outcome(space.parent / "runs" / "unbroken")
+    assert outcome(run_dir) == unbroken
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_one_that_is_broken_off_resumes_by_the_command_that_it_prints(
-    space: Path, number: signal.Signals
+    space: Path, number: signal.Signals, unbroken: Any
 ) -> None:
-    status, _, err = searches.run(space, "--local", "--name", "unbroken")
-    assert (status, err) == (0, "")
     search = searches.start(space, "--local")
     run_dir = space.parent / "runs" / "small"
     searches.wait_for_reports(search, run_dir, 25)
@@ -110,65 +119,65 @@ def test_one_that_is_broken_off_resumes_by_the_command_that_it_prints(
         again = command[3:]
     status, _, err = searches.run(space, *again[1:])
     assert (status, err) == (0, "")
-    assert outcome(run_dir) == outcome(space.parent / "runs" / "unbroken")
-
-
-def test_it_never_imports_ray(space: Path) -> None:
-    code = (
-        "import sys; from tuner.search import main; status = main([sys.argv[1], '--local']); "
-        "assert 'ray' not in sys.modules; sys.exit(status)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, space],
-        cwd=space.parent,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(space.parent)},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "starting Ray" not in done.stdout
+    assert outcome(run_dir) == unbroken
 
 
 def test_a_network_that_raises_is_tried_again_and_then_its_trial_has_failed(with_network) -> None:
     space = with_network('raise RuntimeError("this network is tired")')
     status, out, err = searches.run(space, "--local", "--set", "search.num_trials=1")
-    assert status == 1
-    (row,) = searches.rows(space.parent / "runs" / "small")
+    run_dir = space.parent / "runs" / "small"
+    assert (status, err) == (1, f"no trial completed: see {run_dir / 'trials.csv'}\n")
+    (row,) = searches.rows(run_dir)
     assert (row["status"], row["message"]) == ("failed", "RuntimeError: this network is tired")
     assert "trial 00000 goes on from its last checkpoint (1 of 1): RuntimeError: this net" in out
-    assert err.count("RuntimeError: this network is tired") == 2  # with the line that raised it
-    assert "broken.py" in err
+    assert out.count("\nRuntimeError: this network is tired\n") == 2  # each with its traceback
+    assert "broken.py" in out
 
 
-def test_a_debugger_stops_in_a_network_and_the_search_continues(with_network) -> None:
+COMMAND = "from tuner.search import main; assert main(['space.yaml', '--local']) == 0"
+PYTHON = "import tuner; assert tuner.run_search('space.yaml', local=True).best is not None"
+
+
+@pytest.mark.parametrize("program", [COMMAND, PYTHON])
+def test_on_a_terminal_a_debugger_stops_in_a_network_and_the_search_continues(
+    with_network, program: str
+) -> None:
+    """Nothing is drawn over its prompt, and no module of Ray's is imported."""
     space = with_network("breakpoint()")
-    done = subprocess.run(
-        [sys.executable, "-m", "tuner.search", space, "--local", "--set", "search.num_trials=1"],
+    space.write_text(space.read_text().replace("num_trials: 6", "num_trials: 1"))
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{program}; import sys; assert 'ray' not in sys.modules"],
         cwd=space.parent,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(space.parent)},
-        input="p self.calls * 1000\nc\n",
-        check=False,
-        capture_output=True,
-        text=True,
+        stdin=end,
+        stdout=end,
+        stderr=end,
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "(Pdb) 45000" in done.stdout
+    os.close(end)
+    os.write(terminal, b"p self.calls * 1000\nc\n")
+    shown = _read_to_the_end(terminal)
+    assert process.wait() == 0, shown
+    assert "(Pdb) 45000" in shown
+    assert "trial 00000 completed" in shown
+    assert "\x1b" not in shown, "a screen is drawn by escape sequences"
+
+
+def _read_to_the_end(terminal: int) -> str:
+    """Read what is shown on a terminal until the last program has left it."""
+    shown = b""
+    with open(terminal, "rb", buffering=0) as file, contextlib.suppress(OSError):
+        while more := file.read(4096):
+            shown += more
+    return shown.decode().replace("\r\n", "\n")
 
 
 def test_leaving_the_debugger_interrupts_the_search(with_network) -> None:
-    space = with_network("breakpoint()")
-    done = subprocess.run(
-        [sys.executable, "-m", "tuner.search", space, "--local", "--set", "search.num_trials=1"],
-        cwd=space.parent,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(space.parent)},
-        input="q\n",
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stderr) == (130, "")
-    assert done.stdout.splitlines()[-1].endswith("--local --set search.num_trials=1 --resume")
+    space = with_network("breakpoint()")  # at whose prompt the input is at its end
+    status, out, err = searches.run(space, "--local", "--set", "search.num_trials=1")
+    assert (status, err) == (130, "")
+    assert "(Pdb) " in out
+    assert out.splitlines()[-1].endswith("--local --set search.num_trials=1 --resume")
 
 
 def test_from_a_thread_it_leaves_the_process_as_it_was(space: Path) -> None:
@@ -177,12 +186,14 @@ def test_from_a_thread_it_leaves_the_process_as_it_was(space: Path) -> None:
 
     def search() -> None:
         runs_dir = space.parent / "runs"
-        results.append(tuner.run_search(space, runs_dir=runs_dir, local=True, quiet=True))
+        results.append(
+            tuner.run_search(space, num_trials=2, runs_dir=runs_dir, local=True, quiet=True)
+        )
 
     thread = threading.Thread(target=search)
     thread.start()
     thread.join()
-    assert [len(result.trials) for result in results] == [6]
+    assert [len(result.trials) for result in results] == [2]
     assert (torch.get_num_threads(), signal.getsignal(signal.SIGINT)) == before
     assert float(torch.tensor(1e-40) * 1.0) > 0.0  # denormals are not flushed
 

@@ -42,10 +42,10 @@ def make_space(tmp_path: Path):
 
 @pytest.mark.timeout(600)
 def test_nodes_come_and_go_and_nothing_is_lost_or_doubled(ray_cluster: Cluster, make_space):
-    """A node joins in mid-search and is used, another is killed: the end is that of one machine."""
+    """A node joins in mid-search and is used, another is killed: the end is that of one process."""
     space = make_space(steps=6000)  # longer than a worker takes to start
     few = ("--set", "search.num_trials=4")
-    one_machine = searches.start(space, *few, "--runs-dir", "one")
+    one_process = searches.start(space, *few, "--runs-dir", "one", "--local")
     run_dir, marks = space.parent / "runs" / "nodes", space.parent / "marks"
     first = ray_cluster.add()
     address = ("--address", ray_cluster.address)
@@ -58,7 +58,7 @@ def test_nodes_come_and_go_and_nothing_is_lost_or_doubled(ray_cluster: Cluster, 
     assert search.ended()[0::2] == (0, ""), search.said()
     assert "its node died" in (run_dir / "search.log").read_text()
 
-    assert one_machine.ended()[0::2] == (0, "")
+    assert one_process.ended()[0::2] == (0, "")
     tables = [
         searches.without_times(searches.rows(space.parent / runs / "nodes"))
         for runs in ("one", "runs")

@@ -19,12 +19,15 @@ reporting: {report_every_generator_steps: 10, checkpoint_every_generator_steps: 
 
 
 def test_who_loses_the_machine_goes_on_from_the_storage_alone(tmp_path: Path):
+    """It began in one process, and goes on where Ray is: both write to the storage."""
     space = tmp_path / "space.yaml"
     space.write_text(SPACE)
     with s3.serving() as server:
         stored = ("--set", f"results.storage={server.uri()}")
         environment = server.environment
-        first = searches.start(space, *stored, "--runs-dir", "lost", environment=environment)
+        first = searches.start(
+            space, *stored, "--runs-dir", "lost", "--local", environment=environment
+        )
         searches.wait_for_reports(first, tmp_path / "lost" / "stored", 12)
         first.signal(signal.SIGTERM)
         status, out, err = first.ended(100)
@@ -46,7 +49,7 @@ def test_who_loses_the_machine_goes_on_from_the_storage_alone(tmp_path: Path):
         assert {"spec.yaml", "study.log", "trials.csv", "best.yaml", "generator.pt"} <= kept
         assert "driver.json" not in kept
         checkpoints = {n.split("/ray/")[1] for n in server.objects() if n.endswith("state.pt")}
-    status, _, err = searches.run(space, "--runs-dir", "unbroken")
+    status, _, err = searches.run(space, "--runs-dir", "unbroken", "--local")
     assert (status, err) == (0, "")
 
     run_dir = tmp_path / "other" / "stored"

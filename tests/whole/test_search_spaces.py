@@ -12,7 +12,6 @@ import pytest
 import searches
 import yaml
 from PIL import Image
-from ray_cluster import Cluster
 
 from trainables.config import TrialConfig, plain_number
 from tuner.cli.status import ExitStatus
@@ -105,28 +104,20 @@ def test_all_that_ship_are_here() -> None:
 
 @pytest.fixture(scope="module")
 def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all of them: MLflow's tables are made once."""
+    """One for all of them, as a user has it."""
     return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def one_node(ray_head: Cluster) -> Cluster:
-    """A cluster that all of them join, one after the other."""
-    ray_head.add()
-    return ray_head
 
 
 @pytest.mark.parametrize("name", PREPARE)
 def test_a_search_ends_well_and_begins_with_its_initial_points(
-    name: str, tmp_path: Path, runs_dir: Path, one_node: Cluster
+    name: str, tmp_path: Path, runs_dir: Path
 ) -> None:
     shutil.copy(FOLDER / f"{name}.yaml", tmp_path)
     num_trials = max(2, len(points_of(name)))
     values = {**TINY, **PREPARE[name](tmp_path), "search.num_trials": num_trials}
     options = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
-    options += ["--runs-dir", str(runs_dir), "--address", one_node.address]
-    space, environment = tmp_path / f"{name}.yaml", one_node.environment
-    assert searches.run(space, *options, environment=environment)[0::2] == (0, "")
+    options += ["--runs-dir", str(runs_dir), "--local"]
+    assert searches.run(tmp_path / f"{name}.yaml", *options)[0::2] == (0, "")
     check(name, runs_dir / name)
 
 
