@@ -175,6 +175,7 @@ class Study:
             message=ending.get("message"),
             checkpoints=tuple(attrs.get("checkpoints", ())),
             final=self._finals.get(str(frozen.number)),
+            ended_unix_time_s=ended.timestamp() if (ended := frozen.datetime_complete) else None,
         )
 
     def _finish_interrupted_endings(self) -> None:

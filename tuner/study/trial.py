@@ -20,7 +20,8 @@ class Trial:
 
     ``scores`` are what ranked it at the rungs, by generator step; ``metrics`` the last report;
     ``checkpoints`` where the last two are, the newer first; ``final`` what the final said of it, if
-    it was in it: ``w1_final``, ``w1_final_stderr``, ``generator_steps`` and more.
+    it was in it: ``w1_final``, ``w1_final_stderr``, ``generator_steps`` and more;
+    ``ended_unix_time_s`` when it ended.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Trial:
     message: str | None = None
     checkpoints: tuple[str, ...] = ()
     final: Mapping[str, float] | None = None
+    ended_unix_time_s: float | None = field(default=None, compare=False)
 
     @property
     def trial_id(self) -> str:
