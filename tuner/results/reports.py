@@ -1,29 +1,75 @@
-"""The log of all reports, metrics.jsonl."""
+"""The log of all reports, metrics.jsonl: a line a report, in the order in which they were made."""
 
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import final
 
 from tuner.study import Trial
+
+Report = Mapping[str, float]
+
+#: What :meth:`ReportLog.read` reads at once, some 10,000 reports: it bounds the memory for them.
+CHUNK_BYTES = 8 * 2**20
 
 #: What a trial has of its last rung, however many reports came after it.
 AT_RUNGS = ("w1", "w1_stderr")
 
 
-def read_reports(path: Path) -> dict[int, dict[int, Mapping[str, float]]]:
-    """All reports by trial and generator step; a last line without its end is passed over."""
-    reports: dict[int, dict[int, Mapping[str, float]]] = {}
-    raw = path.read_bytes() if path.exists() else b""
-    for line in raw[: raw.rfind(b"\n") + 1].splitlines():
-        report = json.loads(line)
-        reports.setdefault(report.pop("trial"), {})[int(report["generator_steps"])] = report
+@final
+class ReportLog:
+    """Read a log from its start and, as it grows, on from where the last reading ended."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is read yet; the file need not exist."""
+        self._path = path
+        self._offset = 0
+
+    def read(self) -> tuple[dict[int, list[Report]], bool]:
+        """Read the next reports, of whole lines: the last one may still be being written.
+
+        Returns:
+            The reports by trial, in the order of the log, and whether those are all for now.
+        """
+        raw = b""
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                raw = file.read(CHUNK_BYTES)
+        end = raw.rfind(b"\n") + 1
+        reports: dict[int, list[Report]] = {}
+        for line in raw[:end].splitlines():
+            report = json.loads(line)
+            reports.setdefault(report.pop("trial"), []).append(report)
+        self._offset += end
+        return reports, len(raw) < CHUNK_BYTES or not end
+
+
+def read_reports(path: Path) -> dict[int, dict[int, Report]]:
+    """Read all reports by trial and generator step; pass over a last line without its end."""
+    reports: dict[int, dict[int, Report]] = {}
+    log, is_all = ReportLog(path), False
+    while not is_all:
+        chunk, is_all = log.read()
+        for number, steps in chunk.items():
+            by_step = {int(report["generator_steps"]): report for report in steps}
+            reports.setdefault(number, {}).update(by_step)
     return reports
 
 
+def first_report(path: Path) -> Report:
+    """Read the first report of a search; empty where there is none yet."""
+    if not path.exists():
+        return {}
+    with path.open("rb") as file:
+        line = file.readline()
+    return json.loads(line) if line.endswith(b"\n") else {}
+
+
 def latest(
-    reports: Mapping[int, Mapping[str, float]],
-) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    reports: Mapping[int, Report],
+) -> tuple[Report, Report]:
     """Find the last report of a trial, and that of its last rung; empty where there is none.
 
     Args:
@@ -34,9 +80,7 @@ def latest(
     return reports[steps[-1]] if steps else {}, reports[rungs[-1]] if rungs else {}
 
 
-def as_of_now(
-    trial: Trial, last_report: Mapping[str, float], last_rung: Mapping[str, float]
-) -> Trial:
+def as_of_now(trial: Trial, last_report: Report, last_rung: Report) -> Trial:
     """Give a trial its last report as ``metrics``, with the ``w1`` of its last rung.
 
     A trial that has ended keeps the report that it ended with.
