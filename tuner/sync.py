@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
-from tuner import cli, results, storage, tracking
+from tuner import cli, results, storage
 from tuner.errors import BadInput, Fault
 from tuner.results import Snapshot
 from tuner.space import MlflowConfig
-from tuner.tracking import kept_files, kept_generator, now_ms, reported_ms, tracker_of
+from tuner.tracking import Tracker, kept_files, kept_generator, reported_ms
 
 #: Away from a terminal a line comes so often.
 _LINE_EVERY_S = 30.0
@@ -57,21 +57,18 @@ def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
         tracking_uri: Where to, in place of what the search says.
         console: Where progress is shown.
     """
-    run_dir, trials = search.run_dir, search.trials
-    histories = [tracking.history_of(run_dir, t, search.reports.get(t.number, {})) for t in trials]
-    tracker = tracker_of(search.spec, run_dir, search.search_id, lambda text: None, tracking_uri)
-    tracker.start(histories, goes_on=False)
-    for count, told in tracking.bests(trials, search.spec.objective.metric):
-        tracker.search_progress(count, told)
-    tracking.tell_best(tracker, search.spec, run_dir, trials)
-    last_ms = max((reported_ms(r, 0) for h in histories for r in h.reports), default=0)
+    run_dir = search.run_dir
+    reports = (report for steps in search.reports.values() for report in steps.values())
+    last_ms = max((reported_ms(report, 0) for report in reports), default=0)
+    tracker = Tracker(search.spec, run_dir, search.search_id, lambda text: None, tracking_uri)
+    tracker.start(search.trials, resumes=False)
     with _progress_shown(console) as on_wait:
         missing = tracker.close(
             "finished" if search.is_finished else "interrupted",
             kept_files(run_dir),
             timeout_s=math.inf,
             generator=kept_generator(run_dir),
-            time_ms=last_ms or now_ms(),
+            time_ms=last_ms or None,
             on_wait=on_wait,
         )
     written = [
@@ -113,7 +110,7 @@ def _check_uri(tracking_uri: str | None) -> None:
 
 @contextmanager
 def _progress_shown(console: Console) -> Iterator[Callable[[int], None]]:
-    """Show how many writes are left."""
+    """Show how many runs are left."""
     hidden = not console.is_terminal
     with Progress(console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task("writing to MLflow", total=None)
@@ -125,7 +122,7 @@ def _progress_shown(console: Console) -> Iterator[Callable[[int], None]]:
             bar.update(task, total=most, completed=most - num_left)
             if hidden and time.monotonic() - shown > _LINE_EVERY_S:
                 shown = time.monotonic()
-                console.print(f"{num_left:,} of {most:,} writes to MLflow are left")
+                console.print(f"{num_left:,} of {most:,} runs in MLflow are not up to date yet")
 
         yield show
 

@@ -167,17 +167,18 @@ def _ours(folder: Path, spec: SearchSpec, trainable: Callable[..., None], slots:
     from tuner.display import Display
     from tuner.record import Record
     from tuner.study import Study
-    from tuner.tracking import tracker_of
+    from tuner.tracking import Tracker
 
     trainables.wgan.train_wgan = trainable
-    tracker = tracker_of(spec, folder, "scale", lambda text: print(text, file=sys.stderr))
+    tracker = Tracker(spec, folder, "scale", lambda text: print(text, file=sys.stderr))
     study = Study(folder / "study.log", spec)
     study.set_floor({"w1_floor": 0.1, "w1_floor_stderr": 0.01})
-    record = Record(folder, spec, study, tracker)
-    record.followers.append(Gauges(record))
+    record = Record(folder, spec, study)
+    record.listeners += [tracker, Gauges(record)]
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         screen = Console(file=nowhere, force_terminal=True, width=80, height=24)
         with Display(screen, {"MLflow": tracker.ui_command}).showing(record):
+            record.start()
             data = _no_data()
             needs, stop = cluster.TrialResources(1, 0, {}), threading.Event()
             cluster.run_trials(record, data, str(folder / "ray"), needs, "sitting", stop, slots)

@@ -1,4 +1,4 @@
-"""What several tests of the search share: small searches, and a tracker that only listens."""
+"""What several tests of the search share: small searches, and a listener that keeps the events."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,53 +9,62 @@ import s3
 import small_search
 
 from tuner.errors import Fault
+from tuner.record.listener import Listener
 from tuner.record.record import Record
 from tuner.space.spec import SearchSpec, validate
 from tuner.study.study import Study
-from tuner.tracking.history import TrialHistory
+from tuner.study.trial import Trial
 
 
-class FakeTracker:
-    """Keeps what it is told, in order."""
+class Events(Listener):
+    """Keeps the events of a session, in order: the name of each, whose it is, and its data."""
 
     def __init__(self) -> None:
-        self.history: list[TrialHistory] | None = None
-        self.calls: list[tuple[Any, ...]] = []
-        self.finals: list[tuple[str, dict[str, float]]] = []
-        self.best: tuple[str, dict[str, float], int] | None = None
-        self.progress: list[tuple[int, dict[str, float]]] = []
+        self.trials: list[Trial] | None = None  # of earlier sessions
+        self.all: list[tuple[Any, ...]] = []
 
-    def start(self, history: Sequence[TrialHistory] = ()) -> None:
-        assert self.history is None, "started twice"
-        self.history = list(history)
+    def named(self, name: str) -> list[tuple[Any, ...]]:
+        return [event[1:] for event in self.all if event[0] == name]
 
-    def trial_started(self, trial_id: str, params: Mapping[str, object]) -> None:
-        self.calls.append(("started", trial_id, dict(params)))
+    def search_started(self, trials: Sequence[Trial]) -> None:
+        assert self.trials is None, "started twice"
+        self.trials = list(trials)
 
-    def trial_reported(
-        self, trial_id: str, metrics: Mapping[str, float], picture: Path | None = None
-    ) -> None:
-        self.calls.append(("reported", trial_id, metrics["generator_steps"], picture))
+    def trial_started(self, trial: Trial) -> None:
+        self.all.append(("trial_started", trial))
 
-    def trial_ended(self, trial_id: str, status: str, message: str | None) -> None:
-        self.calls.append(("ended", trial_id, status, message))
+    def trial_reported(self, trial: Trial, report: Mapping[str, float]) -> None:
+        self.all.append(("trial_reported", trial, report))
 
-    def trial_final(self, trial_id: str, final: Mapping[str, float]) -> None:
-        self.finals.append((trial_id, dict(final)))
+    def picture_saved(self, trial: Trial, generator_steps: int, path: Path) -> None:
+        self.all.append(("picture_saved", trial, generator_steps, path))
 
-    def search_best(
-        self, trial_id: str, metrics: Mapping[str, float], time_ms: int, note: Callable[..., str]
-    ) -> None:
-        self.best = (trial_id, dict(metrics), time_ms)
+    def trial_ended(self, trial: Trial) -> None:
+        self.all.append(("trial_ended", trial))
 
-    def search_progress(self, trials_finished: int, metrics: Mapping[str, float]) -> None:
-        self.progress.append((trials_finished, dict(metrics)))
+    def final_started(self, trials: Sequence[Trial]) -> None:
+        self.all.append(("final_started", list(trials)))
+
+    def final_scored(self, trial: Trial) -> None:
+        self.all.append(("final_scored", trial))
+
+    def final_failed(self, trial: Trial, reason: str) -> None:
+        self.all.append(("final_failed", trial, reason))
+
+    def noted(self, text: str) -> None:
+        self.all.append(("noted", text))
+
+    def tick(self) -> None:
+        self.all.append(("tick",))
+
+    def search_ended(self) -> None:
+        self.all.append(("search_ended",))
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow is written to as things happen: a test need not wait for more to come."""
-    monkeypatch.setattr("tuner.tracking.backlog.COLLECT_S", 0.0)
+    monkeypatch.setattr("tuner.tracking.tracker.COLLECT_S", 0.0)
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +120,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def uri(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An MLflow database of one's own, whose tables are there."""
-    monkeypatch.setattr("tuner.tracking.tracker.FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr("tuner.tracking.retry.FIRST_RETRY_S", 0.01)
     return small_search.copied(empty_database, tmp_path)
 
 
@@ -136,18 +145,18 @@ def space(tmp_path: Path) -> Callable[[str | bytes], Path]:
 
 
 @pytest.fixture
-def open_record(tmp_path: Path) -> Iterator[Callable[..., tuple[Record, FakeTracker]]]:
+def open_record(tmp_path: Path) -> Iterator[Callable[..., tuple[Record, Events]]]:
     """Open, or open again, the record of a search."""
     opened: list[Record] = []
 
-    def open_(search: SearchSpec, run_dir: Path = tmp_path) -> tuple[Record, FakeTracker]:
+    def open_(search: SearchSpec, run_dir: Path = tmp_path) -> tuple[Record, Events]:
         if opened:
             opened.pop().close()
-        tracker = FakeTracker()
-        study = Study(run_dir / "study.log", search)
-        record = Record(run_dir, search, study, tracker)  # type: ignore[arg-type]
+        record, events = Record(run_dir, search, Study(run_dir / "study.log", search)), Events()
+        record.listeners.append(events)
+        record.start()
         opened.append(record)
-        return record, tracker
+        return record, events
 
     yield open_
     for record in opened:

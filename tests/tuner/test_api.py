@@ -17,7 +17,7 @@ import tuner
 from tuner import cli
 from tuner.driver import request
 from tuner.space.spec import SearchSpec
-from tuner.tracking.tracker import tracker_of
+from tuner.tracking.tracker import Tracker
 
 ROOT = Path(__file__).parents[2]
 SPACE = """
@@ -95,7 +95,7 @@ def run_dir(make_spec: Callable[..., SearchSpec], uri: str, tmp_path: Path) -> P
     spec, folder = make_spec(search={"num_trials": 2, "sampler": "random"}), tmp_path / "search"
 
     def follow(search_id: str) -> Any:
-        return tracker_of(spec, folder, search_id, lambda text: None, uri)
+        return Tracker(spec, folder, search_id, lambda text: None, uri)
 
     small_search.tell_search(spec, folder, follow, finish=True)
     (folder / "best.yaml").write_text("# trial 00000: w1 1\n")

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import small_search
-from small_search import read_files, read_metric, read_runs, tell_search
+from small_search import read_files, read_runs, tell_search
 
 from tuner import sync
 from tuner.space.spec import SearchSpec
 from tuner.study.study import Study
-from tuner.tracking import tracker as tracking
-from tuner.tracking.tracker import Tracker, kept_files, tracker_of
+from tuner.tracking import retry
+from tuner.tracking import store as mlflow_store
+from tuner.tracking.tracker import Tracker, kept_files
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -24,7 +25,7 @@ NOWHERE = "http://127.0.0.1:9"
 @pytest.fixture
 def run_dir(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A search's folder, beside an empty database."""
-    monkeypatch.setattr(tracking, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(retry, "FIRST_RETRY_S", 0.01)
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     return tmp_path / "search"
 
@@ -35,17 +36,19 @@ def search(make_spec: Callable[..., SearchSpec]) -> SearchSpec:
 
 
 def follow(search: SearchSpec, run_dir: Path, uri: str | None) -> Callable[[str], Tracker]:
-    return lambda search_id: tracker_of(search, run_dir, search_id, lambda text: None, uri)
+    return lambda search_id: Tracker(search, run_dir, search_id, lambda text: None, uri)
 
 
 def everything(uri: str) -> dict[str | None, tuple[Any, ...]]:
-    """All that a search's runs hold, but for when they were made."""
-    found = {}
+    """All that a search's runs hold, but for when they were made, and the parent's end."""
+    found, client = {}, mlflow_store.open_client(uri)
     for trial_id, run in read_runs(uri).items():
-        metrics = {key: read_metric(uri, run, key) for key in run.data.metrics}
+        histories = {k: client.get_metric_history(run.info.run_id, k) for k in run.data.metrics}
+        metrics = {k: [(m.step, m.value, m.timestamp) for m in h] for k, h in histories.items()}
         files = (read_files(uri, run), read_files(uri, run, "samples"))
         tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}
-        found[trial_id] = (run.info.status, tags, run.data.params, metrics, files)
+        ended = run.info.end_time if trial_id else None
+        found[trial_id] = (run.info.status, ended, tags, run.data.params, metrics, files)
     return found
 
 
@@ -93,7 +96,7 @@ def test_an_interrupted_search_stays_so_until_it_is_resumed(
 ) -> None:
     told = tell_search(search, run_dir, follow(search, run_dir, NOWHERE), finish=False)
     assert told.answer is not None
-    assert "writes, of 2 trials and of the search itself (Connection refused)" in told.answer
+    assert "lacks data of 2 trials and of the search itself (Connection refused)" in told.answer
     command = f"{sys.executable} -m tuner.sync {run_dir} --tracking-uri {NOWHERE}"
     assert told.answer.endswith(f"--resume writes what is missing, and so does: {command}")
     assert sync.main([str(run_dir)]) == 0
@@ -124,8 +127,8 @@ def test_a_server_that_is_not_there_is_exit_status_1(
     assert sync.main([str(run_dir), "--tracking-uri", NOWHERE]) == 1
     out, err = capsys.readouterr()
     assert "wrote" not in out
-    assert err.startswith(f"MLflow ({NOWHERE}) lacks up to ")
-    assert "writes, of 2 trials and of the search itself (Connection refused). Nothing is " in err
+    what = "lacks data of up to 2 trials and of the search itself (Connection refused)"
+    assert err.startswith(f"MLflow ({NOWHERE}) {what}. Nothing is lost: ")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tuner.results import snapshot
 from tuner.retrain import origin as retrain
 from tuner.retrain.kept import keep_retrained, retrained_entry
 from tuner.space.spec import SearchSpec
-from tuner.tracking.tracker import tracker_of
+from tuner.tracking.tracker import Tracker
 
 Tell = Callable[..., Path]
 
@@ -34,7 +34,7 @@ def tell(make_spec: Callable[..., SearchSpec], uri: str, tmp_path: Path) -> Tell
         spec = make_spec(**{"name": name, "data": data, "search": search, **sections})
 
         def follow(search_id: str) -> Any:
-            return tracker_of(spec, tmp_path / name, search_id, lambda text: None, uri)
+            return Tracker(spec, tmp_path / name, search_id, lambda text: None, uri)
 
         small_search.tell_search(spec, tmp_path / name, follow, finish=True)
         return tmp_path / name

@@ -12,21 +12,14 @@ from typing import Any
 import pytest
 import small_search
 from mlflow_server import Proxy, Server, free_port, postgresql
-from small_search import (
-    assert_complete,
-    finish_small_search,
-    make_tracker,
-    read_metric,
-    read_runs,
-    run_small_search,
-    wait_for_queue,
-)
+from small_search import SmallSearch, assert_complete, read_metric, read_runs, wait_for_queue
 
 from tuner import sync
 from tuner.space.spec import validate
+from tuner.tracking import retry
 from tuner.tracking import store as mlflow_store
 from tuner.tracking import tracker as tracking
-from tuner.tracking.tracker import Tracker, tracker_of
+from tuner.tracking.tracker import Tracker
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -51,15 +44,9 @@ def started(server: Server) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "FIRST_RETRY_S", 0.05)
-    monkeypatch.setattr(tracking, "LAST_RETRY_S", 0.5)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "grid of trial 3.png"
-    path.write_bytes(b"a picture")
-    return path
+    monkeypatch.setattr(tracking, "COLLECT_S", 0.0)
+    monkeypatch.setattr(retry, "FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr(retry, "LAST_RETRY_S", 0.5)
 
 
 @pytest.fixture
@@ -67,7 +54,13 @@ def experiment(request: pytest.FixtureRequest) -> str:
     return request.node.name
 
 
-def test_lost_answers_double_nothing(server: Server, picture: Path, experiment: str) -> None:
+@pytest.fixture
+def search(tmp_path: Path, experiment: str) -> Iterator[SmallSearch]:
+    with SmallSearch(tmp_path, experiment) as small:
+        yield small
+
+
+def test_lost_answers_double_nothing(server: Server, search: SmallSearch, experiment: str) -> None:
     """Two requests in five are carried out, and their answers never come."""
     random = Random(0)
 
@@ -77,20 +70,19 @@ def test_lost_answers_double_nothing(server: Server, picture: Path, experiment: 
             raise ConnectionResetError
         return answer
 
-    said: list[str] = []
+    warnings: list[str] = []
     with Proxy(server.port, lose) as proxy:
-        tracker = make_tracker(proxy.uri, said, experiment=experiment)
-        tracker.start()
-        run_small_search(tracker, picture)
+        tracker = search.start(proxy.uri, warnings)
+        search.run()
         wait_for_queue(tracker)
         proxy.meddle = lambda _, forward: forward()
-        assert finish_small_search(tracker) is None
-    assert len(said) == 1
+        assert search.finish(tracker) is None
+    assert len(warnings) == 1
     assert_complete(f"http://127.0.0.1:{server.port}", experiment)
 
 
 def test_a_server_killed_in_the_middle_gets_everything_once(
-    server: Server, picture: Path, experiment: str
+    server: Server, search: SmallSearch, experiment: str
 ) -> None:
     """SIGKILL, with a request on its way and reports that come while it is gone."""
     gone = threading.Event()
@@ -101,36 +93,40 @@ def test_a_server_killed_in_the_middle_gets_everything_once(
         return forward()
 
     with Proxy(server.port, kill) as proxy:
-        tracker = make_tracker(proxy.uri, experiment=experiment)
-        tracker.start()
-        tracker.trial_started("00000", {"lr": 1e-4})
-        tracker.trial_reported("00000", small_search.report(250), picture)
+        tracker = search.start(proxy.uri)
+        search.begin()
+        search.report(0, 250)
+        search.save(0)
         assert gone.wait(60)
-        run_small_search(tracker, picture)
+        search.run()
         server.start()
         wait_for_queue(tracker)
-        assert finish_small_search(tracker) is None
+        assert search.finish(tracker) is None
     assert_complete(f"http://127.0.0.1:{server.port}", experiment)
 
 
-def test_a_slow_server_gets_fewer_requests_and_everything(server: Server, experiment: str) -> None:
+def test_a_slow_server_gets_fewer_requests_and_everything(
+    server: Server, tmp_path: Path, experiment: str
+) -> None:
     """Each takes 0.2 s and four trials make 200 reports: they wait together and travel together."""
 
     def dawdle(_: int, forward: Callable[[], Any]) -> Any:
         time.sleep(0.2)
         return forward()
 
-    with Proxy(server.port, dawdle) as proxy:
-        tracker = make_tracker(proxy.uri, experiment=experiment)
-        tracker.start()
+    search = SmallSearch(tmp_path, experiment, num_trials=4)
+    with Proxy(server.port, dawdle) as proxy, search:
+        tracker = search.start(proxy.uri)
+        for _ in range(4):
+            search.begin()
         begin = time.monotonic()
         for step in range(1, 51):
             for trial in range(4):
-                tracker.trial_reported(f"{trial:05d}", small_search.report(step))
+                search.report(trial, step, w1=step / 100)
             time.sleep(0.01)
         told_s = time.monotonic() - begin
         for trial in range(4):
-            tracker.trial_ended(f"{trial:05d}", "completed")
+            search.current.ended(trial)
         assert tracker.close("finished", timeout_s=120) is None
         num_batches = sum("log-batch" in request for request in proxy.requests)
     # A round of all trials takes 0.8 s at least; 20 others are for the runs themselves.
@@ -142,11 +138,11 @@ def test_a_slow_server_gets_fewer_requests_and_everything(server: Server, experi
 
 
 def test_credentials_reach_the_server_and_nothing_else(
-    server: Server, picture: Path, experiment: str, monkeypatch: pytest.MonkeyPatch
+    server: Server, search: SmallSearch, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob-the-user")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cr3t-word")
-    said: list[str] = []
+    warnings: list[str] = []
 
     def refuse(number: int, forward: Callable[[], Any]) -> Any:
         if number == 4:
@@ -154,16 +150,15 @@ def test_credentials_reach_the_server_and_nothing_else(
         return forward()
 
     with Proxy(server.port, refuse) as proxy:
-        tracker = make_tracker(proxy.uri, said, experiment=experiment)
-        tracker.start()
-        run_small_search(tracker, picture)
+        tracker = search.start(proxy.uri, warnings)
+        search.run()
         wait_for_queue(tracker)
-        assert finish_small_search(tracker) is None
+        assert search.finish(tracker) is None
         assert all(headers["Authorization"].startswith("Basic ") for headers in proxy.headers)
         runs = read_runs(proxy.uri, experiment)
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
-    everything = [said, tracker.ui_command, *(run.to_dictionary() for run in runs.values())]
-    assert len(said) == 1
+    everything = [warnings, tracker.ui_command, *(run.to_dictionary() for run in runs.values())]
+    assert len(warnings) == 1
     assert "bob-the-user" not in repr(everything)
     assert "s3cr3t-word" not in repr(everything)
 
@@ -184,7 +179,7 @@ def test_a_server_that_is_not_there_costs_no_time_and_sync_makes_up_for_it(
     run_dir = tmp_path / "search"
 
     def follow(search_id: str) -> Tracker:
-        return tracker_of(search, run_dir, search_id, lambda text: None, absent)
+        return Tracker(search, run_dir, search_id, lambda text: None, absent)
 
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
@@ -197,7 +192,7 @@ def test_a_server_that_is_not_there_costs_no_time_and_sync_makes_up_for_it(
     # The longest is for a machine that has other things to do; a request's time-out is 10 s.
     assert (statistics.median(told.calls_s) < 0.05, max(told.calls_s) < 1) == (True, True)
     assert told.answer is not None
-    assert "writes, of 2 trials and of the search itself (" in told.answer
+    assert "lacks data of 2 trials and of the search itself (" in told.answer
     assert f"-m tuner.sync {run_dir}" in told.answer
     uri = f"http://127.0.0.1:{server.port}"
     assert sync.main([str(run_dir), "--tracking-uri", uri]) == 0

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from trainables.data import Data
 from tuner.cluster.interruption import Interruption
-from tuner.record import Follower, Record
+from tuner.record import Listener, Record
 
 
 class Executor(Protocol):
@@ -28,7 +28,7 @@ class Executor(Protocol):
         """
         ...
 
-    def listeners(self, record: Record) -> list[Follower]:
+    def listeners(self, record: Record) -> list[Listener]:
         """Return what shall be notified of the search's events because it runs here."""
         ...
 

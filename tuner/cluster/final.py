@@ -27,7 +27,7 @@ def run_final(
     """Score the best trials again, as many at a time as trials run, until done or interrupted.
 
     A task whose worker dies is run again as often as a trial would be. Whatever goes wrong with
-    one, the record is told, and the others go on.
+    one, the record is notified, and the others go on.
     """
     if interrupted.is_set() or not (finalists := record.start_final()):
         return
@@ -39,7 +39,7 @@ def run_final(
         while waiting and len(running) < most:
             trial = waiting.popleft()
             running[score_again.remote(trial.checkpoint, data)] = trial
-        record.moment_passed()
+        record.tick()
         for task in ray.wait([*running], timeout=_POLL_S)[0]:
             number = running.pop(task).number
             try:

@@ -1,31 +1,31 @@
 """Where a search stands, as Ray's metrics, which Prometheus reads and Grafana draws."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ray.util.metrics import Gauge
 
-from tuner.record import Follower
+from tuner.record import Listener
 from tuner.study import STATUSES
 
 if TYPE_CHECKING:
     from tuner.record import Record
     from tuner.study import Trial
 
-#: By name, to which Ray adds ``ray_`` in front: what it tells, and its tags beside ``search``.
+#: By name, to which Ray adds ``ray_`` in front: its meaning, and its tags besides ``search``.
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "wgan_best_w1": ("w1 of the best trial so far, at its last rung", ()),
     "wgan_best_w1_final": ("w1 of the best trial, by the final", ()),
     "wgan_trials": ("Trials by status", ("status",)),
     "wgan_generator_steps_per_second": ("Generator steps a second of all running trials", ()),
-    "wgan_elapsed_seconds": ("Seconds of all sittings of the search", ()),
+    "wgan_elapsed_seconds": ("Seconds of all sessions of the search", ()),
 }
 #: Ray itself passes metrics on more seldom than this.
 _EVERY_S = 1.0
 
 
-def standing(record: "Record") -> Iterator[tuple[str, dict[str, str], float]]:
+def gauge_values(record: "Record") -> Iterator[tuple[str, dict[str, str], float]]:
     """Each gauge of :data:`GAUGES` that has a value by now: its name, its tags and the value.
 
     There is no best trial until one has completed, and no ``w1_final`` before the final.
@@ -44,8 +44,8 @@ def standing(record: "Record") -> Iterator[tuple[str, dict[str, str], float]]:
     yield "wgan_elapsed_seconds", tags, record.elapsed_s
 
 
-class Gauges(Follower):
-    """Shows a record in Ray's metrics, while this process is connected to Ray."""
+class Gauges(Listener):
+    """Show a record in Ray's metrics, while this process is connected to Ray."""
 
     def __init__(self, record: "Record") -> None:
         self._record = record
@@ -58,24 +58,34 @@ class Gauges(Follower):
 
     def update(self) -> None:
         """Set every gauge, unless that was done within the last second: it reads all trials."""
-        if time.monotonic() < self._due:
-            return
-        for name, tags, value in standing(self._record):
+        if time.monotonic() >= self._due:
+            self._set()
+
+    def _set(self) -> None:
+        for name, tags, value in gauge_values(self._record):
             self._gauges[name].set(value, tags=tags)
         self._due = time.monotonic() + _EVERY_S
 
-    def reported(self) -> None:
+    def trial_reported(self, trial: "Trial", report: Mapping[str, float]) -> None:
         """Show a report."""
         self.update()
 
-    def ended(self, trial: "Trial") -> None:
+    def trial_ended(self, trial: "Trial") -> None:
         """Show an ending."""
         self.update()
 
-    def final_starts(self, trials: "Sequence[Trial]") -> None:
+    def final_started(self, trials: "Sequence[Trial]") -> None:
         """Show how the trials ended."""
         self.update()
 
-    def in_final(self, trial: "Trial") -> None:
-        """Show what the final said."""
+    def final_scored(self, trial: "Trial") -> None:
+        """Show a score of the final."""
         self.update()
+
+    def tick(self) -> None:
+        """Show the time."""
+        self.update()
+
+    def search_ended(self) -> None:
+        """Show the last values, however short ago others were shown: they stay."""
+        self._set()

@@ -23,7 +23,7 @@ from tuner.cluster.asha import Asha, Decision
 from tuner.cluster.failures import is_full, last_raised, retry_note
 from tuner.cluster.interruption import Interruption
 from tuner.cluster.scoring import score_checkpoint
-from tuner.record import Follower, Record
+from tuner.record import Listener, Record
 from tuner.space import ResourceConfig
 from tuner.storage import join, resolve_location
 
@@ -51,7 +51,7 @@ class LocalExecutor:
     def prepare(self, location: str, interrupted: Interruption) -> None:
         """Check nothing: what a trial needs was checked with the request."""
 
-    def listeners(self, record: Record) -> list[Follower]:
+    def listeners(self, record: Record) -> list[Listener]:
         """Return none."""
         return []
 
@@ -88,7 +88,7 @@ class LocalExecutor:
     def run_final(self, record: Record, data: Data, interrupted: Interruption) -> None:
         """Score the finalists again, one after the other, until done or interrupted."""
         for trial in record.start_final():
-            record.moment_passed()
+            record.tick()
             try:
                 with interrupted.breaking():
                     w1, w1_stderr, seconds = score_checkpoint(

@@ -18,7 +18,7 @@ from tuner.cluster.nodes import (
     share,
     wait_for_resources,
 )
-from tuner.record import Follower, Record
+from tuner.record import Listener, Record
 from tuner.space import ResourceConfig
 
 
@@ -49,7 +49,7 @@ class RayExecutor:
         self._needs = wait_for_resources(self._resources, self._say, interrupted)
         check_nodes(self._needs, location)
 
-    def listeners(self, record: Record) -> list[Follower]:
+    def listeners(self, record: Record) -> list[Listener]:
         """Return Ray's metrics."""
         return [Gauges(record)]
 

@@ -1,7 +1,7 @@
 """A search as it runs: one screen on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,14 +14,14 @@ from tuner.display.text import (
     in_final_text,
     steps_per_s,
 )
-from tuner.record import Follower
+from tuner.record import Listener
 from tuner.results import clock
 from tuner.study import STATUSES
 
 if TYPE_CHECKING:
     from tuner.record import Record
     from tuner.study import Trial
-from tuner.display.text import LINE_EVERY_S, ending_line, final_line
+from tuner.display.text import LINE_EVERY_S, ending_line, final_text
 
 #: On a terminal the screen is drawn so often a second.
 _REFRESH_PER_S = 2
@@ -40,11 +40,11 @@ class Display:
         if not self._console.is_terminal:
             for name, address in self._addresses.items():
                 self._console.print(f"{name}: {address}")
-            record.followers.append(_Lines(record, self._console))
+            record.listeners.append(_Lines(record, self._console))
             yield
             return
         screen = Screen(record, self._addresses, self._console)
-        record.followers.append(screen)
+        record.listeners.append(screen)
         with Live(screen, console=self._console, refresh_per_second=_REFRESH_PER_S):
             try:
                 yield
@@ -66,7 +66,7 @@ def _standing(record: "Record") -> str:
     )
 
 
-class _Lines(Follower):
+class _Lines(Listener):
     """A line for every trial that ends, and one now and then in between."""
 
     def __init__(self, record: "Record", console: Console) -> None:
@@ -74,19 +74,25 @@ class _Lines(Follower):
         self._console = console
         self._said = time.monotonic()
 
-    def ended(self, trial: "Trial") -> None:
+    def trial_ended(self, trial: "Trial") -> None:
         self._say(ending_line(self._record, trial))
 
-    def reported(self) -> None:
+    def trial_reported(self, trial: "Trial", report: Mapping[str, float]) -> None:
+        self.tick()
+
+    def tick(self) -> None:
         if time.monotonic() - self._said >= LINE_EVERY_S:
             self._say(_standing(self._record))
 
-    def final_starts(self, trials: "Sequence[Trial]") -> None:
+    def final_started(self, trials: "Sequence[Trial]") -> None:
         best = f"best {len(trials)} trials are" if len(trials) > 1 else "best trial is"
         self._say(f"the final: the {best} scored again, by stronger critics")
 
-    def in_final(self, trial: "Trial") -> None:
-        self._say(final_line(self._record, trial))
+    def final_scored(self, trial: "Trial") -> None:
+        self._say(final_text(trial))
+
+    def final_failed(self, trial: "Trial", reason: str) -> None:
+        self._say(final_text(trial, reason))
 
     def noted(self, text: str) -> None:
         self._say(text)
@@ -96,20 +102,24 @@ class _Lines(Follower):
         self._said = time.monotonic()
 
 
-class LogFile(Follower):
-    """Keeps what a search said in ``RUN/search.log``, after what its earlier sittings said."""
+class LogFile(Listener):
+    """Keep the events of a search in ``RUN/search.log``, after those of its earlier sessions."""
 
     def __init__(self, record: "Record") -> None:
         self._record = record
         self._path = record.run_dir / "search.log"
 
-    def ended(self, trial: "Trial") -> None:
+    def trial_ended(self, trial: "Trial") -> None:
         """Keep how a trial ended."""
         self.noted(ending_line(self._record, trial))
 
-    def in_final(self, trial: "Trial") -> None:
-        """Keep what the final said of a trial."""
-        self.noted(final_line(self._record, trial))
+    def final_scored(self, trial: "Trial") -> None:
+        """Keep a score of the final."""
+        self.noted(final_text(trial))
+
+    def final_failed(self, trial: "Trial", reason: str) -> None:
+        """Keep why the final could not score a trial."""
+        self.noted(final_text(trial, reason))
 
     def noted(self, text: str) -> None:
         """Keep a line, with the time of the day."""

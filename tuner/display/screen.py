@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuner.record import Follower
+from tuner.record import Listener
 
 if TYPE_CHECKING:
     from tuner.record import Record
@@ -35,7 +35,7 @@ _GAP = (0, 2)
 
 
 @final
-class Screen(Follower):
+class Screen(Listener):
     """Draws itself anew from the record each time it is asked."""
 
     def __init__(self, record: "Record", addresses: dict[str, str], console: Console) -> None:
@@ -45,13 +45,17 @@ class Screen(Follower):
         self._latest: deque[str] = deque(maxlen=_LATEST)
         self.is_over = False
 
-    def ended(self, trial: "Trial") -> None:
+    def trial_ended(self, trial: "Trial") -> None:
         """Show how a trial ended among the latest."""
         self._keep(ending_text(trial, self._record.spec.objective.metric))
 
-    def in_final(self, trial: "Trial") -> None:
-        """Show what the final said among the latest."""
-        self._keep(final_text(trial, self._record.final_faults.get(trial.number)))
+    def final_scored(self, trial: "Trial") -> None:
+        """Show a score of the final among the latest."""
+        self._keep(final_text(trial))
+
+    def final_failed(self, trial: "Trial", reason: str) -> None:
+        """Show among the latest why the final could not score a trial."""
+        self._keep(final_text(trial, reason))
 
     def noted(self, text: str) -> None:
         """Say it above the screen, where it stays."""

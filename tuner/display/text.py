@@ -47,10 +47,10 @@ def ending_text(trial: "Trial", metric: str) -> str:
     return f"trial {trial.trial_id} {trial.status} {at}{score}{why}"
 
 
-def final_text(trial: "Trial", why_not: str | None) -> str:
-    """What the final said of a trial; ``why_not`` where it could not score it."""
-    if why_not is not None:
-        return f"trial {trial.trial_id} could not be scored again ({why_not}): it keeps its score"
+def final_text(trial: "Trial", failure: str | None = None) -> str:
+    """Say how the final scored a trial, or by which ``failure`` it could not."""
+    if failure is not None:
+        return f"trial {trial.trial_id} could not be scored again ({failure}): it keeps its score"
     return f"trial {trial.trial_id} in the final: {score_text(trial)}"
 
 
@@ -72,8 +72,3 @@ def ending_line(record: "Record", trial: "Trial") -> str:
     asked, ended = record.spec.num_trials, num_ended(record)
     ended_text = f"{ended}/{asked} trials" if asked else trials_text(ended)
     return f"{ending_text(trial, metric)}; {ended_text} ended{so_far}"
-
-
-def final_line(record: "Record", trial: "Trial") -> str:
-    """One line on a trial that the final has been through."""
-    return final_text(trial, record.final_faults.get(trial.number))

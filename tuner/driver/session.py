@@ -1,4 +1,4 @@
-"""One sitting of a search: opens its folder, wires the parts together, leaves the results."""
+"""One session of a search: opens its folder, wires the parts together, leaves the results."""
 
 import importlib.util
 import os
@@ -25,7 +25,7 @@ from tuner.results import ties_text, trials_text, write_best
 from tuner.space import SearchSpec
 from tuner.storage import Mirror, join, write_atomically
 from tuner.study import Study, Trial
-from tuner.tracking import Tracker, kept_files, kept_generator, tracker_of
+from tuner.tracking import Tracker, kept_files, kept_generator
 
 if TYPE_CHECKING:
     from tuner.cluster import Executor
@@ -43,7 +43,7 @@ _TIME_TO_DRAW_S, _TIME_TO_DRAW_AND_GO_S = 3.0, 1.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a sitting ended. ``best`` is ``None`` where no trial has completed.
+    """How a session ended. ``best`` is ``None`` where no trial has completed.
 
     ``halted`` says what from outside the search stopped it, to be mended before a resume;
     ``notes`` whom the best is tied with, and what could not be done or written.
@@ -100,15 +100,16 @@ def run_session(
         study = Study(run_dir / "study.log", spec)
         _check_data(study, data)
         say(_floor_text(study, data, spec))
-        tracker = tracker_of(spec, run_dir, study.search_id, lambda text: say(text))
-        record = Record(run_dir, spec, study, tracker)
+        tracker = Tracker(spec, run_dir, study.search_id, warn=lambda text: say(text))
+        record = Record(run_dir, spec, study)
         ended: Ended = "failed"
         troubles: list[str] = []
         known: KnownImportances = {}
         try:
             addresses = {**executor.addresses, "MLflow": tracker.ui_command}
-            record.followers += [LogFile(record), *executor.listeners(record)]
+            record.listeners += [tracker, LogFile(record), *executor.listeners(record)]
             with Display(console, addresses).showing(record):
+                record.start()
                 _run_all(executor, record, data, join(location, "ray"), interrupted, known)
             stopped = interrupted.is_set() or record.halted is not None
             ended = "interrupted" if stopped else "finished"
@@ -289,7 +290,7 @@ def _notes(record: Record) -> tuple[str, ...]:
 
 def _summary(record: Record) -> str:
     counts = record.counts()
-    # The sitting is over: whatever has not ended waits for a resume.
+    # The session is over: whatever has not ended waits for a resume.
     names = {"running": "to go on"}
     by_status = ", ".join(f"{n} {names.get(status, status)}" for status, n in counts.items() if n)
     training_s, scoring_s = (

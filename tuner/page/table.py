@@ -7,7 +7,7 @@ from tuner.page.facts import Facts
 from tuner.page.style import number, short
 from tuner.results import half_width
 from tuner.study import Trial
-from tuner.tracking import RunLinks, tracker_of
+from tuner.tracking import RunLinks, Tracker
 
 
 @final
@@ -91,7 +91,7 @@ def _mlflow(facts: Facts, links: RunLinks) -> dict[str, str | None]:
     is_local = bool(links.ui) and search.spec.mlflow.tracking_uri is None
     if not is_local:
         return {"mlflow_command": None}
-    tracker = tracker_of(search.spec, search.run_dir, search.search_id, lambda text: None)
+    tracker = Tracker(search.spec, search.run_dir, search.search_id, lambda text: None)
     return {"mlflow_command": tracker.ui_command}
 
 

@@ -1,2 +1,2 @@
-from .listener import Follower as Follower
+from .listener import Listener as Listener
 from .record import Record as Record

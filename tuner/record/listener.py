@@ -1,24 +1,64 @@
-"""What is notified of a search's events."""
+"""What is notified of a search's events: the display, the log file, the gauges, MLflow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tuner.study import Trial
 
 
-class Follower:
-    """Is told what happens in a search, when it has been written down; does nothing about it."""
+class Listener:
+    """Receive the events of a search; override the methods of those that matter.
 
-    def reported(self) -> None:
-        """A trial reported, or a moment passed in the final."""
+    Every method does nothing by default. An event arrives once what it tells is on the disk, with
+    all of its data: trials as they are then, which never change afterwards. A trial that a later
+    session resumes starts again, and its reports go on where they ended.
 
-    def ended(self, trial: Trial) -> None:
-        """A trial ended."""
+    The search waits until a method returns, and ends if it raises: a listener that writes to a
+    slow or an unreliable place only takes note, and writes from a thread of its own, as
+    ``tuner.tracking`` does. All events come from one thread, in the order in which they happen;
+    only ``noted`` may come from any thread.
+    """
 
-    def final_starts(self, trials: Sequence[Trial]) -> None:
-        """These trials are about to be scored again."""
+    def search_started(self, trials: Sequence[Trial]) -> None:
+        """Take note that a session starts, before any other event.
 
-    def in_final(self, trial: Trial) -> None:
-        """The final scored a trial, or failed to."""
+        Args:
+            trials: All trials of earlier sessions, by number; none at the first. Those whose
+                ``status`` is ``None`` start again if there is time for them.
+        """
+
+    def trial_started(self, trial: Trial) -> None:
+        """Take note that a trial starts, or resumes in this session."""
+
+    def trial_reported(self, trial: Trial, report: Mapping[str, float]) -> None:
+        """Take note of a report; each generator step of a trial is reported once.
+
+        Args:
+            trial: The trial; its ``scores`` have those of the rungs that it passed.
+            report: Its metrics, with ``generator_steps`` and ``unix_time_s``, at a rung with
+                ``w1``; a trial that diverged has infinities and NaN in it.
+        """
+
+    def picture_saved(self, trial: Trial, generator_steps: int, path: Path) -> None:
+        """Take note of a grid of samples, a PNG in ``RUN/samples/`` that stays there."""
+
+    def trial_ended(self, trial: Trial) -> None:
+        """Take note that a trial ended: its ``status``, last ``metrics`` and ``message``."""
+
+    def final_started(self, trials: Sequence[Trial]) -> None:
+        """Take note that these trials are about to be scored again, the best one first."""
+
+    def final_scored(self, trial: Trial) -> None:
+        """Take note of a trial's score in the final: its ``final``."""
+
+    def final_failed(self, trial: Trial, reason: str) -> None:
+        """Take note that the final could not score a trial, which keeps its score."""
 
     def noted(self, text: str) -> None:
-        """Something went wrong and was mended, or could not be."""
+        """Take note of a failure, in one line, that did not end the search or the trial."""
+
+    def tick(self) -> None:
+        """Refresh a display while nothing happens; comes up to a few times a second."""
+
+    def search_ended(self) -> None:
+        """Take note that the session is over: no other event follows."""

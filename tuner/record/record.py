@@ -1,7 +1,7 @@
-"""What happens in a search, written down once and told to all who keep a part of it.
+"""The event log of a search: write every event down, then notify the listeners.
 
-The study is the durable truth of the trials, ``metrics.jsonl`` that of their reports; MLflow
-follows both. Nothing here knows Ray.
+The study is the durable truth of the trials, ``metrics.jsonl`` that of their reports. Nothing here
+knows Ray or MLflow.
 """
 
 import errno
@@ -9,15 +9,15 @@ import json
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVarTuple
 
-from tuner import results, tracking
-from tuner.record.listener import Follower
+from tuner import results
+from tuner.record.listener import Listener
 from tuner.results import (
     as_of_now,
-    hyperparameters,
     latest,
     mend_reports,
     picture_name,
@@ -27,7 +27,8 @@ from tuner.results import (
 from tuner.space import SearchSpec
 from tuner.storage import fetch_file, remove_folder
 from tuner.study import Status, Study, Trial
-from tuner.tracking import Tracker
+
+Details = TypeVarTuple("Details")
 
 #: ``trials.csv`` is written anew at most so often,
 _TABLE_EVERY_S = 5.0
@@ -36,14 +37,13 @@ _TABLE_SHARE = 0.02
 
 
 class Record:
-    """The bookkeeping of one search, over all of its sittings."""
+    """The bookkeeping of one search, over all of its sessions."""
 
-    def __init__(self, run_dir: Path, spec: SearchSpec, study: Study, tracker: Tracker) -> None:
-        """Read back what an earlier sitting wrote."""
+    def __init__(self, run_dir: Path, spec: SearchSpec, study: Study) -> None:
+        """Read back what an earlier session wrote."""
         self.spec = spec
         self.run_dir = run_dir
         self._study = study
-        self._tracker = tracker
         self.trials: dict[int, Trial] = {t.number: t for t in study.trials()}
         self._leaderboard = results.Leaderboard(self.trials)
         self._waiting = deque(t for t in self.trials.values() if t.status is None)
@@ -56,7 +56,7 @@ class Record:
         # In a thread: an object store may take its time, and may fail.
         self._removals = ThreadPoolExecutor(1, thread_name_prefix="removals")
         self._metrics_file = (run_dir / "metrics.jsonl").open("a", encoding="utf-8")
-        self.followers: list[Follower] = []
+        self.listeners: list[Listener] = []
         self.halted: str | None = None
         self._is_writable = True
         self._last_failure: str | None = None
@@ -68,14 +68,19 @@ class Record:
         self._elapsed_before_s = study.elapsed_s
         self._started = time.monotonic()
         self._table_due = 0.0
-        trials = self.by_number()
-        tracker.start([tracking.history_of(run_dir, t, reports.get(t.number, {})) for t in trials])
-        for count, told in tracking.bests(trials, spec.objective.metric):
-            tracker.search_progress(count, told)
+
+    def notify(self, event: Callable[[Listener, *Details], None], *details: *Details) -> None:
+        """Notify the listeners of an event, given as the method of :class:`Listener` for it."""
+        for listener in self.listeners:
+            getattr(listener, event.__name__)(*details)
+
+    def start(self) -> None:
+        """Notify the listeners of the trials of earlier sessions."""
+        self.notify(Listener.search_started, self.by_number())
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds of all sittings."""
+        """Seconds of all sessions."""
         return self._elapsed_before_s + time.monotonic() - self._started
 
     @property
@@ -107,7 +112,7 @@ class Record:
         if trial is not None:
             self.trials[trial.number] = trial
             self.running[trial.number] = {}
-            self._tracker.trial_started(trial.trial_id, hyperparameters(trial))
+            self.notify(Listener.trial_started, trial)
         return trial
 
     def reported(self, number: int, metrics: Mapping[str, float], *, goes_on: bool) -> None:
@@ -118,27 +123,28 @@ class Record:
             metrics["w1_floor"] = self._floor["w1_floor"]
         self.running[number] = metrics
         steps = int(metrics["generator_steps"])
-        if steps > self._last_report.get(number, {}).get("generator_steps", 0):
+        is_new = steps > self._last_report.get(number, {}).get("generator_steps", 0)
+        if is_new:
             self._last_report[number] = metrics
             if score is not None:
                 self._last_rung[number] = metrics
             self._metrics_file.write(json.dumps({"trial": number, **metrics}) + "\n")
             self._metrics_file.flush()
-            self._tracker.trial_reported(self.trials[number].trial_id, metrics)
         if goes_on and score is not None:
             self._study.score(number, steps, score)
             self._refresh(number)
-        self.moment_passed()
+        if is_new:
+            self.notify(Listener.trial_reported, self.trials[number], metrics)
+        else:
+            self.tick()
 
-    def moment_passed(self) -> None:
-        """Let those who follow look again: a long wait must not look dead."""
-        for follower in self.followers:
-            follower.reported()
+    def tick(self) -> None:
+        """Have the displays refresh while nothing happens: a long wait must not look dead."""
+        self.notify(Listener.tick)
 
     def note(self, text: str) -> None:
-        """Tell of something that went wrong, and goes on."""
-        for follower in self.followers:
-            follower.noted(text)
+        """Notify the listeners of a failure that does not end the search."""
+        self.notify(Listener.noted, text)
 
     def halt(self, why: str) -> None:
         """Have the search stop where it is, to be resumed once the cause is mended."""
@@ -173,7 +179,8 @@ class Record:
             self.note(f"trial {number:05d} leaves a checkpoint that is needed no more: {error}")
 
     def _keep_picture(self, number: int, folder: str) -> None:
-        kept = self._picture(number, int(self.running[number]["generator_steps"]))
+        steps = int(self.running[number]["generator_steps"])
+        kept = self._picture(number, steps)
         try:
             fetch_file(folder, "samples.png", kept)
         except OSError as error:
@@ -181,9 +188,7 @@ class Record:
                 raise
             self.note(f"trial {number:05d} goes on without a picture of its samples: {error}")
             return
-        self._tracker.trial_reported(
-            self.trials[number].trial_id, self.running[number], picture=kept
-        )
+        self.notify(Listener.picture_saved, self.trials[number], steps, kept)
 
     def ended(self, number: int, message: str | None = None, *, failed: bool = False) -> None:
         """A trial ended by itself, by ASHA, by the budget, or by failing too often."""
@@ -192,15 +197,8 @@ class Record:
         score = None if failed else self.spec.objective.score_of(metrics)
         self._study.end(number, status, metrics, score, message)
         self._refresh(number)
-        self._tracker.trial_ended(self.trials[number].trial_id, status, message)
-        best = self.best_so_far
-        ended_trials = self._leaderboard.counts.total()
-        if best is not None and best.score is not None:
-            name = f"best_{self.spec.objective.metric}"
-            self._tracker.search_progress(ended_trials, {name: best.score})
         self._watch_failures(message if failed else None)
-        for follower in self.followers:
-            follower.ended(self.trials[number])
+        self.notify(Listener.trial_ended, self.trials[number])
         if time.monotonic() >= self._table_due:
             self._study.set_elapsed(self.elapsed_s)
             self.write_table()
@@ -211,11 +209,11 @@ class Record:
             self.ended(self._waiting.popleft().number)
 
     def start_final(self) -> list[Trial]:
-        """The finalists that no sitting has scored again yet."""
+        """Give the finalists that no session has scored again yet."""
         missing = [trial for trial in self.finalists if trial.final is None]
         self.in_final = bool(missing)
-        for follower in self.followers if missing else ():
-            follower.final_starts(missing)
+        if missing:
+            self.notify(Listener.final_started, missing)
         return missing
 
     def final_scored(self, number: int, w1: float, w1_stderr: float, seconds: float) -> None:
@@ -229,13 +227,12 @@ class Record:
         }
         self._study.set_final(number, final)
         self._refresh(number)
-        self._tracker.trial_final(self.trials[number].trial_id, final)
-        self._say_in_final(number)
+        self.notify(Listener.final_scored, self.trials[number])
 
-    def final_failed(self, number: int, why: str) -> None:
+    def final_failed(self, number: int, reason: str) -> None:
         """The final could not score a trial: it keeps its score, and a resume tries it again."""
-        self.final_faults[number] = why
-        self._say_in_final(number)
+        self.final_faults[number] = reason
+        self.notify(Listener.final_failed, self.trials[number], reason)
 
     def write_table(self) -> None:
         """Write ``trials.csv`` as things stand."""
@@ -245,17 +242,13 @@ class Record:
         self._table_due = now + max(_TABLE_EVERY_S, (now - started) / _TABLE_SHARE)
 
     def close(self) -> None:
-        """Write the last table and the time used, and tell MLflow which trial is the best."""
-        tracking.tell_best(self._tracker, self.spec, self.run_dir, self.by_number())
+        """Write the last table and the time used, and notify the listeners of the end."""
         if self._is_writable:
             self._study.set_elapsed(self.elapsed_s)
             self.write_table()
         self._removals.shutdown(wait=False, cancel_futures=True)
         self._metrics_file.close()
-
-    def _say_in_final(self, number: int) -> None:
-        for follower in self.followers:
-            follower.in_final(self.trials[number])
+        self.notify(Listener.search_ended)
 
     def _watch_failures(self, message: str | None) -> None:
         """Halt once trial after trial fails with one error: the next thousand would, too."""

@@ -2,6 +2,7 @@ from .best import write_best as write_best
 from .generators import Generator as Generator
 from .generators import generator_of_file as generator_of_file
 from .generators import generator_of_trial as generator_of_trial
+from .pictures import PICTURES as PICTURES
 from .pictures import picture_name as picture_name
 from .ranking import Leaderboard as Leaderboard
 from .ranking import best_of as best_of
@@ -9,7 +10,10 @@ from .ranking import half_width as half_width
 from .ranking import placed as placed
 from .ranking import ranked as ranked
 from .ranking import tied_with as tied_with
+from .reports import Report as Report
+from .reports import ReportLog as ReportLog
 from .reports import as_of_now as as_of_now
+from .reports import first_report as first_report
 from .reports import latest as latest
 from .reports import mend_reports as mend_reports
 from .reports import read_reports as read_reports

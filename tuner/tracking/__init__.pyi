@@ -1,12 +1,7 @@
-from .catch_up import bests as bests
-from .catch_up import history_of as history_of
-from .catch_up import tell_best as tell_best
-from .history import now_ms as now_ms
-from .history import reported_ms as reported_ms
 from .places import RunLinks as RunLinks
 from .places import read_run_links as read_run_links
 from .store import prepare_store as prepare_store
 from .tracker import Tracker as Tracker
 from .tracker import kept_files as kept_files
 from .tracker import kept_generator as kept_generator
-from .tracker import tracker_of as tracker_of
+from .values import reported_ms as reported_ms

@@ -4,16 +4,29 @@ import html
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from tuner.results import hyperparameters, score_text, ties_text
 from tuner.space import Choice, Range, SearchSpec, flat
 from tuner.study import Trial
-from tuner.tracking.history import Links
+
+
+@final
+@dataclass(frozen=True)
+class ParentRun:
+    """The run of a search in MLflow, which its description refers to."""
+
+    tracking_uri: str  # without credentials
+    experiment_id: str
+    run_id: str
+    files: frozenset[str]  # names of its artifacts
+    model_id: str | None  # the best generator's
 
 
 def search_note(
-    spec: SearchSpec, run_dir: Path, best: Trial, trials: Sequence[Trial], links: Links
+    spec: SearchSpec, run_dir: Path, best: Trial, trials: Sequence[Trial], run: ParentRun
 ) -> str:
     """Describe a search by its best trial.
 
@@ -22,35 +35,35 @@ def search_note(
         run_dir: Its folder.
         best: The best trial.
         trials: All of them.
-        links: Where it is in MLflow, with the files that can be linked to or shown.
+        run: Its run in MLflow, with the files that can be linked to or shown.
     """
     ties = ties_text(best, trials)
     parts = [
         f"**Best: trial {best.trial_id}**, {score_text(best)}, generator step "
         f"{best.generator_steps:,}; {len(trials)} trials.",
         f"It is {ties}." if ties else "",
-        _samples(links),
-        _report(links),
+        _samples(run),
+        _report(run),
         "### Its configuration",
         _table(hyperparameters(best), _searched(spec)),
         "### How to use it",
-        _commands(run_dir, best, links),
+        _commands(run_dir, best, run),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _samples(links: Links) -> str:
+def _samples(run: ParentRun) -> str:
     # Relative: the page may be served from any address, and below any path.
-    if "samples.png" not in links.files:
+    if "samples.png" not in run.files:
         return ""
-    source = f"get-artifact?path=samples.png&run_uuid={links.run_id}"
+    source = f"get-artifact?path=samples.png&run_uuid={run.run_id}"
     return f"Real data on the left, its samples on the right:\n\n![samples]({source})"
 
 
-def _report(links: Links) -> str:
-    if "report.html" not in links.files:
+def _report(run: ParentRun) -> str:
+    if "report.html" not in run.files:
         return ""
-    page = f"#/experiments/{links.experiment_id}/runs/{links.run_id}/artifacts/report.html"
+    page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}/artifacts/report.html"
     return f"[The whole search as a report]({page})"
 
 
@@ -79,23 +92,23 @@ def _searched(spec: SearchSpec) -> set[str]:
     return {key for key, value in values if isinstance(value, Choice | Range)}
 
 
-def _commands(run_dir: Path, best: Trial, links: Links) -> str:
+def _commands(run_dir: Path, best: Trial, run: ParentRun) -> str:
     python, folder = shlex.quote(sys.executable), shlex.quote(str(run_dir))
     lines = [
         f"{python} -m tuner.sample {folder} --out samples.png",
         f"{python} -m tuner.train {folder}",
     ]
     blocks = [_code(lines)]
-    if links.model_id is not None:
-        uri = f"models:/{links.model_id}"
+    if run.model_id is not None:
+        uri = f"models:/{run.model_id}"
         serve = f"{python} -m mlflow models serve --model-uri {uri} --env-manager local --port 5001"
-        tracking = shlex.quote(links.tracking_uri)
+        tracking = shlex.quote(run.tracking_uri)
         blocks += [
             "Its generator as an MLflow model, from Python and as a server:",
             _code(
                 [
                     "import mlflow, numpy",
-                    f"mlflow.set_tracking_uri({links.tracking_uri!r})",
+                    f"mlflow.set_tracking_uri({run.tracking_uri!r})",
                     f"model = mlflow.pyfunc.load_model({uri!r})",
                     "latents = numpy.random.standard_normal("
                     f"(64, {best.config.networks.latent_dim})).astype('float32')",

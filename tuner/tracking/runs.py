@@ -1,30 +1,31 @@
 """The runs of one search in MLflow: found by their tags, written without doubling anything.
 
-Only the files named ``mlflow_*`` know MLflow, and import it where it is first used: that takes
-seconds. What makes a resumed search land on the same runs, each value once, after a kill at any
-moment:
+MLflow is imported where it is first used: that takes seconds. A run is brought up to date by the
+same steps while the search runs, at a resume and afterwards: they compare what the search's folder
+has with what MLflow has, and write the difference. So a resumed search lands on the same runs, each
+value once, after a kill at any moment:
 
 - a run is created with its tags in one request, and found again by them;
 - all metrics of a report travel in one request, and a trial's reports in their order, so what
   MLflow holds of a trial is always its first reports: the last step there says which
   ones are missing; where many reports wait, one request takes as many as MLflow lets it;
 - the state of a run is written after all the rest of it, so a run that has its end lacks nothing;
-- an event keeps the time at which it happened, so that MLflow itself refuses to store it twice
+- a report keeps the time at which it was made, so that MLflow itself refuses to store it twice
   when the answer to a request got lost.
 """
 
 import contextlib
-import math
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
+from tuner.results import PICTURES, Report, hyperparameters
+from tuner.study import Trial
 from tuner.tracking import model as mlflow_model
-from tuner.tracking.history import STEP, Links, TrialHistory, now_ms, reported_ms
+from tuner.tracking.description import ParentRun
 from tuner.tracking.naming import Facts, Naming
 from tuner.tracking.store import artifact_uri, create_database, prepare_store, schema_lock
 from tuner.tracking.values import (
@@ -36,27 +37,37 @@ from tuner.tracking.values import (
     NOTE_TAG,
     OUTCOME_STATUS,
     SEARCH_TAG,
+    STEP,
     TRIAL_TAG,
-    Change,
     Run,
+    ended_ms,
     ending_tags,
     key_of,
     marker_of,
     metric_name,
     metrics_of,
     new_metrics,
-    state_of,
+    now_ms,
+    reported_ms,
+    status_of,
     texts,
 )
 
-#: Of a trial whose start could not be written.
-_UNKNOWN: Mapping[str, object] = {}
+
+@final
+@dataclass(frozen=True)
+class Step:
+    """One of the writes that bring a run up to date; it may be tried again after a failure."""
+
+    write: Callable[[], None]
+    is_file: bool = False
+    is_needed: bool = False  # nothing can be written without it
 
 
 @final
 @dataclass
 class Runs:
-    """The thread's side: turns events into requests. Each write may be tried again as it is."""
+    """All runs of one search. Each write may be tried again as it is after a failure."""
 
     uri: str
     database: Path | None
@@ -64,6 +75,7 @@ class Runs:
     artifact_location: str | None
     naming: Naming
     search_id: str
+    samples: Path  # the folder of the grids of samples, by trial
     make_client: Callable[[str], Any]
     incomplete: set[str | None] = field(default_factory=set)
     written: Counter[str] = field(default_factory=Counter)  # runs, reports, files, models, ends
@@ -78,7 +90,7 @@ class Runs:
 
         Args:
             began_ms: When the search began, for a parent that is not there yet.
-            reopens: Whether the search goes on: else a parent that has ended stays as it is.
+            reopens: Whether the search resumes: else a parent that has ended stays as it is.
         """
         prepare_store()
         with schema_lock(self.database):
@@ -88,8 +100,10 @@ class Runs:
                 self._client = self.make_client(self.uri)
             self._experiment_id = self._find_experiment()
         self._load_runs()
-        if self._find_or_create(None, began_ms).state == "RUNNING" or reopens:
-            self.write(None, Change({}))
+        run = self._find_or_create(None, began_ms)
+        if run.state == "RUNNING" or reopens:
+            self._reopen(run)
+            self._log_in_batches(run, None, [[]], {"status": "running"})
 
     def answers(self) -> bool:
         """Whether the tracking server itself, artifacts apart, can be reached."""
@@ -152,16 +166,15 @@ class Runs:
             if not token:
                 return
 
-    def _find_or_create(
-        self, trial_id: str | None, time_ms: int, applied: Mapping[str, object] = _UNKNOWN
-    ) -> Run:
+    def _find_or_create(self, trial: Trial | None, time_ms: int) -> Run:
+        trial_id = None if trial is None else trial.trial_id
         if trial_id in self._creating:  # that attempt failed here, but perhaps not over there
             self._load_runs()
             self._creating.discard(trial_id)
         if trial_id in self._runs:
             return self._runs[trial_id]
         self._creating.add(trial_id)
-        facts = self._facts(trial_id, applied)
+        facts = self._facts(trial)
         tags = texts(facts.tags, MAX_TAG_CHARS) | {SEARCH_TAG: self.search_id, "status": "running"}
         if trial_id is not None:
             parent = self._find_or_create(None, time_ms)
@@ -172,66 +185,127 @@ class Runs:
         self._creating.discard(trial_id)
         self.written["runs"] += 1
         return self._runs.setdefault(
-            trial_id, Run(created.info.run_id, marker_of(trial_id), tags=tags)
+            trial_id, Run(created.info.run_id, marker_of(trial_id), tags=tags, files={})
         )
 
-    def _facts(self, trial_id: str | None, applied: Mapping[str, object]) -> Facts:
-        naming = self.naming
-        return naming.parent() if trial_id is None else naming.child(trial_id, applied)
+    def _facts(self, trial: Trial | None) -> Facts:
+        if trial is None:
+            return self.naming.parent()
+        return self.naming.child(trial.trial_id, hyperparameters(trial))
 
-    def restore(self, history: TrialHistory, time_ms: int) -> None:
-        """Bring a run up to the history's reports; its files and its end come as further events."""
-        run = self._runs.get(history.trial_id)
-        last_step = max((report[STEP] for report in history.reports), default=-math.inf)
-        if run is not None and run.is_complete and run.last_step >= last_step:
-            state = "KILLED" if history.status is None else state_of(history.status)
-            told = texts(self._facts(history.trial_id, history.params).tags, MAX_TAG_CHARS)
-            told["status"] = history.status or "interrupted"
-            is_same = told.items() <= run.tags.items()
-            run.settled = is_same and run.state == state
-            if run.settled:
-                return
-        first_ms = reported_ms(history.reports[0], time_ms) if history.reports else time_ms
-        ending = None if history.status is None else (history.status, history.message)
-        self.write(
-            history.trial_id, Change(history.params, history.reports, ending, time_ms=first_ms)
-        )
+    def trial_steps(
+        self,
+        trial: Trial,
+        reports: Sequence[Report],
+        since_ms: int,
+        *,
+        is_running: bool,
+        is_all: bool,
+    ) -> Iterator[Step]:
+        """Bring the run of a trial up to date, in steps: all that MLflow does not have of it.
 
-    def write(self, trial_id: str | None, change: Change) -> None:
-        """Write what the run lacks of a change; creates the run, or opens it again."""
-        run = self._find_or_create(trial_id, change.time_ms, change.params or _UNKNOWN)
-        tags: dict[str, str] = {}
-        params: Mapping[str, object] = {}
-        if change.params is not None:
-            facts = self._facts(trial_id, change.params)
-            params = facts.params
-            run.settled = False
-            tags = texts(facts.tags, MAX_TAG_CHARS) | {"status": "running"}
-            if run.state != "RUNNING":  # before its reports: one that has ended lacks none
-                self._client.update_run(run.run_id, status="RUNNING")
-                run.state = "RUNNING"
-        if change.ending is not None:
-            tags |= ending_tags(run, *change.ending)
-        # Params cannot be changed once written: at a resume only new ones are added.
-        given = texts(params, MAX_PARAM_CHARS)
-        new = [(key, text) for key, text in given.items() if key not in run.params]
-        while len(new) > MAX_PARAMS_PER_REQUEST:
-            self._log(run, params=dict(new[:MAX_PARAMS_PER_REQUEST]))
-            del new[:MAX_PARAMS_PER_REQUEST]
-        *batches, last = new_metrics(run, change)
-        for batch in batches:
-            self._log(run, batch, dict(new))
-            new = []
-        self._log(run, last, dict(new), tags)
+        Args:
+            trial: The trial as it is now.
+            reports: Its reports, but for those that earlier calls had.
+            since_ms: When there was something to write; a run that is not there yet starts then,
+                or at its first report.
+            is_running: Whether it runs in this session.
+            is_all: Whether there are no further reports for now; else only these are written.
+        """
+        if not self._is_settled(trial, reports, is_running):
+            yield Step(partial(self._write_reports, trial, reports, since_ms, is_running))
+            if is_all:
+                yield Step(partial(self._add_pictures, trial), is_file=True)
+        if is_all and trial.final is not None:
+            yield Step(partial(self._log_final, trial, trial.final))
+        if is_all and not is_running:
+            yield Step(partial(self._end_trial, trial, now_ms()))
 
-    def log_final(self, trial_id: str, final: Mapping[str, float]) -> None:
-        """Log what the final said of a trial, whose run may have ended; again is as once."""
-        run = self._find_or_create(trial_id, now_ms())
+    def _is_settled(self, trial: Trial, reports: Sequence[Report], is_running: bool) -> bool:
+        """Whether MLflow has the end of a run, which is written after all the rest."""
+        run = self._runs.get(trial.trial_id)
+        status, state = status_of(trial, is_running)
+        if is_running or run is None or run.state != state or not run.is_complete:
+            return False
+        if any(report[STEP] > run.last_step for report in reports):
+            return False
+        tags = ending_tags(run, status, trial.message)
+        if not run.is_described:
+            tags |= texts(self._facts(trial).tags, MAX_TAG_CHARS)
+        return tags.items() <= run.tags.items()
+
+    def _write_reports(
+        self, trial: Trial, reports: Sequence[Report], since_ms: int, is_running: bool
+    ) -> None:
+        """Write the params, the tags and the reports that the run lacks, if possible at once."""
+        began_ms = min([since_ms, *(reported_ms(report, since_ms) for report in reports[:1])])
+        run = self._find_or_create(trial, began_ms)
+        batches = new_metrics(run, reports, since_ms)
+        if is_running or batches != [[]]:
+            self._reopen(run)  # before its reports: a run that has ended lacks none
+        tags = ending_tags(run, status_of(trial, is_running)[0], trial.message)
+        self._log_in_batches(run, trial, batches, tags)
+
+    def _reopen(self, run: Run) -> None:
+        if run.state != "RUNNING":
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.state = "RUNNING"
+
+    def _log_in_batches(
+        self, run: Run, trial: Trial | None, batches: Sequence[Sequence[Any]], tags: dict[str, str]
+    ) -> None:
+        """Log metrics and tags, with all that describes the run where this session did not yet."""
+        params: list[tuple[str, str]] = []
+        if not run.is_described:
+            facts = self._facts(trial)
+            tags = texts(facts.tags, MAX_TAG_CHARS) | tags
+            # Params cannot be changed once written: at a resume only new ones are added.
+            given = texts(facts.params, MAX_PARAM_CHARS)
+            params = [(key, text) for key, text in given.items() if key not in run.params]
+        while len(params) > MAX_PARAMS_PER_REQUEST:
+            self._log(run, params=dict(params[:MAX_PARAMS_PER_REQUEST]))
+            del params[:MAX_PARAMS_PER_REQUEST]
+        *others, last = batches
+        for batch in others:
+            self._log(run, batch, dict(params))
+            params = []
+        self._log(run, last, dict(params), tags)
+        run.is_described = True
+
+    def _add_pictures(self, trial: Trial) -> None:
+        """Copy the grids of samples that the run lacks."""
+        run = self._find_or_create(trial, now_ms())
+        pictures = sorted((self.samples / trial.trial_id).glob(PICTURES))
+        if not pictures:
+            return
+        for path in pictures:
+            if not self._has_file(run, path, "samples"):
+                self._copy(run, path, "samples")
+
+    def _log_final(self, trial: Trial, final: Report) -> None:
+        """Log how the final scored a trial, whose run may have ended; again is as once."""
+        run = self._find_or_create(trial, now_ms())
         # Not the last one, `generator_steps` itself: the run has it from the report at that step.
         *metrics, _ = metrics_of(final, STEP, reported_ms(final, now_ms()))
         if any(run.metrics.get(metric.key) != metric.value for metric in metrics):
             self._log(run, metrics)
             self.written["reports"] += 1
+
+    def _end_trial(self, trial: Trial, time_ms: int) -> None:
+        """Close the run of a trial that does not run."""
+        run = self._find_or_create(trial, time_ms)
+        status, state = status_of(trial, is_running=False)
+        self._end(run, trial.trial_id, status, trial.message, ended_ms(trial, time_ms), state)
+
+    def log_progress(self, reports_since: Callable[[float], Sequence[Report]]) -> None:
+        """Log the metrics of the search, once for each number of trials that have ended.
+
+        Args:
+            reports_since: Gives the reports for more than so many of them.
+        """
+        run = self._find_or_create(None, now_ms())
+        for batch in new_metrics(run, reports_since(run.last_step), now_ms()):
+            self._log(run, batch)
 
     def log_best(self, trial_id: str, metrics: Mapping[str, float], time_ms: int) -> None:
         """Tag the search with the trial that it chose, and log what was chosen it by."""
@@ -242,25 +316,9 @@ class Runs:
         new = [metric for metric in logged if run.metrics.get(metric.key) != metric.value]
         self._log(run, new, tags={BEST_TAG: trial_id})
 
-    def add_files(
-        self,
-        trial_id: str | None,
-        folder: str | None,
-        files: Mapping[str, Path],  # by the name they get in MLflow
-        only_missing: bool = False,
-    ) -> None:
-        """Copy files to a run's artifacts, over what is there unless `only_missing`."""
-        run = self._find_or_create(trial_id, now_ms())
-        if run.settled:
-            return
-        must_look = only_missing or trial_id is None
-        listed = self._client.list_artifacts(run.run_id, folder) if must_look else ()
-        sizes = {Path(file.path).name: file.file_size for file in listed}
-        for name, path in files.items():
-            is_there = name in sizes and sizes[name] in (None, path.stat().st_size)
-            if not (is_there and only_missing):
-                self._log_file(run, path, folder, name)
-                self.written["files"] += not is_there
+    def add_file(self, path: Path) -> None:
+        """Copy a file to the artifacts of the search, over one that is there already."""
+        self._copy(self._find_or_create(None, now_ms()), path)
 
     def log_model(self, trial_id: str, generator: Path) -> None:
         """Have the search's one model be the generator of this trial; again is as once."""
@@ -271,12 +329,12 @@ class Runs:
         )
         self.written["models"] += is_new
 
-    def describe(self, note: Callable[[Links], str], shown_uri: str) -> None:
+    def describe(self, note: Callable[[ParentRun], str], shown_uri: str) -> None:
         """Describe the search, with what its run holds by now."""
         run = self._find_or_create(None, now_ms())
-        files = frozenset(file.path for file in self._client.list_artifacts(run.run_id))
-        links = Links(shown_uri, self._experiment_id, run.run_id, files, self._model_id)
-        self._log(run, tags=texts({NOTE_TAG: note(links)}, MAX_TAG_CHARS))
+        files = frozenset(self._files(run))
+        parent = ParentRun(shown_uri, self._experiment_id, run.run_id, files, self._model_id)
+        self._log(run, tags=texts({NOTE_TAG: note(parent)}, MAX_TAG_CHARS))
 
     @property
     def num_runs(self) -> int:
@@ -292,45 +350,47 @@ class Runs:
             "runs": dict(sorted((str(trial_id), run_id) for trial_id, run_id in ids.items())),
         }
 
-    def _log_file(self, run: Run, path: Path, folder: str | None, name: str) -> None:
-        if path.name == name:
-            self._client.log_artifact(run.run_id, str(path), folder)
-            return
-        with tempfile.TemporaryDirectory() as scratch:  # MLflow keeps the name of the file
-            renamed = Path(shutil.copyfile(path, Path(scratch, name)))
-            self._client.log_artifact(run.run_id, str(renamed), folder)
+    def _files(self, run: Run, folder: str | None = None) -> dict[str, int | None]:
+        """The bytes of the files of a run by name; listed once, before the first is copied."""
+        if run.files is None:
+            listed = self._client.list_artifacts(run.run_id, folder)
+            run.files = {Path(file.path).name: file.file_size for file in listed}
+        return run.files
 
-    def end(
-        self,
-        trial_id: str | None,
-        status: str,
-        message: str | None,
-        time_ms: int,
-        state: str | None = None,
-    ) -> None:
-        """Tag how a run ended, and close it."""
-        run = self._find_or_create(trial_id, time_ms)
-        if run.settled:
-            return
+    def _has_file(self, run: Run, path: Path, folder: str | None = None) -> bool:
+        files = self._files(run, folder)
+        return path.name in files and files[path.name] in (None, path.stat().st_size)
+
+    def _copy(self, run: Run, path: Path, folder: str | None = None) -> None:
+        is_new = not self._has_file(run, path, folder)
+        self._client.log_artifact(run.run_id, str(path), folder)
+        self._files(run)[path.name] = path.stat().st_size
+        self.written["files"] += is_new
+
+    def _end(
+        self, run: Run, trial_id: str | None, status: str, message: str | None, time_ms: int,
+        state: str,
+    ) -> None:  # fmt: skip
+        """Tag a run with how it ended, and close it."""
         tags = ending_tags(run, status, message)
         if run.is_complete != (trial_id not in self.incomplete):
             tags[INCOMPLETE_TAG] = "true" if run.is_complete else "false"
         self._log(run, tags=tags)
-        state = state or state_of(status)
         if run.state != state:
             self._client.set_terminated(run.run_id, status=state, end_time=time_ms)
             run.state = state
             self.written["ends"] += 1
 
     def end_search(self, outcome: str, time_ms: int) -> None:
-        """Close the parent, and whatever the server still shows as running."""
+        """Close the parent, and all runs that the server still shows as running."""
         self._load_runs()
         for trial_id, run in self._runs.items():
             if trial_id is not None and run.state == "RUNNING":
-                self.end(trial_id, "interrupted", None, time_ms, "KILLED")
-        # A parent that nobody opened again has its end: no other than the last word changes it.
-        if self._find_or_create(None, time_ms).state == "RUNNING" or outcome == "finished":
-            self.end(None, outcome, None, time_ms, OUTCOME_STATUS[outcome])
+                self._end(run, trial_id, "interrupted", None, time_ms, "KILLED")
+        run = self._find_or_create(None, time_ms)
+        # A parent that this session did not reopen keeps its end until the search has finished.
+        if run.state == "RUNNING" or outcome == "finished":
+            self._end(run, None, outcome, None, time_ms, OUTCOME_STATUS[outcome])
 
     def _log(
         self,

@@ -10,13 +10,17 @@ it out would let a diverged trial rank by its last finite value.
 
 import math
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, final
+from typing import Any
 
-from tuner.tracking.history import STEP, UNIX_TIME, now_ms, reported_ms
+from tuner.results import Report
+from tuner.study import Trial
 
+STEP = "generator_steps"  # every report has it
+UNIX_TIME = "unix_time_s"  # when the report was made
 TRIALS_FINISHED = "trials_finished"  # the step of the parent's metrics
 
 SEARCH_TAG, TRIAL_TAG = "tuner.search_id", "tuner.trial_id"
@@ -53,31 +57,9 @@ _SECTION_OF = {name: section for section, names in _SECTIONS.items() for name in
 _NOT_LOGGED = {"diverged"}
 
 
-@final
-@dataclass(frozen=True)
-class Change:
-    """What is new of a run; what waits together travels in one request."""
-
-    params: Mapping[str, object] | None = None  # given: the run starts, or goes on
-    reports: Sequence[Mapping[str, float]] = ()
-    ending: tuple[str, str | None] | None = None  # status and message
-    time_ms: int = field(default_factory=now_ms)
-
-    @staticmethod
-    def merged(changes: Sequence["Change"]) -> "Change":
-        """Several as one, in the order in which they happened, up to an ending."""
-        given = [change.params for change in changes if change.params is not None]
-        return Change(
-            {key: value for params in given for key, value in params.items()} if given else None,
-            [report for change in changes for report in change.reports],
-            changes[-1].ending,
-            changes[0].time_ms,
-        )
-
-
 @dataclass
 class Run:
-    """What MLflow has of a run."""
+    """The contents of a run, as far as MLflow is known to have them."""
 
     run_id: str
     marker: str
@@ -85,7 +67,8 @@ class Run:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)  # the last of each
-    settled: bool = False  # ended earlier, and nothing is missing
+    files: dict[str, int | None] | None = None  # bytes by name; None: not listed yet
+    is_described: bool = False  # its params and tags were compared in this session
 
     @property
     def last_step(self) -> float:
@@ -99,15 +82,18 @@ class Run:
         return self.tags.get(INCOMPLETE_TAG) != "true"
 
 
-def new_metrics(run: Run, change: Change) -> list[list[Any]]:
-    """The metrics of the reports that are newer than what the run has, a request each."""
+def new_metrics(run: Run, reports: Sequence[Report], time_ms: int) -> list[list[Any]]:
+    """Give the metrics of the reports that are newer than those of the run, a list a request.
+
+    A report that has no time gets ``time_ms``, in ms since 1970.
+    """
     batches: list[list[Any]] = [[]]
     newest = run.last_step
-    for report in sorted(change.reports, key=lambda report: report[run.marker]):
+    for report in sorted(reports, key=lambda report: report[run.marker]):
         if report[run.marker] <= newest:
             continue
         newest = report[run.marker]
-        metrics = metrics_of(report, run.marker, reported_ms(report, change.time_ms))
+        metrics = metrics_of(report, run.marker, reported_ms(report, time_ms))
         if batches[-1] and len(batches[-1]) + len(metrics) > MAX_METRICS_PER_REQUEST:
             batches.append([])
         batches[-1] += metrics
@@ -115,15 +101,34 @@ def new_metrics(run: Run, change: Change) -> list[list[Any]]:
 
 
 def ending_tags(run: Run, status: str, message: str | None) -> dict[str, str]:
-    """The tags that say how a run ended."""
+    """Give the tags for how a run ended."""
     # An empty message takes the place of an earlier ending's.
-    told = message if message or not run.tags.get("message") else ""
-    return texts({"status": status, "message": told}, MAX_TAG_CHARS)
+    shown = message if message or not run.tags.get("message") else ""
+    return texts({"status": status, "message": shown}, MAX_TAG_CHARS)
 
 
-def state_of(status: str) -> str:
-    """MLflow's word for how a trial ended."""
-    return RUN_STATUS.get(status, "FAILED")
+def status_of(trial: Trial, is_running: bool) -> tuple[str, str]:
+    """Give the status of a trial, our word for it and MLflow's."""
+    if trial.status is not None:
+        return trial.status, RUN_STATUS[trial.status]
+    return ("running", "RUNNING") if is_running else ("interrupted", "KILLED")
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1_000)
+
+
+def reported_ms(report: Report, default_ms: int) -> int:
+    """Milliseconds from 1970 to a report, if it has its time."""
+    return int(report[UNIX_TIME] * 1_000) if UNIX_TIME in report else default_ms
+
+
+def ended_ms(trial: Trial, default_ms: int) -> int:
+    """Milliseconds from 1970 to the end of a trial, if it has ended."""
+    if trial.ended_unix_time_s is None:
+        return reported_ms(trial.metrics, default_ms)
+    return int(trial.ended_unix_time_s * 1_000)
 
 
 def metrics_of(report: Mapping[str, float], marker: str, time_ms: int) -> list[Any]:

@@ -19,7 +19,7 @@ from trainables.trial import final_score
 from tuner.cluster import final
 from tuner.cluster import nodes as cluster
 from tuner.cluster.connection import connected
-from tuner.record.listener import Follower
+from tuner.record.listener import Listener
 from tuner.record.record import Record
 from tuner.space.spec import SearchSpec
 from tuner.study.trial import Trial
@@ -30,13 +30,13 @@ NEEDS = cluster.TrialResources(1, 0, {})
 NETWORKS = NetworkConfig(latent_dim=2, generator_width=8)
 
 
-class Scored(Follower):
+class Scored(Listener):
     """Keeps which trials the final was through with, and interrupts it."""
 
     def __init__(self, numbers: list[int], interrupted: Event) -> None:
         self.numbers, self.interrupted = numbers, interrupted
 
-    def in_final(self, trial: Trial) -> None:
+    def final_scored(self, trial: Trial) -> None:
         self.numbers.append(trial.number)
         self.interrupted.set()
 
@@ -111,13 +111,13 @@ def test_an_interrupted_final_goes_on_with_the_trials_that_it_has_not_scored(
     record: Record, data: Data
 ):
     interrupted, scored = Event(), []
-    record.followers.append(Scored(scored, interrupted))
+    record.listeners.append(Scored(scored, interrupted))
     final.run_final(record, data, NEEDS, interrupted)
     before = list(scored)
     assert 1 <= len(before) <= 2, "no more than run at a time"
     final.run_final(record, data, NEEDS, interrupted)
     assert scored == before
-    record.followers = [Scored(scored, Event())]
+    record.listeners = [Scored(scored, Event())]
     final.run_final(record, data, NEEDS, Event())
     assert sorted(scored) == [0, 1, 2, 3]
     final.run_final(record, data, NEEDS, Event())

@@ -1,4 +1,4 @@
-"""A search's standing as Ray's metrics: what they say, and that Prometheus can read them."""
+"""A search as Ray's metrics: their values, and that Prometheus can read them."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tuner.cluster import gauges as gauges_module
-from tuner.cluster.gauges import GAUGES, Gauges, standing
+from tuner.cluster.gauges import GAUGES, Gauges, gauge_values
 from tuner.record.record import Record
 from tuner.space.spec import SearchSpec
 
@@ -61,7 +61,7 @@ def report(record: Record, number: int, steps: int, goes_on: bool = True, **metr
 
 
 def values(record: Record) -> dict[tuple[str, str | None], float]:
-    found = list(standing(record))
+    found = list(gauge_values(record))
     assert {tags["search"] for _, tags, _ in found} == {record.spec.name}
     return {(name, tags.get("status")): value for name, tags, value in found}
 
@@ -109,14 +109,16 @@ def test_trials_are_counted_again_at_most_once_a_second(
     record, _ = open_record(make_spec())
     clock = SimpleNamespace(monotonic=lambda: now_s[0])
     monkeypatch.setattr(gauges_module, "time", clock)
-    monkeypatch.setattr(gauges_module, "standing", lambda record: read.append(record) or ())
-    record.followers.append(Gauges(record))
+    monkeypatch.setattr(gauges_module, "gauge_values", lambda record: read.append(record) or ())
+    record.listeners.append(Gauges(record))
     for _ in range(100):
-        record.moment_passed()
+        record.tick()
     assert len(read) == 1
     now_s[0] += 1.0
-    record.moment_passed()
+    record.tick()
     assert len(read) == 2
+    record.close()
+    assert len(read) == 3, "and the last values in any case"
 
 
 def test_prometheus_reads_them_on_this_machine_alone() -> None:

@@ -18,7 +18,7 @@ from trainables.data import Data, load
 from trainables.trial import settings_restored
 from tuner.cluster.interruption import Interruption
 from tuner.cluster.local import LocalExecutor
-from tuner.record.listener import Follower
+from tuner.record.listener import Listener
 from tuner.record.record import Record
 from tuner.study.trial import Trial
 
@@ -43,19 +43,19 @@ def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainables.trial.save_samples", lambda _, __, path: path.touch())
 
 
-class Interrupts(Follower):
+class Interrupts(Listener):
     """Interrupts a search at a report."""
 
     def __init__(self, interrupted: Interruption, at: int) -> None:
         self.interrupted, self.left = interrupted, at
 
-    def reported(self) -> None:
+    def trial_reported(self, trial: Trial, report: Mapping[str, float]) -> None:
         self.left -= 1
         if self.left == 0:
             self.interrupted.set()
 
 
-class Notes(Follower):
+class Notes(Listener):
     """Keeps what was noted."""
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ def run_session(
         spec = make_spec(data={"dataset": "eight_gaussians"}, **document)
         record, _ = open_record(spec, run_dir)
         notes, interrupted = Notes(), Interruption()
-        record.followers += [notes, Interrupts(interrupted, interrupt_at)]
+        record.listeners += [notes, Interrupts(interrupted, interrupt_at)]
         before(record)
         session = Session(record, False, f"{location or run_dir / 'ray'}/{name}", notes.texts)
         executor = LocalExecutor(spec.resources, session.said.append)

@@ -143,8 +143,7 @@ def test_in_the_final_the_silence_is_broken_by_how_far_it_is(
     record.in_final = True
     with Display(make_console(out), {}).showing(record):
         time.now_s += 31
-        for follower in record.followers:
-            follower.reported()
+        record.tick()
     assert (
         out.getvalue()
         .splitlines()[0]

@@ -47,7 +47,7 @@ class Seen:
             io.StringIO(), width=width, height=height, record=True, force_terminal=True
         )
         self.screen = Screen(record, ADDRESSES, self.console)
-        record.followers.append(self.screen)
+        record.listeners.append(self.screen)
 
     def lines(self) -> list[str]:
         self.console.print(self.screen)

@@ -1,16 +1,17 @@
-"""The bookkeeping: each report once, each trial to its end, over any number of sittings."""
+"""The event log: each report once, each trial to its end, over any number of sessions."""
 
 import csv
 import json
 import math
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tuner.record import record as record_module
-from tuner.record.listener import Follower
+from tuner.record.listener import Listener
 from tuner.record.record import Record
 from tuner.results import snapshot, table
 from tuner.space.spec import SearchSpec
@@ -21,28 +22,31 @@ MakeSpec = Callable[..., SearchSpec]
 OpenRecord = Callable[[SearchSpec], tuple[Record, Any]]
 
 
-class Heard(Follower):
-    """Keeps what it is told, and how the record stood then."""
+class Witness(Listener):
+    """Keeps what is on the disk at each event."""
 
-    def __init__(self, record: Record) -> None:
-        self.reports: list[dict] = []
-        self.endings: list[tuple[Trial, dict[str, int]]] = []
-        self.in_final_: list[Trial] = []
-        self.notes: list[str] = []
-        self._record = record
-        record.followers.append(self)
+    def __init__(self, record: Record, spec: SearchSpec) -> None:
+        self.lines: list[int] = []
+        self.trials: list[Trial] = []
+        self.counts: list[dict[str, int]] = []
+        self._record, self._spec = record, spec
+        record.listeners.append(self)
 
-    def reported(self) -> None:
-        self.reports.append(dict(self._record.running))
+    def trial_reported(self, trial: Trial, report: Mapping[str, float]) -> None:
+        self.lines.append(len(lines(self._record)))
+        self.trials.append(self._on_disk(trial.number))
 
-    def ended(self, trial: Trial) -> None:
-        self.endings.append((trial, dict(self._record.counts())))
+    def trial_ended(self, trial: Trial) -> None:
+        self.trials.append(self._on_disk(trial.number))
+        self.counts.append(dict(self._record.counts()))
 
-    def in_final(self, trial: Trial) -> None:
-        self.in_final_.append(trial)
+    def final_scored(self, trial: Trial) -> None:
+        self.trials.append(self._on_disk(trial.number))
 
-    def noted(self, text: str) -> None:
-        self.notes.append(text)
+    def _on_disk(self, number: int) -> Trial:
+        copy = self._record.run_dir / "copy.log"
+        shutil.copy(self._record.run_dir / "study.log", copy)
+        return Study(copy, self._spec).trial(number)
 
 
 def start(record: Record) -> Trial:
@@ -66,8 +70,18 @@ def rows(record: Record) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_trial_is_told_to_all_who_keep_a_part_of_it(make_spec: MakeSpec, open_record: OpenRecord):
-    record, tracker = open_record(make_spec())
+def reported_steps(events: Any) -> list[float]:
+    return [report["generator_steps"] for _, report in events.named("trial_reported")]
+
+
+def names(events: Any) -> list[str]:
+    return [name for name, *_ in events.all]
+
+
+def test_listeners_are_notified_of_a_trial_with_all_of_its_data(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    record, events = open_record(make_spec())
     trial = start(record)
     assert record.running == {0: {}}
     report(record, 0, 50, critic_estimate=3.0)
@@ -75,17 +89,13 @@ def test_a_trial_is_told_to_all_who_keep_a_part_of_it(make_spec: MakeSpec, open_
     report(record, 0, 300, critic_estimate=1.0)
     record.ended(0)
 
-    assert tracker.history == []
-    (name, trial_id, params), *others = tracker.calls
-    assert (name, trial_id) == ("started", "00000")
-    assert params["critic_lr"] == trial.config.training.critic_lr
-    assert params["seed"] == trial.config.seed
-    assert others == [
-        ("reported", "00000", 50.0, None),
-        ("reported", "00000", 250.0, None),
-        ("reported", "00000", 300.0, None),
-        ("ended", "00000", "stopped", None),
-    ]
+    assert events.trials == []
+    assert names(events) == ["trial_started", *["trial_reported"] * 3, "trial_ended"]
+    assert events.named("trial_started") == [(trial,)]
+    told = events.named("trial_reported")
+    assert [{"trial": t.number, **report} for t, report in told] == lines(record)
+    assert [t.scores for t, _ in told] == [{}, {250: 2.0}, {250: 2.0}]
+    assert events.named("trial_ended") == [(record.trials[0],)]
     assert [(line["trial"], line["generator_steps"]) for line in lines(record)] == [
         (0, 50.0), (0, 250.0), (0, 300.0),
     ]  # fmt: skip
@@ -99,19 +109,20 @@ def test_a_trial_is_told_to_all_who_keep_a_part_of_it(make_spec: MakeSpec, open_
 def test_a_step_reported_again_is_recorded_once(make_spec: MakeSpec, open_record: OpenRecord):
     """A trial that restarts from its checkpoint says again what came after it."""
     spec = make_spec()
-    record, tracker = open_record(spec)
+    record, events = open_record(spec)
     start(record)
     for steps in (50, 100, 50, 100, 150):
         report(record, 0, steps, critic_estimate=float(steps))
     assert [line["generator_steps"] for line in lines(record)] == [50, 100, 150]
-    assert [call[2] for call in tracker.calls if call[0] == "reported"] == [50, 100, 150]
+    assert reported_steps(events) == [50, 100, 150]
+    assert len(events.named("tick")) == 2
 
-    record, tracker = open_record(spec)  # and so over a resume
+    record, events = open_record(spec)  # and so over a resume
     start(record)
     report(record, 0, 100, critic_estimate=0.0)
     report(record, 0, 200, critic_estimate=0.0)
     assert [line["generator_steps"] for line in lines(record)] == [50, 100, 150, 200]
-    assert [call[2] for call in tracker.calls if call[0] == "reported"] == [200]
+    assert reported_steps(events) == [200]
 
 
 def test_a_score_counts_as_passed_only_once_the_trial_may_go_on(
@@ -151,7 +162,7 @@ def test_how_a_trial_ended_follows_from_its_last_report(
     status: str,
     w1: float | None,
 ):
-    record, tracker = open_record(make_spec())
+    record, events = open_record(make_spec())
     start(record)
     for i, (steps, metrics) in enumerate(reports):
         report(record, 0, steps, goes_on=i < len(reports) - 1, **metrics)
@@ -159,7 +170,8 @@ def test_how_a_trial_ended_follows_from_its_last_report(
     trial = record.trials[0]
     assert (trial.status, trial.score) == (status, w1)
     assert trial.generator_steps == (reports[-1][0] if reports else 0)
-    assert tracker.calls[-1] == ("ended", "00000", status, "why" if failed else None)
+    assert trial.message == ("why" if failed else None)
+    assert events.all[-1] == ("trial_ended", trial)
     assert record.counts() == {status: 1, "running": 0}
     assert record.best_so_far == (trial if status == "completed" else None)
 
@@ -187,9 +199,9 @@ def test_a_resumed_record_gives_the_unfinished_trials_first_and_unchanged(
     record.ended(1)
     report(record, 2, 250, w1=0.7)
 
-    record, tracker = open_record(spec)
+    record, events = open_record(spec)
     assert record.counts() == {"completed": 1, "running": 0}
-    assert [(h.trial_id, h.status, len(h.reports)) for h in tracker.history] == [
+    assert [(t.trial_id, t.status, len(t.scores)) for t in events.trials] == [
         ("00000", None, 0), ("00001", "completed", 1), ("00002", None, 1),
     ]  # fmt: skip
     again = [start(record) for _ in range(2)]
@@ -216,9 +228,8 @@ def test_a_report_that_a_crash_cut_short_is_dropped_and_may_come_again(
     whole = content.index(b"\n") + 1
     for num_bytes in range(len(content) + 1):
         path.write_bytes(content[:num_bytes])
-        kept = content[:num_bytes].count(b"\n")
-        record, tracker = open_record(spec)
-        assert [len(h.reports) for h in tracker.history] == [kept]
+        record, _ = open_record(spec)
+        assert path.read_bytes() == content[: content.rfind(b"\n", 0, num_bytes) + 1]
         start(record)
         report(record, 0, 100, critic_estimate=2.0)
         assert [line["generator_steps"] for line in lines(record)] == [
@@ -226,11 +237,10 @@ def test_a_report_that_a_crash_cut_short_is_dropped_and_may_come_again(
         ]  # fmt: skip
 
 
-def test_mlflow_is_brought_up_to_date_with_reports_by_step_and_pictures_that_exist(
+def test_the_picture_of_a_rung_is_kept_and_listeners_are_notified_of_it(
     make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
 ):
-    spec = make_spec()
-    record, tracker = open_record(spec)
+    record, events = open_record(make_spec())
     start(record)
     report(record, 0, 250, w1=2.0)
     folder = tmp_path / "checkpoint"
@@ -239,34 +249,27 @@ def test_mlflow_is_brought_up_to_date_with_reports_by_step_and_pictures_that_exi
     record.checkpointed(0, str(folder))
     (kept,) = (tmp_path / "samples" / "00000").iterdir()
     assert (kept.name, kept.read_bytes()) == ("step_000250.png", b"picture")
-    assert tracker.calls[-1] == ("reported", "00000", 250.0, kept)
+    ((trial, steps, path),) = events.named("picture_saved")
+    assert (trial.number, steps, path) == (0, 250, kept)
     assert record.trials[0].checkpoint == str(folder)
-    report(record, 0, 1000, w1=1.0)
-
-    _, tracker = open_record(spec)
-    (history,) = tracker.history
-    assert [r["generator_steps"] for r in history.reports] == [250, 1000]
-    assert "trial" not in history.reports[0]
-    assert history.pictures == {250: kept}
-    assert (history.status, history.message) == (None, None)
 
 
 def test_a_checkpoint_between_rungs_has_no_picture(
     make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
 ):
-    record, tracker = open_record(make_spec())
+    record, events = open_record(make_spec())
     start(record)
     report(record, 0, 50)
     record.checkpointed(0, str(tmp_path / "checkpoint"))
     assert record.trials[0].checkpoint == str(tmp_path / "checkpoint")
     assert not (tmp_path / "samples").exists()
-    assert [call[0] for call in tracker.calls] == ["started", "reported"]
+    assert names(events) == ["trial_started", "trial_reported"]
 
 
 def test_a_trial_s_last_two_checkpoints_are_on_the_disk_and_no_others(
     make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
 ):
-    """Over all sittings; and of other trials none is touched."""
+    """Over all sessions; and of other trials none is touched."""
     spec = make_spec()
     folders = [tmp_path / f"checkpoint_{i}" for i in range(4)]
     for folder in folders:
@@ -370,7 +373,7 @@ def test_a_table_that_takes_long_is_written_the_more_seldom(
     assert written == [1000.0, 1051.0, 1102.0]
 
 
-def test_time_is_counted_over_all_sittings(
+def test_time_is_counted_over_all_sessions(
     make_spec: MakeSpec, open_record: OpenRecord, monkeypatch: pytest.MonkeyPatch
 ):
     now = 1000.0
@@ -389,19 +392,6 @@ def test_time_is_counted_over_all_sittings(
     assert record.next_trial() is None
 
 
-def test_the_search_is_told_its_best_score_at_each_ending_once_there_is_one(
-    make_spec: MakeSpec, open_record: OpenRecord
-):
-    record, tracker = open_record(make_spec())
-    for number, (steps, w1) in enumerate([(250, 0.1), (4000, 0.5), (4000, 0.7), (4000, 0.3)]):
-        start(record)
-        report(record, number, steps, w1=w1, goes_on=False)
-        record.ended(number)
-    assert tracker.progress == [
-        (2, {"best_w1": 0.5}), (3, {"best_w1": 0.5}), (4, {"best_w1": 0.3}),
-    ]  # fmt: skip
-
-
 def complete(record: Record, *w1s: float) -> None:
     """Run as many trials to their last rung."""
     for w1 in w1s:
@@ -410,34 +400,36 @@ def complete(record: Record, *w1s: float) -> None:
         record.ended(number)
 
 
-def test_the_best_completed_trials_are_in_the_final_each_once_over_all_sittings(
+def test_the_best_completed_trials_are_in_the_final_each_once_over_all_sessions(
     make_spec: MakeSpec, open_record: OpenRecord
 ):
     spec = make_spec(objective={"final_trials": 2})
-    record, tracker = open_record(spec)
+    record, events = open_record(spec)
     complete(record, 0.5, 0.3, 0.4)
     report(record, start(record).number, 250, w1=0.1, goes_on=False)
     record.ended(3)
-    assert [trial.number for trial in record.start_final()] == [1, 2]
+    finalists = record.start_final()
+    assert [trial.number for trial in finalists] == [1, 2]
+    assert events.named("final_started") == [(finalists,)]
     assert record.in_final
     record.final_scored(2, w1=0.7, w1_stderr=0.1, seconds=3.0)
-    ((trial_id, told),) = tracker.finals
-    assert trial_id == "00002"
+    ((scored,),) = events.named("final_scored")
+    assert scored == record.trials[2]
+    told = scored.final
     assert (told["w1_final"], told["w1_final_stderr"], told["generator_steps"]) == (0.7, 0.1, 4000)
     assert record.best_so_far.number == 2  # the only one of which there is such a number
 
-    record, tracker = open_record(spec)  # killed between the two
-    assert [h.final for h in tracker.history] == [None, None, told, None]
+    record, events = open_record(spec)  # killed between the two
+    assert [t.final for t in events.trials] == [None, None, told, None]
     assert [trial.number for trial in record.start_final()] == [1]
     record.final_scored(1, w1=0.6, w1_stderr=0.1, seconds=3.0)
     assert record.best_so_far.number == 1
 
-    record, tracker = open_record(spec)
+    record, events = open_record(spec)
     assert record.start_final() == []
     assert not record.in_final
     record.close()
-    trial_id, metrics, _ = tracker.best
-    assert (trial_id, metrics) == ("00001", {"best_w1_final": 0.6, "best_w1_final_stderr": 0.1})
+    assert names(events) == ["search_ended"]
     assert [(row["w1"], row["w1_final"], row["w1_final_stderr"]) for row in rows(record)] == [
         ("0.5", "", ""), ("0.3", "0.6", "0.1"), ("0.4", "0.7", "0.1"), ("0.1", "", ""),
     ]  # fmt: skip
@@ -453,24 +445,21 @@ def test_fewer_trials_or_none_may_be_in_the_final(
     w1s: list[float],
     numbers: list[int],
 ):
-    record, tracker = open_record(make_spec(objective={"final_trials": final_trials}))
+    record, _ = open_record(make_spec(objective={"final_trials": final_trials}))
     complete(record, *w1s)
     assert [trial.number for trial in record.start_final()] == numbers
     if final_trials == 0:
         assert record.best_so_far.number == 1
-        record.close()
-        assert tracker.best[:2] == ("00001", {})
 
 
 def test_a_trial_that_the_final_could_not_score_keeps_its_score_and_is_tried_again_at_a_resume(
     make_spec: MakeSpec, open_record: OpenRecord
 ):
     spec = make_spec()
-    record, _ = open_record(spec)
+    record, events = open_record(spec)
     complete(record, 0.5, 0.3)
-    follower = Heard(record)
     record.final_failed(1, "the worker died")
-    assert follower.in_final_ == [record.trials[1]]
+    assert events.all[-1] == ("final_failed", record.trials[1], "the worker died")
     assert record.final_faults == {1: "the worker died"}
     assert (record.best_so_far.number, record.best_so_far.score) == (1, 0.3)
     record.final_scored(0, w1=0.9, w1_stderr=0.1, seconds=1.0)
@@ -495,9 +484,7 @@ def test_ranked_by_its_own_critic_a_trials_score_is_its_estimate_at_the_rungs(
     make_spec: MakeSpec, open_record: OpenRecord
 ):
     lr = {"low": 1e-5, "high": 1e-2, "log": True}
-    record, tracker = open_record(
-        make_spec(objective="critic_estimate", training={"generator_lr": lr})
-    )
+    record, _ = open_record(make_spec(objective="critic_estimate", training={"generator_lr": lr}))
     for number, estimate in ((0, 5.0), (1, 4.0)):
         start(record)
         report(record, number, 100, critic_estimate=0.1)
@@ -506,26 +493,46 @@ def test_ranked_by_its_own_critic_a_trials_score_is_its_estimate_at_the_rungs(
         record.ended(number)
     assert record.trials[0].scores == {250: 6.0, 4000: 5.0}
     assert record.best_so_far.number == 1
-    assert tracker.progress == [
-        (1, {"best_critic_estimate": 5.0}), (2, {"best_critic_estimate": 4.0}),
-    ]  # fmt: skip
     record.close()
     assert [(row["w1"], row["critic_estimate"]) for row in rows(record)] == [
         ("1.0", "5.0"), ("2.0", "4.0"),
     ]  # fmt: skip
 
 
-def test_the_one_who_shows_it_hears_of_an_ending_when_all_is_written(
-    make_spec: MakeSpec, open_record: OpenRecord
-):
-    record, _ = open_record(make_spec())
-    heard = Heard(record)
+def test_an_event_arrives_once_it_is_on_the_disk(make_spec: MakeSpec, open_record: OpenRecord):
+    spec = make_spec()
+    record, events = open_record(spec)
+    witness = Witness(record, spec)
     start(record)
-    report(record, 0, 250, w1=1.0, goes_on=False)
+    report(record, 0, 250, w1=1.0)
+    report(record, 0, 4000, w1=0.5, goes_on=False)
     record.ended(0)
-    assert heard.endings == [(record.trials[0], {"stopped": 1, "running": 0})]
-    ((running,),) = [list(report.values()) for report in heard.reports]
-    assert running["w1"] == 1.0
+    record.final_scored(0, w1=0.6, w1_stderr=0.1, seconds=1.0)
+    assert witness.lines == [1, 2]
+    assert witness.counts == [{"completed": 1, "running": 0}]
+    assert witness.trials == [trial for _, trial, *_ in events.all[1:]]
+    assert events.all[-1][1].final["w1_final"] == 0.6
+
+
+def test_a_listener_that_overrides_nothing_takes_every_event(
+    make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
+):
+    record, events = open_record(make_spec())
+    Listener().search_started([])
+    record.listeners.append(Listener())
+    start(record)
+    report(record, 0, 4000, w1=0.5, goes_on=False)
+    (tmp_path / "samples.png").write_bytes(b"picture")
+    record.checkpointed(0, str(tmp_path))
+    record.ended(0)
+    record.start_final()
+    record.final_scored(0, w1=0.6, w1_stderr=0.1, seconds=1.0)
+    record.final_failed(0, "the worker died")
+    record.note("a line")
+    record.tick()
+    record.close()
+    methods = {name for name in vars(Listener) if not name.startswith("_")}
+    assert methods == {"search_started", *names(events)}
 
 
 def fail(record: Record, message: str) -> None:
@@ -551,14 +558,14 @@ def test_trials_that_fail_alike_one_after_another_halt_the_search(
 def test_a_picture_that_cannot_be_fetched_costs_only_itself(
     make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
 ):
-    record, tracker = open_record(make_spec())
-    heard = Heard(record)
+    record, events = open_record(make_spec())
     start(record)
     report(record, 0, 250, w1=1.0)
     record.checkpointed(0, str(tmp_path / "gone"))
-    assert "trial 00000 goes on without a picture of its samples: cannot read" in heard.notes[0]
+    ((note,),) = events.named("noted")
+    assert "trial 00000 goes on without a picture of its samples: cannot read" in note
     assert record.trials[0].checkpoint == str(tmp_path / "gone")
-    assert [call[0] for call in tracker.calls] == ["started", "reported"]
+    assert names(events) == ["trial_started", "trial_reported", "noted"]
 
 
 def test_files_that_could_not_be_written_are_left_as_they_are(

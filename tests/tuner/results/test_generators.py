@@ -14,7 +14,7 @@ from tuner.errors import BadInput
 from tuner.results import generators, snapshot
 from tuner.space.spec import SearchSpec
 from tuner.study.study import Study
-from tuner.tracking.tracker import tracker_of
+from tuner.tracking.tracker import Tracker
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def run_dir(make_spec: Callable[..., SearchSpec], uri: str, tmp_path: Path) -> P
     search, folder = make_spec(search={"num_trials": 2, "sampler": "random"}), tmp_path / "search"
 
     def follow(search_id: str) -> Any:
-        return tracker_of(search, folder, search_id, lambda text: None, uri)
+        return Tracker(search, folder, search_id, lambda text: None, uri)
 
     small_search.tell_search(search, folder, follow, finish=False)
     study = Study(folder / "study.log", search)

@@ -12,7 +12,7 @@ from tuner.errors import BadInput
 from tuner.results import snapshot
 from tuner.space.spec import SearchSpec
 from tuner.storage import lock as folder
-from tuner.tracking.tracker import tracker_of
+from tuner.tracking.tracker import Tracker
 
 MakeSpec = Callable[..., SearchSpec]
 
@@ -26,7 +26,7 @@ def run_dir(make_spec: MakeSpec, uri: str, tmp_path: Path) -> Path:
 
 def tell(search: SearchSpec, run_dir: Path, uri: str, finish: bool) -> None:
     def follow(search_id: str) -> Any:
-        return tracker_of(search, run_dir, search_id, lambda text: None, uri)
+        return Tracker(search, run_dir, search_id, lambda text: None, uri)
 
     small_search.tell_search(search, run_dir, follow, finish=finish)
 

@@ -14,7 +14,7 @@ from tuner.results.table import write_trials
 from tuner.space.spec import SearchSpec
 from tuner.storage import lock as folder
 from tuner.study.study import Study
-from tuner.tracking.tracker import tracker_of
+from tuner.tracking.tracker import Tracker
 
 MakeSpec = Callable[..., SearchSpec]
 
@@ -31,7 +31,7 @@ def tell(make_spec: MakeSpec, uri: str, tmp_path: Path) -> Callable[..., Path]:
         run_dir.parent.mkdir(exist_ok=True)
 
         def follow(search_id: str) -> Any:
-            return tracker_of(search, run_dir, search_id, lambda text: None, uri)
+            return Tracker(search, run_dir, search_id, lambda text: None, uri)
 
         small_search.tell_search(search, run_dir, follow, finish=finish)
         return run_dir

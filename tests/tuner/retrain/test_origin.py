@@ -17,7 +17,7 @@ from tuner.retrain import origin as retrain
 from tuner.retrain.origin import Origin
 from tuner.space.spec import SearchSpec, read_spec, validate
 from tuner.study.proposals import propose
-from tuner.tracking.tracker import tracker_of
+from tuner.tracking.tracker import Tracker
 
 MakeSpec = Callable[..., SearchSpec]
 SPACES = Path(__file__).parents[3] / "search_spaces"
@@ -104,7 +104,7 @@ def run_dir(make_spec: MakeSpec, uri: str, tmp_path: Path) -> Path:
     )
 
     def follow(search_id: str) -> Any:
-        return tracker_of(search, tmp_path / "search", search_id, lambda text: None, uri)
+        return Tracker(search, tmp_path / "search", search_id, lambda text: None, uri)
 
     small_search.tell_search(search, tmp_path / "search", follow, finish=False)
     return tmp_path / "search"

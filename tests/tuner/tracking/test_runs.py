@@ -1,5 +1,6 @@
 """MLflow on a real SQLite file: every run and every value once, whatever dies and whenever."""
 
+import json
 import math
 import subprocess
 import sys
@@ -7,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,126 +15,131 @@ from typing import Any
 import pytest
 from small_search import (
     Client,
+    Patience,
+    SmallSearch,
     assert_complete,
-    finish_small_search,
-    make_tracker,
     read_files,
     read_metric,
     read_runs,
-    report,
-    run_small_search,
-    small_history,
-    wait_for_each,
     wait_for_queue,
 )
 
+from tuner.study.trial import Status
+from tuner.tracking import retry
 from tuner.tracking import store as mlflow_store
-from tuner.tracking import tracker as tracking
-from tuner.tracking.history import Links
 from tuner.tracking.tracker import Tracker
 
+Requests = Callable[[int, Callable[[], Any]], Any]
 
-def test_one_parent_and_one_child_a_trial(uri: str, picture: Path) -> None:
-    said: list[str] = []
-    tracker = make_tracker(uri, said)
-    tracker.start()
-    run_small_search(tracker, picture)
-    assert finish_small_search(tracker) is None
-    assert said == []
+
+def counting(uri: str, clients: list[Client], accident: Requests = lambda _, go: go()) -> Client:
+    clients.append(Client(uri, accident))
+    return clients[0]
+
+
+def test_one_parent_and_one_child_a_trial(uri: str, search: SmallSearch) -> None:
+    warnings: list[str] = []
+    tracker = search.start(uri, warnings)
+    search.run()
+    assert search.finish(tracker) is None
+    assert warnings == []
     assert_complete(uri)
     runs = read_runs(uri)
     assert {run.info.run_name for run in runs.values()} == {"gp", "gp 00000", "gp 00001"}
-    assert runs[None].data.tags["git"] == "abc"
+    assert {run.data.tags["method"] for run in runs.values()} == {"gradient_penalty"}
     assert runs["00000"].data.tags["message"] == "all 500 steps"
 
 
-def test_the_report_s_own_time_is_mlflow_s(uri: str) -> None:
-    tracker = make_tracker(uri)
-    tracker.start()
-    tracker.trial_reported("00000", report(250))
-    tracker.close("finished")
+def test_the_report_s_own_time_is_mlflow_s(uri: str, search: SmallSearch) -> None:
+    tracker = search.start(uri)
+    search.begin()
+    search.report(0, 250)
+    search.current.ended(0)
+    (line,) = (search.run_dir / "metrics.jsonl").read_text().splitlines()
+    assert tracker.close("finished") is None
     run = read_runs(uri)["00000"]
     (metric,) = mlflow_store.open_client(uri).get_metric_history(run.info.run_id, "w1")
-    assert metric.timestamp == 1_700_000_250_000
+    assert metric.timestamp == int(json.loads(line)["unix_time_s"] * 1_000)
     assert "unix_time_s" not in run.data.metrics
+    ended_s = search.trials[0].ended_unix_time_s
+    assert ended_s is not None
+    assert run.info.end_time == int(ended_s * 1_000)
+    assert run.info.start_time <= metric.timestamp <= run.info.end_time
 
 
 @pytest.mark.parametrize(
-    ("status", "state"),
-    [("completed", "FINISHED"), ("stopped", "FINISHED"), ("diverged", "FAILED"),
-     ("failed", "FAILED")],
+    ("status", "metrics", "state"),
+    [("completed", {"w1": 1.0}, "FINISHED"), ("stopped", {}, "FINISHED"),
+     ("diverged", {"diverged": 1.0}, "FAILED"), ("failed", {}, "FAILED")],
 )  # fmt: skip
-def test_states(uri: str, status: str, state: str) -> None:
-    tracker = make_tracker(uri)
-    tracker.start()
-    tracker.trial_started("00000", {})
-    tracker.trial_ended("00000", status, "why")
+def test_states(
+    uri: str, search: SmallSearch, status: Status, metrics: dict[str, float], state: str
+) -> None:
+    tracker = search.start(uri)
+    search.begin()
+    search.report(0, 500 if metrics else 50, **metrics)
+    search.current.ended(0, "why", failed=status == "failed")
     assert tracker.close("failed") is None
     runs = read_runs(uri)
     assert runs["00000"].info.status == state
     assert runs["00000"].data.tags["status"] == status
+    assert runs["00000"].data.tags["message"] == "why"
     assert runs[None].info.status == "FAILED"
 
 
-def test_an_interrupted_search_leaves_no_run_open_and_can_go_on(uri: str, picture: Path) -> None:
-    tracker = make_tracker(uri)
-    tracker.start()
-    run_small_search(tracker, picture)
+def test_an_interrupted_search_leaves_no_run_open_and_can_resume(
+    uri: str, search: SmallSearch, picture: Path
+) -> None:
+    tracker = search.start(uri)
+    search.run()
     assert tracker.close("interrupted", [picture]) is None
     runs = read_runs(uri)
     assert runs["00001"].info.status == "KILLED"
     assert runs["00001"].data.tags["status"] == "interrupted"
     assert runs[None].info.status == "KILLED"
     assert read_files(uri, runs[None]) == [picture.name]
-    resumed = make_tracker(uri)
-    resumed.start(small_history(picture))
-    assert finish_small_search(resumed) is None
+    assert search.finish(search.start(uri)) is None
     assert_complete(uri)
+    assert {r.info.run_id for r in read_runs(uri).values()} == {
+        r.info.run_id for r in runs.values()
+    }
 
 
-def test_infinities_and_nan_are_nan_and_odd_params_survive(uri: str) -> None:
-    tracker = make_tracker(uri)
-    tracker.start()
-    tracker.trial_started("00000", {"widths": [64, 32], "none": None, "long": "x" * 9_000})
-    tracker.trial_reported(
-        "00000", {"generator_steps": 1, "w1 (ä|b)": 1, "up": math.inf, "nan": math.nan}
-    )
+def test_infinities_and_nan_are_nan_and_odd_names_survive(uri: str, search: SmallSearch) -> None:
+    tracker = search.start(uri)
+    search.begin()
+    search.report(0, 1, **{"w1 (ä|b)": 1.0, "up": math.inf, "nan": math.nan})
     assert tracker.close("finished") is None
-    data = read_runs(uri)["00000"].data
-    assert data.params == {"widths": "[64, 32]", "long": "x" * 6_000}
-    assert math.isnan(data.metrics["up"])
-    assert math.isnan(data.metrics["nan"])
-    assert data.metrics["w1 _ä_b_"] == 1
+    metrics = read_runs(uri)["00000"].data.metrics
+    assert math.isnan(metrics["up"])
+    assert math.isnan(metrics["nan"])
+    assert metrics["w1 _ä_b_"] == 1
 
 
 #: Requests that the small search takes when everything waits, and when nothing does.
 MERGED, ONE_BY_ONE = 13, 17
 
 
-def start_small_search(tracker: Tracker, picture: Path, *, merged: bool) -> None:
+def start_small_search(search: SmallSearch, tracker: Tracker, *, merged: bool) -> None:
     if merged:
-        run_small_search(tracker, picture)
+        search.run()
         tracker.start()
     else:
-        tracker.start()
-        run_small_search(wait_for_each(tracker), picture)
+        search.current.listeners.append(Patience(tracker))
+        search.current.start()
+        search.run()
 
 
 @pytest.mark.parametrize(("merged", "num_calls"), [(True, MERGED), (False, ONE_BY_ONE)])
-def test_what_waits_takes_fewer_requests(
-    uri: str, picture: Path, merged: bool, num_calls: int
+def test_changes_that_wait_take_fewer_requests(
+    uri: str, search: SmallSearch, merged: bool, num_calls: int
 ) -> None:
     clients: list[Client] = []
-
-    def count(uri: str) -> Client:
-        clients.append(Client(uri, lambda _, request: request()))
-        return clients[0]
-
-    tracker = make_tracker(uri, make_client=count)
-    start_small_search(tracker, picture, merged=merged)
+    tracker = search.open(uri, make_client=lambda uri: counting(uri, clients))
+    start_small_search(search, tracker, merged=merged)
     wait_for_queue(tracker)
     assert clients[0].num_calls == num_calls
-    assert finish_small_search(tracker) is None
+    assert search.finish(tracker) is None
     assert_complete(uri)
 
 
@@ -144,29 +149,26 @@ def test_what_waits_takes_fewer_requests(
     [*((True, n) for n in range(MERGED)), *((False, n) for n in range(ONE_BY_ONE))],
 )
 def test_killed_after_any_request_then_resumed(
-    uri: str, picture: Path, merged: bool, num_calls: int
+    uri: str, search: SmallSearch, merged: bool, num_calls: int
 ) -> None:
     def die(call: int, request: Callable[[], Any]) -> Any:
         if call > num_calls:
             raise SystemExit  # nothing catches it: the thread ends there, as in a kill
         return request()
 
-    killed = make_tracker(uri, make_client=lambda uri: Client(uri, die))
-    start_small_search(killed, picture, merged=merged)
+    killed = search.open(uri, make_client=lambda uri: Client(uri, die))
+    start_small_search(search, killed, merged=merged)
     assert killed._thread is not None
     killed._thread.join(10)
     assert not killed._thread.is_alive()
-    resumed = make_tracker(uri)
-    resumed.start(small_history(picture))
-    resumed.search_progress(1, {"best_w1": 5.0})
-    assert finish_small_search(resumed) is None
+    assert search.finish(search.start(uri)) is None
     assert_complete(uri)
 
 
 def test_lost_answers_double_nothing(
-    uri: str, picture: Path, monkeypatch: pytest.MonkeyPatch
+    uri: str, search: SmallSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "MAX_ATTEMPTS_AT_CLOSE", 50)
+    monkeypatch.setattr(retry, "MAX_ATTEMPTS_AT_CLOSE", 50)
     random = Random(0)
 
     def lose(_: int, request: Callable[[], Any]) -> Any:
@@ -175,40 +177,29 @@ def test_lost_answers_double_nothing(
             raise ConnectionError("[Errno 104] Connection reset by peer")
         return answer
 
-    said: list[str] = []
-    tracker = make_tracker(uri, said, lambda uri: Client(uri, lose))
-    tracker.start()
-    run_small_search(tracker, picture)
-    assert finish_small_search(tracker) is None
-    assert len(said) == 1
+    warnings: list[str] = []
+    tracker = search.start(uri, warnings, lambda uri: Client(uri, lose))
+    search.run()
+    assert search.finish(tracker) is None
+    assert len(warnings) == 1
     assert_complete(uri)
 
 
-def test_a_finished_history_costs_no_request(uri: str, picture: Path) -> None:
-    tracker = make_tracker(uri)
-    tracker.start()
-    run_small_search(tracker, picture)
-    finish_small_search(tracker)
-    clients: list[Client] = []
-
-    def count(uri: str) -> Client:
-        clients.append(Client(uri, lambda _, request: request()))
-        return clients[0]
-
-    resumed = make_tracker(uri, make_client=count)
-    resumed.start(small_history(picture)[:1] * 50)
-    resumed.close("finished")
+def test_a_finished_trial_costs_a_resume_no_request(uri: str, tmp_path: Path) -> None:
+    with SmallSearch(tmp_path, num_trials=30) as search:
+        tracker = search.start(uri)
+        for _ in range(30):
+            number = search.begin()
+            search.report(number, 500)
+            search.save(number)
+            search.current.ended(number)
+        search.score_final()
+        assert tracker.close("interrupted") is None
+        clients: list[Client] = []
+        resumed = search.start(uri, make_client=lambda uri: counting(uri, clients))
+        assert resumed.close("finished") is None
     assert clients[0].num_calls < 12
-
-
-FINAL = {
-    "w1_final": 4.5, "w1_final_stderr": 0.25, "generator_steps": 500.0, "unix_time_s": 1.7e9 + 600,
-}  # fmt: skip
-FINAL_MS = 1_700_000_600_000
-
-
-def note(links: Links) -> str:
-    return f"the files {', '.join(sorted(links.files))}"
+    assert sum(resumed.written.values()) == 1  # the parent's end
 
 
 def assert_has_the_final(uri: str) -> None:
@@ -217,32 +208,34 @@ def assert_has_the_final(uri: str) -> None:
     assert read_metric(uri, runs["00000"], "w1_final_stderr") == [(500, 0.25)]
     assert read_metric(uri, runs[None], "best_w1_final") == [(0, 4.5)]
     assert runs[None].data.tags["best_trial"] == "00000"
-    assert "w1_final" not in runs["00001"].data.metrics
+    assert "**Best: trial 00000**" in runs[None].data.tags["mlflow.note.content"]
     assert_complete(uri)
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
 def test_the_final_goes_to_runs_that_have_ended_and_again_is_as_once(
-    uri: str, picture: Path
+    uri: str, search: SmallSearch, is_lost: bool
 ) -> None:
-    said: list[str] = []
-    tracker = make_tracker(uri, said)
-    tracker.start()
-    run_small_search(tracker, picture)
+    """While MLflow follows the search, and where it had nothing before."""
+    warnings: list[str] = []
+    tracker = search.open(uri, warnings) if is_lost else search.start(uri, warnings)
+    search.run()
+    search.report(1, 500)
+    search.current.ended(1)
+    if not is_lost:
+        wait_for_queue(tracker)
+    search.score_final()
     for _ in range(2):
-        tracker.trial_final("00000", FINAL)
-        tracker.search_best("00000", {"best_w1_final": 4.5}, FINAL_MS, note)
-    assert finish_small_search(tracker) is None
-    assert_has_the_final(uri)
-    resumed = make_tracker(uri, said)
-    history = small_history(picture)
-    resumed.start([replace(history[0], final=FINAL), history[1]])
-    resumed.search_best("00000", {"best_w1_final": 4.5}, FINAL_MS, note)
-    assert finish_small_search(resumed) is None
-    assert said == []
+        assert tracker.close("finished") is None
+        tracker = search.start(uri, warnings)
+    assert tracker.close("finished") is None
+    assert warnings == []
     assert_has_the_final(uri)
 
 
-def test_a_kill_while_the_database_is_made_costs_nothing(tmp_path: Path) -> None:
+def test_a_kill_while_the_database_is_made_costs_nothing(
+    tmp_path: Path, search: SmallSearch
+) -> None:
     """MLflow makes its tables one by one, and cannot use a database that has some of them."""
     code = """
 import os, sys
@@ -264,34 +257,21 @@ mlflow_store.create_database("sqlite:///" + sys.argv[1], Path(sys.argv[1]))
     assert done.returncode == 9
     assert not path.exists()
     mlflow_store.create_database(f"sqlite:///{path}", path)
-    tracker = make_tracker(f"sqlite:///{path}")
-    tracker.start()
-    assert tracker.close("finished", []) is None
+    assert search.start(f"sqlite:///{path}").close("finished", []) is None
     assert set(read_runs(f"sqlite:///{path}")) == {None}
 
 
-def test_a_new_database_gets_the_final_too(uri: str, picture: Path) -> None:
-    tracker = make_tracker(uri)
-    history = small_history(picture)
-    tracker.start([replace(history[0], final=FINAL), history[1]])
-    tracker.search_progress(1, {"best_w1": 5.0})
-    tracker.search_best("00000", {"best_w1_final": 4.5}, FINAL_MS, note)
-    assert finish_small_search(tracker) is None
-    assert_has_the_final(uri)
-
-
-def test_a_new_database_gets_the_whole_history(uri: str, picture: Path) -> None:
-    tracker = make_tracker(uri)
-    tracker.start(small_history(picture))
-    tracker.search_progress(1, {"best_w1": 5.0})
-    assert finish_small_search(tracker) is None
+def test_a_new_database_gets_all_of_earlier_sessions(uri: str, search: SmallSearch) -> None:
+    search.open(uri)
+    search.run()
+    assert search.finish(search.start(uri)) is None
     assert_complete(uri)
 
 
 def test_two_searches_never_make_the_tables_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(retry, "FIRST_RETRY_S", 0.01)
     inside, most = 0, Counter[str]()
     barrier = threading.Barrier(2)
 
@@ -303,13 +283,17 @@ def test_two_searches_never_make_the_tables_at_once(
         inside -= 1
         raise ConnectionError
 
-    def search() -> None:
-        tracker = make_tracker(f"sqlite:///{tmp_path}/new/mlflow.db", make_client=make_client)
-        barrier.wait()
-        tracker.start()
-        tracker.close("finished")
+    def run(number: int) -> None:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with SmallSearch(folder) as search:
+            uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+            tracker = search.open(uri, make_client=make_client)
+            barrier.wait()
+            tracker.start()
+            tracker.close("finished")
 
-    threads = [threading.Thread(target=search) for _ in range(2)]
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
