@@ -78,10 +78,10 @@ def newest_whole(checkpoints: Iterable[Saved]) -> Iterator[tuple[Path | None, li
         with checkpoint.as_directory() as folder:
             what = damage(Path(folder))
             if what is None:
-                yield Path(folder), _passed_over(faults, f"went on from {name}")
+                yield Path(folder), _passed_over(faults, f"resumed from {name}")
                 return
         faults.append(f"{name} is damaged ({what})")
-    yield None, _passed_over(faults, "started anew")
+    yield None, _passed_over(faults, "started from scratch")
 
 
 def _passed_over(faults: Sequence[str], then: str) -> list[str]:

@@ -271,7 +271,7 @@ def _flushes_denormals() -> bool:
 
 
 def device_notes(config: TrialConfig, device: torch.device, use_gpu: bool) -> list[str]:
-    """Say what a trial was given or asked for that its device does not have."""
+    """Describe what a trial requested or was given that its device does not have."""
     notes = []
     if use_gpu and device.type == "cpu":
         notes.append("was given a GPU on which torch finds no CUDA: trains on the CPU")

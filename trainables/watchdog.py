@@ -29,12 +29,12 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
     def heard(self) -> None:
-        """Start the clock anew."""
+        """Restart the clock."""
         faulthandler.dump_traceback_later(self._timeout_s, exit=True, file=_STDERR)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Stop the clock while the work waits for somebody else, who may be slow."""
+        """Stop the clock while the work waits for another process, which may be slow."""
         faulthandler.cancel_dump_traceback_later()
         yield
         self.heard()  # not where waiting ended in an exception: the work is over

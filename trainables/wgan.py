@@ -25,7 +25,7 @@ from trainables.watchdog import Watchdog
 def train_wgan(config: Mapping[str, Any], data: Data | Sequence[ray.ObjectRef]) -> None:
     """Run one trial under Ray Tune.
 
-    It trains on the GPU that Ray gave it, and on the CPU where Ray gave it none. It goes on from
+    It trains on the GPU that Ray gave it, and on the CPU where Ray gave it none. It resumes from
     the newest checkpoint that is whole; what was wrong with newer ones stands in its first report
     as ``note``, the only text in a report.
 
@@ -33,7 +33,7 @@ def train_wgan(config: Mapping[str, Any], data: Data | Sequence[ray.ObjectRef]) 
         config: ``search`` and ``number``, which name the trial; ``trial`` (a :class:`TrialConfig`
             as plain data); ``schedule`` (a :class:`Schedule` as plain data); ``threads``;
             ``report_timeout_s``, the seconds without a report after which the process is ended;
-            ``checkpoints``: paths or URIs from which a resumed search goes on, the newest first.
+            ``checkpoints``: paths or URIs to resume from, the newest first.
             Checkpoints that Ray has of the trial, made since, go before them.
         data: The data, or a reference to them in Ray's object store, alone in a list: a bare
             reference Ray would replace. All trials on a machine look at the one copy in the store.
@@ -79,7 +79,7 @@ def _show(name: str) -> None:
 
 
 def _checkpoints(recorded: Sequence[str]) -> Iterator[tune.Checkpoint]:
-    """All that may be there, the newest first: Ray's of this sitting, then what was recorded."""
+    """List all candidates, the newest first: Ray's of this session, then the recorded ones."""
     seen = set()
     if (latest := tune.get_checkpoint()) is not None:
         for checkpoint in (latest, *_before(latest)):
@@ -95,11 +95,11 @@ def _checkpoints(recorded: Sequence[str]) -> Iterator[tune.Checkpoint]:
 def _before(latest: tune.Checkpoint) -> list[tune.Checkpoint]:
     """The older checkpoints in a trial's folder, the newest first.
 
-    A newer one than the latest that Ray knows goes with a report that nobody may have heard.
+    A newer one than the latest that Ray knows belongs to a report that may not have arrived.
     """
     path, filesystem = Path(latest.path), _filesystem(latest)
-    beside = filesystem.get_file_info(FileSelector(str(path.parent), allow_not_found=True))
-    numbers = {info.path: _number(Path(info.path)) for info in beside}
+    siblings = filesystem.get_file_info(FileSelector(str(path.parent), allow_not_found=True))
+    numbers = {info.path: _number(Path(info.path)) for info in siblings}
     older = [at for at, number in numbers.items() if 0 <= number < _number(path)]
     older.sort(key=lambda at: numbers[at], reverse=True)
     return [tune.Checkpoint(at, filesystem) for at in older]

@@ -22,9 +22,9 @@ from tuner.results import Snapshot
 from tuner.space import MlflowConfig
 from tuner.tracking import Tracker, kept_files, kept_generator, reported_ms
 
-#: Away from a terminal a line comes so often.
+#: Without a terminal a line is printed so often.
 _LINE_EVERY_S = 30.0
-#: What MLflow got, in the order in which it is told.
+#: What MLflow got, in the order in which it is printed.
 _KINDS = {
     "runs": ("run", "runs"),
     "reports": ("report", "reports"),

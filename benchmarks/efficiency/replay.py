@@ -38,7 +38,7 @@ class Stops(Protocol):
         """Where a trial is compared with the best."""
         ...
 
-    def goes_on(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
+    def continues(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
         """Be told a report at a rung, and say whether the trial goes on."""
         ...
 
@@ -51,7 +51,7 @@ class OurAsha:
         self._objective = spec.objective
         self.top_generator_steps = spec.asha.max_generator_steps
 
-    def goes_on(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
+    def continues(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
         """Whether a trial goes on past a rung; it is stopped at the last one in any case."""
         score = self._objective.score_of(report)
         return self._asha.report(number, steps, score) is Decision.CONTINUE
@@ -255,13 +255,13 @@ class Replay:
         frozen.intermediate_values[steps] = score
         rung = trial.rungs.pop(0)
         self._at[rung].append((score, trial.index))
-        goes_on = self._stops.goes_on(trial.number, rung, report)
+        continues = self._stops.continues(trial.number, rung, report)
         if not trial.rungs:
             self._end(frozen, "completed", score)
             return False
-        if not goes_on:
+        if not continues:
             self._end(frozen, "stopped")
-        return goes_on
+        return continues
 
     def _end(self, frozen: FrozenTrial, status: Status, value: float | None = None) -> None:
         frozen.user_attrs["ending"] = {"status": status}

@@ -21,7 +21,7 @@ class SoftHalving:
         self._rungs: dict[int, list[tuple[float, float]]] = {}
         self.top_generator_steps = spec.asha.max_generator_steps
 
-    def goes_on(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
+    def continues(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
         """Whether a trial goes on past a rung."""
         score, error = report["w1"], report["w1_stderr"]
         cutoff = self._asha.cutoff(number, steps)
@@ -53,7 +53,7 @@ class Pasha:
         """The highest rung in use."""
         return self._steps[self._top]
 
-    def goes_on(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
+    def continues(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
         """Whether a trial goes on past a rung."""
         self._rungs[steps][number] = report["w1"], report["w1_stderr"]
         decision = self._asha.report(number, steps, report["w1"])

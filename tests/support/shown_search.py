@@ -30,8 +30,8 @@ def make_console(file: io.StringIO, **options: Any) -> Console:
     return Console(file=file, highlight=False, markup=False, soft_wrap=True, _environ={}, **options)
 
 
-def report(record: Record, number: int, steps: int, goes_on: bool = True, **metrics: float):
-    record.reported(number, {"generator_steps": float(steps), **metrics}, goes_on=goes_on)
+def report(record: Record, number: int, steps: int, continues: bool = True, **metrics: float):
+    record.reported(number, {"generator_steps": float(steps), **metrics}, continues=continues)
 
 
 def run_some(record: Record) -> None:
@@ -41,9 +41,9 @@ def run_some(record: Record) -> None:
     for number, w1 in ((0, 0.25), (1, 0.125)):
         report(record, number, 250, w1=w1 + 2)
         report(record, number, 1000, w1=w1 + 1)
-        report(record, number, 4000, w1=w1, goes_on=False)
+        report(record, number, 4000, w1=w1, continues=False)
         record.ended(number)
-    report(record, 2, 250, w1=9.0, goes_on=False)
+    report(record, 2, 250, w1=9.0, continues=False)
     record.ended(2)
     report(record, 3, 60, diverged=1.0)
     record.ended(3)
@@ -57,7 +57,7 @@ def run_final(record: Record) -> None:
     """Three trials end, of which the best two are scored again: one of them cannot be."""
     for number, w1 in ((0, 0.25), (1, 0.5), (2, 0.125)):
         assert record.next_trial() is not None
-        report(record, number, 4000, w1=w1, goes_on=False)
+        report(record, number, 4000, w1=w1, continues=False)
         record.ended(number)
     assert [trial.number for trial in record.start_final()] == [2, 0]
     record.final_scored(2, 0.75, 0.25, seconds=1.0)

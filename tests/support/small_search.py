@@ -152,7 +152,7 @@ class SmallSearch:
         told = {"generator_steps": float(step), **metrics}
         if step in self.spec.asha.rungs:
             told = {"w1": step / 100 + number, **told}
-        self.current.reported(number, told, goes_on=step < self.spec.asha.max_generator_steps)
+        self.current.reported(number, told, continues=step < self.spec.asha.max_generator_steps)
 
     def save(self, number: int) -> None:
         """A checkpoint, with a picture at a rung."""
@@ -256,14 +256,14 @@ def tell_search(
     record.start()
     while (trial := record.next_trial()) is not None:
         if trial.number == 1 and not finish:
-            record.reported(1, {"generator_steps": 100.0, "critic_estimate": 1.0}, goes_on=True)
+            record.reported(1, {"generator_steps": 100.0, "critic_estimate": 1.0}, continues=True)
             break
         for steps in search.asha.rungs:
             picture = run_dir / "samples" / trial.trial_id / picture_name(steps)
             picture.parent.mkdir(parents=True, exist_ok=True)
             picture.write_bytes(b"a picture")
             metrics = {"generator_steps": float(steps), "w1": 1.0 + trial.number, "w1_stderr": 0.1}
-            record.reported(trial.number, metrics, goes_on=steps != search.asha.rungs[-1])
+            record.reported(trial.number, metrics, continues=steps != search.asha.rungs[-1])
             record.notify(Listener.picture_saved, trial, steps, picture)
         record.ended(trial.number)
     if finish:

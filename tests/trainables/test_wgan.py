@@ -203,7 +203,7 @@ def test_what_hangs_or_dies_with_a_damaged_checkpoint_ends_where_an_unbroken_tri
         wgan.run = run_wrongly
         train()
 
-    heard = _fit(in_ray / "faults", around, 4, gpus=0, report_timeout_s=12.0)
+    heard = _fit(in_ray / "faults", around, 4, gpus=0, report_timeout_s=20.0)
     assert heard.failed == {2}
     expected = heard.numbers(0)
     assert list(expected) == STEPS
@@ -214,7 +214,7 @@ def test_what_hangs_or_dies_with_a_damaged_checkpoint_ends_where_an_unbroken_tri
     # The checkpoints are of steps 4, 8, 12 and 16, which is the rung and number 3.
     assert [r["generator_steps"] for r in heard.reports[3]] == [4, 8, 10, 12, 16, 16, 20, 24]
     damaged = "checkpoint_000003 is damaged (state.pt ends too early)"
-    assert heard.notes(3) == [f"{damaged}: went on from checkpoint_000002"]
+    assert heard.notes(3) == [f"{damaged}: resumed from checkpoint_000002"]
     assert heard.notes(0) == heard.notes(1) == heard.notes(2) == []
 
 
@@ -277,10 +277,10 @@ def test_the_newest_whole_checkpoint_is_used_and_what_was_passed_over_is_said(
         said.append(f"{Path(name).name} is damaged (state.pt ends too early)")
         if name == "now/checkpoint_000001":
             said.append("checkpoint_000008 is missing")
-        goes_on = "started anew" if then is None else f"went on from {Path(then).name}"
+        continues = "started from scratch" if then is None else f"resumed from {Path(then).name}"
         expected = None if then is None else whole
         found = _chosen(monkeypatch, latest, recorded)
-        assert found == (expected, [f"{', '.join(said)}: {goes_on}"])
+        assert found == (expected, [f"{', '.join(said)}: {continues}"])
 
 
 def test_what_an_earlier_sitting_recorded_is_used_where_this_one_has_none(
@@ -293,7 +293,7 @@ def test_what_an_earlier_sitting_recorded_is_used_where_this_one_has_none(
     for recorded in (at, uris, [at[0], *uris]):  # and no double is looked at twice
         content, notes = _chosen(monkeypatch, None, recorded)
         assert content is not None
-        assert notes == [f"{damaged}: went on from checkpoint_000009"]
+        assert notes == [f"{damaged}: resumed from checkpoint_000009"]
     assert _chosen(monkeypatch, None, []) == (None, [])
 
 
@@ -306,6 +306,6 @@ def test_a_checkpoint_newer_than_the_last_that_ray_heard_of_is_left_alone(
     latest = tune.Checkpoint(str(checkpoints / "now" / "checkpoint_000010"))
     content, (note,) = _chosen(monkeypatch, latest, [])
     assert content is None
-    assert note.endswith(": started anew")
+    assert note.endswith(": started from scratch")
     assert "000011" not in note
     assert note.count("is damaged") == 4

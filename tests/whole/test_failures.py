@@ -74,7 +74,7 @@ def test_a_trial_that_goes_wrong_costs_only_itself(make_space):
     log = (run_dir / "search.log").read_text()
     number = {fault: int(row["trial_id"]) for fault, row in rows.items()}
     for fault in ("kill_once", "hang_once", "kill"):
-        assert f"trial {number[fault]:05d} goes on from its last checkpoint (1 of 1)" in log
+        assert f"trial {number[fault]:05d} restarts from its last checkpoint (1 of 1)" in log
     assert "hung: no report for 25 s" in log
     steps = {
         fault: [r["generator_steps"] for r in searches.reports(run_dir) if r["trial"] == n]

@@ -95,7 +95,7 @@ def test_a_trial_that_rays_memory_monitor_ends_is_restarted(ray_cluster: Cluster
     run_dir = space.parent / "runs" / "nodes"
     assert [row["status"] for row in searches.rows(run_dir)] == ["completed"] * 2
     log = (run_dir / "search.log").read_text()
-    assert "goes on from its last checkpoint (1 of 6): its node was running out of memory" in log
+    assert "restarts from its last checkpoint (1 of 6): its node was running out of memory" in log
 
 
 def test_a_node_with_a_folder_of_its_own_is_refused_before_the_start(

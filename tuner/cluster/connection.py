@@ -13,8 +13,8 @@ import ray
 from tuner.cluster.environment import VARIABLES
 from tuner.errors import BadInput, Fault
 
-#: Modules that the workers of a Ray which starts import beforehand. In the environment, because an
-#: option of Ray's own configuration that a later Ray does not know would keep it from starting.
+#: Modules that Ray's workers import before they get work. It is set in the environment, because an
+#: option of Ray's configuration that a later Ray does not have would keep it from starting.
 _PRELOAD = "RAY_preload_python_modules"
 
 
@@ -32,15 +32,15 @@ def connected(
     Args:
         address: Of a cluster; ``None`` for one on this machine, bound to loopback.
         num_cpus: CPUs of a cluster that is started here.
-        own_code: Files and packages of the user's that a cluster's nodes need beside ours.
+        own_code: Files and packages of the user's that a cluster's nodes need besides ours.
         runtime_env: What else its nodes need, as Ray's runtime environment has it.
         all_train: Whether each CPU of a cluster that is started here gets a trial. Ray starts a
-            worker for each beforehand, which then imports torch before there is anything to do.
+            worker for each at once, which then imports torch before it gets a trial.
 
     Raises:
-        BadInput: where there is no cluster at the address, or it does not let us in.
+        BadInput: if there is no cluster at the address, or it refuses the connection.
     """
-    # It says at the end which trials failed, as the summary does.
+    # It prints at the end which trials failed, as our summary does.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
@@ -54,10 +54,10 @@ def connected(
     try:
         context = ray.init(**options)
     except ConnectionError as error:
-        said = " ".join(str(error).split())[:200]
-        what = f"the Ray cluster at {address!r} does not let this search in ({said}): where it "
-        way_out = "asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment"
-        raise BadInput("--address", [Fault("", what + way_out)]) from error
+        reason = " ".join(str(error).split())[:200]
+        message = f"the Ray cluster at {address!r} refuses the connection ({reason}): if it "
+        way_out = "requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment"
+        raise BadInput("--address", [Fault("", message + way_out)]) from error
     finally:
         os.environ.pop(_PRELOAD, None)
     try:
@@ -68,7 +68,7 @@ def connected(
 
 
 def _runtime_env(own_code: Sequence[Path], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Ours, the user's modules, and what else the user says that nodes need."""
+    """Add our packages and the user's modules to the runtime environment that the user gave."""
     ours = [Path(__file__).parents[1], Path(__file__).parents[2] / "trainables"]
     code = [str(path) for path in (*ours, *own_code)]
     return {
@@ -79,16 +79,16 @@ def _runtime_env(own_code: Sequence[Path], given: Mapping[str, Any]) -> dict[str
 
 
 def _check_answers(address: str) -> None:
-    """Whether anything listens there: Ray itself would try for many minutes."""
+    """Check that anything listens there: Ray itself would try for many minutes."""
     if address.startswith("ray://"):
-        what = f"is Ray's client address, which cannot run a search, got {address!r}: start the "
+        message = f"is Ray's client address, which cannot run a search, got {address!r}: start the "
         way_out = "search on one of the cluster's nodes, or by `ray job submit`"
-        raise BadInput("--address", [Fault("", what + way_out)])
+        raise BadInput("--address", [Fault("", message + way_out)])
     host, _, port = address.rpartition(":")
     if not port.isdigit():  # "auto", say: Ray looks it up
         return
     try:
         socket.create_connection((host, int(port)), timeout=2).close()
     except OSError as error:
-        what = f"no Ray cluster answers at {address!r} ({error}): start one, or leave it out"
-        raise BadInput("--address", [Fault("", what)]) from error
+        message = f"no Ray cluster answers at {address!r} ({error}): start one, or leave it out"
+        raise BadInput("--address", [Fault("", message)]) from error

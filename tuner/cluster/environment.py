@@ -10,9 +10,9 @@ VARIABLES = {
     # kernel's, which takes workers first, is a crash that trials recover from as well.
     "RAY_memory_monitor_refresh_ms": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record keeps the reports
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: Ray's loses what is in flight
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: Ray's loses reports in flight
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in trials.csv, and whole in the trial's folder
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # nor those that nobody waits for, since it was stopped
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # nor those of tasks whose result is no longer needed
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # w1 comes at rungs only
     # Ray gives a stopped trial 2 s to leave before it fails the next one on the same worker.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",

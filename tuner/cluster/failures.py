@@ -1,4 +1,4 @@
-"""What a trial's failure means for the search, whoever runs the trial."""
+"""The meaning of a trial's failure for the search, on Ray or in this process."""
 
 import re
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ _FULL = ("No space left on device", "Disk quota exceeded")
 
 
 def last_raised(lines: Sequence[str]) -> str:
-    """Find the line that says what happened, in a traceback or in Ray's words.
+    """Find the line that names the failure, in a traceback or in Ray's message.
 
     It is the first line of the exception that was raised last. Without a traceback it is the last
     line that names an error, else one that gives a reason, else the first.
     """
     frames = [at for at, line in enumerate(lines) if re.match(r'\s+File ".*", line \d+', line)]
-    if frames:  # below them come the source, indented, and the exception, under whatever name
+    if frames:  # below them come the source, indented, and the exception
         below = lines[frames[-1] + 1 :]
         raised = [line.strip() for line in below if re.match(r"\S", line)]
     else:
@@ -32,6 +32,6 @@ def is_full(reason: str) -> bool:
 def retry_note(number: int, num_done: int, num_retries: int, reason: str) -> str:
     """Say that a trial is restarted, how often that may happen, and why it was needed."""
     return (
-        f"trial {number:05d} goes on from its last checkpoint ({num_done} of {num_retries}): "
+        f"trial {number:05d} restarts from its last checkpoint ({num_done} of {num_retries}): "
         f"{reason}"
     )

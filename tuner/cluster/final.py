@@ -17,7 +17,7 @@ from tuner.space import ResourceConfig
 if TYPE_CHECKING:
     from trainables.data import Data
 
-#: Ctrl-C is looked for at least so often.
+#: Ctrl-C is checked for at least so often.
 _POLL_S = 0.5
 
 
@@ -26,8 +26,8 @@ def run_final(
 ) -> None:
     """Score the best trials again, as many at a time as trials run, until done or interrupted.
 
-    A task whose worker dies is run again as often as a trial would be. Whatever goes wrong with
-    one, the record is notified, and the others go on.
+    A task whose worker dies is run again as often as a trial would be. If one fails for good, the
+    record is notified, and the others continue.
     """
     if interrupted.is_set() or not (finalists := record.start_final()):
         return
@@ -58,7 +58,7 @@ def run_final(
 def _scoring_task(
     objective: ObjectiveConfig, resources: ResourceConfig, needs: TrialResources
 ) -> Any:
-    """From a checkpoint's folder to w1, its standard error and the seconds that it took."""
+    """Make Ray's task from a checkpoint's folder to w1, its standard error and its seconds."""
     threads, timeout_s, use_gpu = (
         resources.threads_per_trial,
         resources.report_timeout_s,

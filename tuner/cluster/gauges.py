@@ -1,4 +1,4 @@
-"""Where a search stands, as Ray's metrics, which Prometheus reads and Grafana draws."""
+"""The progress of a search as Ray's metrics, which Prometheus reads and Grafana draws."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +21,12 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "wgan_generator_steps_per_second": ("Generator steps a second of all running trials", ()),
     "wgan_elapsed_seconds": ("Seconds of all sessions of the search", ()),
 }
-#: Ray itself passes metrics on more seldom than this.
+#: Ray itself exports metrics less often than this.
 _EVERY_S = 1.0
 
 
 def gauge_values(record: "Record") -> Iterator[tuple[str, dict[str, str], float]]:
-    """Each gauge of :data:`GAUGES` that has a value by now: its name, its tags and the value.
+    """Yield each gauge of :data:`GAUGES` that has a value by now: its name, its tags and the value.
 
     There is no best trial until one has completed, and no ``w1_final`` before the final.
     """
@@ -45,13 +45,13 @@ def gauge_values(record: "Record") -> Iterator[tuple[str, dict[str, str], float]
 
 
 class Gauges(Listener):
-    """Show a record in Ray's metrics, while this process is connected to Ray."""
+    """Ray's metrics of a record, while this process is connected to Ray."""
 
     def __init__(self, record: "Record") -> None:
         self._record = record
         self._gauges = {
-            name: Gauge(name, description=what, tag_keys=("search", *more))
-            for name, (what, more) in GAUGES.items()
+            name: Gauge(name, description=meaning, tag_keys=("search", *tags))
+            for name, (meaning, tags) in GAUGES.items()
         }
         self._due = 0.0
         self.update()

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a search to stop in order, the second is not held back."""
+"""Ctrl-C and SIGTERM: the first has a search stop in order, the second ends it at once."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from typing import final
 
 @final
 class Interruption(threading.Event):
-    """Is set once a search shall stop."""
+    """Event that is set once a search shall stop."""
 
     def __init__(self) -> None:
         super().__init__()

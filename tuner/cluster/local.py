@@ -220,7 +220,7 @@ class _Trials:
         with _writing(record):
             if report.note is not None:
                 record.note(f"trial {number:05d}: {report.note}")
-            record.reported(number, metrics, goes_on=not is_stopped)
+            record.reported(number, metrics, continues=not is_stopped)
             if report.folder is not None:
                 record.checkpointed(number, report.folder)
         return not is_stopped

@@ -32,10 +32,10 @@ class RayExecutor:
         """Expect a connection to Ray.
 
         Args:
-            resources: What a trial takes.
-            dashboard: Its address.
+            resources: The section ``resources`` of the search.
+            dashboard: The address of Ray's dashboard.
             grows: Whether nodes may still join.
-            say: Told what is waited for.
+            say: Prints what the search waits for.
         """
         self.addresses = {"dashboard": dashboard}
         self._resources = resources
@@ -69,7 +69,7 @@ class RayExecutor:
     @property
     def _trial(self) -> TrialResources:
         if self._needs is None:
-            raise RuntimeError("prepare comes first")
+            raise RuntimeError("call prepare first")
         return self._needs
 
     def _share(self, data: Data) -> SharedData:

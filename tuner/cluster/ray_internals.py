@@ -1,7 +1,7 @@
 """Every change to Ray Tune's internals: those for which it has no setting.
 
-Each is made where this Ray has the internals that are known here. Where a later Ray has moved them,
-a search runs without the change.
+Each is made only if the installed Ray has the internals that it needs. If a later Ray has moved
+them, a search runs without the change.
 """
 
 import functools
@@ -24,7 +24,7 @@ def adapt() -> list[str]:
 
 
 def forget(trial: Trial) -> None:
-    """Free what Ray keeps of a trial that ended: 100 kB, mostly statistics that nobody reads.
+    """Free what Ray keeps of a trial that ended: 100 kB, mostly statistics that nothing reads.
 
     A Ray that keeps them elsewhere grows by so much more with each trial.
     """
@@ -71,8 +71,8 @@ def _as_crash(task_failed: Callable[..., None]) -> Callable[..., None]:
 def _disable_env_propagation() -> str | None:
     """Keep Ray Tune from handing some of the driver's variables to trials, and one of Lightning's.
 
-    AWS keys are among them, which a log then shows. And workers that Ray has started beforehand
-    have none of them: trials would wait for others to be started, and import torch.
+    AWS keys are among them, which a log then shows. And the workers that Ray has started
+    already have none of them: trials would wait for other workers to start and to import torch.
     """
     try:
         from ray.tune.execution.class_cache import DEFAULT_ENV_VARS, ENV_VARS_TO_PROPAGATE

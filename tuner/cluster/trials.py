@@ -41,10 +41,10 @@ def run_trials(
     """Run trials until the search has no more, its budget is used up, or it is interrupted.
 
     Args:
-        record: Gives the trials, and is told of all that happens to them.
-        data: What ``cluster.share`` gave.
+        record: Proposes the trials, and is notified of all that happens to them.
+        data: The data in the object store, by ``cluster.share``.
         location: The folder, or URI, of this session's checkpoints.
-        needs: What a trial takes of a node.
+        needs: The resources of a trial.
         interrupted: Once set, trials end where they are, to be resumed.
         num_slots: Trials that fit a cluster that does not grow; ``None`` if it may. Ray proposes
             one trial more than fit, before the sampler can know how those that run will end.
@@ -78,11 +78,11 @@ def run_trials(
             name=session,
             storage_path=folder,
             storage_filesystem=file_system if is_remote(location) else None,
-            callbacks=[_Listener(record, location)],
+            callbacks=[_Callback(record, location)],
             stop=_Stopper(record, interrupted),
             failure_config=tune.FailureConfig(max_failures=spec.resources.retries_per_trial),
-            # No `num_to_keep`: with it Ray writes a snapshot of all trials, anew, at every second
-            # checkpoint of each. The record deletes what is needed no more.
+            # No `num_to_keep`: with it Ray writes a snapshot of all trials at every second
+            # checkpoint of each. The record deletes those that are no longer needed.
             verbose=0,
             # Named, or in a notebook another one would wipe the cell to make room for itself.
             progress_reporter=tune.CLIReporter(),
@@ -90,7 +90,7 @@ def run_trials(
     )
     try:
         tuner.fit()
-    except Exception as error:  # Ray Tune keeps files of its own, and hides what it met in text
+    except Exception as error:  # Ray Tune keeps files of its own, and hides their errors in text
         full = [line for line in str(error).splitlines() if is_full(line)]
         if not full:
             raise
@@ -102,7 +102,7 @@ def _trial_name(trial: RayTrial) -> str:
 
 
 class _NotPickled:
-    """Ray pickles what it is given into a snapshot, which nothing here ever reads."""
+    """Keep the state of an object out of Ray's snapshot, which nothing here reads."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -127,7 +127,7 @@ def _halting(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Proposer(_NotPickled, Searcher):
-    """Hands the record's trials to Ray; what became of them the listener says."""
+    """Propose the record's trials to Ray."""
 
     def __init__(self, record: Record) -> None:
         super().__init__(metric="score", mode="min")
@@ -165,7 +165,7 @@ class _Proposer(_NotPickled, Searcher):
 
 
 class _Stopper(_NotPickled, tune.Stopper):
-    """Ends trials at their next report once the budget is used up, and all at once on Ctrl-C."""
+    """Stop trials at their next report once the budget is used up, and all of them on Ctrl-C."""
 
     def __init__(self, record: Record, interrupted: Event) -> None:
         self._record = record
@@ -178,18 +178,18 @@ class _Stopper(_NotPickled, tune.Stopper):
         return self._interrupted.is_set() or self._record.halted is not None
 
 
-class _Listener(_NotPickled, tune.Callback):
-    """Tells the record what Ray tells it."""
+class _Callback(_NotPickled, tune.Callback):
+    """Notify the record of Ray Tune's events."""
 
     def __init__(self, record: Record, location: str) -> None:
         self._record = record
         self._location = location
-        self._heard_s: dict[int, float] = {}
+        self._last_report_s: dict[int, float] = {}
 
     def on_trial_start(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
-        self._heard_s[trial.config["number"]] = time.monotonic()
+        self._last_report_s[trial.config["number"]] = time.monotonic()
 
     @_halting
     def on_trial_result(
@@ -201,10 +201,10 @@ class _Listener(_NotPickled, tune.Callback):
         **info: Any,
     ) -> None:
         number = trial.config["number"]
-        self._heard_s[number] = time.monotonic()
+        self._last_report_s[number] = time.monotonic()
         if "note" in result:
             self._record.note(f"trial {number:05d}: {result['note']}")
-        self._record.reported(number, _own_metrics(result), goes_on=not result.get("done"))
+        self._record.reported(number, _own_metrics(result), continues=not result.get("done"))
 
     @_halting
     def on_checkpoint(
@@ -229,48 +229,48 @@ class _Listener(_NotPickled, tune.Callback):
     def on_trial_recover(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
-        number, why = trial.config["number"], self._why(trial)
-        if is_full(why):
-            self._record.halt(why)
+        number, reason = trial.config["number"], self._reason(trial)
+        if is_full(reason):
+            self._record.halt(reason)
             return
         most = self._record.spec.resources.retries_per_trial
         done = trial.num_failures - (trial.max_failures - most)
-        if why == _NODE_DIED:
-            trial.max_failures += 1  # whoever it was, it was none of the trial's doing
-        self._record.note(retry_note(number, done, most, why))
+        if reason == _NODE_DIED:
+            trial.max_failures += 1  # this was no failure of the trial
+        self._record.note(retry_note(number, done, most, reason))
 
     @_halting
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
-        why = self._why(trial)
-        if is_full(why):
-            self._record.halt(why)
+        reason = self._reason(trial)
+        if is_full(reason):
+            self._record.halt(reason)
         else:
-            self._record.ended(trial.config["number"], why, failed=True)
+            self._record.ended(trial.config["number"], reason, failed=True)
             ray_internals.forget(trial)
 
-    def _why(self, trial: RayTrial) -> str:
-        """What ended a trial's process, or was raised in it."""
+    def _reason(self, trial: RayTrial) -> str:
+        """Find what ended a trial's process, or was raised in it."""
         timeout_s = self._record.spec.resources.report_timeout_s
         now_s = time.monotonic()
-        # One whose node died beneath it may not have been heard of at all.
-        if now_s - self._heard_s.get(trial.config["number"], now_s) >= timeout_s:
+        # A trial whose node died may not have reported at all.
+        if now_s - self._last_report_s.get(trial.config["number"], now_s) >= timeout_s:
             return f"hung: no report for {timeout_s:g} s"
-        why = _what_was_raised(trial.error_file)
-        return next((plain for said, plain in _DEATHS.items() if said in why), why)
+        reason = _last_failure(trial.error_file)
+        return next((plain for text, plain in _DEATHS.items() if text in reason), reason)
 
 
 def _own_metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """The floats that a trial reported, without what Ray adds to them."""
+    """Return the floats that a trial reported, without those that Ray adds."""
     from ray.tune.result import AUTO_RESULT_KEYS
 
     own = (k for k, v in result.items() if isinstance(v, float) and k not in AUTO_RESULT_KEYS)
     return {key: result[key] for key in own}
 
 
-def _what_was_raised(error_file: str | None) -> str:
-    """The exception of the last failure; its traceback stays in the file, in the trial's folder."""
+def _last_failure(error_file: str | None) -> str:
+    """Read the exception of the last failure; its traceback stays in the trial's folder."""
     if error_file is None or not Path(error_file).exists():
         return "ended without a message"
     text = Path(error_file).read_text(encoding="utf-8", errors="replace")

@@ -10,7 +10,10 @@ from rich.live import Live
 
 from tuner.display.screen import Screen
 from tuner.display.text import (
+    LINE_EVERY_S,
     best_text,
+    ending_line,
+    final_text,
     in_final_text,
     steps_per_s,
 )
@@ -21,14 +24,13 @@ from tuner.study import STATUSES
 if TYPE_CHECKING:
     from tuner.record import Record
     from tuner.study import Trial
-from tuner.display.text import LINE_EVERY_S, ending_line, final_text
 
 #: On a terminal the screen is drawn so often a second.
 _REFRESH_PER_S = 2
 
 
 class Display:
-    """Shows a record while a search runs."""
+    """Display of a record while a search runs."""
 
     def __init__(self, console: Console, addresses: dict[str, str]) -> None:
         self._console = console
@@ -52,8 +54,8 @@ class Display:
                 screen.is_over = True  # the last frame stays, and nothing is behind its addresses
 
 
-def _standing(record: "Record") -> str:
-    """One line on how the search stands."""
+def _progress_line(record: "Record") -> str:
+    """Describe the progress of the search in one line."""
     if record.in_final:
         return f"the final: {in_final_text(record)}"
     counts, best = record.counts(), record.best_so_far
@@ -67,43 +69,43 @@ def _standing(record: "Record") -> str:
 
 
 class _Lines(Listener):
-    """A line for every trial that ends, and one now and then in between."""
+    """Lines: one for every trial that ends, and one now and then in between."""
 
     def __init__(self, record: "Record", console: Console) -> None:
         self._record = record
         self._console = console
-        self._said = time.monotonic()
+        self._printed_s = time.monotonic()
 
     def trial_ended(self, trial: "Trial") -> None:
-        self._say(ending_line(self._record, trial))
+        self._print(ending_line(self._record, trial))
 
     def trial_reported(self, trial: "Trial", report: Mapping[str, float]) -> None:
         self.tick()
 
     def tick(self) -> None:
-        if time.monotonic() - self._said >= LINE_EVERY_S:
-            self._say(_standing(self._record))
+        if time.monotonic() - self._printed_s >= LINE_EVERY_S:
+            self._print(_progress_line(self._record))
 
     def final_started(self, trials: "Sequence[Trial]") -> None:
         best = f"best {len(trials)} trials are" if len(trials) > 1 else "best trial is"
-        self._say(f"the final: the {best} scored again, by stronger critics")
+        self._print(f"the final: the {best} scored again, by stronger critics")
 
     def final_scored(self, trial: "Trial") -> None:
-        self._say(final_text(trial))
+        self._print(final_text(trial))
 
     def final_failed(self, trial: "Trial", reason: str) -> None:
-        self._say(final_text(trial, reason))
+        self._print(final_text(trial, reason))
 
     def noted(self, text: str) -> None:
-        self._say(text)
+        self._print(text)
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self._console.print(f"{clock(self._record.elapsed_s)}  {line}")
-        self._said = time.monotonic()
+        self._printed_s = time.monotonic()
 
 
 class LogFile(Listener):
-    """Keep the events of a search in ``RUN/search.log``, after those of its earlier sessions."""
+    """Log of the events of a search in ``RUN/search.log``, after those of its earlier sessions."""
 
     def __init__(self, record: "Record") -> None:
         self._record = record

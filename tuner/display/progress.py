@@ -1,4 +1,4 @@
-"""Progress of what a command does before a search starts."""
+"""Progress of the work that a command does before a search starts."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from tuner.display.text import LINE_EVERY_S
 
 @contextmanager
 def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Show how many image files of how many are read; nothing where it takes but a moment."""
+    """Show how many image files are read, unless it takes only a moment."""
     started = shown = time.monotonic()
     hidden = not console.is_terminal
     with Progress(console=console, transient=True, disable=hidden) as bar:

@@ -30,13 +30,13 @@ _RUNGS = 7
 #: Endings that are shown, where the terminal has the room.
 _LATEST = 4
 _BAR_WIDTH = 32
-#: Columns between a row's name and what it says.
+#: Columns between a row's name and its value.
 _GAP = (0, 2)
 
 
 @final
 class Screen(Listener):
-    """Draws itself anew from the record each time it is asked."""
+    """Screen that is drawn from the record at each refresh."""
 
     def __init__(self, record: "Record", addresses: dict[str, str], console: Console) -> None:
         self._record = record
@@ -58,14 +58,14 @@ class Screen(Listener):
         self._keep(final_text(trial, reason))
 
     def noted(self, text: str) -> None:
-        """Say it above the screen, where it stays."""
+        """Print it above the screen, where it stays."""
         self._console.print(f"{clock(self._record.elapsed_s)}  {text}")
 
     def _keep(self, text: str) -> None:
         self._latest.append(f"{clock(self._record.elapsed_s)}  {text}")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """All of it, with as many of the latest endings as the terminal has room for."""
+        """Draw all of it, with as many of the latest endings as the terminal has room for."""
         # The command's console wraps no line that it prints: here one too long would spoil all.
         options = options.update(no_wrap=False, overflow="fold")
         heading = _heading(self._record, self.is_over)
@@ -82,7 +82,7 @@ class Screen(Listener):
 
 def _heading(record: "Record", is_over: bool) -> Text:
     rest_s = remaining_s(record)
-    left = "time left not known yet" if rest_s is None else f"about {clock(rest_s)} left"
+    left = "time left unknown yet" if rest_s is None else f"about {clock(rest_s)} left"
     if record.in_final:
         left = "the final is under way"
     ending = "" if is_over else f", {left}"
@@ -100,12 +100,12 @@ def _rows(rows: dict[str, RenderableType], name_style: str, style: str = "") -> 
 
 
 def _summary(record: "Record") -> Table:
-    """How far it is, how well it does, and what with."""
+    """Show the progress, the best score and the configuration that reached it."""
     metric, best = record.spec.objective.metric, record.best_so_far
     counts = record.counts()
     rows: dict[str, RenderableType] = {
         "trials": _progress(record),
-        "": ", ".join(f"{counts[s]} {s}" for s in STATUSES if counts[s]) or "none has begun",
+        "": ", ".join(f"{counts[s]} {s}" for s in STATUSES if counts[s]) or "none has started",
         f"best {metric}": "no trial completed yet",
     }
     if best is not None:
@@ -121,13 +121,13 @@ def _summary(record: "Record") -> Table:
 
 
 def _progress(record: "Record") -> Table:
-    """A bar, as far as the first limit is used up, and how many trials ended."""
-    ended, asked = num_ended(record), record.spec.num_trials
+    """Draw a bar, as far as the first limit is used up, and count the trials that ended."""
+    ended, num_trials = num_ended(record), record.spec.num_trials
     budget_s = record.spec.search.time_budget_s
-    of_trials = ended / asked if asked else 0.0
+    of_trials = ended / num_trials if num_trials else 0.0
     of_time = min(1.0, record.elapsed_s / budget_s) if budget_s else 0.0
     share = 1.0 if record.in_final else max(of_trials, of_time)
-    text = f"{ended}{f' of {asked}' if asked else ''} ended"
+    text = f"{ended}{f' of {num_trials}' if num_trials else ''} ended"
     if of_time > of_trials and not record.in_final:
         text += f", {of_time:.0%} of the time"
     row = Table.grid(padding=_GAP)
@@ -137,7 +137,7 @@ def _progress(record: "Record") -> Table:
 
 
 def _searched(record: "Record", trial: "Trial") -> str:
-    """A trial's values of what is searched, as far as it applies to it."""
+    """Show a trial's values of the searched keys, as far as they apply to it."""
     values = hyperparameters(trial)
     names = [key.split(".", 1)[1] for key in record.spec.domains]
     shown = [f"{name} {_short(values[name])}" for name in names if name in values]
@@ -149,7 +149,7 @@ def _short(value: Any) -> str:
 
 
 def _ladder(record: "Record") -> Table:
-    """The rungs: how many were scored there and how well, and who is on the way to it."""
+    """Draw the rungs: the trials scored there, the best score, and the trials on the way."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
     for name in ("rung", "scored", f"best {record.spec.objective.metric}", "on the way"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -164,7 +164,7 @@ def _ladder(record: "Record") -> Table:
         ]
         below = rung
         if len(rungs) > _RUNGS and not here and rung not in (rungs[0], rungs[-1]):
-            continue  # a long ladder shows its ends and where somebody climbs
+            continue  # a long ladder shows its ends and the rungs that trials approach
         best = "-" if lowest is None else f"{lowest:.4g}"
         table.add_row(str(rung), str(num_scored), best, str(len(here) or "-"), ", ".join(here))
     return table

@@ -2,16 +2,18 @@
 
 from typing import TYPE_CHECKING
 
+from tuner.results import score_text, trials_text
+
 if TYPE_CHECKING:
     from tuner.record import Record
     from tuner.study import Trial
-from typing import TYPE_CHECKING
 
-from tuner.results import score_text, trials_text
+#: Without a terminal, a line is printed at least so often.
+LINE_EVERY_S = 30.0
 
 
 def remaining_s(record: "Record") -> float | None:
-    """Seconds that the search will still take, guessed from the trials that ended; or unknown."""
+    """Estimate the seconds that the search will still take, from the trials that ended."""
     guesses = []
     budget_s = record.spec.search.time_budget_s
     if budget_s is not None:
@@ -23,28 +25,28 @@ def remaining_s(record: "Record") -> float | None:
 
 
 def num_ended(record: "Record") -> int:
-    """Trials that ended, however they did."""
+    """Count the trials that ended, with any status."""
     counts = record.counts()
     return counts.total() - counts["running"]
 
 
 def steps_per_s(record: "Record") -> float:
-    """Generator steps a second of all trials that run."""
+    """Return the generator steps per second of all running trials."""
     return sum(m.get("generator_steps_per_s", 0.0) for m in list(record.running.values()))
 
 
 def best_text(best: "Trial") -> str:
-    """The best score so far, whose it is, and what the final made of it."""
+    """Describe the best score so far, its trial, and its score in the final."""
     again = f", w1 {best.final['w1_final']:.4g} by the final" if best.final else ""
     return f"{best.score:.4g}, trial {best.trial_id}{again}"
 
 
 def ending_text(trial: "Trial", metric: str) -> str:
-    """How a trial ended."""
+    """Describe how a trial ended."""
     score = "" if trial.score is None else f", {metric} {trial.score:.4g}"
-    why = f" ({trial.message})" if trial.message else ""
+    reason = f" ({trial.message})" if trial.message else ""
     at = f"at generator step {trial.generator_steps}"
-    return f"trial {trial.trial_id} {trial.status} {at}{score}{why}"
+    return f"trial {trial.trial_id} {trial.status} {at}{score}{reason}"
 
 
 def final_text(trial: "Trial", failure: str | None = None) -> str:
@@ -55,20 +57,16 @@ def final_text(trial: "Trial", failure: str | None = None) -> str:
 
 
 def in_final_text(record: "Record") -> str:
-    """How far the final is."""
+    """Describe the progress of the final."""
     finalists = record.finalists
     done = sum(t.final is not None or t.number in record.final_faults for t in finalists)
     return f"{done} of the best {len(finalists)} scored again by stronger critics"
 
 
-#: Elsewhere a line comes at least so often.
-LINE_EVERY_S = 30.0
-
-
 def ending_line(record: "Record", trial: "Trial") -> str:
-    """One line on a trial that ended, and on where the search stands."""
+    """Describe, in one line, a trial that ended and the progress of the search."""
     metric, best = record.spec.objective.metric, record.best_so_far
     so_far = f"; best {metric} {best.score:.4g} (trial {best.trial_id})" if best else ""
-    asked, ended = record.spec.num_trials, num_ended(record)
-    ended_text = f"{ended}/{asked} trials" if asked else trials_text(ended)
+    num_trials, ended = record.spec.num_trials, num_ended(record)
+    ended_text = f"{ended}/{num_trials} trials" if num_trials else trials_text(ended)
     return f"{ending_text(trial, metric)}; {ended_text} ended{so_far}"

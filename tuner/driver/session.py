@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 Ended = Literal["finished", "interrupted", "failed"]
 
-#: Seconds that each of those who are told of the end gets to write what it still lacks: MLflow,
-#: and remote storage. A machine that is taken away leaves little time.
+#: Seconds that MLflow and remote storage each get at the end for their last writes. A machine that
+#: is taken away leaves little time.
 _TIME_TO_FINISH_S, _TIME_TO_GO_S = 60.0, 5.0
 #: Seconds for the sampling error of the report's importances: enough for rough intervals.
 #: ``python -m tuner.report`` takes longer, and draws finer ones.
@@ -43,9 +43,9 @@ _TIME_TO_DRAW_S, _TIME_TO_DRAW_AND_GO_S = 3.0, 1.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a session ended. ``best`` is ``None`` where no trial has completed.
+    """Outcome of a session. ``best`` is ``None`` where no trial has completed.
 
-    ``halted`` says what from outside the search stopped it, to be mended before a resume;
+    ``halted`` says what from outside the search stopped it, to be fixed before a resume;
     ``notes`` whom the best is tied with, and what could not be done or written.
     """
 
@@ -59,7 +59,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a search runs: in this process, at the address of a Ray cluster, or on a Ray here."""
+    """Place where a search runs: this process, a Ray cluster's address, or a Ray started here."""
 
     address: str | None
     num_cpus: int
@@ -70,11 +70,11 @@ class Place:
 def run_session(
     spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Console
 ) -> Outcome:
-    """Start a search, or go on with the one in its folder, until it is done or interrupted.
+    """Start a search, or resume the one in its folder, until it is done or interrupted.
 
     Args:
         spec: The search.
-        data: That it names.
+        data: The data that it names.
         runs_dir: The folder of all searches.
         place: Where its trials run.
         console: Where progress is shown.
@@ -166,7 +166,7 @@ def _run_all(
     try:
         record.end_waiting()
         # Now, while others compute: the final changes nothing in what mattered at the rungs. What
-        # goes wrong with it is met again, and told, at the end.
+        # goes wrong with it is met again, and reported, at the end.
         drawing.submit(_draw, record.run_dir, _TIME_TO_DRAW_S, known)
         executor.run_final(record, data, interrupted)
     except OSError as error:
@@ -184,14 +184,14 @@ def _draw(
 
 
 def _import_meanwhile(is_local: bool) -> None:
-    """Import what is needed next, while Ray starts its processes; it takes as long."""
+    """Import the modules that are needed next, while Ray starts its processes."""
     tracking.prepare_store()
     if not is_local:
         from tuner import cluster  # noqa: F401  # and Ray Tune
 
 
 def _fills(spec: SearchSpec, num_cpus: int) -> bool:
-    """Whether there is a trial for each CPU, and no GPU to wait for."""
+    """Tell whether there is a trial for each CPU, and no GPU to wait for."""
     import torch
 
     limits = (spec.search.max_concurrent_trials, spec.num_trials)
@@ -204,7 +204,7 @@ def _fills(spec: SearchSpec, num_cpus: int) -> bool:
 def _mirror(
     spec: SearchSpec, run_dir: Path, location: str, say: Callable[[str], None]
 ) -> Mirror | None:
-    """What keeps a copy of the search's own files beside its checkpoints, if they are elsewhere."""
+    """Start the copy of the search's own files next to its checkpoints, if these are remote."""
     if spec.results.storage is None:
         return None
     mirror = Mirror(run_dir, location, warn=lambda text: say(text))
@@ -216,7 +216,7 @@ def _leave(
     record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended, known: "KnownImportances"
 ) -> list[str]:
     """Write the results; returns what could not be written, in words."""
-    # Who is told to go may be gone in seconds: what is saved first is what a resume needs.
+    # An interrupted process may be killed in seconds: what a resume needs is saved first.
     timeout_s, draw_s = _TIME_TO_FINISH_S, _TIME_TO_DRAW_S
     if ended == "interrupted":
         timeout_s, draw_s = _TIME_TO_GO_S, _TIME_TO_DRAW_AND_GO_S
@@ -232,7 +232,7 @@ def _leave(
             troubles.append(f"{what} could not be written: {error}")
     try:
         _draw(record.run_dir, draw_s, known, is_over=True)
-    except Exception as error:  # a page that cannot be drawn must not cost anybody a search
+    except Exception as error:  # a page that cannot be drawn must not end the search
         troubles.append(f"report.html could not be written: {error}")
     missing = [mirror.close(timeout_s) if mirror else None]
     # The model takes seconds: of an interrupted search a resume, or tuner.sync, writes it.
@@ -243,7 +243,7 @@ def _leave(
 
 
 def _own_code(spec: SearchSpec) -> list[Path]:
-    """The user's own modules, but for those that are installed: as the nodes' own must be."""
+    """Find the user's own modules that are not installed, which the nodes lack."""
     found = [importlib.util.find_spec(name) for name in sorted(spec.custom_modules)]
     files = [Path(module.origin) for module in found if module is not None and module.origin]
     code = [file.parent if file.name == "__init__.py" else file for file in files]
@@ -251,17 +251,17 @@ def _own_code(spec: SearchSpec) -> list[Path]:
 
 
 def _check_data(study: Study, data: Data) -> None:
-    """Trials of other data, or of another split, would not compare with those that there are."""
+    """Check that the data are those that the search began with: else its trials do not compare."""
     fingerprint = data.fingerprint()
     if study.data is None:
         study.set_data(fingerprint)
     elif study.data != fingerprint:
-        what = "are not those that this search began with: put them back as they were to resume"
-        raise BadInput("--resume", [Fault("data", f"{what}, or start another search by --name")])
+        message = "are not those that this search began with: restore them to resume"
+        raise BadInput("--resume", [Fault("data", f"{message}, or start another search by --name")])
 
 
 def _floor_text(study: Study, data: Data, spec: SearchSpec) -> str:
-    """Measure once in a search what real samples score, and say so."""
+    """Measure the score of real samples, once in a search, and describe it."""
     if (known := study.floor) is None:
         from trainables.trial import floor, start_worker
 
@@ -291,7 +291,7 @@ def _notes(record: Record) -> tuple[str, ...]:
 def _summary(record: Record) -> str:
     counts = record.counts()
     # The session is over: whatever has not ended waits for a resume.
-    names = {"running": "to go on"}
+    names = {"running": "to be resumed"}
     by_status = ", ".join(f"{n} {names.get(status, status)}" for status, n in counts.items() if n)
     training_s, scoring_s = (
         sum(t.metrics.get(key, 0.0) for t in record.trials.values())

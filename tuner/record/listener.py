@@ -1,4 +1,4 @@
-"""What is notified of a search's events: the display, the log file, the gauges, MLflow."""
+"""The interface of what is notified of a search's events: display, log file, gauges, MLflow."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,11 +7,11 @@ from tuner.study import Trial
 
 
 class Listener:
-    """Receive the events of a search; override the methods of those that matter.
+    """Receiver of the events of a search; override the methods of those that matter.
 
-    Every method does nothing by default. An event arrives once what it tells is on the disk, with
+    Every method does nothing by default. An event arrives once its contents are on the disk, with
     all of its data: trials as they are then, which never change afterwards. A trial that a later
-    session resumes starts again, and its reports go on where they ended.
+    session resumes starts again, and its reports continue where they ended.
 
     The search waits until a method returns, and ends if it raises: a listener that writes to a
     slow or an unreliable place only takes note, and writes from a thread of its own, as

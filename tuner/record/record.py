@@ -30,7 +30,7 @@ from tuner.study import Status, Study, Trial
 
 Details = TypeVarTuple("Details")
 
-#: ``trials.csv`` is written anew at most so often,
+#: ``trials.csv`` is written again at most so often,
 _TABLE_EVERY_S = 5.0
 #: and, as it grows with the trials, so that it takes at most this share of the time.
 _TABLE_SHARE = 0.02
@@ -80,32 +80,32 @@ class Record:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds of all sessions."""
+        """Return the seconds of all sessions."""
         return self._elapsed_before_s + time.monotonic() - self._started
 
     @property
     def is_over_budget(self) -> bool:
-        """Whether the search has used its time up."""
+        """Tell whether the search has used its time up."""
         budget_s = self.spec.search.time_budget_s
         return budget_s is not None and self.elapsed_s >= budget_s
 
     @property
     def floor_w1(self) -> float | None:
-        """The ``w1`` of real samples, once it was measured."""
+        """Return the ``w1`` of real samples, once it was measured."""
         return None if self._floor is None else self._floor["w1_floor"]
 
     @property
     def best_so_far(self) -> Trial | None:
-        """The completed trial that the final chose, or that the last rung put first."""
+        """Return the completed trial that the final chose, or that the last rung put first."""
         return self._leaderboard.best
 
     @property
     def finalists(self) -> list[Trial]:
-        """The best completed trials, as the last rung has them: they are scored again."""
+        """Return the best completed trials at the last rung, which are scored again."""
         return self._leaderboard.leading(self.spec.objective.final_trials)
 
     def next_trial(self) -> Trial | None:
-        """A trial to start: one that was interrupted, else a new one; ``None`` for no more."""
+        """Choose a trial to start: an interrupted one, else a new one, if there is any."""
         if self.is_over_budget:
             return None
         trial = self._waiting.popleft() if self._waiting else self._study.ask()
@@ -115,8 +115,14 @@ class Record:
             self.notify(Listener.trial_started, trial)
         return trial
 
-    def reported(self, number: int, metrics: Mapping[str, float], *, goes_on: bool) -> None:
-        """A trial reported; a score counts as passed only once the trial may go on."""
+    def reported(self, number: int, metrics: Mapping[str, float], *, continues: bool) -> None:
+        """Record a report of a trial.
+
+        Args:
+            number: The trial.
+            metrics: Its report, with ``generator_steps``.
+            continues: Whether the trial trains on; only then does a rung's score count as passed.
+        """
         metrics = {**metrics, "unix_time_s": time.time()}
         score = self.spec.objective.score_of(metrics)
         if score is not None and self._floor is not None:
@@ -130,7 +136,7 @@ class Record:
                 self._last_rung[number] = metrics
             self._metrics_file.write(json.dumps({"trial": number, **metrics}) + "\n")
             self._metrics_file.flush()
-        if goes_on and score is not None:
+        if continues and score is not None:
             self._study.score(number, steps, score)
             self._refresh(number)
         if is_new:
@@ -146,10 +152,10 @@ class Record:
         """Notify the listeners of a failure that does not end the search."""
         self.notify(Listener.noted, text)
 
-    def halt(self, why: str) -> None:
-        """Have the search stop where it is, to be resumed once the cause is mended."""
+    def halt(self, reason: str) -> None:
+        """Have the search stop where it is, to be resumed once the cause is fixed."""
         if self.halted is None:
-            self.halted = why
+            self.halted = reason
 
     def cannot_write(self, error: OSError) -> None:
         """Halt, and write nothing more to the search's own files.
@@ -160,7 +166,7 @@ class Record:
         self.halt(f"cannot write into {self.run_dir}: {error.strerror or error}")
 
     def checkpointed(self, number: int, folder: str) -> None:
-        """A trial saved itself, whole; at a rung with a picture, which outlives the checkpoint.
+        """Record a whole checkpoint of a trial; keep the picture of one at a rung.
 
         Args:
             number: The trial.
@@ -176,7 +182,7 @@ class Record:
         try:
             remove_folder(folder)
         except OSError as error:
-            self.note(f"trial {number:05d} leaves a checkpoint that is needed no more: {error}")
+            self.note(f"trial {number:05d} leaves a checkpoint that is no longer needed: {error}")
 
     def _keep_picture(self, number: int, folder: str) -> None:
         steps = int(self.running[number]["generator_steps"])
@@ -186,12 +192,12 @@ class Record:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            self.note(f"trial {number:05d} goes on without a picture of its samples: {error}")
+            self.note(f"trial {number:05d} continues without a picture of its samples: {error}")
             return
         self.notify(Listener.picture_saved, self.trials[number], steps, kept)
 
     def ended(self, number: int, message: str | None = None, *, failed: bool = False) -> None:
-        """A trial ended by itself, by ASHA, by the budget, or by failing too often."""
+        """Record that a trial ended: by itself, by ASHA, by the budget, or by failing too often."""
         metrics = self.running.pop(number, {}) or self._last_report.get(number, {})
         status = "failed" if failed else _status(metrics, self.spec.asha.max_generator_steps)
         score = None if failed else self.spec.objective.score_of(metrics)
@@ -204,7 +210,7 @@ class Record:
             self.write_table()
 
     def end_waiting(self) -> None:
-        """End the interrupted trials that the time budget leaves no time to go on with."""
+        """End the interrupted trials that the time budget leaves no time to resume."""
         while self._waiting:
             self.ended(self._waiting.popleft().number)
 
@@ -217,7 +223,7 @@ class Record:
         return missing
 
     def final_scored(self, number: int, w1: float, w1_stderr: float, seconds: float) -> None:
-        """The final scored a trial again; kept at once, so that no resume has to do it again."""
+        """Record a score of the final, at once, so that no resume has to repeat it."""
         final = {
             "w1_final": w1,
             "w1_final_stderr": w1_stderr,
@@ -230,12 +236,12 @@ class Record:
         self.notify(Listener.final_scored, self.trials[number])
 
     def final_failed(self, number: int, reason: str) -> None:
-        """The final could not score a trial: it keeps its score, and a resume tries it again."""
+        """Record that the final could not score a trial, which keeps its score until a resume."""
         self.final_faults[number] = reason
         self.notify(Listener.final_failed, self.trials[number], reason)
 
     def write_table(self) -> None:
-        """Write ``trials.csv`` as things stand."""
+        """Write ``trials.csv`` as of now."""
         started = time.monotonic()
         write_trials(self.run_dir / "trials.csv", [self._as_of_now(t) for t in self.by_number()])
         now = time.monotonic()
@@ -263,15 +269,15 @@ class Record:
             self.halt(f"the last {self._equal_failures} trials failed alike: {message}")
 
     def counts(self) -> Counter[str]:
-        """Trials by status; ``running`` for those under way."""
+        """Count the trials by status, those under way as ``running``."""
         return Counter(running=len(self.running), **self._leaderboard.counts)
 
     def at_rung(self, steps: int) -> tuple[int, float | None]:
-        """How many trials were scored at a rung, and the lowest score."""
+        """Count the trials scored at a rung, and find the lowest score."""
         return self._leaderboard.at_rung(steps)
 
     def by_number(self) -> list[Trial]:
-        """All trials, in the order in which they were proposed."""
+        """Return all trials, in the order in which they were proposed."""
         return [self.trials[number] for number in sorted(self.trials)]
 
     def _refresh(self, number: int) -> None:

@@ -49,7 +49,7 @@ def is_owned(run_dir: Path) -> bool:
     """Tell whether a driver holds the folder.
 
     By a shared lock, which filelock does not offer on a file: readers do not take each other for
-    drivers, and need no right to write. A symbolic link is the lock of nobody.
+    drivers, and need no right to write. A symbolic link counts as no lock.
     """
     try:
         file = os.open(run_dir / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

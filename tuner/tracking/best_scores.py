@@ -11,7 +11,7 @@ from tuner.tracking.values import TRIALS_FINISHED, UNIX_TIME, ended_ms, now_ms
 
 @final
 class BestScores:
-    """One report for each number of trials that have ended, the same live and afterwards."""
+    """Reports of the best score, one for each number of trials that have ended."""
 
     def __init__(self, metric: str) -> None:
         """Name the metric that ranks the trials."""
@@ -20,7 +20,7 @@ class BestScores:
         self._bests: list[tuple[float, float]] = []  # with when the trial ended, in s since 1970
 
     def add(self, trials: Iterable[Trial]) -> bool:
-        """Add those that have ended, if they are new; whether there was one.
+        """Add those that have ended, if they are new; tell whether there was one.
 
         All that ended before any of them must have been added, too.
         """

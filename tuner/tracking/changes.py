@@ -21,7 +21,7 @@ class Changes:
 
 @final
 class ChangedTrials:
-    """Marked by the search as they change, taken by one thread, and counted until they are done.
+    """Trials that the search marks as they change and one thread takes, until they are done.
 
     ``lacking`` are the ids of the trials of which MLflow does not have everything, and ``None`` for
     the search itself.
@@ -30,7 +30,7 @@ class ChangedTrials:
     def __init__(self) -> None:
         self._trials: dict[int, Trial] = {}
         self._running: set[int] = set()
-        self._since_ms: dict[int, int] = {}  # of those that nobody has taken yet
+        self._since_ms: dict[int, int] = {}  # of those that were not taken yet
         self._is_closed = False
         self._changed = threading.Condition()  # guards all of these
         self.lacking: set[str | None] = {None}

@@ -1,4 +1,4 @@
-"""A search described in Markdown, for its run in MLflow: the answer, the samples, how to go on."""
+"""Description of a search in Markdown, for its run in MLflow: the best trial, what to do next."""
 
 import html
 import shlex
@@ -68,7 +68,7 @@ def _report(run: ParentRun) -> str:
 
 
 def _table(values: Mapping[str, object], searched: Iterable[str]) -> str:
-    """The values, what was searched first and in bold; as HTML, for a name may hold anything."""
+    """Show the values, the searched ones first and in bold; as HTML: a name may hold anything."""
     known = set(searched)
     ordered = sorted(values, key=lambda name: name not in known)
     rows = [

@@ -36,7 +36,7 @@ def write(
     generator: Path,
     tags: Mapping[str, str],
 ) -> tuple[str, bool]:
-    """Have a search's one model be this generator; again is as once.
+    """Make this generator a search's one model; idempotent.
 
     Args:
         client: MLflow's.
@@ -45,7 +45,8 @@ def write(
         generator: ``generator.pt``.
         tags: The model's, with the search's id.
 
-    Returns its id, and whether it was missing.
+    Returns:
+        Its id, and whether it was missing.
 
     Raises:
         DamagedCheckpointError: where the file is not whole.
@@ -114,7 +115,7 @@ def _link(client: Any, run_id: str, model_id: str) -> None:
 
 
 def _own_code(path: str | None) -> tuple[list[Path], list[str]]:
-    """The module of a generator of the user's own, or the package that was installed with it."""
+    """Find the module of a user's own generator, or the installed package that has it."""
     if path is None:
         return [], []
     name = top_level_module(path)

@@ -1,4 +1,4 @@
-"""What the runs of a search are called, tagged and given as params, so that they compare.
+"""Names, tags and params of the runs of a search, so that they compare.
 
 The run list shows a column for every param of any run in it, and the compare view a line: what no
 trial of the search can differ in stands on the parent alone, once. A child has what is searched,
@@ -23,7 +23,7 @@ _KEYS = {METHOD: ("loss", "constraint"), ARCHITECTURE: ("architecture", "generat
 @final
 @dataclass(frozen=True)
 class Facts:
-    """What a run is made with."""
+    """Name, params and tags of a run."""
 
     name: str
     params: Mapping[str, object]
@@ -33,7 +33,7 @@ class Facts:
 @final
 @dataclass(frozen=True)
 class Naming:
-    """How the runs of one search are named.
+    """Naming of the runs of one search.
 
     ``params`` are the parent's: what is the same for all trials. ``tags`` are every run's.
     ``apart`` are the children's own tags that tell them from each other, for their names.
@@ -45,11 +45,11 @@ class Naming:
     apart: tuple[str, ...] = ()
 
     def parent(self) -> Facts:
-        """The run of the search itself."""
+        """Name the run of the search itself."""
         return Facts(self.search_name, self.params, self.tags)
 
     def child(self, trial_id: str, applied: Mapping[str, object]) -> Facts:
-        """The run of a trial; ``applied`` are all values that apply to it, none if unknown."""
+        """Name the run of a trial; ``applied`` are all values that apply to it."""
         tags = {**self.tags, **_method_tags(applied)}
         if SEED in applied:
             tags[SEED] = str(applied[SEED])
@@ -59,7 +59,7 @@ class Naming:
 
 
 def naming_of(spec: SearchSpec) -> Naming:
-    """The naming of a search."""
+    """Decide the naming of a search."""
     given: dict[str, Any] = {
         key: value
         for section, known in ((spec.training, TrainingConfig), (spec.networks, NetworkConfig))
@@ -92,7 +92,7 @@ def naming_of(spec: SearchSpec) -> Naming:
 
 
 def _method_tags(values: Mapping[str, object]) -> dict[str, str]:
-    """The loss where it is a GAN's, else the constraint; the architecture, or one's own network."""
+    """Name the loss where it is a GAN's, else the constraint; the architecture or own network."""
     is_wasserstein = values.get("loss", "wasserstein") == "wasserstein"
     found = {
         METHOD: values.get("constraint" if is_wasserstein else "loss"),

@@ -21,7 +21,7 @@ LOCAL_UI = "http://127.0.0.1:5000"
 
 @final
 class PlacesFile:
-    """Keeps the ids of the runs in a search's folder, for pages that link to them."""
+    """File of the ids of the runs in a search's folder, for pages that link to them."""
 
     def __init__(self, run_dir: Path) -> None:
         """Write nothing yet."""
@@ -60,7 +60,7 @@ def read_run_links(run_dir: Path) -> RunLinks:
     """Read ``mlflow.json``, tolerantly: a report without links is one all the same."""
     found = read_json(run_dir / PLACES, dict)
     ui, experiment, runs = (found.get(key) for key in ("ui", "experiment_id", "runs"))
-    # An address of another kind, such as javascript:, is no place to send anybody.
+    # A page must not link to an address of another kind, such as javascript:.
     if not isinstance(ui, str) or not ui.startswith(("http://", "https://")):
         return RunLinks()
     base = f"{ui.rstrip('/')}/#/experiments/{experiment}/runs"

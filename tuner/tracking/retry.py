@@ -19,7 +19,7 @@ REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
 
 @final
 class Retries:
-    """Outlasts an outage without a limit, until the search closes; then it gives up soon."""
+    """Writer that outlasts an outage without a limit, until the search closes."""
 
     def __init__(self, runs: Runs, warn: Callable[[str], None]) -> None:
         """Take the runs that are written; ``warn`` gets one line for each kind of trouble."""
@@ -45,7 +45,7 @@ class Retries:
         """Write the steps of a trial, or of the search itself, in their order.
 
         Returns:
-            Whether to go on with others: all of them are written or left out.
+            Whether to continue with others: all of these are written or left out.
         """
         return all(self._write(step, trial) for step in steps)
 
@@ -80,7 +80,7 @@ class Retries:
         return False
 
     def _leaves_out(self, step: Step, trial: Trial | None, error: Exception, failures: int) -> bool:
-        """Whether a step that failed so often is not tried again; if so, note what lacks it."""
+        """Tell whether a step that failed so often is left out; if so, note which run lacks it."""
         self.last_failure = reason(error)
         # A file that is gone, or a full store of files: the metrics need not wait for it.
         is_file_only = step.is_file and self._runs.answers()
@@ -99,6 +99,6 @@ class Retries:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether trying again is in vain: MLflow says so, or the request itself is malformed."""
+    """Tell whether trying again is in vain: MLflow refused it, or the request is malformed."""
     code = getattr(error, "error_code", None)
     return code in REFUSALS or isinstance(error, TypeError | LookupError | AttributeError)

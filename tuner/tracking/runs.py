@@ -106,7 +106,7 @@ class Runs:
             self._log_in_batches(run, None, [[]], {"status": "running"})
 
     def answers(self) -> bool:
-        """Whether the tracking server itself, artifacts apart, can be reached."""
+        """Tell whether the tracking server itself, artifacts apart, can be reached."""
         with contextlib.suppress(Exception):
             self._client.get_experiment(self._experiment_id)
             return True
@@ -222,7 +222,7 @@ class Runs:
             yield Step(partial(self._end_trial, trial, now_ms()))
 
     def _is_settled(self, trial: Trial, reports: Sequence[Report], is_running: bool) -> bool:
-        """Whether MLflow has the end of a run, which is written after all the rest."""
+        """Tell whether MLflow has the end of a run, which is written after all the rest."""
         run = self._runs.get(trial.trial_id)
         status, state = status_of(trial, is_running)
         if is_running or run is None or run.state != state or not run.is_complete:
@@ -283,7 +283,7 @@ class Runs:
                 self._copy(run, path, "samples")
 
     def _log_final(self, trial: Trial, final: Report) -> None:
-        """Log how the final scored a trial, whose run may have ended; again is as once."""
+        """Log how the final scored a trial, whose run may have ended; idempotent."""
         run = self._find_or_create(trial, now_ms())
         # Not the last one, `generator_steps` itself: the run has it from the report at that step.
         *metrics, _ = metrics_of(final, STEP, reported_ms(final, now_ms()))
@@ -321,7 +321,7 @@ class Runs:
         self._copy(self._find_or_create(None, now_ms()), path)
 
     def log_model(self, trial_id: str, generator: Path) -> None:
-        """Have the search's one model be the generator of this trial; again is as once."""
+        """Make the generator of this trial the search's one model; idempotent."""
         run = self._find_or_create(None, now_ms())
         tags = {**self.naming.tags, SEARCH_TAG: self.search_id, BEST_TAG: trial_id}
         self._model_id, is_new = mlflow_model.write(
@@ -338,11 +338,11 @@ class Runs:
 
     @property
     def num_runs(self) -> int:
-        """How many runs are known so far."""
+        """Return how many runs are known so far."""
         return len(self._runs)
 
     def places(self) -> dict[str, Any]:
-        """The ids of the experiment and of all runs that are known so far."""
+        """Return the ids of the experiment and of all runs that are known so far."""
         ids = {trial_id: run.run_id for trial_id, run in self._runs.items()}
         return {
             "experiment_id": self._experiment_id,

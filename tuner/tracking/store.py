@@ -1,4 +1,4 @@
-"""MLflow's own store: its client, its database, where its files go; nothing of a search."""
+"""MLflow's own store: its client, its database, the place of its files."""
 
 import contextlib
 import logging
@@ -19,7 +19,7 @@ ENVIRONMENT = {
 
 
 def open_client(tracking_uri: str) -> Any:
-    """MLflow's own client, which asks no global state where to write."""
+    """Return MLflow's own client, which depends on no global state."""
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=tracking_uri)
@@ -38,7 +38,7 @@ def prepare_store() -> None:
 
 
 def schema_lock(database: Path | None) -> contextlib.AbstractContextManager[object]:
-    """Keep others away: two that make the tables of one SQLite file at once both die of it."""
+    """Return a lock: two processes that make the tables of one SQLite file at once both fail."""
     if database is None:
         return contextlib.nullcontext()
     # It makes the folder, too.
@@ -63,7 +63,7 @@ def create_database(uri: str, database: Path) -> None:
 
 
 def absolute_uri(tracking_uri: str) -> tuple[str, Path | None]:
-    """The URI with an absolute path, and that path where it is an SQLite file."""
+    """Return the URI with an absolute path, and that path where it is an SQLite file."""
     parts = re.fullmatch(r"(sqlite(?:\+\w+)?):///([^?]+)(\?.*)?", tracking_uri)
     if parts is None or parts[2] == ":memory:":
         return tracking_uri, None
@@ -72,7 +72,7 @@ def absolute_uri(tracking_uri: str) -> tuple[str, Path | None]:
 
 
 def artifact_uri(location: str | None, database: Path | None) -> str | None:
-    """Where a new experiment keeps its files; ``None``: the server says."""
+    """Return the place of a new experiment's files; ``None`` leaves it to the server."""
     if location is None:  # MLflow's own default depends on the working directory
         return database and (database.parent / "mlflow_artifacts").as_uri()
     return location if re.match(r"[\w+.-]+:", location) else Path(location).absolute().as_uri()

@@ -1,4 +1,4 @@
-"""Errors and addresses of MLflow in words for a person, without any password."""
+"""MLflow's errors and addresses as text for a person, without any password."""
 
 import os
 import re

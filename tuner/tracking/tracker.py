@@ -60,7 +60,7 @@ def kept_generator(run_dir: Path) -> Path | None:
 
 @final
 class Tracker(Listener):
-    """Writes one search to MLflow from a thread of its own, for which nobody ever waits.
+    """Writer of one search to MLflow, in a thread of its own: the search never waits for it.
 
     Every method but `close` returns at once and raises nothing.
     """
@@ -118,7 +118,7 @@ class Tracker(Listener):
 
     @property
     def ui_command(self) -> str:
-        """How to look at it: a command for a database, the address for a server."""
+        """Return how to open it: a command for a database, the address for a server."""
         if self._uri.startswith(("http://", "https://")):
             return masked(self._uri)
         python = shlex.quote(sys.executable)  # whose MLflow this is, on the PATH or not
@@ -126,7 +126,7 @@ class Tracker(Listener):
 
     @property
     def written(self) -> Mapping[str, int]:
-        """How many runs, reports, files, models and ends of runs MLflow got from here."""
+        """Return how many runs, reports, files, models and ends of runs MLflow got from here."""
         return self._runs.written
 
     def start(self, trials: Sequence[Trial] = (), *, resumes: bool = True) -> None:
@@ -235,7 +235,7 @@ class Tracker(Listener):
         return (
             f"MLflow ({masked(self._uri)}) lacks data of {' and of '.join(parts)} "
             f"({self._retries.last_failure}). Nothing is lost: the search's own folder has it all. "
-            "Once that is mended, --resume writes what is missing, and so does: "
+            "Once that is fixed, --resume writes what is missing, and so does: "
             f"{self._sync_command}"
         )
 
@@ -259,7 +259,7 @@ class Tracker(Listener):
             self._done.set()
 
     def _write_changes(self, changes: Changes) -> bool:
-        """Write the new reports, and the rest of each changed trial; whether to go on."""
+        """Write the new reports, and the rest of each changed trial; tell whether to continue."""
         is_all = False
         while not is_all:
             # Read after the changes were taken: it has all reports of the trials that have ended.
@@ -315,9 +315,9 @@ class Tracker(Listener):
         return True
 
     def _write(self, steps: Iterable[Step], trial: Trial | None) -> bool:
-        can_go_on = self._retries.write(steps, trial)
+        can_continue = self._retries.write(steps, trial)
         self._update_places()
-        return can_go_on
+        return can_continue
 
     def _update_places(self, *, is_last: bool = False) -> None:
         if self._places is None:

@@ -1,4 +1,4 @@
-"""What MLflow gets of a run, and what it has of it: metrics, params and tags as it takes them.
+"""The metrics, params and tags of a run, as MLflow takes them.
 
 Metrics that a person compares come first and stand alone; what explains them is in a section of
 its own, by MLflow's prefix. A score is logged under its rung's name too: ``w1`` draws the curve,
@@ -28,7 +28,7 @@ BEST_TAG = "best_trial"  # the parent's
 NOTE_TAG = "mlflow.note.content"  # what MLflow shows as a run's description
 INCOMPLETE_TAG = "tuner.incomplete"  # something of this trial could not be written: look again
 
-# MLflow takes 1,000 things in a request, of which 100 params; tags need some room beside them.
+# MLflow takes 1,000 things in a request, of which 100 params; tags need some room next to them.
 MAX_METRICS_PER_REQUEST, MAX_PARAMS_PER_REQUEST = 890, 100
 MAX_PARAM_CHARS, MAX_TAG_CHARS = 6_000, 5_000  # MLflow's own limits
 
@@ -72,13 +72,13 @@ class Run:
 
     @property
     def last_step(self) -> float:
-        """Of the last report that it has."""
+        """Return the generator step of the last report that it has."""
         names = (metric_name(self.marker), self.marker)  # the latter in earlier databases
         return max(self.metrics.get(name, -math.inf) for name in names)
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing of it was left out."""
+        """Tell whether nothing of it was left out."""
         return self.tags.get(INCOMPLETE_TAG) != "true"
 
 
@@ -115,24 +115,24 @@ def status_of(trial: Trial, is_running: bool) -> tuple[str, str]:
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970."""
+    """Return the milliseconds since 1970."""
     return int(time.time() * 1_000)
 
 
 def reported_ms(report: Report, default_ms: int) -> int:
-    """Milliseconds from 1970 to a report, if it has its time."""
+    """Return the milliseconds from 1970 to a report, if it has its time."""
     return int(report[UNIX_TIME] * 1_000) if UNIX_TIME in report else default_ms
 
 
 def ended_ms(trial: Trial, default_ms: int) -> int:
-    """Milliseconds from 1970 to the end of a trial, if it has ended."""
+    """Return the milliseconds from 1970 to the end of a trial, if it has ended."""
     if trial.ended_unix_time_s is None:
         return reported_ms(trial.metrics, default_ms)
     return int(trial.ended_unix_time_s * 1_000)
 
 
 def metrics_of(report: Mapping[str, float], marker: str, time_ms: int) -> list[Any]:
-    """The metrics of a report, the one that it is counted by as the last."""
+    """Convert a report into metrics, the one that it is counted by as the last."""
     from mlflow.entities import Metric
 
     step = int(report[marker])

@@ -63,8 +63,8 @@ def test_halving_that_allows_for_no_error_is_asha(table: Table) -> None:
     for number in range(300):
         report = {"w1": float(rng.normal()), "w1_stderr": float(rng.uniform())}
         for steps in (75, 300):
-            said = asha.goes_on(number, steps, report)
-            assert said == soft.goes_on(number, steps, report)
+            said = asha.continues(number, steps, report)
+            assert said == soft.continues(number, steps, report)
             if not said:
                 break
 
@@ -73,9 +73,9 @@ def test_halving_that_allows_for_errors_lets_pass_what_is_behind_by_less() -> No
     def passes(num_errors: float) -> bool:
         soft = SoftHalving(DEFAULT.spec, 0, num_errors)
         for number in range(4):
-            soft.goes_on(number, 75, {"w1": 1.0, "w1_stderr": 0.3})
+            soft.continues(number, 75, {"w1": 1.0, "w1_stderr": 0.3})
         # behind by 1, two standard errors of the difference: hypot(0.4, 0.3) = 0.5
-        return soft.goes_on(4, 75, {"w1": 2.0, "w1_stderr": 0.4})
+        return soft.continues(4, 75, {"w1": 2.0, "w1_stderr": 0.4})
 
     assert (passes(1.9), passes(2.1)) == (False, True)
 
@@ -85,8 +85,8 @@ def test_pasha_opens_a_rung_only_when_the_order_changes_by_more_than_the_noise()
         pasha = Pasha(DEFAULT.spec, 0)
         assert pasha.top_generator_steps == 300
         for number, (first, second) in enumerate([(2.0, 0.5), (below, 1.0)]):
-            assert pasha.goes_on(number, 75, {"w1": first, "w1_stderr": stderr})
-            pasha.goes_on(number, 300, {"w1": second, "w1_stderr": stderr})
+            assert pasha.continues(number, 75, {"w1": first, "w1_stderr": stderr})
+            pasha.continues(number, 300, {"w1": second, "w1_stderr": stderr})
         return pasha.top_generator_steps
 
     assert top_after(below=1.0, stderr=0.01) == 1200  # the second was ahead, and now is behind

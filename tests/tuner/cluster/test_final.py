@@ -80,7 +80,7 @@ def record(make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path) -> Reco
         saved = {"state_dict": generator.state_dict(), "networks": NETWORKS.model_dump()}
         torch.save(saved | {"sample_shape": [2]}, folder / "generator.pt")
         metrics = {"generator_steps": 4000.0, "w1": number + 1.0}
-        record.reported(number, metrics, goes_on=False)
+        record.reported(number, metrics, continues=False)
         record.checkpointed(number, str(folder))
         record.ended(number)
     return record

@@ -56,8 +56,10 @@ with connected(None, 1):
 """
 
 
-def report(record: Record, number: int, steps: int, goes_on: bool = True, **metrics: float) -> None:
-    record.reported(number, {"generator_steps": float(steps), **metrics}, goes_on=goes_on)
+def report(
+    record: Record, number: int, steps: int, continues: bool = True, **metrics: float
+) -> None:
+    record.reported(number, {"generator_steps": float(steps), **metrics}, continues=continues)
 
 
 def values(record: Record) -> dict[tuple[str, str | None], float]:
@@ -79,7 +81,7 @@ def test_every_gauge_says_what_the_record_has(make_spec: MakeSpec, open_record: 
     record, _ = open_record(make_spec())
     for number, w1 in ((0, 0.5), (1, 0.25)):
         assert record.next_trial() is not None
-        report(record, number, 4000, w1=w1, goes_on=False)
+        report(record, number, 4000, w1=w1, continues=False)
         record.ended(number)
     for number, speed in ((2, 10.0), (3, 2.5)):
         assert record.next_trial() is not None

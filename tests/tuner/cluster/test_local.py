@@ -187,7 +187,7 @@ def test_a_trial_that_raises_once_ends_as_if_it_had_not(run_session: RunSession)
     assert session.statuses() == ["completed", "completed"]
     trials = {t.config.networks.generator_args["fault"]: t for t in session.record.trials.values()}
     number = trials["raise_once"].number
-    note = f"trial {number:05d} goes on from its last checkpoint (1 of 1): {RAISED}"
+    note = f"trial {number:05d} restarts from its last checkpoint (1 of 1): {RAISED}"
     assert session.notes == [note]
     (traceback,) = session.said
     assert "faulty.py" in traceback
@@ -276,7 +276,7 @@ def test_a_trial_resumes_from_the_newest_checkpoint_that_is_whole(
     assert second.statuses() == ["completed"]
     (note,) = second.notes
     assert note.startswith(f"trial 00000: {newest.name} is {how}")
-    assert note.endswith(f"went on from {older.name}")
+    assert note.endswith(f"resumed from {older.name}")
 
 
 def test_checkpoints_may_be_in_an_object_store(run_session: RunSession, server: s3.S3) -> None:

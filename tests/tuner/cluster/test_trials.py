@@ -56,12 +56,12 @@ def test_a_failed_trial_says_what_its_last_failure_raised(
     tmp_path: Path, text: str, message: str
 ) -> None:
     (tmp_path / "error.txt").write_text(text)
-    assert runner._what_was_raised(str(tmp_path / "error.txt")) == message
+    assert runner._last_failure(str(tmp_path / "error.txt")) == message
 
 
 def test_a_failed_trial_may_have_left_nothing(tmp_path: Path) -> None:
-    assert runner._what_was_raised(None) == "ended without a message"
-    assert runner._what_was_raised(str(tmp_path / "none")) == "ended without a message"
+    assert runner._last_failure(None) == "ended without a message"
+    assert runner._last_failure(str(tmp_path / "none")) == "ended without a message"
 
 
 def test_a_nodes_death_costs_a_trial_none_of_its_retries(make_spec: Callable[..., Any]) -> None:
@@ -69,7 +69,7 @@ def test_a_nodes_death_costs_a_trial_none_of_its_retries(make_spec: Callable[...
     record: Any = SimpleNamespace(
         spec=make_spec(resources={"retries_per_trial": 1}), halted=None, note=notes.append
     )
-    listener = runner._Listener(record, "")
+    callback = runner._Callback(record, "")
     trial = Trial("train", stub=True, config={"number": 7}, max_failures=1)
 
     def fails(why: str) -> bool:
@@ -77,12 +77,12 @@ def test_a_nodes_death_costs_a_trial_none_of_its_retries(make_spec: Callable[...
         trial.run_metadata.num_failures += 1
         if restarted := trial.should_recover():
             listener._why = lambda trial: why  # type: ignore[method-assign]
-            listener.on_trial_recover(0, [trial], trial)
+            callback.on_trial_recover(0, [trial], trial)
         return restarted
 
     assert [fails(runner._NODE_DIED) for _ in range(3)] == [True] * 3
     assert [fails("it crashed") for _ in range(2)] == [True, False]
-    said = "trial 00007 goes on from its last checkpoint (1 of 1): "
+    said = "trial 00007 restarts from its last checkpoint (1 of 1): "
     assert notes == [said + runner._NODE_DIED] * 3 + [said + "it crashed"]
 
 

@@ -76,7 +76,7 @@ def test_without_a_terminal_each_ending_is_a_line_as_it_happens(
         assert addresses.splitlines() == [f"{name}: {at}" for name, at in ADDRESSES.items()]
         for _ in range(2):
             record.next_trial()
-        report(record, 0, 250, w1=2.0, goes_on=False)
+        report(record, 0, 250, w1=2.0, continues=False)
         record.ended(0)
         assert out.getvalue().count("\n") == 3
         time.now_s += 9
@@ -107,7 +107,7 @@ def test_what_ranks_the_trials_is_named(make_spec: MakeSpec, open_record: OpenRe
     )
     for number, estimate in ((0, 3.0), (1, 2.0)):
         assert record.next_trial() is not None
-        report(record, number, 4000, w1=estimate + 1, critic_estimate=estimate, goes_on=False)
+        report(record, number, 4000, w1=estimate + 1, critic_estimate=estimate, continues=False)
         record.ended(number)
     assert ending_line(record, record.trials[0]) == (
         "trial 00000 completed at generator step 4000, critic_estimate 3; 2/4 trials ended; "

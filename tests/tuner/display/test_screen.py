@@ -146,7 +146,7 @@ def test_the_latest_endings_are_shown_as_far_as_there_is_room(
     for number in range(6):
         assert record.next_trial() is not None
         time.now_s += 1
-        report(record, number, 250, w1=number + 0.5, goes_on=False)
+        report(record, number, 250, w1=number + 0.5, continues=False)
         record.ended(number)
     endings = [
         f"0:00:0{n + 1}  trial 0000{n} stopped at generator step 250, w1 {n}.5" for n in range(6)
@@ -164,10 +164,10 @@ def test_a_search_that_has_just_begun_has_a_screen_too(
 ):
     record, _ = open_record(make_spec())
     text = Seen(record).text()
-    assert "time left not known yet" in text
+    assert "time left unknown yet" in text
     assert "no trial completed yet" in text
     assert "0 of 4 ended" in text
-    assert "none has begun" in text
+    assert "none has started" in text
 
 
 def test_brackets_and_length_of_a_name_do_no_harm(make_spec: MakeSpec, open_record: OpenRecord):
@@ -206,7 +206,7 @@ def test_what_ranks_the_trials_is_named(make_spec: MakeSpec, open_record: OpenRe
     )
     for number, estimate in ((0, 3.0), (1, 2.0)):
         assert record.next_trial() is not None
-        report(record, number, 4000, w1=estimate + 1, critic_estimate=estimate, goes_on=False)
+        report(record, number, 4000, w1=estimate + 1, critic_estimate=estimate, continues=False)
         record.ended(number)
     text = Seen(record).text()
     assert re.search(r"^best critic_estimate +2, trial 00001$", text, re.MULTILINE)

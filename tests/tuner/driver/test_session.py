@@ -1,4 +1,4 @@
-"""One sitting of a search: what it refuses to go on with."""
+"""One session of a search: what it refuses to resume."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_a_search_goes_on_with_the_data_that_it_began_with(tmp_path: Path, make_
 
 def test_with_other_data_or_another_split_it_does_not(tmp_path: Path, make_spec: MakeSpec):
     experiment._check_data(Study(tmp_path / "study.log", make_spec()), data(seed=0))
-    with pytest.raises(BadInput, match=r"data: are not those that this search began with: put"):
+    with pytest.raises(BadInput, match=r"data: are not those that this search began with: restore"):
         experiment._check_data(Study(tmp_path / "study.log", make_spec()), data(seed=1))
     assert Study(tmp_path / "study.log", make_spec()).data == data(seed=0).fingerprint()
 

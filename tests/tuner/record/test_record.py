@@ -55,9 +55,9 @@ def start(record: Record) -> Trial:
     return trial
 
 
-def report(record: Record, number: int, steps: int, *, goes_on: bool = True, **metrics: float):
+def report(record: Record, number: int, steps: int, *, continues: bool = True, **metrics: float):
     """A report with what every one has."""
-    record.reported(number, {"generator_steps": float(steps), **metrics}, goes_on=goes_on)
+    record.reported(number, {"generator_steps": float(steps), **metrics}, continues=continues)
 
 
 def lines(record: Record) -> list[dict]:
@@ -131,7 +131,7 @@ def test_a_score_counts_as_passed_only_once_the_trial_may_go_on(
     """Else a search killed between report and ending would resume a trial that ASHA stopped."""
     record, _ = open_record(make_spec())
     start(record)
-    report(record, 0, 250, w1=2.0, goes_on=False)
+    report(record, 0, 250, w1=2.0, continues=False)
     assert record.trials[0].scores == {}
     record.ended(0)
     assert record.trials[0].scores == {250: 2.0}
@@ -165,7 +165,7 @@ def test_how_a_trial_ended_follows_from_its_last_report(
     record, events = open_record(make_spec())
     start(record)
     for i, (steps, metrics) in enumerate(reports):
-        report(record, 0, steps, goes_on=i < len(reports) - 1, **metrics)
+        report(record, 0, steps, continues=i < len(reports) - 1, **metrics)
     record.ended(0, "why" if failed else None, failed=failed)
     trial = record.trials[0]
     assert (trial.status, trial.score) == (status, w1)
@@ -195,7 +195,7 @@ def test_a_resumed_record_gives_the_unfinished_trials_first_and_unchanged(
     spec = make_spec()
     record, _ = open_record(spec)
     begun = [start(record) for _ in range(3)]
-    report(record, 1, 4000, w1=0.5, goes_on=False)
+    report(record, 1, 4000, w1=0.5, continues=False)
     record.ended(1)
     report(record, 2, 250, w1=0.7)
 
@@ -299,7 +299,7 @@ def test_the_table_says_how_things_stand(make_spec: MakeSpec, open_record: OpenR
     record, _ = open_record(make_spec())
     for _ in range(3):
         start(record)
-    report(record, 0, 4000, w1=0.5, critic_estimate=2.0, goes_on=False)
+    report(record, 0, 4000, w1=0.5, critic_estimate=2.0, continues=False)
     record.ended(0)
     report(record, 2, 250, w1=0.75, w1_stderr=0.125)
     report(record, 2, 300, critic_estimate=1.0)
@@ -396,7 +396,7 @@ def complete(record: Record, *w1s: float) -> None:
     """Run as many trials to their last rung."""
     for w1 in w1s:
         number = start(record).number
-        report(record, number, 4000, w1=w1, critic_estimate=1.0, goes_on=False)
+        report(record, number, 4000, w1=w1, critic_estimate=1.0, continues=False)
         record.ended(number)
 
 
@@ -406,7 +406,7 @@ def test_the_best_completed_trials_are_in_the_final_each_once_over_all_sessions(
     spec = make_spec(objective={"final_trials": 2})
     record, events = open_record(spec)
     complete(record, 0.5, 0.3, 0.4)
-    report(record, start(record).number, 250, w1=0.1, goes_on=False)
+    report(record, start(record).number, 250, w1=0.1, continues=False)
     record.ended(3)
     finalists = record.start_final()
     assert [trial.number for trial in finalists] == [1, 2]
@@ -489,7 +489,7 @@ def test_ranked_by_its_own_critic_a_trials_score_is_its_estimate_at_the_rungs(
         start(record)
         report(record, number, 100, critic_estimate=0.1)
         report(record, number, 250, critic_estimate=6.0, w1=0.5)
-        report(record, number, 4000, critic_estimate=estimate, w1=number + 1.0, goes_on=False)
+        report(record, number, 4000, critic_estimate=estimate, w1=number + 1.0, continues=False)
         record.ended(number)
     assert record.trials[0].scores == {250: 6.0, 4000: 5.0}
     assert record.best_so_far.number == 1
@@ -505,7 +505,7 @@ def test_an_event_arrives_once_it_is_on_the_disk(make_spec: MakeSpec, open_recor
     witness = Witness(record, spec)
     start(record)
     report(record, 0, 250, w1=1.0)
-    report(record, 0, 4000, w1=0.5, goes_on=False)
+    report(record, 0, 4000, w1=0.5, continues=False)
     record.ended(0)
     record.final_scored(0, w1=0.6, w1_stderr=0.1, seconds=1.0)
     assert witness.lines == [1, 2]
@@ -521,7 +521,7 @@ def test_a_listener_that_overrides_nothing_takes_every_event(
     Listener().search_started([])
     record.listeners.append(Listener())
     start(record)
-    report(record, 0, 4000, w1=0.5, goes_on=False)
+    report(record, 0, 4000, w1=0.5, continues=False)
     (tmp_path / "samples.png").write_bytes(b"picture")
     record.checkpointed(0, str(tmp_path))
     record.ended(0)
@@ -546,7 +546,7 @@ def test_trials_that_fail_alike_one_after_another_halt_the_search(
     record, _ = open_record(spec)
     for message in ("step 3: no", "step 40: no", "another"):
         fail(record, message)
-    report(record, start(record).number, 250, w1=1.0, goes_on=False)
+    report(record, start(record).number, 250, w1=1.0, continues=False)
     record.ended(3)
     for step in (1, 20):
         fail(record, f"step {step}: no")
@@ -563,7 +563,7 @@ def test_a_picture_that_cannot_be_fetched_costs_only_itself(
     report(record, 0, 250, w1=1.0)
     record.checkpointed(0, str(tmp_path / "gone"))
     ((note,),) = events.named("noted")
-    assert "trial 00000 goes on without a picture of its samples: cannot read" in note
+    assert "trial 00000 continues without a picture of its samples: cannot read" in note
     assert record.trials[0].checkpoint == str(tmp_path / "gone")
     assert names(events) == ["trial_started", "trial_reported", "noted"]
 
