@@ -117,12 +117,19 @@ def _damage_a_checkpoint(run_dir: Path) -> Path | None:
 
 
 def _break_off(search: searches.Search, run_dir: Path, moment: random.Random) -> str:
-    """Wait for a moment at random, in the start or after some reports, and end the driver there."""
+    """Wait for a moment at random, in the start or after some reports, and end the driver there.
+
+    By reports, not by time alone: on a fast machine the search would be over too soon.
+    """
+    num_reports = len(searches.reports(run_dir))
     if moment.random() < 0.4:
-        search.process.join(moment.uniform(0.1, 4))
+        until_s = time.monotonic() + moment.uniform(0.1, 4)
+        searches.wait_until(
+            search,
+            lambda: time.monotonic() >= until_s or len(searches.reports(run_dir)) > num_reports,
+        )
     else:
-        more = moment.randint(1, 3)
-        searches.wait_for_reports(search, run_dir, len(searches.reports(run_dir)) + more)
+        searches.wait_for_reports(search, run_dir, num_reports + moment.randint(1, 3))
         time.sleep(moment.uniform(0, 0.2))
     assert not search.is_over(), search.said()
     how = moment.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM])

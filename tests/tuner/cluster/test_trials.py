@@ -72,11 +72,11 @@ def test_a_nodes_death_costs_a_trial_none_of_its_retries(make_spec: Callable[...
     callback = runner._Callback(record, "")
     trial = Trial("train", stub=True, config={"number": 7}, max_failures=1)
 
-    def fails(why: str) -> bool:
-        """Have it fail as Ray counts that; returns whether it is restarted."""
+    def fails(reason: str) -> bool:
+        """Have it fail as Ray counts that; return whether it is restarted."""
         trial.run_metadata.num_failures += 1
         if restarted := trial.should_recover():
-            listener._why = lambda trial: why  # type: ignore[method-assign]
+            callback._reason = lambda trial: reason  # type: ignore[method-assign]
             callback.on_trial_recover(0, [trial], trial)
         return restarted
 
