@@ -56,9 +56,11 @@ def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console
     if args.dry_run:
         _dry_run(search, console)
         return cli.ExitStatus.DONE
-    outcome = cli.run_and_report(search, resume=args.resume, console=console)
     again = [argument for argument in arguments if argument != "--resume"]
-    return cli.status_of(outcome, search.run_dir, ["tuner.search", *again, "--resume"], console)
+    again = ["tuner.search", *again, "--resume"]
+    with cli.says_how_to_resume(search.run_dir, again):
+        outcome = cli.run_and_report(search, resume=args.resume, console=console)
+    return cli.status_of(outcome, search.run_dir, again, console)
 
 
 def _dry_run(search: CheckedSearch, console: Console) -> None:

@@ -59,6 +59,11 @@ class Search:
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
+    def signal_all(self, number: int) -> None:
+        """Send a signal to its process group, as ``timeout``, Slurm and systemd do."""
+        assert self.process.pid is not None
+        os.killpg(self.process.pid, number)
+
     def ended(self, timeout_s: float = 250) -> tuple[int, str, str]:
         """Wait for its end: exit status, output, errors."""
         self.process.join(timeout_s)
@@ -116,6 +121,7 @@ def _search(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    os.setsid()  # a process group of its own
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
     sys.path[0] = str(_PATH[0])  # which Ray tells its workers

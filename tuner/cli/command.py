@@ -137,6 +137,30 @@ def run_and_report(search: CheckedSearch, *, resume: bool, console: Console) -> 
     return outcome
 
 
+@contextmanager
+def says_how_to_resume(run_dir: Path, again: Sequence[str]) -> Iterator[None]:
+    """Name the command that resumes a search in an interruption that ends it at once.
+
+    Args:
+        run_dir: The search's folder.
+        again: The module and arguments of the command.
+
+    Raises:
+        KeyboardInterrupt: with the command, if there is anything to resume.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if not (run_dir / "study.log").exists():
+            raise
+        text = f"interrupted; resume with: {_shell_command(again)}"
+        raise KeyboardInterrupt(text) from interrupt
+
+
+def _shell_command(again: Sequence[str]) -> str:
+    return shlex.join([sys.executable, "-m", *again])
+
+
 def status_of(outcome: "Outcome", run_dir: Path, again: Sequence[str], console: Console) -> int:
     """Print how to proceed after a session, and return the exit status.
 
@@ -147,7 +171,7 @@ def status_of(outcome: "Outcome", run_dir: Path, again: Sequence[str], console: 
         console: Where to print.
     """
     if outcome.interrupted:
-        command = shlex.join([sys.executable, "-m", *again])
+        command = _shell_command(again)
         if outcome.halted is not None:
             sys.stderr.write(f"stopped: {outcome.halted}\n")
             console.print(f"once that is fixed, resume with: {command}")

@@ -8,14 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import ray
 
-from tuner.cluster.environment import VARIABLES
-from tuner.errors import BadInput, Fault
+from tuner.cluster import ray_internals
+from tuner.cluster.environment import VARIABLES, private_token, short_temporary_folder
+from tuner.errors import BadInput, Fault, Halted
 
 #: Modules that Ray's workers import before they get work. It is set in the environment, because an
 #: option of Ray's configuration that a later Ray does not have would keep it from starting.
 _PRELOAD = "RAY_preload_python_modules"
+_OPTIONS = {"log_to_driver": False, "logging_level": "ERROR"}
+#: A cluster answers by then.
+_ANSWERS_WITHIN_S = 5.0
 
 
 @contextmanager
@@ -38,33 +43,86 @@ def connected(
             worker for each at once, which then imports torch before it gets a trial.
 
     Raises:
-        BadInput: if there is no cluster at the address, or it refuses the connection.
+        BadInput: if there is no cluster at the address, it refuses the connection, or this process
+            is connected to a Ray already.
+        Halted: if no Ray can be started here.
     """
     # It prints at the end which trials failed, as our summary does.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if ray.is_initialized():
+        message = "is connected to a Ray already: call ray.shutdown() first, or search with --local"
+        raise BadInput("this process", [Fault("", message)])
     if address is None:
-        options |= {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
-        options |= {"include_dashboard": True}
-        if all_train:
-            os.environ[_PRELOAD] = "trainables.wgan"
+        context = _start(num_cpus, all_train=all_train)
     else:
-        _check_answers(address)
-        options |= {"address": address, "runtime_env": _runtime_env(own_code, runtime_env or {})}
-    try:
-        context = ray.init(**options)
-    except ConnectionError as error:
-        reason = " ".join(str(error).split())[:200]
-        message = f"the Ray cluster at {address!r} refuses the connection ({reason}): if it "
-        way_out = "requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment"
-        raise BadInput("--address", [Fault("", message + way_out)]) from error
-    finally:
-        os.environ.pop(_PRELOAD, None)
+        context = _join(address, _runtime_env(own_code, runtime_env or {}))
     try:
         url = context.dashboard_url
         yield f"http://{url}" if url else "not running"
     finally:
         ray.shutdown()
+
+
+def _start(num_cpus: int, *, all_train: bool) -> Any:
+    """Start a Ray on this machine, once more if the machine was too busy for it.
+
+    Raises:
+        Halted: if it does not start.
+    """
+    variables = {**short_temporary_folder(), **private_token()}
+    if all_train:
+        variables[_PRELOAD] = "trainables.wgan"
+    options = {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
+    with _environment(variables), ray_internals.own_process_groups():
+        try:
+            try:
+                return ray.init(**options, **_OPTIONS, include_dashboard=True)
+            except Exception as error:  # Ray has no class of its own for this
+                if "timed out" not in str(error):
+                    raise
+                ray.shutdown()
+                return ray.init(**options, **_OPTIONS, include_dashboard=True)
+        except Exception as error:  # nor for anything else that keeps it from starting
+            ray.shutdown()
+            message = f"Ray does not start on this machine ({_reason(error)}): --local searches"
+            raise Halted(f"{message} without Ray, --address on a cluster") from error
+
+
+def _join(address: str, runtime_env: Mapping[str, Any]) -> Any:
+    """Join a cluster.
+
+    Raises:
+        BadInput: if that fails.
+    """
+    _check_answers(address)
+    try:
+        return ray.init(address=address, runtime_env=dict(runtime_env), **_OPTIONS)
+    except ConnectionError as error:
+        message = f"the Ray cluster at {address!r} refuses the connection ({_reason(error)}): if it"
+        way_out = "requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment"
+        raise BadInput("--address", [Fault("", f"{message} {way_out}")]) from error
+    except Exception as error:  # such as RuntimeError for another version of Ray or of Python
+        ray.shutdown()
+        message = f"the Ray cluster at {address!r} cannot be joined ({_reason(error)}): its nodes"
+        way_out = "need the versions of Python and Ray that this process has"
+        raise BadInput("--address", [Fault("", f"{message} {way_out}")]) from error
+
+
+def _reason(error: Exception) -> str:
+    """Shorten an error of Ray's, which may have many lines, to one."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables that are not set, for a block."""
+    added = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _runtime_env(own_code: Sequence[Path], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +146,16 @@ def _check_answers(address: str) -> None:
     if not port.isdigit():  # "auto", say: Ray looks it up
         return
     try:
-        socket.create_connection((host, int(port)), timeout=2).close()
-    except OSError as error:
+        socket.create_connection((host, int(port)), timeout=_ANSWERS_WITHIN_S).close()
+    except (OSError, OverflowError) as error:
         message = f"no Ray cluster answers at {address!r} ({error}): start one, or leave it out"
         raise BadInput("--address", [Fault("", message)]) from error
+    if os.environ.get("RAY_USE_TLS", "0") != "0":
+        return  # only Ray has the certificates
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_ANSWERS_WITHIN_S)
+        except grpc.FutureTimeoutError as error:
+            message = f"what answers at {address!r} is not Ray's port, which is 6379 unless the"
+            way_out = "cluster was started with another: give that one"
+            raise BadInput("--address", [Fault("", f"{message} {way_out}")]) from error

@@ -1,6 +1,15 @@
 """The variables that Ray reads when it is imported or started."""
 
 import os
+import secrets
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+#: Sockets have a path of at most 107 bytes, of which Ray adds some 60 to its folder.
+_LONGEST_FOLDER = 40
+_NEW_PRIVATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 VARIABLES = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
@@ -26,3 +35,31 @@ def set_defaults() -> None:
     """Set each variable that the user has not set; call this before Ray is imported."""
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
+
+
+def short_temporary_folder() -> dict[str, str]:
+    """Return the variable that gives Ray's sockets a short path, where ``TMPDIR`` is too long."""
+    is_short = len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER
+    return {} if is_short or not os.access("/tmp", os.W_OK) else {"RAY_TMPDIR": "/tmp"}
+
+
+def private_token() -> dict[str, str]:
+    """See that no other user of this machine can read the token that Ray's servers require.
+
+    Ray makes ``~/.ray/auth_token`` readable by all: whoever has it may run code as this user.
+
+    Returns:
+        The variable with a token for this session, where there is no home to keep one in.
+    """
+    if any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        return {}
+    try:
+        path = Path.home() / ".ray" / "auth_token"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError), open(os.open(path, _NEW_PRIVATE, 0o600), "w") as file:  # noqa: PTH123
+            file.write(secrets.token_hex(32))
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
+    except (OSError, RuntimeError):  # no home, or none that can be written to
+        return {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    return {}

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first has a search stop in order, the second ends it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first has a search stop in order, the second ends it at once."""
 
 import signal
 import threading
@@ -36,7 +36,7 @@ class Interruption(threading.Event):
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Give an event that the first Ctrl-C (or SIGTERM) sets.
+    """Give an event that the first Ctrl-C, SIGTERM or SIGHUP sets.
 
     Signals belong to the main thread: elsewhere they are left to the program that the search is
     part of.
@@ -45,7 +45,9 @@ def interruptible() -> Iterator[Interruption]:
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
         return
-    handled = (signal.SIGINT, signal.SIGTERM)
+    handled = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else nohup has the search outlive it
+        handled.append(signal.SIGHUP)
     before = {number: signal.signal(number, interrupted.handle) for number in handled}
     try:
         yield interrupted

@@ -90,7 +90,6 @@ def ray_executor(
     all_train: bool,
 ) -> Iterator[RayExecutor]:
     """Connect to Ray, as :func:`tuner.cluster.connection.connected` does, and run trials there."""
-    say("starting Ray ..." if address is None else f"joining Ray at {address} ...")
     connection = connected(address, num_cpus, own_code, runtime_env, all_train=all_train)
     with connection as dashboard:
         yield RayExecutor(resources, dashboard, address is not None, say)

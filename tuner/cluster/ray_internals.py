@@ -5,8 +5,9 @@ them, a search runs without the change.
 """
 
 import functools
-from collections.abc import Callable
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
@@ -82,6 +83,31 @@ def _disable_env_propagation() -> str | None:
     except (ImportError, AttributeError):
         return _note("trials may start more slowly, and its logs may show AWS keys")
     return None
+
+
+@contextmanager
+def own_process_groups() -> Iterator[None]:
+    """Have Ray start its processes in groups of their own, for a block.
+
+    A signal to the group of the search, as ``timeout``, Slurm and systemd send it, would end Ray
+    first: the search could not stop in order. Where the kernel does not end Ray's processes with
+    their parent, Ray needs them in its group to end them.
+    """
+    from ray._private import services, utils
+
+    try:
+        plain, is_safe = services.ConsolePopen, utils.detect_fate_sharing_support()
+    except AttributeError:
+        yield
+        return
+    if not is_safe or sys.platform != "linux":
+        yield
+        return
+    services.ConsolePopen = functools.partial(plain, process_group=0)  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        services.ConsolePopen = plain  # type: ignore[misc]
 
 
 def _note(consequence: str) -> str:

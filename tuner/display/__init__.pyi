@@ -1,3 +1,4 @@
 from .lines import Display as Display
 from .lines import LogFile as LogFile
 from .progress import decoding as decoding
+from .progress import working as working

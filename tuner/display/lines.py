@@ -1,5 +1,6 @@
 """A search as it runs: one screen on a terminal, plain lines elsewhere."""
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from rich.live import Live
 from tuner.display.screen import Screen
 from tuner.display.text import (
     LINE_EVERY_S,
+    STOPPING,
     best_text,
     ending_line,
     final_text,
@@ -27,14 +29,30 @@ if TYPE_CHECKING:
 
 #: On a terminal the screen is drawn so often a second.
 _REFRESH_PER_S = 2
+#: Without one it is checked so often whether a line is due.
+_LOOK_EVERY_S = 0.2
 
 
 class Display:
     """Display of a record while a search runs."""
 
-    def __init__(self, console: Console, addresses: dict[str, str]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        addresses: dict[str, str],
+        interrupted: threading.Event | None = None,
+    ) -> None:
+        """Show nothing yet.
+
+        Args:
+            console: Where to show it.
+            addresses: Where else a person can watch the search, by name.
+            interrupted: Is set once the search stops. Without it lines come with events alone, so
+                that none is printed over the prompt of a debugger.
+        """
         self._console = console
         self._addresses = addresses
+        self._interrupted = interrupted
 
     @contextmanager
     def showing(self, record: "Record") -> Iterator[None]:
@@ -42,10 +60,12 @@ class Display:
         if not self._console.is_terminal:
             for name, address in self._addresses.items():
                 self._console.print(f"{name}: {address}")
-            record.listeners.append(_Lines(record, self._console))
-            yield
+            lines = _Lines(record, self._console)
+            record.listeners.append(lines)
+            with lines.ticking(self._interrupted):
+                yield
             return
-        screen = Screen(record, self._addresses, self._console)
+        screen = Screen(record, self._addresses, self._console, self._interrupted)
         record.listeners.append(screen)
         with Live(screen, console=self._console, refresh_per_second=_REFRESH_PER_S):
             try:
@@ -75,6 +95,30 @@ class _Lines(Listener):
         self._record = record
         self._console = console
         self._printed_s = time.monotonic()
+
+    @contextmanager
+    def ticking(self, interrupted: threading.Event | None) -> Iterator[None]:
+        """Print a line now and then, whatever happens, and one at once when it is interrupted."""
+        if interrupted is None:
+            yield
+            return
+        is_over = threading.Event()
+
+        def tick() -> None:
+            is_stopping = False
+            while not is_over.wait(_LOOK_EVERY_S):
+                if interrupted.is_set() and not is_stopping:
+                    is_stopping = True
+                    self._print(STOPPING)
+                self.tick()
+
+        ticking = threading.Thread(target=tick, name="lines", daemon=True)
+        ticking.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            ticking.join()
 
     def trial_ended(self, trial: "Trial") -> None:
         self._print(ending_line(self._record, trial))

@@ -1,5 +1,6 @@
-"""Progress of the work that a command does before a search starts."""
+"""Progress of the work that a command does before and after the trials of a search."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tuner.display.text import LINE_EVERY_S
+from tuner.results import clock
 
 
 @contextmanager
@@ -27,3 +29,35 @@ def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
                 console.print(f"decoded {done:,} of {total:,} images")
 
         yield progress
+
+
+@contextmanager
+def working(console: Console, text: str, delay_s: float = 0.0) -> Iterator[None]:
+    """Show that something takes time: by a spinner on a terminal, else by a line now and then.
+
+    Args:
+        console: Where to print.
+        text: Names the work.
+        delay_s: Seconds before the first line.
+    """
+    if console.is_terminal:
+        with console.status(f"{text} ..."):
+            yield
+        return
+    is_done, started_s = threading.Event(), time.monotonic()
+
+    def print_lines() -> None:
+        if delay_s and not is_done.wait(delay_s):
+            console.print(f"{text} ...")
+        while not is_done.wait(LINE_EVERY_S):
+            console.print(f"{text} ... {clock(time.monotonic() - started_s)}")
+
+    if not delay_s:
+        console.print(f"{text} ...")
+    printing = threading.Thread(target=print_lines, name="progress", daemon=True)
+    printing.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        printing.join()

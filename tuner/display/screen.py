@@ -1,5 +1,6 @@
 """One screen of a search for a terminal, drawn from its record as it stands."""
 
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, final
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tuner.record import Record
     from tuner.study import Trial
 from tuner.display.text import (
+    STOPPING,
     best_text,
     ending_text,
     final_text,
@@ -38,10 +40,17 @@ _GAP = (0, 2)
 class Screen(Listener):
     """Screen that is drawn from the record at each refresh."""
 
-    def __init__(self, record: "Record", addresses: dict[str, str], console: Console) -> None:
+    def __init__(
+        self,
+        record: "Record",
+        addresses: dict[str, str],
+        console: Console,
+        interrupted: threading.Event | None = None,
+    ) -> None:
         self._record = record
         self._addresses = addresses
         self._console = console
+        self._interrupted = interrupted
         self._latest: deque[str] = deque(maxlen=_LATEST)
         self.is_over = False
 
@@ -69,6 +78,8 @@ class Screen(Listener):
         # The command's console wraps no line that it prints: here one too long would spoil all.
         options = options.update(no_wrap=False, overflow="fold")
         heading = _heading(self._record, self.is_over)
+        if self._interrupted is not None and self._interrupted.is_set() and not self.is_over:
+            heading.append(f"\n{STOPPING}", style="bold yellow")
         above = [Text(), heading, _summary(self._record), Text(), _ladder(self._record)]
         below = [Text()] if self.is_over else [Text(), _addresses(self._addresses)]
         used = len(console.render_lines(Group(*above, *below), options, pad=False))

@@ -9,7 +9,11 @@ if TYPE_CHECKING:
     from tuner.study import Trial
 
 #: Without a terminal, a line is printed at least so often.
-LINE_EVERY_S = 30.0
+LINE_EVERY_S = 10.0
+
+
+#: What Ctrl-C does, once it was pressed.
+STOPPING = "stopping: trials are resumed from their checkpoints; Ctrl-C again ends it at once"
 
 
 def remaining_s(record: "Record") -> float | None:

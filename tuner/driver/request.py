@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from tuner.display import working
 from tuner.driver import preflight, warm_start
 from tuner.driver.preflight import DATA_CACHE
 from tuner.errors import BadInput, Fault
@@ -125,10 +126,12 @@ def check_request(request: SearchRequest, console: Console) -> CheckedSearch:
     Raises:
         BadInput: with all faults.
     """
-    spec, runs_dir, runtime_env = check_document(request, console.print)
-    _make_importable(request.code_dir, spec)
-    data = _load_data(spec, None if request.dry_run else runs_dir / DATA_CACHE, request, console)
-    _check_networks(spec, data, request)
+    with working(console, f"checking {request.source}"):
+        spec, runs_dir, runtime_env = check_document(request, console.print)
+        _make_importable(request.code_dir, spec)
+        cache = None if request.dry_run else runs_dir / DATA_CACHE
+        data = _load_data(spec, cache, request, console)
+        _check_networks(spec, data, request)
     return CheckedSearch(spec, data, runs_dir, request.address, runtime_env, request.is_local)
 
 

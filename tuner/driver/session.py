@@ -18,7 +18,7 @@ from trainables.data import Data
 from trainables.trial import settings_restored
 from tuner import results, storage, tracking
 from tuner.cluster import Interruption, interruptible
-from tuner.display import Display, LogFile
+from tuner.display import Display, LogFile, working
 from tuner.errors import BadInput, Fault
 from tuner.record import Record
 from tuner.results import ties_text, trials_text, write_best
@@ -87,7 +87,9 @@ def run_session(
             target=_import_meanwhile, args=(place.is_local,), name="imports", daemon=True
         ).start()
         # Before anything is written: a cluster may turn out not to be there, or unfit.
-        executor = stack.enter_context(_executor(spec, place, say))
+        ray = f"joining Ray at {place.address}" if place.address else "starting Ray"
+        with nullcontext() if place.is_local else working(console, ray):
+            executor = stack.enter_context(_executor(spec, place, say))
         interrupted = stack.enter_context(interruptible())  # Ray's start sets a handler of its own
         location = join(spec.results.storage or str(runs_dir), spec.name)
         try:
@@ -99,7 +101,9 @@ def run_session(
             write_atomically(run_dir / "spec.yaml", spec.to_yaml())
         study = Study(run_dir / "study.log", spec)
         _check_data(study, data)
-        say(_floor_text(study, data, spec))
+        with working(console, "measuring the w1 of real samples", delay_s=1):
+            floor = _floor_text(study, data, spec)
+        say(floor)
         tracker = Tracker(spec, run_dir, study.search_id, warn=lambda text: say(text))
         record = Record(run_dir, spec, study)
         ended: Ended = "failed"
@@ -108,13 +112,15 @@ def run_session(
         try:
             addresses = {**executor.addresses, "MLflow": tracker.ui_command}
             record.listeners += [tracker, LogFile(record), *executor.listeners(record)]
-            with Display(console, addresses).showing(record):
+            shown = Display(console, addresses, None if place.is_local else interrupted)
+            with shown.showing(record):
                 record.start()
                 _run_all(executor, record, data, join(location, "ray"), interrupted, known)
             stopped = interrupted.is_set() or record.halted is not None
             ended = "interrupted" if stopped else "finished"
         finally:
-            troubles = _leave(record, tracker, mirror, ended, known)
+            with working(console, "writing the results", delay_s=1):
+                troubles = _leave(record, tracker, mirror, ended, known)
         return Outcome(
             interrupted=ended == "interrupted",
             halted=record.halted,

@@ -1,6 +1,9 @@
 """What a search says as it runs: a line an ending where there is no terminal, and its log."""
 
 import io
+import threading
+from collections.abc import Callable
+from time import sleep
 from types import SimpleNamespace
 
 import pytest
@@ -15,10 +18,11 @@ from shown_search import (
     run_some,
 )
 
+from tuner.display import lines as lines_module
 from tuner.display import progress as progress_module
 from tuner.display.lines import Display
-from tuner.display.progress import decoding
-from tuner.display.text import ending_line
+from tuner.display.progress import decoding, working
+from tuner.display.text import STOPPING, ending_line
 from tuner.record import record as record_module
 from tuner.record.record import Record
 
@@ -162,8 +166,8 @@ def test_decoding_that_takes_long_is_told_in_lines_elsewhere_than_on_a_terminal(
             now += 0.1
             progress(done, 2000)
     lines = file.getvalue().splitlines()
-    assert lines[0] == "decoded 301 of 2,000 images"
-    assert len(lines) == 6
+    assert lines[0] == "decoded 101 of 2,000 images"
+    assert len(lines) == 19
 
 
 def test_on_a_terminal_it_is_a_bar_once_it_has_taken_a_second(monkeypatch: pytest.MonkeyPatch):
@@ -175,3 +179,46 @@ def test_on_a_terminal_it_is_a_bar_once_it_has_taken_a_second(monkeypatch: pytes
             now += seconds
             progress(1, 4)
         assert ("decoding images" in file.getvalue()) == shows
+
+
+def test_without_a_terminal_work_that_takes_time_is_named_at_once_and_then_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress_module, "LINE_EVERY_S", 0.05)
+    out = io.StringIO()
+    with working(make_console(out), "starting Ray"):
+        assert out.getvalue() == "starting Ray ...\n"
+        wait_for(lambda: out.getvalue().count("\n") >= 3)
+    lines = out.getvalue().splitlines()
+    assert set(lines[1:]) == {"starting Ray ... 0:00:00"}
+
+
+def test_work_that_ends_soon_is_not_named() -> None:
+    out = io.StringIO()
+    with working(make_console(out), "measuring", delay_s=60):
+        pass
+    assert out.getvalue() == ""
+
+
+def test_an_interruption_is_said_at_once_and_a_line_comes_though_nothing_happens(
+    record: Record, time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines_module, "_LOOK_EVERY_S", 0.01)
+    out, interrupted = io.StringIO(), threading.Event()
+    with Display(make_console(out, width=200), {}, interrupted).showing(record):
+        for count in (1, 2):
+            time.now_s += 9.9
+            sleep(0.1)
+            assert out.getvalue().count(" of 20: ") == count - 1
+            time.now_s += 0.2
+            wait_for(lambda count=count: out.getvalue().count(" of 20: ") == count)
+        assert STOPPING not in out.getvalue()
+        interrupted.set()
+        wait_for(lambda: STOPPING in out.getvalue())
+    assert out.getvalue().count(STOPPING) == 1
+
+
+def wait_for(is_true: Callable[[], bool]) -> None:
+    """Wait for another thread; a test's own limit ends a wait in vain."""
+    while not is_true():
+        sleep(0.01)
