@@ -20,11 +20,13 @@ class CustomGenerator(nn.Module):
         return self.layers(latents).unflatten(1, self.sample_shape)
 
 
-def custom_critic(sample_shape: tuple[int, ...], width: int = 8) -> nn.Module:
-    """Return a critic with scores of shape [batch, 1], which is allowed as well as [batch]."""
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(prod(sample_shape), width), nn.Tanh(), nn.Linear(width, 1)
-    )
+class CustomCritic(nn.Sequential):
+    """A critic with scores of shape [batch, 1], which is allowed as well as [batch]."""
+
+    def __init__(self, sample_shape: tuple[int, ...], width: int = 8) -> None:
+        super().__init__(
+            nn.Flatten(), nn.Linear(prod(sample_shape), width), nn.Tanh(), nn.Linear(width, 1)
+        )
 
 
 class PartedCritic(nn.Module):

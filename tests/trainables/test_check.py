@@ -30,11 +30,19 @@ class Net(nn.Module):
 
 
 def generator_of(function):
-    return lambda latent_dim, sample_shape: Net(latent_dim, prod(sample_shape), function)
+    class Generator(Net):
+        def __init__(self, latent_dim, sample_shape) -> None:
+            super().__init__(latent_dim, prod(sample_shape), function)
+
+    return Generator
 
 
 def critic_of(function):
-    return lambda sample_shape: Net(prod(sample_shape), 1, function)
+    class Critic(Net):
+        def __init__(self, sample_shape) -> None:
+            super().__init__(prod(sample_shape), 1, function)
+
+    return Critic
 
 
 def explode(outputs):
@@ -83,13 +91,9 @@ detached_critic = critic_of(torch.Tensor.detach)
 dropping = critic_of(nn.Dropout())
 once = critic_of(lambda y: _Once.apply(y).tanh())
 
-
-def blind_critic(sample_shape):
-    """Its scores depend on its weights, but not on the samples."""
-    return Net(prod(sample_shape), 1, lambda y: y.detach() * 0 + BIAS)
-
-
 BIAS = nn.Parameter(torch.ones(1))
+#: Its scores depend on its weights, but not on the samples.
+blind_critic = critic_of(lambda y: y.detach() * 0 + BIAS)
 
 
 class Idle(Net):
@@ -100,16 +104,18 @@ class Idle(Net):
         self.unused = nn.ParameterList(torch.zeros(1) for _ in range(5))
 
 
-def frozen(latent_dim, sample_shape):
-    network = Net(latent_dim, prod(sample_shape), torch.tanh)
-    network.layer.bias.requires_grad_(False)
-    return network
+class Frozen(good):
+    def __init__(self, latent_dim: int, sample_shape) -> None:
+        super().__init__(latent_dim, sample_shape)
+        self.layer.bias.requires_grad_(False)
 
 
-def frozen_critic(sample_shape):
+class FrozenCritic(nn.Sequential):
     """A frozen first layer, whose output the second one scores."""
-    first, second = nn.Linear(prod(sample_shape), 4), nn.Linear(4, 1)
-    return nn.Sequential(first.requires_grad_(False), nn.ReLU(), second)
+
+    def __init__(self, sample_shape) -> None:
+        first, second = nn.Linear(prod(sample_shape), 4), nn.Linear(4, 1)
+        super().__init__(first.requires_grad_(False), nn.ReLU(), second)
 
 
 class IdleCritic(nn.Module):
@@ -133,10 +139,11 @@ def normalised(kind: str):
         ),
     }
 
-    def make(sample_shape):
-        return nn.Sequential(nn.Linear(prod(sample_shape), 4), layers[kind](), nn.Linear(4, 1))
+    class Normalised(nn.Sequential):
+        def __init__(self, sample_shape) -> None:
+            super().__init__(nn.Linear(prod(sample_shape), 4), layers[kind](), nn.Linear(4, 1))
 
-    return make
+    return Normalised
 
 
 batch, layer, group, instance = map(normalised, ("batch", "layer", "group", "instance"))
@@ -177,7 +184,7 @@ def test_a_sound_custom_network_passes(player: str, custom: str, name: str) -> N
 
 @pytest.mark.parametrize("name", PUBLISHED)
 @pytest.mark.parametrize(
-    ("player", "custom"), [("generator", "frozen"), ("critic", "frozen_critic")]
+    ("player", "custom"), [("generator", "Frozen"), ("critic", "FrozenCritic")]
 )
 def test_a_network_may_have_frozen_parameters(player: str, custom: str, name: str) -> None:
     check_networks(trial(player, custom, **method(name)), SHAPE)

@@ -313,16 +313,19 @@ search: {num_trials: 2}
 NET = """
 from torch import nn
 
-def Generator(latent_dim, sample_shape, width):
-    if width > 6:
-        raise ValueError("no wider than 6")
-    return nn.Linear(latent_dim, 2)
+class Generator(nn.Linear):
+    def __init__(self, latent_dim, sample_shape, width):
+        if width > 6:
+            raise ValueError("no wider than 6")
+        super().__init__(latent_dim, 2)
 
-def Flat(latent_dim, sample_shape, width):
-    return nn.Linear(latent_dim, width)
+class Flat(nn.Linear):
+    def __init__(self, latent_dim, sample_shape, width):
+        super().__init__(latent_dim, width)
 
-def Bare(latent_dim, sample_shape):
-    return nn.Linear(latent_dim, 2)
+class Bare(nn.Linear):
+    def __init__(self, latent_dim, sample_shape):
+        super().__init__(latent_dim, 2)
 """
 WRONG_NETWORKS = [
     ("nowhere", "Net", ["networks.generator: no module nowhere was found: put it into the folder"]),

@@ -28,7 +28,7 @@ from trainables.config.methods import (
     refused_together,
     why_no_effect,
 )
-from trainables.config.networks import Argument, NetworkConfig, top_level_module
+from trainables.config.networks import Argument, NetworkConfig, module_of, top_level_module
 from trainables.config.objective import GENERATOR_ALONE, CriticBudget, ObjectiveConfig
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import TrialConfig
@@ -63,6 +63,7 @@ __all__ = [
     "Whole",
     "applies",
     "may_be_absent",
+    "module_of",
     "plain_integer",
     "plain_number",
     "refused_together",

@@ -39,6 +39,11 @@ ImportPath = Annotated[str, BeforeValidator(_import_path), Field(strict=True)]
 Argument = Annotated[Any, BeforeValidator(_plain_argument)]
 
 
+def module_of(path: str) -> str:
+    """Return the module of an import path: ``package.module`` of ``package.module:Name``."""
+    return path.partition(":")[0]
+
+
 def top_level_module(path: str) -> str:
     """Return the top-level module of an import path: ``package`` of ``package.module:Name``."""
     return re.split(r"[.:]", path, maxsplit=1)[0]
@@ -53,15 +58,16 @@ class NetworkConfig(Conditional):
 
     generator: ImportPath | None = Field(
         default=None,
-        description="A custom generator, as package.module:Name: a torch module, created as "
-        "Name(latent_dim=..., sample_shape=..., **generator_args), that maps latents "
-        "[batch, latent_dim] to samples [batch, *sample_shape].",
+        description="A custom generator, as package.module:Name: a subclass of torch.nn.Module "
+        "that this module defines, created as Name(latent_dim=..., sample_shape=..., "
+        "**generator_args), that maps latents [batch, latent_dim] to samples "
+        "[batch, *sample_shape].",
     )
     critic: ImportPath | None = Field(
         default=None,
-        description="A custom critic, as package.module:Name: a torch module, created as "
-        "Name(sample_shape=..., **critic_args), that maps samples [batch, *sample_shape] to "
-        "scores [batch].",
+        description="A custom critic, as package.module:Name: a subclass of torch.nn.Module that "
+        "this module defines, created as Name(sample_shape=..., **critic_args), that maps samples "
+        "[batch, *sample_shape] to scores [batch].",
     )
     architecture: Architecture | None = Field(
         default=None,

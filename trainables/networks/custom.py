@@ -1,21 +1,39 @@
-"""Build a custom network from its import path."""
+"""Build a custom network from its import path.
+
+An import path names a class of networks, and nothing else that Python can import and call: the
+path and the arguments may come from another person's file, and ``torch.hub:load`` would run any
+code. Modules of Python and of libraries are not even imported.
+"""
 
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
+import sys
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from trainables.config import module_of, top_level_module
 from trainables.networks.errors import BadNetwork, in_one_line
 
 Player = Literal["generator", "critic"]
 
+#: Packages that hold no user's networks: Python's, those that this project needs, and its own.
+#: Some of their modules act when they are imported, and some classes when they are created.
+LIBRARIES = sys.stdlib_module_names | {
+    *("PIL", "filelock", "functorch", "jaxtyping", "jinja2", "joblib", "lazy_loader", "matplotlib"),
+    *("mlflow", "mpl_toolkits", "numpy", "optuna", "pandas", "pip", "pkg_resources", "plotly"),
+    *("pyarrow", "pydantic", "pylab", "ray", "rich", "scipy", "setuptools", "sklearn", "torch"),
+    *("torchgen", "torchvision", "trainables", "tuner", "yaml"),
+}
+
 
 def build_custom(player: Player, path: str, args: Mapping[str, Any], **shapes: Any) -> nn.Module:
     """Import ``package.module:Name`` and return ``Name(**shapes, **args)``.
+
+    This imports the module, whose code runs.
 
     Args:
         player: Which of the two networks it is. An error has this key, or ``generator_args`` or
@@ -26,27 +44,31 @@ def build_custom(player: Player, path: str, args: Mapping[str, Any], **shapes: A
             ``latent_dim``.
 
     Raises:
-        BadNetwork: if it cannot be imported or called, or is no module with trainable parameters.
+        BadNetwork: if it is no subclass of ``torch.nn.Module`` that the module defines, cannot be
+            created, or has no trainable parameters.
     """
-    make = _import(player, path)
-    _refuse_keywords(player, path, make, args, shapes)
+    network_class = _import(player, path)
+    _refuse_keywords(player, path, network_class, args, shapes)
     try:
-        network = make(**shapes, **args)
+        network = network_class(**shapes, **args)
     except Exception as error:
         arguments = ", ".join(f"{key}={value!r}" for key, value in {**shapes, **args}.items())
         raise BadNetwork(
             player, f"{path} must be callable with ({arguments}), but raised {in_one_line(error)}"
         ) from error
-    if not isinstance(network, nn.Module):
-        raise BadNetwork(
-            player, f"{path} must return a torch.nn.Module, got {type(network).__name__}"
-        )
     _refuse_weights(player, path, network)
     return network
 
 
-def _import(player: Player, path: str) -> Callable[..., object]:
-    module_name, _, name = path.partition(":")
+def _import(player: Player, path: str) -> type[nn.Module]:
+    """Import the class, after a check that the module belongs to no library."""
+    module_name, name = module_of(path), path.rpartition(":")[2]
+    if (package := top_level_module(path)) in LIBRARIES:
+        raise BadNetwork(
+            player,
+            f"{path} must be a class in a module of your own, and {package} is the name of a "
+            "library: write a class in a module with another name",
+        )
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
@@ -65,16 +87,26 @@ def _import(player: Player, path: str) -> Callable[..., object]:
             player,
             f"{module_name} ({module.__file__}) has no {name}{_suggest(name, names)}",
         )
-    make = getattr(module, name)
-    if not callable(make):
-        raise BadNetwork(player, f"{path} must be a class or function, got {type(make).__name__}")
-    return make
+    network_class = getattr(module, name)
+    if not isinstance(network_class, type) or not issubclass(network_class, nn.Module):
+        kind = "another class" if isinstance(network_class, type) else type(network_class).__name__
+        raise BadNetwork(player, f"{path} must be a subclass of torch.nn.Module, got {kind}")
+    if (defined_in := network_class.__module__) != module_name:
+        if defined_in.partition(".")[0] in LIBRARIES:
+            way_out = f"define a subclass of it in {module_name}"
+        else:
+            way_out = f"write {defined_in}:{network_class.__name__}"
+        raise BadNetwork(
+            player,
+            f"{path} must be defined in {module_name}, got a class of {defined_in}: {way_out}",
+        )
+    return network_class
 
 
 def _refuse_keywords(
     player: Player,
     path: str,
-    make: Callable[..., object],
+    network_class: type[nn.Module],
     args: Mapping[str, Any],
     shapes: Mapping[str, Any],
 ) -> None:
@@ -83,7 +115,7 @@ def _refuse_keywords(
     if repeated := _join(name for name in args if name in shapes):
         raise BadNetwork(key, f"{path} gets {repeated} from the trial: take it out of {key}")
     try:
-        parameters = inspect.signature(make).parameters.values()
+        parameters = inspect.signature(network_class).parameters.values()
     except ValueError:
         return  # some callables written in C have no signature: the call raises its own error
     accepted = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

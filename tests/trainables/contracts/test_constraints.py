@@ -35,10 +35,10 @@ class CustomCritic(nn.Module):
         return self.layers(samples)
 
 
-def wrong_critic(sample_shape: tuple[int, ...]) -> nn.Module:
-    layer = nn.Linear(*sample_shape, 1)
-    nn.init.ones_(layer.weight)
-    return layer
+class WrongCritic(nn.Linear):
+    def __init__(self, sample_shape: tuple[int, ...]) -> None:
+        super().__init__(*sample_shape, 1)
+        nn.init.ones_(self.weight)
 
 
 def test_a_custom_critic_keeps_the_contract() -> None:
@@ -55,7 +55,7 @@ def test_a_bound_that_is_not_kept_fails() -> None:
 
 def test_a_critic_that_does_not_separate_the_clouds_fails() -> None:
     """One that scores the generated cloud 2^0.5 higher, and trains too slowly to change."""
-    networks = {"critic": f"{__name__}:wrong_critic"}
+    networks = {"critic": f"{__name__}:WrongCritic"}
     match = r"must separate real from generated samples .* 200 steps is -1\.41"
     with pytest.raises(AssertionError, match=match):
         check_constraint("gradient_penalty", 9.0, networks=networks, critic_lr=1e-30)

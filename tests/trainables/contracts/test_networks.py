@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from custom_networks import CustomGenerator, custom_critic
+from custom_networks import CustomCritic, CustomGenerator
 from torch import Tensor, nn
 
 from trainables.config import (
@@ -85,14 +85,14 @@ def test_built_in_critics_keep_the_contract_under_constraints_on_layers(
 def test_custom_networks_keep_the_contracts(shape) -> None:
     """Their keyword arguments are passed on; vectors need not lie in [-1, 1]."""
     check_generator(CustomGenerator, latent_dim=5, sample_shape=shape, width=3)
-    check_critic(custom_critic, sample_shape=shape, width=3)
+    check_critic(CustomCritic, sample_shape=shape, width=3)
     check_generator(built_in_generator, latent_dim=5, sample_shape=POINT, architecture="mlp")
 
 
 def test_the_global_rng_is_not_changed() -> None:
     before = torch.get_rng_state()
     check_generator(CustomGenerator, latent_dim=5, sample_shape=POINT)
-    check_critic(custom_critic, sample_shape=POINT)
+    check_critic(CustomCritic, sample_shape=POINT)
     assert torch.equal(before, torch.get_rng_state())
 
 

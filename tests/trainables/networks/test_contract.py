@@ -17,7 +17,7 @@ def config_of(architecture: str, width: int = 4, depth: int = 1, **more: str) ->
     if architecture == "custom":
         players = {
             "generator": "custom_networks:CustomGenerator",
-            "critic": "custom_networks:custom_critic",
+            "critic": "custom_networks:CustomCritic",
         }
         args = {"generator_args": {"width": width}, "critic_args": {"width": width}}
         return NetworkConfig.model_validate({"latent_dim": LATENT_DIM, **players, **args})

@@ -1,15 +1,20 @@
 """Custom networks: how they are built, and the messages for each fault."""
 
+import importlib.metadata
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from trainables.networks import BadNetwork, build_custom
+from trainables.networks.custom import LIBRARIES
 
 MODULE = """
 from torch import nn
+from torch.nn import Linear
 
 class Net(nn.Module):
     def __init__(self, latent_dim, sample_shape, *, hidden, slope=0.2):
@@ -28,17 +33,25 @@ class Anything(Net):
         self.options = options
         super().__init__(options["latent_dim"], options["sample_shape"], hidden=2)
 
-def number(latent_dim, sample_shape):
-    return 3
+class Empty(nn.Module):
+    def __init__(self, latent_dim, sample_shape):
+        super().__init__()
 
-def empty(latent_dim, sample_shape):
-    return nn.ReLU()
+class Frozen(nn.Linear):
+    def __init__(self, latent_dim, sample_shape):
+        super().__init__(latent_dim, 2)
+        self.requires_grad_(False)
 
-def frozen(latent_dim, sample_shape):
-    return nn.Linear(latent_dim, 2).requires_grad_(False)
+class Lazy(nn.Sequential):
+    def __init__(self, latent_dim, sample_shape):
+        super().__init__(nn.LazyLinear(2))
 
-def lazy(latent_dim, sample_shape):
-    return nn.Sequential(nn.LazyLinear(2))
+class Plain:
+    def __init__(self, **arguments):
+        raise AssertionError("was called")
+
+def function(**arguments):
+    raise AssertionError("was called")
 
 constant = 5
 """
@@ -48,7 +61,7 @@ FILES = {
     "my_exits.py": "import sys\nsys.exit('bye')",
     "my_syntax.py": "def net(:\n",
     "my_needs.py": "import nowhere.deep",
-    "my_package/__init__.py": "",
+    "my_package/__init__.py": "from .nets import Net",
     "my_package/nets.py": MODULE,
 }
 SHAPES = {"latent_dim": 3, "sample_shape": (2,)}
@@ -97,21 +110,32 @@ FAULTS = [
     ("my_syntax:Net", {}, "", "my_syntax must be importable, but raised SyntaxError: "),
     ("my_nets:Ned", {}, "", "has no Ned (did you mean Net?)"),
     ("my_nets:Zebra", {}, "", "has no Zebra"),
-    ("my_nets:constant", {}, "", "my_nets:constant must be a class or function, got int"),
+    ("my_nets:constant", {}, "", "my_nets:constant must be a subclass of torch.nn.Module, got int"),
+    ("my_nets:function", {}, "", "my_nets:function must be a subclass of torch.nn.Module, got "
+     "function"),
+    ("my_nets:Plain", {}, "", "my_nets:Plain must be a subclass of torch.nn.Module, got another "
+     "class"),
+    ("my_nets:nn", {}, "", "my_nets:nn must be a subclass of torch.nn.Module, got module"),
+    ("my_nets:Linear", {}, "", "my_nets:Linear must be defined in my_nets, got a class of "
+     "torch.nn.modules.linear: define a subclass of it in my_nets"),
+    ("my_package:Net", {}, "", "my_package:Net must be defined in my_package, got a class of "
+     "my_package.nets: write my_package.nets:Net"),
+    ("torch.hub:load", {}, "", "torch.hub:load must be a class in a module of your own, and torch "
+     "is the name of a library: write a class in a module with another name"),
+    ("os:system", {}, "", "os:system must be a class in a module of your own, and os is"),
     ("my_nets:Blind", {}, "", "my_nets:Blind must accept sample_shape, which every trial passes"),
     ("my_nets:Net", {"hiden": 2, "deep": 1}, "_args", "my_nets:Net does not accept hiden, deep "
      "(did you mean hidden?); it accepts hidden, slope"),
-    ("my_nets:number", {"hidden": 2}, "_args", "my_nets:number does not accept hidden; it accepts "
+    ("my_nets:Empty", {"hidden": 2}, "_args", "my_nets:Empty does not accept hidden; it accepts "
      "none"),
     ("my_nets:Net", {}, "_args", "my_nets:Net requires hidden: give it in generator_args"),
     ("my_nets:Net", {"hidden": 2, "latent_dim": 9}, "_args", "my_nets:Net gets latent_dim from the "
      "trial: take it out of generator_args"),
     ("my_nets:Net", {"hidden": 101}, "", "my_nets:Net must be callable with (latent_dim=3, "
      "sample_shape=(2,), hidden=101), but raised ValueError: hidden must be at most 100"),
-    ("my_nets:number", {}, "", "my_nets:number must return a torch.nn.Module, got int"),
-    ("my_nets:empty", {}, "", "my_nets:empty must have trainable parameters, got none"),
-    ("my_nets:frozen", {}, "", "my_nets:frozen must have trainable parameters, got none"),
-    ("my_nets:lazy", {}, "", "my_nets:lazy must have weights of known shapes, got lazy ones: "
+    ("my_nets:Empty", {}, "", "my_nets:Empty must have trainable parameters, got none"),
+    ("my_nets:Frozen", {}, "", "my_nets:Frozen must have trainable parameters, got none"),
+    ("my_nets:Lazy", {}, "", "my_nets:Lazy must have weights of known shapes, got lazy ones: "
      "0.weight, 0.bias; compute their shapes from sample_shape"),
 ]  # fmt: skip
 
@@ -134,9 +158,33 @@ def test_the_key_of_a_critics_fault_is_critic() -> None:
 
 def test_a_long_text_of_an_exception_is_cut() -> None:
     with pytest.raises(BadNetwork, match=r"x{100}\.\.\.$") as raised:
-        build_custom("critic", f"{__name__}:complain", {}, sample_shape=(2,))
+        build_custom("critic", f"{__name__}:Complaining", {}, sample_shape=(2,))
     assert len(str(raised.value)) < 350
 
 
-def complain(sample_shape: tuple[int, ...]) -> None:
-    raise ValueError("x" * 10_000)
+class Complaining(nn.Module):
+    def __init__(self, sample_shape: tuple[int, ...]) -> None:
+        raise ValueError("x" * 10_000)
+
+
+def test_a_module_of_a_library_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some act when they are imported: ``antigravity`` opens a browser."""
+    monkeypatch.setattr("importlib.import_module", lambda name: pytest.fail(f"imported {name}"))
+    with pytest.raises(BadNetwork, match="antigravity is the name of a library"):
+        build_custom("critic", "antigravity:Critic", {}, sample_shape=(2,))
+
+
+def test_every_package_that_this_project_needs_counts_as_a_library() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    needed = {_normal(re.split(r"[\[<>=]", text)[0]) for text in project["dependencies"]}
+    packages = {
+        package
+        for package, distributions in importlib.metadata.packages_distributions().items()
+        if not package.startswith("_") and needed & set(map(_normal, distributions))
+    }
+    assert len(packages) >= len(needed)
+    assert packages - LIBRARIES == set()
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

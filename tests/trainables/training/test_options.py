@@ -125,23 +125,26 @@ def test_constant_rates_do_not_change() -> None:
 # --- frozen parameters
 
 
-def frozen_critic(sample_shape: tuple[int, ...]) -> nn.Module:
-    """Return a critic whose bias is frozen, and whose layer has closed-form gradients otherwise."""
-    layer = nn.Linear(sample_shape[0], 1)
-    layer.bias.requires_grad_(False)
-    return layer
+class FrozenCritic(nn.Sequential):
+    """A critic whose bias is frozen, and whose layer has closed-form gradients otherwise."""
+
+    def __init__(self, sample_shape: tuple[int, ...]) -> None:
+        layer = nn.Linear(sample_shape[0], 1)
+        layer.bias.requires_grad_(False)
+        super().__init__(layer)
 
 
-def frozen_generator(latent_dim: int, sample_shape: tuple[int, ...]) -> nn.Module:
-    first = nn.Linear(latent_dim, 4).requires_grad_(False)
-    return nn.Sequential(first, nn.Tanh(), nn.Linear(4, sample_shape[0]))
+class FrozenGenerator(nn.Sequential):
+    def __init__(self, latent_dim: int, sample_shape: tuple[int, ...]) -> None:
+        first = nn.Linear(latent_dim, 4).requires_grad_(False)
+        super().__init__(first, nn.Tanh(), nn.Linear(4, sample_shape[0]))
 
 
 @pytest.mark.parametrize("method", ["gradient_penalty", "spectral_norm", "minimax"])
 def test_frozen_parameters_keep_their_values_and_a_resumed_trial_is_equal(method) -> None:
     """All other parameters are trained; the average has the frozen values too."""
     config = trial(method, ema_decay=0.9)
-    players = {"generator": frozen_generator, "critic": frozen_critic}
+    players = {"generator": FrozenGenerator, "critic": FrozenCritic}
     paths = {player: f"{__name__}:{make.__name__}" for player, make in players.items()}
     networks = type(config.networks).model_validate({"latent_dim": 3, **paths})
     config = config.model_copy(update={"networks": networks})
