@@ -4,8 +4,9 @@ MLflow calls :func:`_load_pyfunc` by its name. This module does not import MLflo
 not unpickle code.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -47,12 +48,18 @@ class Sampler:
         return torch.cat(parts).numpy()
 
 
-def _load_pyfunc(path: str) -> Sampler:
+def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Sampler:
     """Load a ``generator.pt`` onto the GPU if there is one.
+
+    Args:
+        path: The file.
+        model_config: The model's configuration, in which the search wrote the module of its own
+            custom generator: ``allow_code``. The file may name no other.
 
     Raises:
         DamagedCheckpointError: if the file is damaged.
+        CodeNotAllowed: if the file names another module; nothing was imported then.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    generator, _ = load_generator(Path(path), device)
+    generator, _ = load_generator(Path(path), device, (model_config or {}).get("allow_code", ()))
     return Sampler(generator, device)

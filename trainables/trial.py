@@ -4,7 +4,7 @@ import bisect
 import ctypes
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from trainables.checkpoint import GENERATOR, STATE, load_whole
-from trainables.config import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole
+from trainables.config import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole, code_fault
 from trainables.data import Data, as_floats, as_tensor
-from trainables.networks import build_generator
+from trainables.networks import CodeNotAllowed, build_generator
 from trainables.objective import Score, score
 from trainables.pictures import num_drawn, save_samples
 from trainables.training import TrainState, evaluating, train
@@ -155,7 +155,11 @@ def floor(data: Data, objective: ObjectiveConfig) -> Score:
 
 
 def final_score(
-    generator_path: Path, data: Data, objective: ObjectiveConfig, device: torch.device
+    generator_path: Path,
+    data: Data,
+    objective: ObjectiveConfig,
+    device: torch.device,
+    allow_code: Collection[str] = (),
 ) -> Score:
     """Score a saved generator by the stronger critics of the final.
 
@@ -168,11 +172,13 @@ def final_score(
         data: The data of the search.
         objective: Its budget ``final`` is used.
         device: Where to compute.
+        allow_code: As of :func:`load_generator`.
 
     Raises:
         DamagedCheckpointError: if the file is damaged.
+        BadNetwork: as :func:`load_generator`.
     """
-    generator, latent_dim = load_generator(generator_path, device)
+    generator, latent_dim = load_generator(generator_path, device, allow_code)
     parts = (data.critic_train, data.critic_eval, data.final)
     critic_train, critic_eval, final = (as_tensor(part).to(device) for part in parts)
     critic_train = torch.cat([critic_train, critic_eval])
@@ -217,12 +223,16 @@ def generator_file(
     }
 
 
-def load_generator(path: Path, device: torch.device) -> tuple[nn.Module, int]:
+def load_generator(
+    path: Path, device: torch.device, allow_code: Collection[str] = ()
+) -> tuple[nn.Module, int]:
     """Load a ``generator.pt``.
 
     Args:
         path: The file.
         device: Where the generator is put.
+        allow_code: The modules from which the file may import a custom network. Importing one runs
+            its code, so allow only modules that you know.
 
     Returns:
         The generator in evaluation mode, and its ``latent_dim``. It maps latents
@@ -230,10 +240,13 @@ def load_generator(path: Path, device: torch.device) -> tuple[nn.Module, int]:
 
     Raises:
         DamagedCheckpointError: if the file is damaged.
+        CodeNotAllowed: if it names a module that is not allowed; nothing was imported then.
         BadNetwork: if it holds a custom network that cannot be built.
     """
     saved = load_whole(path, device)
     networks = NetworkConfig.model_validate(saved["networks"])
+    if networks.generator is not None and (fault := code_fault(networks.generator, allow_code)):
+        raise CodeNotAllowed("generator", fault)
     generator = build_generator(networks, tuple(saved["sample_shape"])).to(device)
     generator.load_state_dict(saved["state_dict"])
     return generator.eval(), cast("int", networks.latent_dim)

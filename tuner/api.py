@@ -7,7 +7,7 @@
 Importing this module loads neither torch nor Ray: each function imports what it needs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,12 +41,13 @@ class BestTrial:
     w1_final: float | None
     _search: "Snapshot"
     _trial: "Trial"
+    _allow_code: Collection[str] = ()
 
     @cached_property
     def _generator(self) -> "Generator":
         from tuner import results
 
-        return results.generator_of_trial(self._search, self._trial)
+        return results.generator_of_trial(self._search, self._trial, self._allow_code)
 
     @property
     def latent_dim(self) -> int:
@@ -60,7 +61,8 @@ class BestTrial:
             latents: Standard normal latents [n, latent_dim].
 
         Raises:
-            BadInput: if the search saved no generator, or the module of its network is missing.
+            BadInput: if the search saved no generator, or the module of its custom network is
+                missing or was not allowed.
             ValueError: if the latents have another shape.
         """
         return self._generator(latents)
@@ -120,6 +122,7 @@ def run_search(
     local: bool = False,
     address: str | None = None,
     runtime_env: str | Path | None = None,
+    allow_code: Collection[str] = (),
     quiet: bool = False,
 ) -> Result:
     """Run the search of a search space file, as ``python -m tuner.search`` does.
@@ -140,6 +143,8 @@ def run_search(
         local: Run the trials one after the other in this process, without Ray.
         address: The address of a Ray cluster. Default: ``RAY_ADDRESS``, else Ray is started here.
         runtime_env: A YAML file with Ray's runtime environment for the nodes of the cluster.
+        allow_code: The modules that ``space`` may import custom networks from, if it is a file of a
+            search's folder. Any other file may import those that it names.
         quiet: Print nothing.
 
     Raises:
@@ -166,13 +171,14 @@ def run_search(
         warm_start=None if warm_start is None else str(warm_start),
         address=None if local else address or os.environ.get("RAY_ADDRESS") or None,
         is_local=local,
+        allow_code=allow_code,
         runtime_env=None if runtime_env is None else Path(runtime_env),
     )
     console = cli.console(quiet=quiet, is_plain=local)  # a debugger cannot prompt under a screen
     with cli.halts_on_full_disk("call run_search again with resume=True"):
         search = driver.check_request(request, console)
         _run(search, resume, console)
-    return load_search(search.run_dir)
+    return load_search(search.run_dir, allow_code=search.spec.network_modules)
 
 
 def _silence_widgets() -> None:
@@ -196,11 +202,13 @@ def _run(search: "CheckedSearch", resume: bool, console: Any) -> None:
         )
 
 
-def load_search(run_dir: str | Path) -> Result:
+def load_search(run_dir: str | Path, *, allow_code: Collection[str] = ()) -> Result:
     """Read the results of a search, finished or not; nothing in its folder is changed.
 
     Args:
         run_dir: The search's folder.
+        allow_code: The modules from which the best trial's generator may be imported, if it is a
+            custom network. Importing a module runs its code.
 
     Raises:
         BadInput: if the folder holds no search.
@@ -213,5 +221,5 @@ def load_search(run_dir: str | Path) -> Result:
     if trial is not None:
         w1_final = trial.final["w1_final"] if trial.final else None
         config, w1 = trial.config.applied(), trial.metrics["w1"]
-        best = BestTrial(trial.trial_id, config, w1, w1_final, snapshot, trial)
+        best = BestTrial(trial.trial_id, config, w1, w1_final, snapshot, trial, allow_code)
     return Result(Path(run_dir).absolute(), best)

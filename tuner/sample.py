@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
     _check(args)
-    name, generator = _find(args.run, args.trial)
+    name, generator = _find(args.run, args.trial, args.allow_code)
     samples = draw(generator, args.num, args.seed, interpolate=args.interpolate)
     kind = "interpolation" if args.interpolate else "samples"
     out = args.out or Path(f"{name}-{kind}-{args.num}-seed-{args.seed}.png")
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the latents")
     parser.add_argument("--trial", metavar="ID", help="another trial than the best one")
+    cli.add_allow_code(parser)
     return parser
 
 
@@ -87,18 +88,19 @@ def _check(args: argparse.Namespace) -> None:
         raise BadInput(str(args.run), faults)
 
 
-def _find(run: Path, trial_id: str | None) -> "tuple[str, Generator]":
+def _find(run: Path, trial_id: str | None, allow_code: Sequence[str]) -> "tuple[str, Generator]":
     """Return a name for the samples, and the generator."""
     from tuner import results
 
     if run.is_file():
-        return run.stem, results.generator_of_file(run)
+        return run.stem, results.generator_of_file(run, allow_code)
     search = results.read_snapshot(run)
     trial = search.best if trial_id is None else search.trial(trial_id)
     if trial is None:
         message = "has no completed trial yet: give one by --trial, or wait for the search"
         raise BadInput(str(run), [Fault("", message)])
-    return f"{search.spec.name}-{trial.trial_id}", results.generator_of_trial(search, trial)
+    generator = results.generator_of_trial(search, trial, allow_code)
+    return f"{search.spec.name}-{trial.trial_id}", generator
 
 
 def draw(generator: "Generator", num: int, seed: int, *, interpolate: bool = False) -> "Tensor":

@@ -44,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     results.check_is_search(run_dir)
     try:
         with storage.own_folder(run_dir):
-            return sync(results.read_snapshot(run_dir), args.tracking_uri, console)
+            search = results.read_snapshot(run_dir)
+            if (generator := kept_generator(run_dir)) is not None:
+                # MLflow's model carries the module and may import it.
+                results.check_code(generator, args.allow_code)
+            return sync(search, args.tracking_uri, console)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; run it again to continue") from None
 
@@ -97,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="another MLflow than the search's own"
     )
+    cli.add_allow_code(parser)
     return parser
 
 

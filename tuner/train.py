@@ -7,16 +7,14 @@ folder, and the same tracking, progress, resuming and results.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from trainables.config import top_level_module
 from tuner import cli, driver, results, retrain
 from tuner.driver import CheckedSearch, SearchRequest
-from tuner.errors import BadInput, Fault
+from tuner.errors import Fault
 from tuner.results import Snapshot
 from tuner.retrain import RETRAINED, Origin, keep_retrained, retrained_entry
 from tuner.space import override
@@ -95,11 +93,7 @@ def _without(arguments: Sequence[str], option: str) -> list[str]:
 
 
 def search_request(origin: Origin, args: argparse.Namespace) -> SearchRequest:
-    """Write the training as the request for a search.
-
-    Raises:
-        BadInput: if the module of a custom network cannot be found.
-    """
+    """Write the training as the request for a search."""
     document = retrain.search_document(origin, args.generator_steps, args.seeds)
     wrong = [text for text in args.set if not text.partition("=")[0].strip().startswith(_SETTABLE)]
     faults = [
@@ -109,34 +103,16 @@ def search_request(origin: Origin, args: argparse.Namespace) -> SearchRequest:
     faults += override(document, [text for text in args.set if text not in wrong])
     # Next to the search, which may have been moved; without its folder, as the document says.
     parent = None if origin.run_dir is None else str(origin.run_dir.absolute().parent)
-    code_dir = origin.source.absolute().parent if origin.run_dir is None else origin.run_dir
-    _check_modules(origin, code_dir.absolute())
     return SearchRequest(
         source=str(args.source),
         document=driver.with_place(document, args.name, args.runs_dir or parent),
         faults=tuple(faults),
-        code_dir=code_dir.absolute(),
+        allow_code=tuple(args.allow_code),
         resume=args.resume,
         address=cli.address_of(args),
         is_local=args.local,
         runtime_env=args.runtime_env,
     )
-
-
-def _check_modules(origin: Origin, code_dir: Path) -> None:
-    """Check that custom networks can be found: RUN does not name the folder of its search space."""
-    faults = []
-    for player in ("generator", "critic"):
-        path = getattr(origin.config.networks, player)
-        module = top_level_module(path) if path else None
-        files = [code_dir / f"{module}.py", code_dir / str(module) / "__init__.py"]
-        if module is None or find_spec(module) or any(file.exists() for file in files):
-            continue
-        rule = f"no module {module} in this folder, in {code_dir} or in PYTHONPATH: start this in "
-        way_out = f"the folder of {module}, or add that folder to PYTHONPATH"
-        faults.append(Fault(f"networks.{player}", rule + way_out))
-    if faults:
-        raise BadInput(str(origin.source), faults)
 
 
 def _print_plan(

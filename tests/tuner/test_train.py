@@ -80,14 +80,11 @@ def test_a_wrong_number_ends_with_status_2(
     assert "must be a whole number of at least" in capsys.readouterr().err
 
 
-def test_a_network_of_ones_own_that_is_not_there_says_where_it_is_looked_for(
-    tell: Tell, tmp_path: Path
-) -> None:
+def test_a_custom_network_is_imported_from_no_folder_of_the_search(tell: Tell) -> None:
     run_dir = tell("own", networks={"generator": "gone_nets:Net", "latent_dim": 3})
-    with pytest.raises(BadInput, match=rf"no module gone_nets in this folder, in {run_dir} or in"):
-        requested(run_dir)
-    (run_dir / "gone_nets.py").touch()
-    assert requested(run_dir).code_dir == run_dir
+    found = requested(run_dir, "--allow-code", "gone_nets", "--allow-code", "others")
+    assert (found.code_dir, found.allow_code) == (None, ("gone_nets", "others"))
+    assert requested(run_dir).allow_code == ()
 
 
 def test_an_earlier_training_is_not_written_over(

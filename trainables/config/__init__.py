@@ -28,7 +28,13 @@ from trainables.config.methods import (
     refused_together,
     why_no_effect,
 )
-from trainables.config.networks import Argument, NetworkConfig, module_of, top_level_module
+from trainables.config.networks import (
+    Argument,
+    NetworkConfig,
+    code_fault,
+    module_of,
+    top_level_module,
+)
 from trainables.config.objective import GENERATOR_ALONE, CriticBudget, ObjectiveConfig
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import TrialConfig
@@ -62,6 +68,7 @@ __all__ = [
     "TrialConfig",
     "Whole",
     "applies",
+    "code_fault",
     "may_be_absent",
     "module_of",
     "plain_integer",

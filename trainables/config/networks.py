@@ -1,7 +1,7 @@
 """The generator and the critic."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -42,6 +42,22 @@ Argument = Annotated[Any, BeforeValidator(_plain_argument)]
 def module_of(path: str) -> str:
     """Return the module of an import path: ``package.module`` of ``package.module:Name``."""
     return path.partition(":")[0]
+
+
+def code_fault(path: str, allow_code: Collection[str]) -> str | None:
+    """Describe why the import path of a file may not be imported; ``None`` if it may.
+
+    Args:
+        path: The import path. It comes from a file that another person may have written.
+        allow_code: The modules that the user allows to be imported.
+    """
+    module = module_of(path)
+    if module in ([allow_code] if isinstance(allow_code, str) else allow_code):
+        return None
+    return (
+        f"names {path}, whose module {module} would be imported and run: if you trust it, add "
+        f"--allow-code {module}, or from Python allow_code=[{module!r}]"
+    )
 
 
 def top_level_module(path: str) -> str:

@@ -7,10 +7,18 @@ from torch import nn
 from trainables.config import Architecture, Constraint, NetworkConfig
 from trainables.networks import dcgan, mlp, resnet
 from trainables.networks.custom import Player, build_custom
-from trainables.networks.errors import BadNetwork, in_one_line
+from trainables.networks.errors import BadNetwork, CodeNotAllowed, in_one_line
 from trainables.networks.layers import Design
 
-__all__ = ["BadNetwork", "Player", "build_critic", "build_custom", "build_generator", "in_one_line"]
+__all__ = [
+    "BadNetwork",
+    "CodeNotAllowed",
+    "Player",
+    "build_critic",
+    "build_custom",
+    "build_generator",
+    "in_one_line",
+]
 
 _ARCHITECTURES = {"mlp": mlp, "dcgan": dcgan, "resnet": resnet}
 

@@ -1,7 +1,8 @@
 """The exception for networks that cannot be used.
 
 ValueError
-└── BadNetwork  a generator or critic that cannot be built, or cannot be trained
+└── BadNetwork           a generator or critic that cannot be built, or cannot be trained
+    └── CodeNotAllowed   a file names a network in a module that the user has not allowed
 """
 
 
@@ -15,6 +16,10 @@ class BadNetwork(ValueError):
     def __init__(self, key: str, text: str) -> None:
         super().__init__(text)
         self.key = key
+
+
+class CodeNotAllowed(BadNetwork):
+    """A file names a custom network whose module must not be imported without the user's word."""
 
 
 def in_one_line(error: BaseException) -> str:

@@ -1,4 +1,5 @@
 from .command import SEARCH_STATUS_HELP as SEARCH_STATUS_HELP
+from .command import add_allow_code as add_allow_code
 from .command import add_options as add_options
 from .command import address_of as address_of
 from .command import console as console

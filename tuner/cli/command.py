@@ -57,6 +57,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="dotted.key=value",
         help="replace a value of the file; may be given more than once",
     )
+    add_allow_code(parser)
+
+
+def add_allow_code(parser: argparse.ArgumentParser) -> None:
+    """Add the option by which the user allows a search's folder to import custom networks."""
+    parser.add_argument(
+        "--allow-code",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import custom networks from this module where a file of a search's folder names it: "
+        "its code runs; may be given more than once",
+    )
 
 
 def address_of(args: argparse.Namespace) -> str | None:

@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Collection
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def run_final(
     if interrupted.is_set() or not (finalists := record.start_final()):
         return
     spec = record.spec
-    score_again = _scoring_task(spec.objective, spec.resources, needs)
+    score_again = _scoring_task(spec.objective, spec.resources, needs, spec.network_modules)
     waiting, running = deque(finalists), {}
     most = spec.search.max_concurrent_trials or len(finalists)
     while (waiting or running) and not interrupted.is_set():
@@ -56,7 +57,10 @@ def run_final(
 
 
 def _scoring_task(
-    objective: ObjectiveConfig, resources: ResourceConfig, needs: TrialResources
+    objective: ObjectiveConfig,
+    resources: ResourceConfig,
+    needs: TrialResources,
+    allow_code: Collection[str],
 ) -> Any:
     """Make Ray's task from a checkpoint's folder to w1, its standard error and its seconds."""
     threads, timeout_s, use_gpu = (
@@ -78,6 +82,6 @@ def _scoring_task(
         from tuner.cluster.scoring import score_checkpoint
 
         with Watchdog(timeout_s):
-            return score_checkpoint(checkpoint, data, objective, threads, use_gpu)
+            return score_checkpoint(checkpoint, data, objective, threads, use_gpu, allow_code)
 
     return score_again

@@ -97,6 +97,7 @@ class LocalExecutor:
                         record.spec.objective,
                         self._threads,
                         self._use_gpu,
+                        record.spec.network_modules,
                     )
             except bdb.BdbQuit:
                 interrupted.set()

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def score_checkpoint(
-    checkpoint: str, data: "Data", objective: "ObjectiveConfig", threads: int, use_gpu: bool
+    checkpoint: str,
+    data: "Data",
+    objective: "ObjectiveConfig",
+    threads: int,
+    use_gpu: bool,
+    allow_code: Collection[str] = (),
 ) -> tuple[float, float, float]:
     """Score the generator of a checkpoint by the final's stronger critics.
 
@@ -23,6 +29,7 @@ def score_checkpoint(
         objective: Its section ``objective``.
         threads: CPU threads to compute with.
         use_gpu: Whether the process was given a GPU.
+        allow_code: The modules of the search's custom generators.
 
     Returns:
         ``w1``, its standard error, and the seconds that it took.
@@ -37,5 +44,5 @@ def score_checkpoint(
         device, started_s = start_worker(threads, use_gpu), time.perf_counter()
         generator = Path(scratch, "generator.pt")
         fetch_file(checkpoint, generator.name, generator)
-        score = final_score(generator, data, objective, device)
+        score = final_score(generator, data, objective, device, allow_code)
         return score.w1, score.w1_stderr, time.perf_counter() - started_s

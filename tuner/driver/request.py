@@ -6,17 +6,19 @@ without such faults, and Ray is not loaded at all.
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from trainables.config import code_fault
 from tuner.display import working
 from tuner.driver import preflight, warm_start
 from tuner.driver.preflight import DATA_CACHE
 from tuner.errors import BadInput, Fault
+from tuner.results import is_search
 from tuner.space import ResultsConfig, SearchSpec, load_yaml, validate_points, validate_sections
 from tuner.storage import join, redact
 
@@ -33,6 +35,8 @@ class SearchRequest:
         document: The search space as plain data.
         faults: Faults that were found while the document was read.
         code_dir: A folder in addition to ``sys.path`` in which custom networks are found.
+        allow_code: The modules from which custom networks may be imported; ``None`` for those that
+            the document names, because the user wrote it.
         resume: Resume the search of this name, if there is one.
         dry_run: Write nothing.
         warm_start: The folder or name of an earlier search, whose best trials are run first.
@@ -45,6 +49,7 @@ class SearchRequest:
     document: Mapping[str, Any]
     faults: tuple[Fault, ...] = ()
     code_dir: Path | None = None
+    allow_code: tuple[str, ...] | None = ()
     resume: bool = False
     dry_run: bool = False
     warm_start: str | None = None
@@ -84,15 +89,21 @@ def request_from_file(
     overrides: Sequence[str] | Mapping[str, Any] = (),
     name: str | None = None,
     runs_dir: str | None = None,
+    *,
+    allow_code: Collection[str] = (),
     **options: Any,
 ) -> SearchRequest:
     """Make a request from a search space file.
+
+    A file of a search's folder, such as its ``spec.yaml``, may have been written by another person:
+    it imports custom networks only from the allowed modules, and none from its folder.
 
     Args:
         space: The file.
         overrides: Values that replace the file's, as in :func:`tuner.space.yaml_file.load_yaml`.
         name: A name that replaces the file's.
         runs_dir: A folder of all searches that replaces the file's.
+        allow_code: The modules that a file of a search's folder may import.
         options: Further fields of :class:`SearchRequest`.
 
     Raises:
@@ -100,7 +111,12 @@ def request_from_file(
     """
     document, faults = load_yaml(space, overrides)
     document = with_place(document, name, runs_dir)
-    return SearchRequest(str(space), document, tuple(faults), space.absolute().parent, **options)
+    code_dir: Path | None = space.absolute().parent
+    allowed: tuple[str, ...] | None = None
+    if is_search(space.absolute().parent):
+        code_dir = None
+        allowed = (allow_code,) if isinstance(allow_code, str) else tuple(allow_code)
+    return SearchRequest(str(space), document, tuple(faults), code_dir, allowed, **options)
 
 
 def with_place(
@@ -173,12 +189,21 @@ def check_document(
     faults += more
     if not faults:
         spec = SearchSpec.model_construct(**sections)
+        faults += _code_faults(spec, request.allow_code)
         runs_dir = Path(spec.results.runs_dir).absolute()
         if not request.dry_run:
             faults += preflight.name_faults(runs_dir, spec, resume=request.resume)
         if not faults:
             return spec, runs_dir, runtime_env
     raise BadInput(request.source, faults)
+
+
+def _code_faults(spec: SearchSpec, allow_code: Collection[str] | None) -> list[Fault]:
+    """List the custom networks that the request may not import."""
+    if allow_code is None:
+        return []
+    faults = (code_fault(path, allow_code) for path in sorted(spec.custom_networks))
+    return [Fault("networks", fault) for fault in faults if fault is not None]
 
 
 def _warm_start_points(run: str, sections: Mapping[str, Any], resume: bool) -> Sequence[Any]:

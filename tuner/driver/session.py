@@ -243,6 +243,12 @@ def _leave(
     missing = [mirror.close(timeout_s) if mirror else None]
     # The model takes seconds: of an interrupted search a resume, or tuner.sync, writes it.
     generator = None if ended == "interrupted" else kept_generator(record.run_dir)
+    if generator is not None:
+        try:
+            results.check_code(generator, record.spec.network_modules)
+        except BadInput as error:  # a file that this search has not written
+            troubles.append(f"MLflow got no model: {generator} {error.faults[0].message}")
+            generator = None
     files = kept_files(record.run_dir)
     missing.append(tracker.close(ended, files, timeout_s, generator=generator))
     return [*troubles, *(text for text in missing if text is not None)]

@@ -1,13 +1,14 @@
 """The generator that a trial left, ready for use."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.checkpoint import GENERATOR, DamagedCheckpointError
+from trainables.checkpoint import GENERATOR, DamagedCheckpointError, load_whole
+from trainables.config import code_fault
 from tuner.errors import BadInput, Fault
 from tuner.results.snapshot import Snapshot
 from tuner.storage import fetch_file
@@ -39,35 +40,63 @@ class Generator:
             return self.network(latents)
 
 
-def generator_of_file(path: Path) -> Generator:
+def generator_of_file(path: Path, allow_code: Collection[str] = ()) -> Generator:
     """Load a ``generator.pt``.
 
+    Args:
+        path: The file.
+        allow_code: The modules from which the file may import a custom network.
+
     Raises:
-        BadInput: where it is not whole, or is of a network of the user's own that is not there.
+        BadInput: if it is damaged, names a module that is not allowed, or holds a custom network
+            that cannot be built.
     """
     import torch
 
-    from trainables.networks import BadNetwork
+    from trainables.networks import BadNetwork, CodeNotAllowed
     from trainables.trial import load_generator
 
     try:
-        network, latent_dim = load_generator(path, torch.device("cpu"))
+        network, latent_dim = load_generator(path, torch.device("cpu"), allow_code)
     except DamagedCheckpointError as error:
         raise BadInput(str(path), [Fault("", error.fault)]) from error
+    except CodeNotAllowed as error:
+        raise BadInput(str(path), [Fault(f"networks.{error.key}", str(error))]) from error
     except BadNetwork as error:
         what = f"{error}: start this where that module is, or name its folder in PYTHONPATH"
         raise BadInput(str(path), [Fault(f"networks.{error.key}", what)]) from error
     return Generator(network, latent_dim)
 
 
-def generator_of_trial(search: Snapshot, trial: Trial) -> Generator:
-    """Load what a trial saved at its last rung.
+def check_code(path: Path, allow_code: Collection[str]) -> None:
+    """Check that a ``generator.pt`` names no module but these. A damaged file passes.
 
     Raises:
-        BadInput: where it has saved none, or it is gone.
+        BadInput: if it does.
+    """
+    try:
+        generator = load_whole(path, "meta")["networks"].get("generator")
+    except DamagedCheckpointError:
+        return
+    if generator is not None and (fault := code_fault(str(generator), allow_code)):
+        raise BadInput(str(path), [Fault("networks.generator", fault)])
+
+
+def generator_of_trial(
+    search: Snapshot, trial: Trial, allow_code: Collection[str] = ()
+) -> Generator:
+    """Load what a trial saved at its last rung.
+
+    Args:
+        search: The search.
+        trial: One of its trials.
+        allow_code: The modules from which its file may import a custom network.
+
+    Raises:
+        BadInput: if it saved none, or as of :func:`generator_of_file`.
     """
     with _file(search, trial) as path:
-        return generator_of_file(path)
+        return generator_of_file(path, allow_code)
 
 
 @contextmanager

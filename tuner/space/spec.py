@@ -23,6 +23,7 @@ from trainables.config import (
     TrainingConfig,
     TrialConfig,
     applies,
+    module_of,
     top_level_module,
 )
 from tuner.errors import BadInput, Fault
@@ -168,11 +169,20 @@ class SearchSpec(Frozen):
         return [self.trial_config(sections, seed=0) for sections in distinct]
 
     @property
+    def custom_networks(self) -> set[str]:
+        """Return the import paths of the custom networks."""
+        values = (self.networks.generator, self.networks.critic)
+        return {path for value in values if value for path in possible_values(value)}
+
+    @property
+    def network_modules(self) -> set[str]:
+        """Return the modules that the custom networks are imported from."""
+        return set(map(module_of, self.custom_networks))
+
+    @property
     def custom_modules(self) -> set[str]:
         """Return the top-level modules of the custom networks."""
-        values = (self.networks.generator, self.networks.critic)
-        paths = [path for value in values if value for path in possible_values(value)]
-        return set(map(top_level_module, paths))
+        return set(map(top_level_module, self.custom_networks))
 
     def grid_points(self) -> Iterator[dict[str, Any]]:
         """Yield all points of a finite space: the searched values that apply, by dotted key."""

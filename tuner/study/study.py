@@ -17,6 +17,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
+from tuner.errors import BadInput, Fault
 from tuner.space import SearchSpec
 from tuner.study.proposals import STATES, SamplerView, propose
 from tuner.study.trial import Status, Trial
@@ -164,7 +165,9 @@ class Study:
         attrs = frozen.user_attrs
         ending = attrs.get("ending", {})
         if frozen.number not in self._configs:  # which never changes, and takes long to check
-            self._configs[frozen.number] = TrialConfig.model_validate(attrs["config"])
+            config = TrialConfig.model_validate(attrs["config"])
+            self._check_networks(frozen.number, config)
+            self._configs[frozen.number] = config
         return Trial(
             number=frozen.number,
             config=self._configs[frozen.number],
@@ -177,6 +180,18 @@ class Study:
             final=self._finals.get(str(frozen.number)),
             ended_unix_time_s=ended.timestamp() if (ended := frozen.datetime_complete) else None,
         )
+
+    def _check_networks(self, number: int, config: TrialConfig) -> None:
+        """Check that a trial has no custom network but the search's: its module will be imported.
+
+        Raises:
+            BadInput: if it has another, so that the journal is not as it was written.
+        """
+        used = {config.networks.generator, config.networks.critic} - {None}
+        if foreign := used - self._spec.custom_networks:
+            message = f"trial {number} has the network {foreign.pop()}, which the search does not "
+            message += "name: restore the journal, or start another search by --name"
+            raise BadInput("study.log", [Fault("", message)])
 
     def _finish_interrupted_endings(self) -> None:
         for trial in self._frozen():

@@ -19,7 +19,7 @@ import numpy as np
 
 import trainables
 from trainables.checkpoint import load_whole
-from trainables.config import top_level_module
+from trainables.config import module_of, top_level_module
 from tuner.tracking.values import SEARCH_TAG
 
 NAME = "generator"
@@ -87,7 +87,8 @@ def save(folder: Path, generator: Path, run_id: str | None, model_id: str | None
 
     saved = load_whole(generator, "meta")
     latent_dim, sample_shape = saved["networks"]["latent_dim"], saved["sample_shape"]
-    code, requirements = _own_code(saved["networks"].get("generator"))
+    custom = saved["networks"].get("generator")
+    code, requirements = _own_code(custom)
     float32 = np.dtype("float32")
     latents = np.random.default_rng(0).standard_normal((_NUM_EXAMPLES, latent_dim))
     pyfunc.save_model(
@@ -95,6 +96,7 @@ def save(folder: Path, generator: Path, run_id: str | None, model_id: str | None
         loader_module="trainables.serving",
         data_path=str(generator),
         code_paths=[str(path) for path in (Path(trainables.__path__[0]), *code)],
+        model_config={"allow_code": [module_of(custom)] if custom else []},
         mlflow_model=Model(run_id=run_id, model_id=model_id),
         signature=ModelSignature(
             Schema([TensorSpec(float32, (-1, latent_dim))]),

@@ -80,5 +80,23 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         generators.generator_of_file(path)
     networks = {"generator": "nowhere_nets:Net", "latent_dim": 5}
     torch.save({"state_dict": {}, "networks": networks, "sample_shape": [2]}, path)
-    with pytest.raises(BadInput, match=r"no module nowhere_nets.* start this where that module is"):
+    with pytest.raises(BadInput, match=r"names nowhere_nets:Net, .* add --allow-code nowhere_nets"):
         generators.generator_of_file(path)
+    with pytest.raises(BadInput, match=r"no module nowhere_nets.* start this where that module is"):
+        generators.generator_of_file(path, ["nowhere_nets"])
+
+
+def test_code_is_checked_without_importing_it(tmp_path: Path) -> None:
+    path = tmp_path / "generator.pt"
+    networks = {"generator": "nowhere.nets:Net", "latent_dim": 5}
+    torch.save({"state_dict": {}, "networks": networks, "sample_shape": [2]}, path)
+    generators.check_code(path, ["nowhere.nets"])
+    for allowed in ((), ["nowhere"], ["nets"]):
+        with pytest.raises(
+            BadInput, match=r"names nowhere\.nets:Net, whose module nowhere\.nets wou"
+        ):
+            generators.check_code(path, allowed)
+    path.write_bytes(path.read_bytes()[:-100])
+    generators.check_code(path, ())  # what loads it says that it is damaged
+    save(path, 0)
+    generators.check_code(path, ())
