@@ -181,6 +181,22 @@ def test_another_module_that_the_user_allows_changes_nothing(
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("word", [[], ["--allow-code", "torch.hub"]])
+def test_a_function_of_a_library_is_not_called(
+    run_dir: Path, mark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], word: list[str]
+) -> None:
+    """``torch.hub.load`` runs the file ``hubconf.py`` of any folder or repository."""
+    (tmp_path / "hubconf.py").write_text(POISON.format(mark=str(mark)) + "\ndef G(**_): ...\n")
+    arguments = {"repo_or_dir": str(tmp_path), "model": "G", "source": "local"}
+    networks = {"generator": "torch.hub:load", "generator_args": arguments, "latent_dim": 5}
+    path = run_dir / "best" / "generator.pt"
+    torch.save({"state_dict": {}, "networks": networks, "sample_shape": [2]}, path)
+    assert sample.main([str(path), *word]) == 2
+    refused = "must be a class in a module of your own" if word else "names torch.hub:load, whose"
+    assert refused in capsys.readouterr().err
+    assert not mark.exists()
+
+
 def test_a_module_in_the_folder_itself_is_not_found(
     run_dir: Path, mark: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
