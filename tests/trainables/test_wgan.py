@@ -209,10 +209,13 @@ def test_what_hangs_or_dies_with_a_damaged_checkpoint_ends_where_an_unbroken_tri
     assert list(expected) == STEPS
     assert heard.numbers(1) == expected
     assert heard.numbers(3) == expected
-    assert [r["generator_steps"] for r in heard.reports[1]] == [4, 8, 10, 12, 16, 16, 20, 24]
-    assert [r["generator_steps"] for r in heard.reports[2]] == [4, 8, 10, 12, 16, 16]
+    # On a busy machine Ray has not noted the checkpoint of step 16 yet, and the one of 12 is used.
+    again = [16], []
+    steps = [[r["generator_steps"] for r in heard.reports[number]] for number in range(4)]
+    assert steps[1] in [[4, 8, 10, 12, 16, *more, 20, 24] for more in again]
+    assert steps[2] in [[4, 8, 10, 12, 16, *more] for more in again]
     # The checkpoints are of steps 4, 8, 12 and 16, which is the rung and number 3.
-    assert [r["generator_steps"] for r in heard.reports[3]] == [4, 8, 10, 12, 16, 16, 20, 24]
+    assert steps[3] == [4, 8, 10, 12, 16, 16, 20, 24]
     damaged = "checkpoint_000003 is damaged (state.pt ends too early)"
     assert heard.notes(3) == [f"{damaged}: resumed from checkpoint_000002"]
     assert heard.notes(0) == heard.notes(1) == heard.notes(2) == []
