@@ -10,7 +10,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from trainables.config import REFUSED, TrialConfig
 from trainables.networks import BadNetwork, Player, in_one_line
-from trainables.training import PENALTIES, TrainState
+from trainables.training import PENALTIES, TrainState, seeded
 
 #: Samples in the batch that is passed through the networks.
 NUM_SAMPLES = 2
@@ -35,7 +35,7 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
     Raises:
         BadNetwork: if a network cannot be trained.
     """
-    with torch.random.fork_rng(devices=[]):
+    with seeded(config.seed):
         state = _create(config, sample_shape)
         _refuse_norms(config, state.critic)
         latents = torch.randn(NUM_SAMPLES, state.latent_dim, generator=state.rng)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trainables.config import CriticBudget
 from trainables.data import as_floats
-from trainables.training import Adam, evaluating, gradient_norms, interpolate
+from trainables.training import Adam, evaluating, gradient_norms, interpolate, seeded
 
 Generate = Callable[[Tensor], Tensor]
 #: Bytes are scaled to [-1, 1] batch by batch.
@@ -103,7 +103,8 @@ def score(
             rows.copy_(generate(batch).flatten(1))
         return samples
 
-    with evaluating(generate), torch.enable_grad():
+    # A generator may draw random numbers of its own, also in evaluation mode.
+    with evaluating(generate), torch.enable_grad(), seeded(budget.seed, device):
         generated = draw()
         critics = _Critics(budget.num_critics, critic_train, generated, rng)
         _train(critics, critic_train, generated, budget, rng)

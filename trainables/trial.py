@@ -19,7 +19,7 @@ from trainables.data import Data, as_floats, as_tensor
 from trainables.networks import CodeNotAllowed, build_generator
 from trainables.objective import Score, score
 from trainables.pictures import num_drawn, save_samples
-from trainables.training import TrainState, evaluating, train
+from trainables.training import TrainState, evaluating, seeded, train
 
 #: Step of the first report: a trial that diverges at once should not hold its slot any longer.
 FIRST_REPORT_GENERATOR_STEPS = 10
@@ -203,7 +203,7 @@ def _samples(state: TrainState, num_samples: int) -> Tensor:
     """Generate from the same latents at every rung, to show how each sample changes."""
     rng = torch.Generator().manual_seed(0)
     latents = torch.randn(num_samples, state.latent_dim, generator=rng)
-    with evaluating(state.scored), torch.no_grad():
+    with evaluating(state.scored), torch.no_grad(), seeded(0, state.rng.device):
         return state.scored(latents.to(state.rng.device))
 
 
@@ -247,7 +247,8 @@ def load_generator(
     networks = NetworkConfig.model_validate(saved["networks"])
     if networks.generator is not None and (fault := code_fault(networks.generator, allow_code)):
         raise CodeNotAllowed("generator", fault)
-    generator = build_generator(networks, tuple(saved["sample_shape"])).to(device)
+    with seeded(0):  # the initial weights, which the saved ones replace
+        generator = build_generator(networks, tuple(saved["sample_shape"])).to(device)
     generator.load_state_dict(saved["state_dict"])
     return generator.eval(), cast("int", networks.latent_dim)
 

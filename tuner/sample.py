@@ -115,13 +115,15 @@ def draw(generator: "Generator", num: int, seed: int, *, interpolate: bool = Fal
     import torch
 
     from trainables.latents import drawn, interpolated
+    from trainables.training import seeded
 
     if interpolate:
         ends = drawn(2 * (num // STEPS), generator.latent_dim, seed)
         latents = interpolated(ends[0::2], ends[1::2], STEPS).flatten(0, 1)
     else:
         latents = drawn(num, generator.latent_dim, seed)
-    return torch.cat([generator(part).float() for part in latents.split(_BATCH)])
+    with seeded(seed):  # a custom generator may draw random numbers besides the latents
+        return torch.cat([generator(part).float() for part in latents.split(_BATCH)])
 
 
 def write(samples: "Tensor", out: Path, columns: int | None = None) -> None:

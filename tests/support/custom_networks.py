@@ -44,3 +44,21 @@ class PartedCritic(nn.Module):
     def forward(self, samples: Tensor) -> Tensor:
         hidden = self.sort(self.body["first"](samples.flatten(1)))
         return self.last(self.sort(self.body["second"](hidden))).squeeze(1) + self.shift
+
+
+class NoisyGenerator(CustomGenerator):
+    """A generator that draws from PyTorch's global generator, also in evaluation mode."""
+
+    def forward(self, latents: Tensor) -> Tensor:
+        samples = super().forward(latents)
+        return samples + 0.01 * torch.randn_like(samples)
+
+
+def dropout_critic(sample_shape: tuple[int, ...], width: int = 8) -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(prod(sample_shape), width),
+        nn.Dropout(0.5),
+        nn.ReLU(),
+        nn.Linear(width, 1),
+    )

@@ -22,6 +22,16 @@ def trial(method: str = "gradient_penalty", *, seed: int = 0, **training) -> Tri
     return TrialConfig(networks=SMALL, training=training, seed=seed)
 
 
+def random_trial(**training) -> TrialConfig:
+    """Return a trial whose networks draw from PyTorch's global generator."""
+    networks = {
+        "generator": "custom_networks:NoisyGenerator",
+        "critic": "custom_networks:dropout_critic",
+        "latent_dim": 3,
+    }
+    return TrialConfig(networks=networks, training={"n_critic": 2, "batch_size": 4} | training)
+
+
 def create(config: TrialConfig) -> TrainState:
     return TrainState.create(config, (2,), "cpu")
 

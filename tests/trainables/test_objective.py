@@ -166,6 +166,18 @@ def test_the_global_random_state_is_not_touched():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_generator_that_draws_random_numbers_gets_the_same_bits_in_every_process():
+    def noisy(latents: Tensor) -> Tensor:
+        return modes(latents) + 0.1 * torch.randn(len(latents), 2)
+
+    scores = []
+    with torch.random.fork_rng():
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            scores.append(score_modes(noisy))
+    assert scores[0] == scores[1]
+
+
 def test_another_seed_is_another_critic():
     assert score_modes(modes, ObjectiveConfig(seed=1).rung).w1 != score_modes(modes).w1
 

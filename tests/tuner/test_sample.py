@@ -13,9 +13,11 @@ from trainables.trial import generator_file
 from tuner.results import generators
 from tuner.sample import main
 
+NETWORKS = NetworkConfig(latent_dim=5, generator_width=8, critic_width=8)
 
-def save(path: Path, sample_shape: tuple[int, ...]) -> Path:
-    config = TrialConfig(networks=NetworkConfig(latent_dim=5, generator_width=8, critic_width=8))
+
+def save(path: Path, sample_shape: tuple[int, ...], networks: NetworkConfig = NETWORKS) -> Path:
+    config = TrialConfig(networks=networks)
     state = TrainState.create(config, sample_shape, "cpu")
     torch.save(generator_file(state, config, sample_shape), path)
     return path
@@ -67,6 +69,14 @@ def test_a_picture_is_made_here_and_again_the_same(images: Path, tmp_path: Path)
     assert main([str(images), "--interpolate", "--num", "8", "--out", "row.png"]) == 0
     with Image.open("row.png") as picture:
         assert picture.width == 8 * picture.height
+
+
+def test_a_generator_that_draws_random_numbers_makes_the_same_samples_again(
+    images: Path, tmp_path: Path
+) -> None:
+    networks = NetworkConfig(latent_dim=5, generator="custom_networks:NoisyGenerator")
+    noisy = save(tmp_path / "noisy.pt", (2,), networks)
+    np.testing.assert_array_equal(array(noisy), array(noisy))
 
 
 def test_vectors_are_drawn_as_points(images: Path, vectors: Path) -> None:

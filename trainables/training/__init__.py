@@ -1,5 +1,6 @@
 """Train a WGAN: the loop, its state, losses, constraints and optimisers."""
 
+from trainables.training.global_rng import seeded
 from trainables.training.lipschitz import (
     PENALTIES,
     evaluating,
@@ -24,5 +25,6 @@ __all__ = [
     "interpolate",
     "one_sided_penalty",
     "prepare_",
+    "seeded",
     "train",
 ]

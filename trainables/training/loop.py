@@ -18,6 +18,7 @@ from torch.nn.utils import parameters_to_vector
 from trainables.config import TrainingConfig
 from trainables.data import as_floats
 from trainables.training.cuda_graph import captured
+from trainables.training.global_rng import seeded
 from trainables.training.lipschitz import (
     PENALTIES,
     coefficients_between,
@@ -99,7 +100,8 @@ def train(
         step = captured(step, state.rng).__next__
     for generator_step in sorted(set(report_at)):
         if generator_step > state.generator_steps:
-            measurement = _train_until(state, config, step, generator_step)
+            with state.global_rng.active():
+                measurement = _train_until(state, config, step, generator_step)
             yield measurement
             if measurement.diverged:
                 return
@@ -193,7 +195,9 @@ def _train_until(
         metrics, real_batch, fake = _advance(state, config, step)
         totals += metrics
     coefficients = torch.linspace(0, 1, len(fake), device=fake.device)
-    norms = gradient_norms(state.critic, interpolate(real_batch, fake, coefficients))
+    # A measurement leaves no trace in the training, even if the critic draws random numbers.
+    with seeded(0, state.rng.device):
+        norms = gradient_norms(state.critic, interpolate(real_batch, fake, coefficients))
     metrics = [*(totals / num_steps).tolist(), norms.mean().item(), norms.max().item()]
     seconds = time.perf_counter() - started_s
     state.training_seconds += seconds

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ParamSpec, TypeVar, cast, final
 
@@ -16,6 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from trainables.config import TrainingConfig, TrialConfig
 from trainables.networks import build_critic, build_generator
 from trainables.training.closed_form import ClosedForm, closed_form_gradients
+from trainables.training.global_rng import GlobalRng, seeded
 from trainables.training.lipschitz import prepare_
 from trainables.training.optimizers import Adam, AdamW, RMSprop
 
@@ -29,9 +30,11 @@ _CAPTURES_ON = "cuda"
 @final
 @dataclass(eq=False)
 class TrainState:
-    """Both networks, their optimisers, the RNG of batches and latents, and the counters.
+    """Both networks, their optimisers, the random generators, and the counters.
 
     Attributes:
+        rng: Draws the batches, the latents, and all else that the training draws.
+        global_rng: PyTorch's global generators, from which layers such as ``nn.Dropout`` draw.
         latent_dim: Length of a latent vector.
         forward: Calls a network in training, in the configured precision, compiled or not.
         averaged: The moving average of the generator, if there is one.
@@ -58,6 +61,7 @@ class TrainState:
     training_cpu_seconds: float = 0.0
     scoring_seconds: float = 0.0
     scoring_cpu_seconds: float = 0.0
+    global_rng: GlobalRng = field(default_factory=lambda: GlobalRng(0))
 
     @classmethod
     def create(
@@ -76,7 +80,7 @@ class TrainState:
             BadNetwork: if a network cannot be built.
             ValueError: if the constraint cannot bound the critic; see ``prepare_``.
         """
-        seeds = np.random.SeedSequence(config.seed).generate_state(3, np.uint64).tolist()
+        seeds = np.random.SeedSequence(config.seed).generate_state(4, np.uint64).tolist()
         networks, training = config.networks, config.training
 
         def critic() -> nn.Module:
@@ -99,6 +103,7 @@ class TrainState:
             _closed_form(training, prepared),
             captures,
             config.max_generator_steps if training.lr_decay == "linear" else None,
+            global_rng=GlobalRng(seeds[3], device),
         )
 
     @property
@@ -144,7 +149,7 @@ class TrainState:
         return deepcopy(
             {name: part.state_dict() for name, part in self._parts().items()}
             | {name: getattr(self, name) for name in _COUNTERS}
-            | {"rng": self.rng.get_state()}
+            | {"rng": self.rng.get_state(), "global_rng": self.global_rng.state_dict()}
         )
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -169,6 +174,8 @@ class TrainState:
         for name in _COUNTERS:
             setattr(self, name, saved[name])
         self.rng.set_state(saved["rng"].cpu())
+        # Older checkpoints lack it: their trials continue with the states that their seed gives.
+        self.global_rng.load_state_dict(saved.get("global_rng", {}))
 
     def _parts(self) -> dict[str, Any]:
         parts = {name: getattr(self, name) for name in _PARTS}
@@ -265,7 +272,5 @@ def _has_batch_norm(network: nn.Module) -> bool:
 
 
 def _seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would also reseed every GPU; weights are drawn on the CPU.
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):  # weights are drawn on the CPU
         return build()

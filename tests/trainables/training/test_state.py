@@ -13,6 +13,7 @@ from small_trials import (
     create,
     identical,
     numbers,
+    random_trial,
     run,
     trial,
     weights_of,
@@ -174,3 +175,58 @@ def test_the_global_rng_is_neither_used_nor_changed(method) -> None:
             assert torch.equal(torch.get_rng_state(), before)
             states.append(state)
     assert identical(*states)
+
+
+def in_another_process(seed: int, config: TrialConfig, report_at: list[int]) -> TrainState:
+    """Train where the global generator has another state."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        state = create(config)
+        run(config, report_at, state)
+        assert torch.equal(torch.get_rng_state(), before)
+    return state
+
+
+def test_networks_that_draw_random_numbers_give_the_same_ones_in_every_process() -> None:
+    config = random_trial()
+    assert identical(*(in_another_process(seed, config, [4]) for seed in (1, 2)))
+
+
+def test_where_the_reports_are_changes_nothing_in_networks_that_draw_random_numbers() -> None:
+    config = random_trial()
+    assert identical(in_another_process(1, config, [6]), in_another_process(1, config, [1, 2, 6]))
+
+
+def test_two_steps_of_networks_that_draw_random_numbers_do_not_draw_the_same() -> None:
+    """The states advance: with the same mask at every step dropout would train half a network."""
+    config = random_trial()
+    states = [create(config) for _ in range(2)]
+    run(config, [1], states[0])
+    run(config, [2], states[1])
+    first, second = (state.state_dict()["global_rng"]["cpu"] for state in states)
+    assert not torch.equal(first, second)
+
+
+def test_a_resumed_trial_whose_networks_draw_random_numbers_equals_an_unbroken_one(
+    tmp_path,
+) -> None:
+    config = random_trial()
+    unbroken, stopped = create(config), create(config)
+    run(config, [8], unbroken)
+    run(config, [3], stopped)
+    resumed = round_trip(stopped, config, tmp_path / "checkpoint.pt")
+    run(config, [8], resumed)
+    assert identical(resumed, unbroken)
+
+
+def test_a_checkpoint_without_the_global_generators_still_loads() -> None:
+    config = trial()
+    stopped, resumed, unbroken = create(config), create(config), create(config)
+    run(config, [3], stopped)
+    saved = stopped.state_dict()
+    del saved["global_rng"]
+    resumed.load_state_dict(saved)
+    for state in (resumed, unbroken):
+        run(config, [8], state)
+    assert identical(resumed, unbroken)
