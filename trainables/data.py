@@ -1,29 +1,33 @@
 """Load a dataset and split it into four parts. Images stay bytes until a batch is used."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
-from trainables.config import DOWNLOADED, DataConfig
+from trainables.config import DOWNLOADED, DataConfig, Scaling
 from trainables.datasets import (
     DRAW,
     BadData,
     Note,
     Progress,
+    Scale,
+    fit,
     load_array,
     load_digits,
     load_downloaded,
     load_image_folder,
+    note_dark,
+    refuse_equal,
 )
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BadData", "Data", "as_floats", "as_tensor", "load", "split"]
+__all__ = ["BadData", "Data", "Scale", "as_floats", "as_tensor", "load", "split"]
 
 #: Shares of the parts of a finite dataset.
 SHARES = {"train": 0.6, "critic_train": 0.2, "critic_eval": 0.1, "final": 0.1}
@@ -39,20 +43,22 @@ Part = Float32[np.ndarray, "_ *sample"] | UInt8[np.ndarray, "_ *sample"]
 class Data:
     """Four disjoint parts of one dataset, each [n, *sample_shape].
 
-    Values are floats in [-1, 1], or bytes, which are always images [n, C, H, W] and which
-    :func:`as_floats` scales to [-1, 1].
+    Images [n, C, H, W] are floats in [-1, 1], or bytes, which :func:`as_floats` scales to [-1, 1].
+    Vectors [n, d] are floats of about that size.
 
     Attributes:
         train: The training data of the trials.
         critic_train: The training data of the independent critics at the rungs.
         critic_eval: The data on which these critics are evaluated.
         final: The data on which the critics of the final are evaluated; nothing else uses it.
+        scale: How vectors were scaled, if they were.
     """
 
     train: Part
     critic_train: Part
     critic_eval: Part
     final: Part
+    scale: Scale | None = field(default=None, kw_only=True)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -66,6 +72,9 @@ class Data:
         for part in parts:
             digest.update(f"{part.dtype.str} {part.shape}".encode())
             digest.update(np.ascontiguousarray(part).data)
+        if self.scale is not None:
+            for numbers in (self.scale.offset, self.scale.factor):
+                digest.update(numbers.tobytes())
         return digest.hexdigest()
 
 
@@ -95,8 +104,15 @@ def load(
     if config.dataset in DOWNLOADED:
         return split(load_downloaded(config, cache_dir, progress, note), rng, "path")
     if config.dataset == "image_folder":
-        return split(load_image_folder(config, cache_dir, progress, note), rng, "path")
-    return split(load_array(config, note), rng, "path")
+        samples = load_image_folder(config, cache_dir, progress, note)
+    else:
+        samples = load_array(config, note)
+    refuse_equal(samples, "path")
+    if samples.ndim == 2:
+        return _split_vectors(samples, rng, config.scale or "standard", note)
+    if samples.dtype == np.uint8:
+        note_dark(samples, note)
+    return split(samples, rng, "path")
 
 
 def split(
@@ -118,7 +134,26 @@ def split(
     Raises:
         BadData: if a part would have fewer than ``MIN_SAMPLES_PER_PART`` samples.
     """
-    ends = np.rint(np.cumsum([*SHARES.values()]) * len(samples)).astype(int)
+    dtype = np.uint8 if samples.dtype == np.uint8 else np.float32
+    # Contiguous: Ray shares only such memory between processes without a copy.
+    rows = _rows_of_parts(len(samples), rng, key)
+    return Data(*(np.ascontiguousarray(samples[part], dtype) for part in rows))
+
+
+def _split_vectors(
+    vectors: Num[np.ndarray, "n d"], rng: np.random.Generator, scaling: Scaling, note: Note
+) -> Data:
+    """Split vectors, and scale all parts by the first: held-out data have no influence on it."""
+    rows = _rows_of_parts(len(vectors), rng, "path")
+    scale = fit(vectors[rows[0]], scaling, note)
+    if scale is None:
+        return Data(*(np.ascontiguousarray(vectors[part], np.float32) for part in rows))
+    return Data(*(scale.apply(vectors[part]) for part in rows), scale=scale)
+
+
+def _rows_of_parts(num: int, rng: np.random.Generator, key: str) -> list[np.ndarray]:
+    """Draw the indices of the samples in each part."""
+    ends = np.rint(np.cumsum([*SHARES.values()]) * num).astype(int)
     sizes = np.diff(ends, prepend=0)
     if sizes.min() < MIN_SAMPLES_PER_PART:
         shares = ", ".join(f"{share:.0%} {part}" for part, share in SHARES.items())
@@ -126,15 +161,11 @@ def split(
         raise BadData(
             key,
             f"must have at least {least} samples, so that each part ({shares}) has "
-            f"{MIN_SAMPLES_PER_PART}, enough to rank trials by, got {len(samples)}: add samples",
+            f"{MIN_SAMPLES_PER_PART}, enough to rank trials by, got {num}: add samples",
         )
     held_out = np.minimum(sizes[1:], [*SIZES.values()][1:])
-    num_train = len(samples) - held_out.sum()
-    order = rng.permutation(len(samples))
-    parts = np.split(order, np.cumsum([num_train, *held_out[:-1]]))
-    dtype = np.uint8 if samples.dtype == np.uint8 else np.float32
-    # Contiguous: Ray shares only such memory between processes without a copy.
-    return Data(*(np.ascontiguousarray(samples[part], dtype) for part in parts))
+    order = rng.permutation(num)
+    return np.split(order, np.cumsum([num - held_out.sum(), *held_out[:-1]]))
 
 
 def as_floats(samples: "torch.Tensor") -> "torch.Tensor":

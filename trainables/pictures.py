@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
+from torch.nn import functional
 
 from trainables.data import as_floats
 
@@ -14,6 +15,8 @@ from trainables.data import as_floats
 MAX_COLUMNS, MAX_PIXELS = 8, 1024
 #: Real or generated points in a scatter plot.
 NUM_POINTS = 1024
+#: The ends of the axes for points in about [-1, 1].
+MAX_COORDINATE = 1.5
 
 
 def num_drawn(sample_shape: tuple[int, ...]) -> int:
@@ -29,8 +32,8 @@ def save_samples(
     """Draw real samples on the left and generated ones on the right, as a PNG.
 
     Args:
-        real: Data in [-1, 1], or bytes: images [n, 1 or 3, height, width], or vectors [n, d], of
-            which the first two coordinates are drawn. Samples beyond :func:`num_drawn` are not.
+        real: Images [n, 1 or 3, height, width] in [-1, 1] or of bytes, or vectors [n, d], of which
+            the first two coordinates are drawn. Samples beyond :func:`num_drawn` are not.
         generated: As many samples of a generator.
         path: The file to write, in an existing folder.
     """
@@ -45,7 +48,7 @@ def save_generated(
     """Draw all given samples of a generator row by row, as a PNG.
 
     Args:
-        samples: Samples in [-1, 1], as for :func:`save_samples`.
+        samples: Samples, as for :func:`save_samples`.
         path: The file to write, in an existing folder.
         columns: Images per row; by default the picture is nearly square.
     """
@@ -87,7 +90,7 @@ def _grid(images: Float[Tensor, "n channel height width"], columns: int) -> Tens
     """
     images = images[: len(images) // columns * columns]
     pixels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    padded = torch.nn.functional.pad(pixels, (0, 1, 0, 1))
+    padded = functional.pad(pixels, (0, 1, 0, 1))
     rows = padded.unflatten(0, (-1, columns))  # row, column, channel, height, width
     return rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
 
@@ -103,9 +106,21 @@ def _scatter(clouds: Mapping[str, Tensor], path: Path) -> None:
     figure = Figure(figsize=(4 * len(clouds), 4), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(clouds), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, (title, points) in zip(panels, clouds.items(), strict=True):
-        # Vectors of one number get y = 0.
-        points = torch.nn.functional.pad(points, (0, max(0, 2 - points.shape[1])))
-        axes.scatter(points[:, 0], points[:, 1], s=3, linewidths=0)
-        axes.set(title=title, aspect="equal", xlim=(-1.5, 1.5), ylim=(-1.5, 1.5))
+    # Vectors of one number get y = 0.
+    points = [functional.pad(cloud, (0, max(0, 2 - cloud.shape[1]))) for cloud in clouds.values()]
+    x_limits, y_limits = (_limits(points[0][:, axis]) for axis in range(2))
+    aspect = "equal" if x_limits == y_limits else "auto"
+    for axes, title, cloud in zip(panels, clouds, points, strict=True):
+        axes.scatter(cloud[:, 0], cloud[:, 1], s=3, linewidths=0)
+        axes.set(title=title, aspect=aspect, xlim=x_limits, ylim=y_limits)
     figure.savefig(path, dpi=100, format="png")
+
+
+def _limits(values: Float[Tensor, " n"]) -> tuple[float, float]:
+    """Return the limits of an axis: fixed for data in [-1, 1], else around most of the values."""
+    values = values[values.isfinite()]
+    if len(values) == 0 or values.abs().max() <= MAX_COORDINATE:
+        return -MAX_COORDINATE, MAX_COORDINATE
+    low, high = values.double().quantile(torch.tensor([0.005, 0.995]).double()).tolist()
+    margin = 0.1 * (high - low) or 1.0
+    return low - margin, high + margin

@@ -33,7 +33,7 @@ class Sampler:
         latents: Float[np.ndarray, "n latent_dim"],
         params: dict[str, object] | None = None,
     ) -> Float32[np.ndarray, "n *sample"]:
-        """Generate samples: images [n, channels, height, width] or vectors [n, d], in [-1, 1].
+        """Generate samples: images [n, channels, height, width] in [-1, 1], or vectors [n, d].
 
         Args:
             latents: Standard normal latents, one row per sample.

@@ -8,14 +8,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, final
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from trainables.checkpoint import GENERATOR, STATE, load_whole
 from trainables.config import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole, code_fault
-from trainables.data import Data, as_floats, as_tensor
+from trainables.data import Data, Scale, as_floats, as_tensor
 from trainables.networks import CodeNotAllowed, build_generator
 from trainables.objective import Score, score
 from trainables.pictures import num_drawn, save_samples
@@ -118,7 +119,9 @@ def run(
             yield Report(metrics, None)
             return
         is_saved = schedule.saves_at(steps)
-        yield Report(metrics, _saver(state, config, metrics, critic_eval) if is_saved else None)
+        yield Report(
+            metrics, _saver(state, config, metrics, critic_eval, data.scale) if is_saved else None
+        )
 
 
 def _score(
@@ -178,7 +181,7 @@ def final_score(
         DamagedCheckpointError: if the file is damaged.
         BadNetwork: as :func:`load_generator`.
     """
-    generator, latent_dim = load_generator(generator_path, device, allow_code)
+    generator, latent_dim, _ = _load(generator_path, device, allow_code)
     parts = (data.critic_train, data.critic_eval, data.final)
     critic_train, critic_eval, final = (as_tensor(part).to(device) for part in parts)
     critic_train = torch.cat([critic_train, critic_eval])
@@ -186,13 +189,17 @@ def final_score(
 
 
 def _saver(
-    state: TrainState, config: TrialConfig, metrics: Mapping[str, float], real: Tensor
+    state: TrainState,
+    config: TrialConfig,
+    metrics: Mapping[str, float],
+    real: Tensor,
+    scale: Scale | None,
 ) -> Callable[[Path], None]:
     def save(folder: Path) -> None:
         torch.save({"state": state.state_dict(), "metrics": dict(metrics)}, folder / STATE)
         if "w1" in metrics:
             sample_shape = tuple(real.shape[1:])
-            torch.save(generator_file(state, config, sample_shape), folder / GENERATOR)
+            torch.save(generator_file(state, config, sample_shape, scale), folder / GENERATOR)
             num = min(len(real), num_drawn(sample_shape))
             save_samples(real[:num], _samples(state, num), folder / "samples.png")
 
@@ -208,19 +215,26 @@ def _samples(state: TrainState, num_samples: int) -> Tensor:
 
 
 def generator_file(
-    state: TrainState, config: TrialConfig, sample_shape: tuple[int, ...]
+    state: TrainState,
+    config: TrialConfig,
+    sample_shape: tuple[int, ...],
+    scale: Scale | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``generator.pt``, which loads with ``weights_only=True``.
 
     Returns:
-        The weights ``state_dict``, and the ``networks`` section and ``sample_shape`` from which
-        the network is built.
+        The weights ``state_dict``, the ``networks`` section and ``sample_shape`` from which the
+        network is built, and the ``scale`` of vectors, if they were scaled.
     """
-    return {
+    content = {
         "state_dict": {k: v.cpu() for k, v in state.scored.state_dict().items()},
         "networks": config.networks.model_dump(mode="json", exclude_none=True),
         "sample_shape": list(sample_shape),
     }
+    if scale is not None:
+        columns = {"offset": scale.offset, "factor": scale.factor}
+        content["scale"] = {name: torch.tensor(values) for name, values in columns.items()}
+    return content
 
 
 def load_generator(
@@ -236,13 +250,24 @@ def load_generator(
 
     Returns:
         The generator in evaluation mode, and its ``latent_dim``. It maps latents
-        [batch, latent_dim], standard normal, to samples [batch, *sample_shape].
+        [batch, latent_dim], standard normal, to samples [batch, *sample_shape]: images in [-1, 1],
+        or vectors in the units of the data.
 
     Raises:
         DamagedCheckpointError: if the file is damaged.
         CodeNotAllowed: if it names a module that is not allowed; nothing was imported then.
         BadNetwork: if it holds a custom network that cannot be built.
     """
+    generator, latent_dim, scale = _load(path, device, allow_code)
+    if scale is not None:
+        generator = nn.Sequential(generator, _Unscaled(**scale).to(device))
+    return generator.eval(), latent_dim
+
+
+def _load(
+    path: Path, device: torch.device, allow_code: Collection[str]
+) -> tuple[nn.Module, int, Mapping[str, Tensor] | None]:
+    """Load a generator of samples as in training, its ``latent_dim``, and the samples' scale."""
     saved = load_whole(path, device)
     networks = NetworkConfig.model_validate(saved["networks"])
     if networks.generator is not None and (fault := code_fault(networks.generator, allow_code)):
@@ -250,7 +275,23 @@ def load_generator(
     with seeded(0):  # the initial weights, which the saved ones replace
         generator = build_generator(networks, tuple(saved["sample_shape"])).to(device)
     generator.load_state_dict(saved["state_dict"])
-    return generator.eval(), cast("int", networks.latent_dim)
+    return generator.eval(), cast("int", networks.latent_dim), saved.get("scale")
+
+
+@final
+class _Unscaled(nn.Module):
+    """Maps vectors back to the units of the data."""
+
+    offset: Tensor
+    factor: Tensor
+
+    def __init__(self, offset: Tensor, factor: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("offset", offset)
+        self.register_buffer("factor", factor)
+
+    def forward(self, scaled: Float[Tensor, "batch d"]) -> Float32[Tensor, "batch d"]:
+        return (scaled.double() * self.factor + self.offset).float()
 
 
 def start_worker(threads: int, use_gpu: bool) -> torch.device:

@@ -55,7 +55,7 @@ class BestTrial:
         return self._generator.latent_dim
 
     def generator(self, latents: "Tensor") -> "Tensor":
-        """Generate samples [n, *sample_shape] in [-1, 1].
+        """Generate samples [n, *sample_shape]: images in [-1, 1], vectors in the data's units.
 
         Args:
             latents: Standard normal latents [n, latent_dim].

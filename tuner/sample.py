@@ -51,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="FILE",
-        help=".png: a picture; .npy: float32 [num, *shape] in [-1, 1] (default: a picture here, "
-        "named for what it shows)",
+        help=".png: a picture; .npy: float32 [num, *shape], images in [-1, 1], vectors in the "
+        "data's units (default: a picture here, named for what it shows)",
     )
     parser.add_argument(
         "--interpolate",
@@ -104,7 +104,7 @@ def _find(run: Path, trial_id: str | None, allow_code: Sequence[str]) -> "tuple[
 
 
 def draw(generator: "Generator", num: int, seed: int, *, interpolate: bool = False) -> "Tensor":
-    """Generate samples [num, *sample_shape] in [-1, 1], float32.
+    """Generate samples [num, *sample_shape], float32: images in [-1, 1], vectors in data's units.
 
     Args:
         generator: The generator.

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -40,6 +41,22 @@ def test_points_are_drawn_as_two_scatter_plots(tmp_path: Path) -> None:
         ink.append([int((half < 250).sum()) for half in np.array_split(grey, 2, axis=1)])
     assert ink[0][0] > ink[1][0] + 500
     assert ink[1][1] > ink[0][1] + 500
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-3, 1e6])
+def test_points_in_any_units_fill_the_picture(tmp_path: Path, unit: float) -> None:
+    """The axes suit vectors in a table's units, even if one value is far out."""
+    rng = torch.Generator().manual_seed(0)
+    points = 7 + torch.tensor([3, 3 * unit]) * torch.randn(2000, 2, generator=rng)
+    points[0] = 1e9
+    save_generated(points, tmp_path / "samples.png")
+    grey = np.asarray(Image.open(tmp_path / "samples.png").convert("L"))
+    ink = grey[60:340, 90:360] < 250
+    assert all(
+        quarter.sum() > 300
+        for half in np.array_split(ink, 2)
+        for quarter in np.array_split(half, 2, 1)
+    )
 
 
 def test_bytes_are_drawn_as_they_are(tmp_path: Path) -> None:

@@ -240,6 +240,26 @@ def test_the_final_of_a_generator_that_is_not_finite_is_nan(
     assert math.isnan(final_score(tmp_path / "generator.pt", data, FINAL, CPU).w1)
 
 
+def test_a_trial_on_a_table_saves_its_scale_and_is_scored_in_scaled_units(tmp_path: Path) -> None:
+    """The final compares scaled samples with scaled data: other units of a column change nothing."""
+    table = np.random.default_rng(0).standard_normal((1000, 2))
+    scores = []
+    for unit in (1.0, 2.0**30):
+        folder = tmp_path / str(unit)
+        folder.mkdir()
+        np.save(folder / "table.npy", table * [1.0, unit])
+        config = DataConfig(dataset="array", path=str(folder / "table.npy"))
+        data = load(config)
+        *_, last = run(_config(), data, SCHEDULE, CPU)
+        assert last.save is not None
+        last.save(folder)
+        scores.append((last.metrics["w1"], final_score(folder / "generator.pt", data, FINAL, CPU)))
+        generator, latent_dim = load_generator(folder / "generator.pt", CPU)
+        spread = generator(torch.randn(100, latent_dim)).std(0)
+        assert 0.01 < spread[1] / spread[0] / unit < 100
+    assert scores[0] == scores[1]
+
+
 def test_the_generator_file_rebuilds_the_generator(data: Data, tmp_path: Path) -> None:
     *_, last = run(_config(), data, SCHEDULE, CPU)
     assert last.save is not None

@@ -5,7 +5,7 @@ so that an error names the key as it is written in the file. Validation does not
 """
 
 from trainables.config.base import Frozen, Real, Whole, plain_integer, plain_number
-from trainables.config.data import DataConfig
+from trainables.config.data import DataConfig, Scaling
 from trainables.config.methods import (
     APPLIES_WHEN,
     ARCHITECTURES,
@@ -64,6 +64,7 @@ __all__ = [
     "Norm",
     "ObjectiveConfig",
     "Real",
+    "Scaling",
     "TrainingConfig",
     "TrialConfig",
     "Whole",

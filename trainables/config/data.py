@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 from trainables.config.base import Conditional, Flag, Real, Text, Whole
 from trainables.config.methods import DATASETS, fill
 
+Kind = Literal["vectors", "images"]
+Scaling = Literal["standard", "min_max", "whole", "none"]
+
 
 class DataConfig(Conditional):
     """The dataset, and its split into training data and held-out data. No key may be searched."""
@@ -43,6 +46,21 @@ class DataConfig(Conditional):
     array_name: Text | None = Field(
         default=None,
         description="Name of the array, where an .npz file has several. Only for array.",
+    )
+    kind: Kind | None = Field(
+        default=None,
+        description="What each sample of the array is. vectors: one row, or all further axes in "
+        "one row. images: grey [height, width], or with 1 or 3 channels as first or last axis. "
+        "Default: vectors for an array of two axes, images for one of four or of square images. "
+        "Required for [n, a, b] with a other than b, which may be series or images. Only for "
+        "array.",
+    )
+    scale: Scaling | None = Field(
+        default=None,
+        description="How vectors are scaled for training, by the trials' part of the data; samples "
+        "are mapped back. standard: each column to mean 0 and standard deviation 1. min_max: each "
+        "column linearly to [-1, 1]. whole: all columns by one linear map to [-1, 1]. none: not at "
+        "all. Default: standard. Only for array.",
     )
     side: Whole | None = Field(
         default=None,

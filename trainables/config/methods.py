@@ -63,6 +63,8 @@ APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
     ),
     "path": _when(dataset=("image_folder", "array", *DOWNLOADED)),
     "array_name": _when(dataset=("array",)),
+    "kind": _when(dataset=("array",)),
+    "scale": _when(dataset=("array",)),
     "side": _when(dataset=("image_folder", "celeba")),
     "channels": _when(dataset=("image_folder",)),
     "max_corrupt_share": _when(dataset=("image_folder",)),

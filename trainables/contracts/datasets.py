@@ -18,7 +18,7 @@ def check_dataset(config: DataConfig, *, max_abs: float = 1.0, max_equal: int = 
     Args:
         config: The section ``data``.
         max_abs: The largest absolute value allowed; points of a distribution with tails may lie
-            somewhat outside [-1, 1].
+            somewhat outside [-1, 1], and vectors scaled to standard deviation 1 do.
         max_equal: Samples that may equal another one.
 
     Raises:

@@ -33,8 +33,8 @@ from trainables.training.state import TrainState, set_learning_rate
 #: last batch of real samples, and the last batch of fake ones.
 Step = Callable[[], tuple[Float[Tensor, "3"], Tensor, Tensor]]
 
-#: A trial with a generated value above it has diverged. Data lie in [-1, 1], and even a bad trial,
-#: with a W1 of 100, stays far below.
+#: A trial with a generated value above it has diverged. Data are scaled to a size of about 1, and
+#: even a bad trial, with a W1 of 100, stays far below.
 MAX_SAMPLE_VALUE = 1e4
 
 
@@ -91,7 +91,7 @@ def train(
         state: The state of the trial, which training changes. One that captures its steps must not
             be loaded into between the first measurement and the last.
         config: The training, as the state was created with.
-        real: Training data on the state's device: float32 in [-1, 1], or images as uint8, which
+        real: Training data on the state's device: scaled float32, or images as uint8, which
             are scaled batch by batch.
         report_at: The generator steps, in any order.
     """

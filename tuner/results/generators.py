@@ -26,7 +26,9 @@ class Generator:
     latent_dim: int
 
     def __call__(self, latents: "Tensor") -> "Tensor":
-        """Samples [n, *sample_shape] in [-1, 1] of latents [n, latent_dim], standard normal.
+        """Generate samples [n, *sample_shape] from latents [n, latent_dim], standard normal.
+
+        Images lie in [-1, 1]; vectors are in the units of the data.
 
         Raises:
             ValueError: where the latents have another shape.

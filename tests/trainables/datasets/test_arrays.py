@@ -12,8 +12,11 @@ from trainables.datasets.errors import BadData
 BYTES = np.random.default_rng(0).integers(0, 256, (20, 6, 5), np.uint8)
 
 
-def read(path: Path, notes: list[str] | None = None, name: str | None = None) -> np.ndarray:
-    config = DataConfig(dataset="array", path=str(path), array_name=name)
+def read(
+    path: Path, notes: list[str] | None = None, name: str | None = None, **options: object
+) -> np.ndarray:
+    given = {"dataset": "array", "path": str(path), "array_name": name, **options}
+    config = DataConfig.model_validate(given)
     return load_array(config, (notes if notes is not None else []).append)
 
 
@@ -32,35 +35,78 @@ def test_channels_become_the_first_axis(tmp_path: Path, channels: int, last: boo
 
 
 def test_grey_images_without_a_channel_axis_get_one(tmp_path: Path) -> None:
-    assert np.array_equal(read(saved(tmp_path, BYTES)), BYTES[:, None])
+    assert np.array_equal(read(saved(tmp_path, BYTES), kind="images"), BYTES[:, None])
+
+
+def test_square_arrays_are_read_as_grey_images_and_a_note_says_so(tmp_path: Path) -> None:
+    notes: list[str] = []
+    assert np.array_equal(read(saved(tmp_path, BYTES[:, :5]), notes), BYTES[:, None, :5])
+    assert "read as 20 grey images of 5 x 5 pixels; data.kind: vectors" in notes[0]
+
+
+def test_series_and_images_that_are_not_square_need_to_be_told_apart(tmp_path: Path) -> None:
+    match = r"is required for .*\(20, 6, 5\): write images, if .* height 6 and width 5, or vectors"
+    with pytest.raises(BadData, match=match) as caught:
+        read(saved(tmp_path, BYTES))
+    assert caught.value.key == "kind"
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 6, 5), (20, 5, 2, 3), (20, 2, 1, 3, 5)])
+def test_vectors_of_any_axes_keep_the_order_of_their_numbers(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    loaded = read(saved(tmp_path, BYTES.reshape(shape)), kind="vectors")
+    assert np.array_equal(loaded, BYTES.reshape(20, 30))
+
+
+def test_vectors_are_no_images(tmp_path: Path) -> None:
+    with pytest.raises(
+        BadData, match=r"must be \[n, height, width\].*: reshape it, or leave"
+    ) as one:
+        read(saved(tmp_path, BYTES.reshape(20, 30)), kind="images")
+    assert one.value.key == "path"
+
+
+def test_images_are_not_scaled_by_columns(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"applies only to vectors.*\(1, 6, 5\): leave it out") as one:
+        read(saved(tmp_path, BYTES), kind="images", scale="standard")
+    assert one.value.key == "scale"
+
+
+def test_vectors_come_as_they_are_in_the_file(tmp_path: Path) -> None:
+    """They are scaled once the part of the trials is known."""
+    notes: list[str] = []
+    assert np.array_equal(
+        read(saved(tmp_path, BYTES.reshape(20, 30)), notes), BYTES.reshape(20, 30)
+    )
+    assert notes == []
 
 
 def test_floats_in_the_range_with_some_below_zero_stay_as_they_are(tmp_path: Path) -> None:
     notes: list[str] = []
-    samples = np.random.default_rng(0).uniform(-0.9, 0.8, (20, 4))
-    loaded = read(saved(tmp_path, samples), notes)
+    samples = np.random.default_rng(0).uniform(-0.9, 0.8, (20, 4, 3))
+    loaded = read(saved(tmp_path, samples), notes, kind="images")
     assert loaded.dtype == np.float32
-    assert np.array_equal(loaded, samples.astype(np.float32))
+    assert np.array_equal(loaded[:, 0], samples.astype(np.float32))
     assert notes == []
 
 
 @pytest.mark.parametrize(
     "samples",
     [
-        np.linspace(0, 1, 3000).reshape(1500, 2),
+        np.linspace(0, 1, 6000).reshape(1500, 2, 2),
         np.linspace(-3, 0.5, 90).reshape(10, 3, 3),
-        np.arange(80).reshape(20, 4),
-        np.arange(80, dtype=np.uint8).reshape(20, 4),
-        np.linspace(-1, 1, 80).reshape(20, 4) * 1.7e308,
+        np.arange(80).reshape(20, 2, 2),
+        np.linspace(-1, 1, 80).reshape(20, 2, 2) * 1.7e308,
     ],
-    ids=["unit", "wide", "integers", "byte-vectors", "huge"],
+    ids=["unit", "wide", "integers", "huge"],
 )
 def test_other_numbers_are_mapped_linearly_onto_the_range(
     tmp_path: Path, samples: np.ndarray
 ) -> None:
     """Evenly spaced numbers stay evenly spaced, from -1 to 1, and a note tells of it."""
     notes: list[str] = []
-    loaded = read(saved(tmp_path, samples), notes)
+    loaded = read(saved(tmp_path, samples), notes, kind="images")
     assert loaded.dtype == np.float32
     expected = np.linspace(-1, 1, samples.size)
     np.testing.assert_allclose(loaded.ravel(), expected, atol=1e-6)
@@ -71,9 +117,9 @@ def test_other_numbers_are_mapped_linearly_onto_the_range(
 def test_of_several_arrays_the_only_one_that_can_be_samples_is_used(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "a.npz", images=BYTES, labels=np.arange(20))
     notes: list[str] = []
-    assert np.array_equal(read(tmp_path / "a.npz", notes), BYTES[:, None])
+    assert np.array_equal(read(tmp_path / "a.npz", notes, kind="images"), BYTES[:, None])
     assert "uses the array images, the only one that can be samples" in notes[0]
-    assert np.array_equal(read(tmp_path / "a.npz", name="images"), BYTES[:, None])
+    assert np.array_equal(read(tmp_path / "a.npz", name="images", kind="images"), BYTES[:, None])
 
 
 def test_several_possible_arrays_need_a_name(tmp_path: Path) -> None:
@@ -93,15 +139,22 @@ def test_a_name_is_refused_for_an_npy_file(tmp_path: Path) -> None:
 
 def test_bytes_that_are_all_0_or_1_are_noted(tmp_path: Path) -> None:
     notes: list[str] = []
-    read(saved(tmp_path, BYTES % 2), notes)
+    read(saved(tmp_path, BYTES % 2), notes, kind="images")
     assert "nearly black" in notes[0]
 
 
 @pytest.mark.parametrize(
     ("samples", "match"),
     [
-        (np.array([[0.0, np.nan], [1, 2]]), "must hold finite numbers"),
-        (np.array([[0.0, np.inf], [1, 2]]), "must hold finite numbers"),
+        (
+            np.array([[0.0, np.nan], [1, 2]]),
+            r"must hold finite numbers, got .* with nan at \[0, 1\]",
+        ),
+        (
+            np.array([[0.0, 1], [np.inf, 2]]),
+            r"must hold finite numbers, got .* with inf at \[1, 0\]",
+        ),
+        (np.full((3, 2), np.nan), r"with 6 that are NaN or inf, the first nan at \[0, 0\]: remove"),
         (np.full((9, 2), 7), "must hold samples that differ, got .* whose numbers are all 7: name"),
         (np.arange(9), r"of shape \(9,\): reshape"),
         (np.zeros((2, 2, 2, 2, 2)), r"of shape \(2, 2, 2, 2, 2\): reshape"),
