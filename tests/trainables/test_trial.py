@@ -241,7 +241,7 @@ def test_the_final_of_a_generator_that_is_not_finite_is_nan(
 
 
 def test_a_trial_on_a_table_saves_its_scale_and_is_scored_in_scaled_units(tmp_path: Path) -> None:
-    """The final compares scaled samples with scaled data: other units of a column change nothing."""
+    """The final compares scaled samples with scaled data, so that units change nothing."""
     table = np.random.default_rng(0).standard_normal((1000, 2))
     scores = []
     for unit in (1.0, 2.0**30):

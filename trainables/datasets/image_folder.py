@@ -3,8 +3,11 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +17,12 @@ from trainables.config import DataConfig
 from trainables.datasets.cache import keep, recall
 from trainables.datasets.errors import BadData, Note, Progress
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 #: The most file names in a message.
 _MAX_LISTED = 10
 #: Files submitted to the threads at a time: Ctrl-C has to wait for all that are queued.
 _FILES_AT_ONCE = 1024
+#: Where the kernel shows itself as files, among them links to all folders of all processes.
+_KERNEL_FOLDERS = ("/proc", "/sys")
 
 
 def load_image_folder(
@@ -72,10 +76,10 @@ def decode(
         channels: 1 for grey, 3 for colour.
         cache_dir: Where decoded images are cached; ``None`` caches none.
         progress: Called with the number of files decoded, and the number of all.
-        note: Called if the cache cannot be used.
+        note: Called if the cache cannot be used, or files are left out that are no images.
 
     Returns:
-        The images, and the names of the files that could not be read.
+        The images, and the names of the image files that could not be read.
 
     Raises:
         BadData: with key ``path``, if there is no folder, or no image file in it.
@@ -83,11 +87,20 @@ def decode(
     if not folder.is_dir():
         fault = "is a file" if folder.exists() else "does not exist"
         raise BadData("path", f"must be a folder of images, got {folder}, which {fault}")
-    names = sorted(_image_names(folder))
-    if not names:
-        kinds = ", ".join(SUFFIXES)
-        rule = f"must have images ({kinds}) in it or in a subfolder, got {folder}, which has none"
-        raise BadData("path", f"{rule}: name another folder")
+    kernel_devices = _kernel_devices()
+    if folder.stat().st_dev in kernel_devices:
+        raise BadData(
+            "path", f"must be a folder of images, got {folder}, which the kernel makes up"
+        )
+    listing = _list(folder, kernel_devices)
+    if not listing.images:
+        rule = "must have images (.jpg, .png, .tif or of another suffix that Pillow reads) in it"
+        left_out = f" ({listing.left_out_text()})" if listing.left_out else ""
+        fault = f"or in a subfolder, got {folder}, which has none{left_out}"
+        raise BadData("path", f"{rule} {fault}: name another folder")
+    if listing.left_out:
+        note(f"{folder}: left out, as no images: {listing.left_out_text()}")
+    names = listing.images
     key = _key(folder, names, side, channels)
     if cache_dir is not None and (cached := recall(cache_dir, key, note)):
         return cached
@@ -103,19 +116,71 @@ def list_names(names: Sequence[str]) -> str:
     return ", ".join(names[:_MAX_LISTED]) + more
 
 
-def _image_names(root: Path) -> Iterator[str]:
-    """Yield the relative paths of all image files; visit each folder once, despite links."""
-    seen = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen:
+@dataclass(frozen=True)
+class _Listing:
+    """The files in a folder and its subfolders, without hidden ones.
+
+    Attributes:
+        images: The relative paths of the image files, sorted.
+        left_out: The numbers of all else, by kind, such as ".txt".
+    """
+
+    images: list[str]
+    left_out: Mapping[str, int]
+
+    def left_out_text(self) -> str:
+        """Count what is left out, the commonest kinds first."""
+        kinds = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
+        return list_names([f"{num:,} {kind}" for kind, num in kinds])
+
+
+def _list(root: Path, kernel_devices: Collection[int]) -> _Listing:
+    """List the files; visit each folder once, despite links, and none that the kernel makes up."""
+    from trainables.datasets.pixels import suffixes
+
+    images, left_out, seen = [], Counter[str](), set()
+
+    def unreadable(error: OSError) -> None:
+        left_out["folder that cannot be read"] += 1
+
+    for folder, folders, files in os.walk(root, onerror=unreadable, followlinks=True):
+        try:
+            status = Path(folder).stat()
+        except OSError as error:  # it has just been removed
+            unreadable(error)
+            folders.clear()
+            continue
+        if (status.st_dev, status.st_ino) in seen or status.st_dev in kernel_devices:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield (Path(folder) / name).relative_to(root).as_posix()
+            if name.startswith("."):
+                continue
+            path = Path(folder) / name
+            if path.suffix.lower() not in suffixes():
+                left_out[path.suffix.lower() or "without a suffix"] += 1
+            elif _is_special(path):
+                left_out["pipe, socket or device"] += 1
+            else:
+                images.append(path.relative_to(root).as_posix())
+    return _Listing(sorted(images), left_out)
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether opening a path may wait for ever, as that of a pipe does."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # the target of a link is missing: it counts as an image that cannot be read
+        return False
+
+
+def _kernel_devices() -> set[int]:
+    folders = [Path(name) for name in _KERNEL_FOLDERS]
+    return {folder.stat().st_dev for folder in folders if folder.is_dir()} - {
+        Path("/").stat().st_dev
+    }
 
 
 def _key(folder: Path, names: Sequence[str], side: int, channels: int) -> str:

@@ -1,13 +1,34 @@
 """Read one image file of any format as pixels of a fixed size."""
 
+import ctypes
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, _imaging
+
+#: Formats of which Pillow decodes no pixels itself: for EPS it runs Ghostscript, a program.
+_NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Return the names of all formats that are read, as Pillow calls them."""
+    Image.init()  # else it knows five formats until it meets another
+    return tuple(name for name in Image.OPEN if name not in _NOT_DECODED)
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Return the suffixes of all formats that are read, in lower case, such as ``.png``."""
+    known = set(formats())
+    return frozenset(
+        suffix for suffix, name in Image.registered_extensions().items() if name in known
+    )
 
 
 def read_pixels(path: Path, side: int, channels: int) -> UInt8[np.ndarray, "channels side side"]:
@@ -25,7 +46,7 @@ def read_pixels(path: Path, side: int, channels: int) -> UInt8[np.ndarray, "chan
         Exception: of any type that Pillow's decoders raise for a damaged image, or, under
             :func:`strict_pillow`, for one so large that it may be a decompression bomb.
     """
-    with Image.open(path) as image:
+    with Image.open(path, formats=formats()) as image:
         # Decode a large JPEG at a fraction of its size, but at least four times the result's.
         image.draft(None, (4 * side, 4 * side))
         turned = ImageOps.exif_transpose(_eight_bits(image))
@@ -36,14 +57,33 @@ def read_pixels(path: Path, side: int, channels: int) -> UInt8[np.ndarray, "chan
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """Refuse suspiciously large images, and hide Pillow's other warnings.
+    """Refuse suspiciously large images, and hide all other warnings of Pillow and of libtiff.
 
     Filters of warnings are global: enter this once, around all threads that read.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet_libtiff():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
+
+
+@contextmanager
+def _quiet_libtiff() -> Iterator[None]:
+    """Let libtiff print nothing about damaged files: hundreds of lines that name no file.
+
+    Pillow raises for each anyway. A Pillow that was built without libtiff has no such functions.
+    """
+    library = ctypes.CDLL(_imaging.__file__)
+    names = ("TIFFSetErrorHandler", "TIFFSetWarningHandler")
+    setters = [getattr(library, name) for name in names if hasattr(library, name)]
+    for setter in setters:
+        setter.restype, setter.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    handlers = [setter(None) for setter in setters]
+    try:
+        yield
+    finally:
+        for setter, handler in zip(setters, handlers, strict=True):
+            setter(handler)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

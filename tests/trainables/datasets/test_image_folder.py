@@ -47,7 +47,73 @@ def test_subfolders_are_searched_and_hidden_files_are_not(folder: Path) -> None:
     images, notes, _ = read(folder)
     assert len(images) == 13
     assert np.array_equal(images[-1], 255 - IMAGES[0].transpose(2, 0, 1))
+    assert notes == [f"{folder}: left out, as no images: 1 .txt"]
+
+
+@pytest.mark.parametrize("suffix", [".ppm", ".jp2", ".tga", ".jfif", ".avif", ".dds"])
+def test_every_format_that_pillow_decodes_is_read(folder: Path, suffix: str) -> None:
+    Image.fromarray(IMAGES[0]).save(
+        folder / f"a{suffix}", **{".jfif": {"format": "JPEG"}}.get(suffix, {})
+    )
+    images, notes, _ = read(folder)
+    assert len(images) == 13
     assert notes == []
+
+
+def test_what_is_left_out_is_counted_by_kind(folder: Path) -> None:
+    for name in ("a.txt", "b.txt", "deep/c.TXT", "labels.csv", "README", "a.h5", "a.eps"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    _, notes, _ = read(folder)
+    kinds = "3 .txt, 1 .csv, 1 .eps, 1 .h5, 1 without a suffix"
+    assert notes == [f"{folder}: left out, as no images: {kinds}"]
+
+
+def test_a_document_that_is_named_as_an_image_is_not_run(folder: Path) -> None:
+    """Pillow goes by a file's content, and would pass PostScript on to Ghostscript."""
+    Image.fromarray(IMAGES[0]).save(folder / "script.eps")
+    (folder / "script.eps").rename(folder / "script.png")
+    _, notes, _ = read(folder, max_corrupt_share=0.5)
+    assert notes == ["1 of 13 files could not be read and are left out: script.png"]
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_named_as_an_image_is_left_out(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "device.png").symlink_to("/dev/zero")
+    images, notes, _ = read(folder)
+    assert len(images) == 12
+    assert notes == [f"{folder}: left out, as no images: 2 pipe, socket or device"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("path", ["/proc", "/proc/self/task", "/sys"])
+def test_folders_that_the_kernel_makes_up_are_refused(path: str) -> None:
+    if not Path(path).is_dir():
+        pytest.skip("not on this system")
+    with pytest.raises(BadData, match="which the kernel makes up") as caught:
+        read(Path(path))
+    assert caught.value.key == "path"
+
+
+@pytest.mark.timeout(60)
+def test_links_to_folders_that_the_kernel_makes_up_are_not_followed(folder: Path) -> None:
+    (folder / "processes").symlink_to("/proc")
+    images, notes, _ = read(folder)
+    assert len(images) == 12
+    assert notes == []
+
+
+def test_damaged_tiff_files_print_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    noise = Image.fromarray(pixels(64, 64, 3))
+    noise.save(folder / "bad.tif", compression="tiff_lzw")
+    content = bytearray((folder / "bad.tif").read_bytes())
+    for place in range(200, len(content) - 200, 37):
+        content[place] ^= 255
+    (folder / "bad.tif").write_bytes(content)
+    _, notes, _ = read(folder, max_corrupt_share=0.5)
+    assert notes == ["1 of 13 files could not be read and are left out: bad.tif"]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_grey_is_one_channel(folder: Path) -> None:
@@ -119,7 +185,7 @@ def test_a_damaged_cache_is_noted_and_written_again(folder: Path, tmp_path: Path
 def test_a_path_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     for path, match in (
-        (tmp_path, r"must have images \(.jpg, .*which has none: name another folder"),
+        (tmp_path, r"must have images \(.jpg, .*which has none \(1 .txt\): name another"),
         (tmp_path / "a.txt", "must be a folder of images, got .*a.txt, which is a file"),
         (tmp_path / "none", "must be a folder of images, got .*none, which does not exist"),
     ):
