@@ -1,12 +1,13 @@
 """The generator and the critic."""
 
 import re
+import reprlib
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from trainables.config.base import Conditional, Whole, plain_number
+from trainables.config.base import Conditional, Whole
 from trainables.config.methods import (
     ARCHITECTURES,
     DEFAULT_ARCHITECTURE,
@@ -26,11 +27,14 @@ def _import_path(value: object) -> object:
 
 
 def _plain_argument(value: object) -> object:
-    """Accept only plain data: an argument is written to files, databases and other processes."""
-    value = plain_number(value)
+    """Accept only plain data: an argument is written to files, databases and other processes.
+
+    Text stays text: a network may need ``"007"``, and fail with the number 7.0.
+    """
     items = value if isinstance(value, list | tuple) else [value]
     if not all(item is None or isinstance(item, bool | int | float | str) for item in items):
-        raise ValueError(f"must be a number, text, true or false, or a list of such, got {value!r}")
+        rule = "must be a number, text, true or false, or a list of such"
+        raise ValueError(f"{rule}, got {reprlib.repr(value)}")  # bounded: aliases may multiply
     return value
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.config import plain_number
 from tuner.errors import BadInput, Fault
 from tuner.results import placed, read_trials
 from tuner.space import Choice, Range, coerce, flat
@@ -61,4 +60,4 @@ def _point(row: Mapping[str, str], sections: Mapping[str, Any]) -> dict[str, dic
 
 
 def _plain(text: str) -> Any:
-    return {"True": True, "False": False}.get(text, plain_number(text))
+    return {"True": True, "False": False}.get(text, text)

@@ -7,8 +7,6 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from tuner import results
 from tuner.page.baseline import Baseline
 from tuner.page.facts import OUT_OF_TIME, UNDER_WAY, Cost, Facts, cost, last_common_rung
@@ -16,6 +14,7 @@ from tuner.page.hints import best_config
 from tuner.page.style import number
 from tuner.results import clock, ties_text
 from tuner.retrain import Retrained, luck_text, seed_spread
+from tuner.space import dump_yaml
 from tuner.study import Trial
 
 
@@ -31,7 +30,7 @@ def answer(
         "best": None if best is None else _best(facts, best),
         "verdict": _verdict(facts, best, defaults),
         "config": best_config(facts),
-        "full_config": best and yaml.safe_dump(best.config.applied(), sort_keys=False).strip(),
+        "full_config": best and dump_yaml(best.config.applied()).strip(),
         "stats": _stats(cost(facts), facts),
         "comparison": _comparison(facts, defaults),
         "baseline_notes": _baseline_notes(defaults),

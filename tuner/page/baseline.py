@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-import yaml
-
 from trainables.config import ARCHITECTURES, DEFAULT_ARCHITECTURE, PUBLISHED, TrainingConfig
 from tuner.page.facts import Facts, last_common_rung
-from tuner.space import Choice, Domain, SearchSpec, coerce, possible_values
+from tuner.space import Choice, Domain, SearchSpec, coerce, dump_yaml, possible_values
 from tuner.study import Trial
 
 #: What makes a method, rather than being a value of it.
@@ -137,4 +135,4 @@ def _yaml(asked: Mapping[str, Any]) -> str:
         section: {key.split(".", 1)[1]: value for key, value in values}
         for section, values in itertools.groupby(asked.items(), lambda item: item[0].split(".")[0])
     }
-    return yaml.safe_dump([sections], sort_keys=False)
+    return dump_yaml([sections])

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
-
 from trainables.checkpoint import load_whole
 from tuner.results.text import score_text, ties_text
+from tuner.space import dump_yaml
 from tuner.storage import fetch_file, write_atomically
 from tuner.study import Trial
 
@@ -23,7 +22,7 @@ def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> Non
         FileNotFoundError: where the checkpoint is gone, and ``best/`` is not this trial's.
         DamagedCheckpointError: where it is not whole.
     """
-    text = yaml.safe_dump(trial.config.applied(), sort_keys=False)
+    text = dump_yaml(trial.config.applied())
     title = f"# trial {trial.trial_id}: {score_text(trial)}, generator step {trial.generator_steps}"
     if (ties := ties_text(trial, trials)) is not None:
         title += f"\n# {ties}"

@@ -19,5 +19,6 @@ from .spec import read_spec as read_spec
 from .spec import validate as validate
 from .spec import validate_points as validate_points
 from .spec import validate_sections as validate_sections
+from .yaml_file import dump_yaml as dump_yaml
 from .yaml_file import load_yaml as load_yaml
 from .yaml_file import override as override

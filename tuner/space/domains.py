@@ -83,15 +83,20 @@ def possible_values(value: Any) -> tuple[Any, ...]:
 def coerce(domain: Domain, value: Any) -> Any:
     """Return the value in the domain's own type, or ``None`` if it is outside the domain."""
     if isinstance(domain, Choice):
-        # True == 1, and a choice may hold either.
-        same = (c for c in domain.choice if isinstance(c, bool) == isinstance(value, bool))
-        return next((c for c in same if c == plain_number(value)), None)
+        return next((c for c in domain.choice if is_same(c, value)), None)
     number = plain_integer(value) if is_integer(domain) else plain_number(value)
     if isinstance(number, bool) or not isinstance(number, int | float):
         return None
     if is_integer(domain) and not isinstance(number, int):
         return None
     return type(domain.low)(number) if domain.low <= number <= domain.high else None
+
+
+def is_same(one: Any, value: Any) -> bool:
+    """Tell whether a value is one of a choice, which text may stand for, as "0.1" for 0.1."""
+    if isinstance(one, bool) != isinstance(value, bool):  # True == 1
+        return False
+    return one == value or (not isinstance(one, str) and one == plain_number(value))
 
 
 def _tag(value: object) -> str:

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import (
     Field,
     StringConstraints,
@@ -48,7 +47,7 @@ from tuner.space.sections import (
     ResultsConfig,
     SearchConfig,
 )
-from tuner.space.yaml_file import load_yaml
+from tuner.space.yaml_file import dump_yaml, load_yaml, parse_yaml
 
 Name = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
@@ -212,11 +211,11 @@ class SearchSpec(Frozen):
 
     def to_yaml(self) -> str:
         """Write the resolved search as the text of a search space file."""
-        text = yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
-        if yaml.safe_load(text) == self.resolved():
+        text = dump_yaml(self.resolved(), allow_unicode=True)
+        if parse_yaml(text) == self.resolved():
             return text
         # PyYAML writes some of Unicode's line breaks so that they are read as spaces.
-        return yaml.safe_dump(self.resolved(), sort_keys=False)
+        return dump_yaml(self.resolved())
 
 
 def read_spec(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:

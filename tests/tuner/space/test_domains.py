@@ -1,7 +1,7 @@
 """Ranges and choices, wherever a fixed value may stand."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import assume, given
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 from trainables.config import Frozen, Real, Whole
-from tuner.space.domains import Choice, Range, grid_values, is_integer, searchable
+from tuner.space.domains import Choice, Range, coerce, grid_values, is_integer, searchable
 
 
 class Section(Frozen):
@@ -119,3 +119,23 @@ def test_whole_bounds_of_a_real_range_do_not_make_it_whole():
 
 def test_the_grid_of_a_choice_is_its_values():
     assert grid_values(Choice[str](choice=("b", "a"))) == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("choice", "value", "expected"),
+    [
+        (("007", "7"), "007", "007"),
+        (("007", "7"), "7", "7"),
+        ((7, 8), "007", 7),
+        ((1e-4, 1e-3), "1e-4", 1e-4),
+        ((True, 1), 1, 1),
+        ((True, 1), True, True),
+        ((None, "relu"), None, None),
+        (("1", "2"), 1, None),
+    ],
+)
+def test_a_value_of_a_choice_keeps_its_type(choice: tuple, value: object, expected: object):
+    """Text may stand for a number, as in a table, but a number for no text."""
+    found = coerce(Choice[Any].model_construct(choice=choice), value)
+    assert found == expected
+    assert type(found) is type(expected)

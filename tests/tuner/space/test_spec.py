@@ -90,6 +90,21 @@ def test_a_whole_number_may_be_written_in_any_way(space: Callable[[str], Path], 
     assert type(num_trials) is int
 
 
+def test_text_in_quotes_stays_text_for_a_network(space: Callable[[str], Path]):
+    args = "{tag: '007', version: \"1.10\", rate: 1e-4, width: 1e3, sizes: {choice: ['18', '34']}}"
+    path = space(
+        "name: a\nsearch: {num_trials: 1}\nnetworks: {generator: 'nets:G', generator_args: "
+        f"{args}}}"
+    )
+    found = read_spec(path)
+    read = found.networks.generator_args
+    assert (read["tag"], read["version"], read["rate"]) == ("007", "1.10", 1e-4)
+    assert (read["width"], type(read["width"])) == (1000, int)
+    assert read["sizes"].choice == ("18", "34")
+    again = space(found.to_yaml())
+    assert read_spec(again) == found
+
+
 @pytest.mark.parametrize(
     ("section", "what"),
     [

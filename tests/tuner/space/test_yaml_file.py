@@ -1,14 +1,22 @@
 """A file to plain data: what is not YAML, or says a thing twice, is refused in words."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.errors import BadInput, Fault
-from tuner.space.yaml_file import MAX_BYTES, load_yaml
+from tuner.space.yaml_file import (
+    MAX_BYTES,
+    _unclear_numbers,
+    dump_yaml,
+    load_yaml,
+    parse_yaml,
+)
 
 Space = Callable[[str | bytes], Path]
 
@@ -102,6 +110,67 @@ def test_a_document_that_is_no_mapping_is_refused(space: Space, text: str, kind:
         load_yaml(space(text))
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("-2.5E+3", -2500.0),
+        (".5e1", 5.0),
+        ("1e3", 1000),
+        ("1e400", math.inf),
+        ("0x1F", 31),
+        ("1_000", 1000),
+        ("0", 0),
+        ("-0.5", -0.5),
+        ("'1e-4'", "1e-4"),
+        ('"007"', "007"),
+        ("'8:00'", "8:00"),
+        ("1e3x", "1e3x"),
+        ("v1:2", "v1:2"),
+    ],
+)
+def test_plain_numbers_are_numbers_and_quoted_ones_are_text(space: Space, text: str, value: object):
+    document, faults = load_yaml(space(f"a: {text}"))
+    assert document["a"] == value
+    assert type(document["a"]) is type(value)
+    assert faults == []
+
+
+BASE_8 = "must not start with 0, which YAML takes for base 8, got"
+BASE_60 = "must not have colons, which YAML takes for base 60, got"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0100", f"{BASE_8} 0100: write 100, or '0100' in quotes for a text"),
+        ("-010", f"{BASE_8} -010: write -10, or '-010' in quotes for a text"),
+        ("0089", f"{BASE_8} 0089: write 89, or '0089' in quotes for a text"),
+        ("00", f"{BASE_8} 00: write 0, or '00' in quotes for a text"),
+        ("00.5", f"{BASE_8} 00.5: write 0.5, or '00.5' in quotes for a text"),
+        ("8:00", f"{BASE_60} 8:00: write 480, if that is meant, or '8:00' in quotes for a text"),
+        ("1:30:00.5", f"{BASE_60} 1:30:00.5: write 5400.5, if that is meant, or '1:30:00.5' in"),
+    ],
+)
+def test_numbers_that_yaml_reads_otherwise_are_refused_with_both_readings(
+    space: Space, text: str, message: str
+):
+    _, faults = load_yaml(space(f"a: [{{b: {text}}}]\nc: 1"), [f"c={text}"])
+    assert [fault.where for fault in faults] == ["a.0.b", "--set c"]
+    assert all(fault.message.startswith(message) for fault in faults)
+
+
+@given(
+    text=st.text(max_size=5)
+    | st.from_regex(r"[-+]?[0-9_:.]{1,6}([eE][-+]?[0-9]{1,2})?", fullmatch=True)
+)
+@settings(max_examples=300)
+def test_text_is_written_so_that_it_is_read_as_the_same_text(text: str):
+    written = dump_yaml({"a": [text]})
+    assert parse_yaml(written) == {"a": [text]}
+    assert _unclear_numbers(yaml.compose(written), ()) == []
+
+
 def test_every_duplicate_key_is_named_with_both_lines(space: Space):
     text = (
         "name: a\ntraining:\n  n_critic: 1\n  gp_weight: {low: 1, low: 2}\n  n_critic: 2\nname: b\n"
@@ -124,7 +193,8 @@ def test_an_alias_to_its_own_parent_is_walked_once(space: Space):
     ("override", "expected"),
     [
         ("name=b", {"name": "b", "training": {"lr": 1}}),
-        ("training.lr=1e-3", {"name": "a", "training": {"lr": "1e-3"}}),
+        ("training.lr=1e-3", {"name": "a", "training": {"lr": 1e-3}}),
+        ("training.lr='1e-3'", {"name": "a", "training": {"lr": "1e-3"}}),
         ("training.lr={low: 1, high: 2}", {"name": "a", "training": {"lr": {"low": 1, "high": 2}}}),
         ("training.lr.low=0.5", {"name": "a", "training": {"lr": {"low": 0.5}}}),
         ("asha.brackets=2", {"name": "a", "training": {"lr": 1}, "asha": {"brackets": 2}}),
