@@ -212,7 +212,7 @@ def _missing_defaults(baselines: Sequence[Baseline]) -> Iterator[Hint]:
 def domain_text(domain: Domain) -> str:
     """A domain in words."""
     if isinstance(domain, Choice):
-        return "one of " + ", ".join(number(value) for value in domain.choice)
+        return "one of " + ", ".join(number(value) for value in domain.labels)
     return f"{number(domain.low)} to {number(domain.high)}" + " (log)" * domain.log
 
 

@@ -126,7 +126,7 @@ def _slice(
 
 def _domain_axis(key: str, domain: Domain) -> dict[str, Any]:
     if isinstance(domain, Choice):
-        order = [escaped(number(value)) for value in domain.choice]
+        order = [escaped(number(value)) for value in domain.labels]
         more = {"type": "category", "categoryorder": "array", "categoryarray": order}
         return axis(short(key), **more)
     # The whole range, also where no trial was: what lies at its ends tells whether to widen it.
@@ -176,8 +176,8 @@ def _dimension(key: str, domain: Domain, trials: Any) -> dict[str, Any]:
     """An axis; trials that do not have the hyperparameter pass below it."""
     values = [t.params.get(key) for t in trials]
     if isinstance(domain, Choice):
-        at = [None if v is None else float(domain.choice.index(v)) for v in values]
-        ticks = {float(i): number(v) for i, v in enumerate(domain.choice)}
+        at = [None if v is None else float(domain.labels.index(v)) for v in values]
+        ticks = {float(i): number(v) for i, v in enumerate(domain.labels)}
     elif domain.log:
         at = [None if v is None else math.log10(v) for v in values]
         low, high = math.log10(domain.low), math.log10(domain.high)

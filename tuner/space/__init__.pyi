@@ -4,6 +4,7 @@ from .domains import Range as Range
 from .domains import coerce as coerce
 from .domains import flat as flat
 from .domains import is_integer as is_integer
+from .domains import label as label
 from .domains import possible_values as possible_values
 from .messages import describe_error as describe_error
 from .schema import json_schema as json_schema

@@ -4,6 +4,7 @@
 then hold a fixed value or a domain.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
@@ -21,6 +22,11 @@ from pydantic.fields import FieldInfo
 from trainables.config import Argument, Frozen, Real, Whole, plain_integer, plain_number
 
 T = TypeVar("T")
+
+
+def label(value: Any) -> Any:
+    """Return a value as a sampler knows it: a list as text, as Optuna has no choice of lists."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple) else value
 
 
 class Range(Frozen, Generic[T]):
@@ -55,9 +61,14 @@ class Choice(Frozen, Generic[T]):
     def _has_distinct_values(cls, choice: tuple[T, ...]) -> tuple[T, ...]:
         if not choice:
             raise ValueError("must list at least one value, got []")
-        if len(set(choice)) != len(choice):
+        if len(set(map(label, choice))) != len(choice):
             raise ValueError(f"must list each value once, got {list(choice)}")
         return choice
+
+    @property
+    def labels(self) -> tuple[Any, ...]:
+        """Return the values as a sampler knows them; see :func:`label`."""
+        return tuple(map(label, self.choice))
 
 
 Domain = Range[Any] | Choice[Any]
@@ -69,9 +80,9 @@ def is_integer(domain: Range[Any]) -> bool:
 
 
 def grid_values(domain: Domain) -> tuple[Any, ...] | None:
-    """Return all values of a domain, or ``None`` for a range of real numbers."""
+    """Return all values of a domain as a sampler knows them, ``None`` for a range of reals."""
     if isinstance(domain, Choice):
-        return domain.choice
+        return domain.labels
     return tuple(range(domain.low, domain.high + 1)) if is_integer(domain) else None
 
 
@@ -93,7 +104,9 @@ def coerce(domain: Domain, value: Any) -> Any:
 
 
 def is_same(one: Any, value: Any) -> bool:
-    """Tell whether a value is one of a choice, which text may stand for, as "0.1" for 0.1."""
+    """Tell whether a value is this one of a choice; text may stand for a number or a list."""
+    if isinstance(one, list | tuple) and isinstance(value, str):
+        return value in (str(one), label(one))
     if isinstance(one, bool) != isinstance(value, bool):  # True == 1
         return False
     return one == value or (not isinstance(one, str) and one == plain_number(value))

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from trainables.config import Frozen, plain_number, why_no_effect
 from tuner.errors import Fault
-from tuner.space.domains import Choice, Range, coerce, flat
+from tuner.space.domains import Choice, Range, coerce, flat, is_same
 
 
 class InitialPoint(Frozen):
@@ -64,12 +64,15 @@ def resolve_points(
 
 def _fit(domain: Any, value: Any) -> tuple[Any, str | None]:
     """Return the value in the type of the domain, and a message if it is outside the domain."""
-    if isinstance(domain, Range | Choice):
+    if isinstance(domain, Choice):
+        same = [one for one in domain.choice if is_same(one, value)]  # which may be None
+        if same:
+            return same[0], None
+        return None, f"must be one of {list(domain.choice)}, got {value!r}"
+    if isinstance(domain, Range):
         fitted = coerce(domain, value)
         if fitted is not None:
             return fitted, None
-        if isinstance(domain, Choice):
-            return None, f"must be one of {list(domain.choice)}, got {value!r}"
         return (
             None,
             f"must lie in {domain.low:g} to {domain.high:g}, got {value!r}: change it, or widen "

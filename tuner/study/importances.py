@@ -207,6 +207,6 @@ def _study(
 
 def _distribution(domain: Domain) -> BaseDistribution:
     if isinstance(domain, Choice):
-        return CategoricalDistribution(domain.choice)
+        return CategoricalDistribution(domain.labels)
     make = IntDistribution if is_integer(domain) else FloatDistribution
     return make(domain.low, domain.high, log=domain.log)

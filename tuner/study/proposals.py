@@ -17,7 +17,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
-from tuner.space import Choice, Domain, SearchSpec, is_integer
+from tuner.space import Choice, Domain, SearchSpec, is_integer, label
 from tuner.study.trial import Status
 
 #: TPE holds at most so many to be good, and the others for what they are to be told from.
@@ -137,7 +137,7 @@ def propose(
     storage = _Beside(_as_sampled(shown, spec.search.sampler))
     study = optuna.create_study(storage=storage, sampler=sampler, direction="minimize")
     if point is not None:
-        study.enqueue_trial(dict(point))
+        study.enqueue_trial({key: label(value) for key, value in point.items()})
     trial = study.ask()
     chosen = spec.choose(lambda key, domain: _pick(trial, key, domain))
     config = spec.trial_config(chosen, _trial_seed(spec, number))
@@ -175,6 +175,6 @@ def _sampler(spec: SearchSpec, number: int) -> optuna.samplers.BaseSampler:
 
 def _pick(trial: optuna.Trial, key: str, domain: Domain) -> Any:
     if isinstance(domain, Choice):
-        return trial.suggest_categorical(key, domain.choice)
+        return domain.choice[domain.labels.index(trial.suggest_categorical(key, domain.labels))]
     suggest = trial.suggest_int if is_integer(domain) else trial.suggest_float
     return suggest(key, domain.low, domain.high, log=domain.log)

@@ -132,6 +132,9 @@ def test_the_grid_of_a_choice_is_its_values():
         ((True, 1), True, True),
         ((None, "relu"), None, None),
         (("1", "2"), 1, None),
+        (([64, 64], [128]), [128], [128]),
+        (([64, 64], [128]), "[64, 64]", [64, 64]),
+        ((["a", "b"], ["c"]), "['c']", ["c"]),
     ],
 )
 def test_a_value_of_a_choice_keeps_its_type(choice: tuple, value: object, expected: object):
@@ -139,3 +142,11 @@ def test_a_value_of_a_choice_keeps_its_type(choice: tuple, value: object, expect
     found = coerce(Choice[Any].model_construct(choice=choice), value)
     assert found == expected
     assert type(found) is type(expected)
+
+
+def test_lists_are_values_of_a_choice():
+    choice = Choice[Any](choice=([64, 64], [128], "x", None))
+    assert choice.choice == ([64, 64], [128], "x", None)
+    assert choice.labels == grid_values(choice) == ("[64, 64]", "[128]", "x", None)
+    with pytest.raises(ValidationError, match=r"must list each value once, got \[\[1\], \[1\]\]"):
+        Choice[Any](choice=([1], [1]))

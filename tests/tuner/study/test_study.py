@@ -1,5 +1,6 @@
 """The journal: what was acknowledged is never lost, and a resumed search goes on as if unbroken."""
 
+import json
 import math
 import os
 from collections.abc import Callable
@@ -398,3 +399,38 @@ def test_a_lock_that_a_crash_left_behind_blocks_nobody(path: Path, make_spec: Ma
     study = Study(path, make_spec())
     assert [trial.status for trial in study.trials()] == ["completed"]
     assert ask(study).number == 1
+
+
+LISTS = [[64, 64], [128], [8, "a", None]]
+NETWORKS = {
+    "generator": "nets:G",
+    "generator_args": {"widths": {"choice": LISTS}, "activation": {"choice": [None, "relu"]}},
+}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "grid"])
+def test_a_choice_of_lists_gives_networks_the_lists_in_every_session(
+    path: Path, make_spec: MakeSpec, sampler: str
+) -> None:
+    """Optuna has no choice of lists: it knows them as text."""
+    first = {"widths": [128], "activation": None}
+    points = (
+        {} if sampler == "grid" else {"initial_points": [{"networks": {"generator_args": first}}]}
+    )
+    spec = make_spec(
+        networks=NETWORKS, search={"sampler": sampler, "num_trials": 6}, training={}, **points
+    )
+    seen = []
+    for _ in range(6):
+        study = Study(path, spec)
+        trial = ask(study)
+        study.end(trial.number, "completed", {"generator_steps": 4000.0}, 1.0 + trial.number, None)
+        args = Study(path, spec).trial(trial.number).config.networks.generator_args
+        assert args == trial.config.networks.generator_args
+        assert args["widths"] in LISTS
+        assert json.loads(trial.params["networks.generator_args.widths"]) == args["widths"]
+        seen.append(args)
+    if sampler == "grid":
+        assert len({json.dumps(args) for args in seen}) == 6
+    else:
+        assert seen[0] == first
