@@ -1,6 +1,8 @@
 """Check that a trial's networks can be trained, in a moment, before any trial starts."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -9,9 +11,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from trainables.config import REFUSED, TrialConfig
-from trainables.networks import BadNetwork, Player, in_one_line
+from trainables.networks import (
+    BadNetwork,
+    Player,
+    build_critic,
+    build_generator,
+    in_one_line,
+)
 from trainables.training import PENALTIES, TrainState, seeded
 
+#: Of float32: the weight, its gradient and Adam's two moments.
+BYTES_PER_PARAMETER = 16
 #: Samples in the batch that is passed through the networks.
 NUM_SAMPLES = 2
 
@@ -26,7 +36,8 @@ _NORMS: dict[str, tuple[type[nn.Module], ...]] = {
 def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
     """Build both networks of a trial, and pass two samples forward and backward, on the CPU.
 
-    The global RNG is not changed.
+    Built-in networks that this machine cannot hold are refused before they are built. The global
+    RNG is not changed.
 
     Args:
         config: The trial; the networks are built from its seed, as in training.
@@ -36,6 +47,7 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
         BadNetwork: if a network cannot be trained.
     """
     with seeded(config.seed):
+        _refuse_size(config, sample_shape)
         state = _create(config, sample_shape)
         _refuse_norms(config, state.critic)
         latents = torch.randn(NUM_SAMPLES, state.latent_dim, generator=state.rng)
@@ -55,6 +67,37 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
             )
         _refuse_gradients(state, samples, scores)
         _refuse_penalty(config, state, samples.detach())
+
+
+def _refuse_size(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
+    """Count the parameters of built-in networks on the meta device, which allocates none."""
+    networks = config.networks
+    builders: dict[Player, Callable[[], nn.Module]] = {
+        "generator": lambda: build_generator(networks, sample_shape),
+        "critic": lambda: build_critic(networks, sample_shape, config.training.constraint),
+    }
+    most = _memory_bytes()
+    for player, build in builders.items():
+        if getattr(networks, player) is not None:
+            continue  # a custom network may read values while it is built, of which meta has none
+        with torch.device("meta"):
+            num_parameters = sum(parameter.numel() for parameter in build().parameters())
+        needed = num_parameters * BYTES_PER_PARAMETER
+        if needed > most:
+            raise BadNetwork(
+                f"{player}_width",
+                f"must be smaller, or {player}_depth: the {player} has {num_parameters:,} "
+                f"parameters, which take {needed / 1e9:,.1f} GB in training, and this machine has "
+                f"{most / 1e9:,.1f} GB",
+            )
+
+
+def _memory_bytes() -> int:
+    """Return the memory of this machine, or of the container that limits it."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else ""
+    return min(total, int(text)) if text.isdigit() else total
 
 
 def _create(config: TrialConfig, sample_shape: tuple[int, ...]) -> TrainState:

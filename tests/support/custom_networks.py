@@ -1,5 +1,7 @@
 """A custom generator and critic, which pass the same contract as the built-in ones."""
 
+import warnings
+from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -62,3 +64,27 @@ def dropout_critic(sample_shape: tuple[int, ...], width: int = 8) -> nn.Module:
         nn.ReLU(),
         nn.Linear(width, 1),
     )
+
+
+class WeightNormGenerator(CustomGenerator):
+    """A generator that cannot be copied once it has run: its weight is computed."""
+
+    def __init__(self, latent_dim: int, sample_shape: tuple[int, ...]) -> None:
+        super().__init__(latent_dim, sample_shape)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            self.layers[0] = nn.utils.weight_norm(self.layers[0])
+
+
+@dataclass
+class DataclassCritic(nn.Module):
+    """A critic without a hash, as ``@dataclass`` makes it."""
+
+    sample_shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        nn.Module.__init__(self)
+        self.body = custom_critic(self.sample_shape)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.body(samples)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainables import check
 from trainables.check import check_networks
 from trainables.config import CONVOLUTIONAL, PUBLISHED, Architecture, Constraint, TrialConfig
 from trainables.networks import BadNetwork
@@ -296,3 +297,49 @@ def test_a_custom_critic_may_have_the_same_norms_as_a_built_in_one(
     with pytest.raises(BadNetwork, match=words) as raised:
         check_networks(config, SHAPE)
     assert raised.value.key == "critic"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("player", ["generator", "critic"])
+@pytest.mark.parametrize(
+    ("architecture", "shape"), [("mlp", (2,)), ("dcgan", (3, 32, 32)), ("resnet", (3, 32, 32))]
+)
+def test_networks_larger_than_the_machine_are_refused_before_they_are_built(
+    player: str, architecture: str, shape: tuple[int, ...]
+) -> None:
+    """The largest that a search space allows would take hundreds of gigabytes."""
+    networks = {"architecture": architecture, f"{player}_width": 16384, f"{player}_depth": 32}
+    match = rf"the {player} has [\d,]+ parameters, which take [\d,.]+ GB in training"
+    with pytest.raises(BadNetwork, match=match) as raised:
+        check_networks(TrialConfig.model_validate({"networks": networks}), shape)
+    assert raised.value.key == f"{player}_width"
+
+
+def test_the_size_counts_every_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2 -> 8 -> 8 -> 1: 24 + 72 + 9 weights and biases, 16 bytes each."""
+    networks = {"critic_width": 8, "generator_width": 1, "generator_depth": 1, "latent_dim": 1}
+    config = TrialConfig.model_validate({"networks": networks})
+    monkeypatch.setattr(check, "_memory_bytes", lambda: 105 * 16)
+    check_networks(config, (2,))
+    monkeypatch.setattr(check, "_memory_bytes", lambda: 105 * 16 - 1)
+    with pytest.raises(BadNetwork, match="the critic has 105 parameters"):
+        check_networks(config, (2,))
+
+
+def test_a_generator_that_cannot_be_copied_can_be_averaged() -> None:
+    networks = {"generator": "custom_networks:WeightNormGenerator"}
+    config = {"networks": networks, "training": {"ema_decay": 0.9}}
+    check_networks(TrialConfig.model_validate(config), (2,))
+
+
+def test_a_dataclass_without_a_hash_is_refused_with_the_way_out() -> None:
+    networks = {"critic": "custom_networks:DataclassCritic"}
+    with pytest.raises(BadNetwork, match=r"write @dataclass\(eq=False\)") as raised:
+        check_networks(TrialConfig.model_validate({"networks": networks}), (2,))
+    assert raised.value.key == "critic"
+
+
+def test_a_module_named_as_one_that_is_built_into_python_is_refused() -> None:
+    networks = {"critic": "time:Critic"}
+    with pytest.raises(BadNetwork, match=r"time \(built into Python: rename the file\) has no"):
+        check_networks(TrialConfig.model_validate({"networks": networks}), (2,))

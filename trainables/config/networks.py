@@ -21,8 +21,14 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def _import_path(value: object) -> object:
-    if isinstance(value, str) and not _IMPORT_PATH.fullmatch(value):
-        raise ValueError(f"must read package.module:Name, got {value!r}")
+    if isinstance(value, str):
+        module, _, name = value.partition(":")
+        rule = f"must read package.module:Name, got {value!r}"
+        if module.endswith(".py"):  # a file, as for other tools
+            meant = module.removesuffix(".py").replace("/", ".").lstrip(".")
+            raise ValueError(f"{rule}: write {meant}:{name or 'Name'}")
+        if not _IMPORT_PATH.fullmatch(value):
+            raise ValueError(rule)
     return value
 
 

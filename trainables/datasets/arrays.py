@@ -87,9 +87,21 @@ def _read(path: Path, name: str | None, note: Note) -> np.ndarray:
         raise
     # NumPy raises these for a file that is truncated, of another format, or of objects.
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        rule = f"must be a whole .npy or .npz file of numbers, got {path} ({reason})"
-        raise BadData("path", f"{rule}: save the samples with numpy.save") from error
+        rule = f"must be a whole .npy or .npz file of numbers, got {path} ({_reason(error)})"
+        raise BadData("path", f"{rule}: {_way_out(path)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    # NumPy takes every unknown file for a pickled one, and suggests to run the code in it.
+    return "it holds other data" if "pickle" in text.lower() else text
+
+
+def _way_out(path: Path) -> str:
+    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
+        separator = ", delimiter=','" if path.suffix.lower() == ".csv" else ""
+        return f"convert it, as by numpy.save('samples.npy', numpy.loadtxt('{path}'{separator}))"
+    return "save the samples with numpy.save"
 
 
 def _choose(path: Path, name: str | None, note: Note) -> str:

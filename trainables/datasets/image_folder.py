@@ -19,6 +19,8 @@ from trainables.datasets.errors import BadData, Note, Progress
 
 #: The most file names in a message.
 _MAX_LISTED = 10
+#: The most characters of the reason why a file cannot be read.
+_MAX_REASON_CHARS = 60
 #: Files submitted to the threads at a time: Ctrl-C has to wait for all that are queued.
 _FILES_AT_ONCE = 1024
 #: Where the kernel shows itself as files, among them links to all folders of all processes.
@@ -79,7 +81,7 @@ def decode(
         note: Called if the cache cannot be used, or files are left out that are no images.
 
     Returns:
-        The images, and the names of the image files that could not be read.
+        The images, and the names of the image files that could not be read, each with the reason.
 
     Raises:
         BadData: with key ``path``, if there is no folder, or no image file in it.
@@ -202,23 +204,33 @@ def _decode_all(
     from trainables.datasets.pixels import read_pixels, strict_pillow
 
     pixels = np.empty((len(names), channels, side, side), np.uint8)
-    left_out = []
+    faults: dict[str, str] = {}
 
-    def read(index: int) -> bool:
+    def read(index: int) -> str | None:
         try:
             pixels[index] = read_pixels(folder / names[index], side, channels)
-        except Exception:  # Pillow's decoders raise many types; the caller reports the file
-            return False
-        return True
+        except Exception as error:  # Pillow's decoders raise many types; the caller reports them
+            return _reason(error)
+        return None
 
     with strict_pillow(), ThreadPoolExecutor() as pool:
         for start in range(0, len(names), _FILES_AT_ONCE):
             indices = range(start, min(start + _FILES_AT_ONCE, len(names)))
-            for index, was_read in zip(indices, pool.map(read, indices), strict=True):
-                if not was_read:
-                    left_out.append(names[index])
+            for index, fault in zip(indices, pool.map(read, indices), strict=True):
+                if fault is not None:
+                    faults[names[index]] = fault
                 progress(index + 1, len(names))
-    if left_out:
-        unread = set(left_out)
-        pixels = pixels[[name not in unread for name in names]]
-    return pixels, left_out
+    if faults:
+        pixels = pixels[[name not in faults for name in names]]
+    return pixels, [f"{name}: {fault}" for name, fault in faults.items()]
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words why a file could not be read."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"  # its own text repeats the path
+    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
+    text = text or type(error).__name__
+    return text if len(text) <= _MAX_REASON_CHARS else f"{text[: _MAX_REASON_CHARS - 3]}..."

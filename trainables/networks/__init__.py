@@ -1,6 +1,7 @@
 """Build generators and critics. PyTorch's global RNG draws the weights: seed it before a call."""
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 from torch import nn
 
@@ -38,7 +39,7 @@ def build_generator(config: NetworkConfig, sample_shape: tuple[int, ...]) -> nn.
     """
     if config.generator is not None:
         shapes = {"latent_dim": config.latent_dim, "sample_shape": sample_shape}
-        return build_custom("generator", config.generator, config.generator_args or {}, **shapes)
+        return _build_module("generator", config.generator, config.generator_args or {}, **shapes)
     architecture = _ARCHITECTURES[cast(Architecture, config.architecture)]
     design = Design(
         width=cast(int, config.generator_width),
@@ -67,7 +68,7 @@ def build_critic(
         BadNetwork: as for :func:`build_generator`.
     """
     if config.critic is not None:
-        custom = build_custom(
+        custom = _build_module(
             "critic", config.critic, config.critic_args or {}, sample_shape=sample_shape
         )
         return nn.Sequential(custom, nn.Flatten(0))  # its scores may be [batch, 1]
@@ -80,3 +81,18 @@ def build_critic(
         norm=config.critic_norm or "none",
     )
     return architecture.critic(sample_shape, design)
+
+
+def _build_module(player: Player, path: str, args: Mapping[str, Any], **shapes: Any) -> nn.Module:
+    """Build a custom network that PyTorch's functions for modules can handle."""
+    try:
+        return build_custom(player, path, args, **shapes)
+    except TypeError as error:  # raised by functions that collect the modules in a set
+        raise BadNetwork(player, _unusable(path, error)) from error
+
+
+def _unusable(path: str, error: TypeError) -> str:
+    fault = f"{path} must work as a torch module, but raised {in_one_line(error)}"
+    if "unhashable" in str(error):
+        fault += ": if it is a dataclass, write @dataclass(eq=False), which keeps it hashable"
+    return fault

@@ -89,7 +89,11 @@ class TrainState:
             return built
 
         captures = training.cuda_graph and torch.device(device).type == _CAPTURES_ON
-        generator = _seeded(seeds[0], lambda: build_generator(networks, sample_shape)).to(device)
+
+        def generator_of_seed() -> nn.Module:
+            return _seeded(seeds[0], lambda: build_generator(networks, sample_shape)).to(device)
+
+        generator = generator_of_seed()
         prepared = _seeded(seeds[1], critic).to(device)
         return cls(
             generator,
@@ -99,7 +103,7 @@ class TrainState:
             torch.Generator(device).manual_seed(seeds[2]),
             cast(int, networks.latent_dim),
             _forward(training, torch.device(device)),
-            deepcopy(generator) if training.ema_decay else None,
+            _copy(generator, generator_of_seed) if training.ema_decay else None,
             _closed_form(training, prepared),
             captures,
             config.max_generator_steps if training.lr_decay == "linear" else None,
@@ -265,6 +269,15 @@ def _closed_form(config: TrainingConfig, critic: nn.Module) -> ClosedForm | None
     if gradients is None or not config.compile:
         return gradients
     return _compile(gradients)
+
+
+def _copy(network: nn.Module, build: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        return deepcopy(network)
+    except RuntimeError:  # PyTorch copies no computed weights, such as weight_norm's
+        copy = build()
+        copy.load_state_dict(network.state_dict())
+        return copy
 
 
 def _has_batch_norm(network: nn.Module) -> bool:

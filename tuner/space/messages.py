@@ -12,6 +12,14 @@ _SEARCHABLE = ("networks", "training")
 #: Keys that hold keyword arguments, each of which may be searched.
 _ARGUMENTS = ("generator_args", "critic_args")
 
+#: Words of other tools for the keys of a domain.
+_SYNONYMS = {
+    **dict.fromkeys(("min", "lower", "start", "from"), "low"),
+    **dict.fromkeys(("max", "upper", "stop", "to"), "high"),
+    **dict.fromkeys(("values", "choices", "options", "categorical", "grid"), "choice"),
+    **dict.fromkeys(("loguniform", "log_uniform", "log_scale"), "log"),
+}
+
 _BOUNDS = {
     "greater_than": ("gt", "above"),
     "greater_than_equal": ("ge", "at least"),
@@ -53,6 +61,11 @@ def describe_error(
         del path[depth]
     where, value, kind = ".".join(path), error["input"], error["type"]
     context = error.get("ctx", {})
+    if path[0] in _SEARCHABLE and len(path) == 2 and isinstance(value, list):
+        shown = _shorten(value).replace("'", "")
+        return Fault(
+            where, f"must be one value, got a list: write {{choice: {shown}}} to search it"
+        )
     if kind == "extra_forbidden":
         return Fault(where, unknown_key(path, keys))
     if kind == "missing":
@@ -80,6 +93,8 @@ def unknown_key(path: Sequence[str], keys: Mapping[str, Sequence[str]]) -> str:
         siblings = list(_SEARCHABLE)
     elif len(path) > 2:
         siblings = ["low", "high", "log", "choice"]
+        if key in _SYNONYMS:
+            return f"no such key; did you mean {_SYNONYMS[key]}?"
         if key in siblings:
             return "cannot be combined with choice: give either a range or a choice"
     elsewhere = [f"{other}.{key}" for other in keys if other != section and key in keys[other]]

@@ -195,3 +195,10 @@ def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(BadData, match="which does not exist"):
         read(tmp_path / "none.npy")
+
+
+def test_a_table_as_text_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("1,2\n3,4\n")
+    match = r"\(it holds other data\): convert it, as by numpy.save\('samples.npy', numpy.loadtxt\("
+    with pytest.raises(BadData, match=match):
+        read(tmp_path / "table.csv")

@@ -4,6 +4,7 @@ import pytest
 
 from tuner.errors import BadInput, Fault
 from tuner.space.messages import describe_error, unknown_key
+from tuner.space.spec import validate
 
 SECTION_KEYS = {
     "name": (),
@@ -90,3 +91,38 @@ def test_bad_input_lists_every_fault_under_its_source():
     faults = [Fault("a.b", "is wrong"), Fault("", "no such file")]
     assert str(BadInput("x.yaml", faults)) == "x.yaml: 2 faults\n  a.b: is wrong\n  no such file"
     assert str(BadInput("x.yaml", faults[:1])) == "x.yaml: 1 fault\n  a.b: is wrong"
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        (
+            {"training": {"n_critic": [1, 3, 5]}},
+            "training.n_critic: must be one value, got a list: write {choice: [1, 3, 5]} to",
+        ),
+        (
+            {"training": {"optimizer": ["adam", "rmsprop"]}},
+            "training.optimizer: must be one value, got a list: write {choice: [adam, rmsprop]}",
+        ),
+        (
+            {"training": {"critic_lr": {"min": 1e-4, "max": 1e-3}}},
+            "training.critic_lr.min: no such key; did you mean low?",
+        ),
+        (
+            {"training": {"critic_lr": {"low": 1e-4, "max": 1e-3}}},
+            "training.critic_lr.max: no such key; did you mean high?",
+        ),
+        (
+            {"networks": {"generator": "a:G", "generator_args": {"w": {"values": [1, 2]}}}},
+            "networks.generator_args.w.values: no such key; did you mean choice?",
+        ),
+        (
+            {"networks": {"generator": "lib/nets.py:Gen"}},
+            "networks.generator: must read package.module:Name, got 'lib/nets.py:Gen': write "
+            "lib.nets:Gen",
+        ),
+    ],
+)
+def test_what_other_tools_write_is_answered_by_what_to_write_here(section: dict, expected: str):
+    _, faults = validate({"name": "a", "search": {"num_trials": 1}, **section})
+    assert any(f"{fault.where}: {fault.message}".startswith(expected) for fault in faults), faults
