@@ -27,7 +27,7 @@ from tuner.list import main as list_searches
 from tuner.space.spec import SearchSpec
 from tuner.study.study import Study
 from tuner.tracking.model import save
-from tuner.tracking.tracker import tracker_of
+from tuner.tracking.tracker import Tracker
 
 #: A network that works, in a module that leaves a mark when it is imported.
 POISON = """
@@ -115,7 +115,7 @@ def run_dir(
     folder.parent.mkdir()
 
     def follow(search_id: str) -> Any:
-        return tracker_of(spec, folder, search_id, lambda text: None, uri)
+        return Tracker(spec, folder, search_id, lambda text: None, uri)
 
     small_search.tell_search(spec, folder, follow, finish=True)
     best = results.read_snapshot(folder).trials[0].config.applied()
