@@ -56,14 +56,17 @@ class NoisyGenerator(CustomGenerator):
         return samples + 0.01 * torch.randn_like(samples)
 
 
-def dropout_critic(sample_shape: tuple[int, ...], width: int = 8) -> nn.Module:
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(prod(sample_shape), width),
-        nn.Dropout(0.5),
-        nn.ReLU(),
-        nn.Linear(width, 1),
-    )
+class DropoutCritic(nn.Sequential):
+    """A critic that draws from PyTorch's global generator in training."""
+
+    def __init__(self, sample_shape: tuple[int, ...], width: int = 8) -> None:
+        super().__init__(
+            nn.Flatten(),
+            nn.Linear(prod(sample_shape), width),
+            nn.Dropout(0.5),
+            nn.ReLU(),
+            nn.Linear(width, 1),
+        )
 
 
 class WeightNormGenerator(CustomGenerator):
@@ -84,7 +87,7 @@ class DataclassCritic(nn.Module):
 
     def __post_init__(self) -> None:
         nn.Module.__init__(self)
-        self.body = custom_critic(self.sample_shape)
+        self.body = PartedCritic(self.sample_shape)
 
     def forward(self, samples: Tensor) -> Tensor:
         return self.body(samples)

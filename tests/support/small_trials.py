@@ -26,7 +26,7 @@ def random_trial(**training) -> TrialConfig:
     """Return a trial whose networks draw from PyTorch's global generator."""
     networks = {
         "generator": "custom_networks:NoisyGenerator",
-        "critic": "custom_networks:dropout_critic",
+        "critic": "custom_networks:DropoutCritic",
         "latent_dim": 3,
     }
     return TrialConfig(networks=networks, training={"n_critic": 2, "batch_size": 4} | training)

@@ -337,9 +337,3 @@ def test_a_dataclass_without_a_hash_is_refused_with_the_way_out() -> None:
     with pytest.raises(BadNetwork, match=r"write @dataclass\(eq=False\)") as raised:
         check_networks(TrialConfig.model_validate({"networks": networks}), (2,))
     assert raised.value.key == "critic"
-
-
-def test_a_module_named_as_one_that_is_built_into_python_is_refused() -> None:
-    networks = {"critic": "time:Critic"}
-    with pytest.raises(BadNetwork, match=r"time \(built into Python: rename the file\) has no"):
-        check_networks(TrialConfig.model_validate({"networks": networks}), (2,))

@@ -10,7 +10,6 @@ import importlib
 import inspect
 import sys
 from collections.abc import Collection, Iterable, Mapping
-from types import ModuleType
 from typing import Any, Literal
 
 from torch import nn
@@ -86,7 +85,7 @@ def _import(player: Player, path: str) -> type[nn.Module]:
         names = [other for other in vars(module) if not other.startswith("_")]
         raise BadNetwork(
             player,
-            f"{module_name} ({_origin(module)}) has no {name}{_suggest(name, names)}",
+            f"{module_name} ({module.__file__}) has no {name}{_suggest(name, names)}",
         )
     network_class = getattr(module, name)
     if not isinstance(network_class, type) or not issubclass(network_class, nn.Module):
@@ -102,11 +101,6 @@ def _import(player: Player, path: str) -> type[nn.Module]:
             f"{path} must be defined in {module_name}, got a class of {defined_in}: {way_out}",
         )
     return network_class
-
-
-def _origin(module: ModuleType) -> str:
-    """Return the file of a module; one that is built into Python hides a file of its name."""
-    return getattr(module, "__file__", None) or "built into Python: rename the file"
 
 
 def _refuse_keywords(
