@@ -163,7 +163,7 @@ class Replay:
         self._stops = setting.stops(self._spec, seed)
         self._taken = np.zeros(len(table.curves), bool)
         self._trials: list[FrozenTrial] = []
-        self._shown = SamplerView()
+        self._sampler_view = SamplerView()
         self._at: dict[int, list[tuple[float, int]]] = defaultdict(list)
 
     def run(self, num_workers: int, until: float) -> Outcome:
@@ -217,7 +217,7 @@ class Replay:
         points = self._spec.first_points
         point = points[number] if number < len(points) else None
         with _startup(self._num_startup):
-            drawn, _ = propose(self._spec, number, self._shown.of(self._trials), point)
+            drawn, _ = propose(self._spec, number, self._sampler_view.select(self._trials), point)
         index = self._table.nearest(drawn.params, self._taken)
         self._taken[index] = True
         curve = self._table.curves[index]
@@ -227,7 +227,7 @@ class Replay:
         )  # fmt: skip
         frozen.number = number
         self._trials.append(frozen)
-        self._shown.note(frozen)
+        self._sampler_view.update(frozen)
         return _Running(number, index, curve, frozen, list(self._spec.asha.rungs))
 
     def _next(self, trial: _Running) -> int:
@@ -266,7 +266,7 @@ class Replay:
     def _end(self, frozen: FrozenTrial, status: Status, value: float | None = None) -> None:
         frozen.user_attrs["ending"] = {"status": status}
         frozen.state, frozen.value = STATES[status], value
-        self._shown.note(frozen)
+        self._sampler_view.update(frozen)
 
 
 def _recorded(rung: int) -> int:

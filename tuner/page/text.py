@@ -13,7 +13,7 @@ from tuner.page.ladder import ladder
 from tuner.page.spaces import MOST_LINES, MOST_SLICES
 from tuner.page.style import number, short
 from tuner.results import trials_text
-from tuner.study import LEAST_RESAMPLES, MIN_TRIALS, Importance
+from tuner.study import MIN_RESAMPLES, MIN_TRIALS, Importance
 
 _SECTIONS = (
     ("answer", "Answer"),
@@ -149,7 +149,7 @@ def _importance_notes(rows: Sequence[Importance]) -> list[str]:
         )
     if rows and any(row.low is None for row in rows):
         notes.append(
-            f"Some lack an interval: there was no time for {LEAST_RESAMPLES} resamples. Run "
+            f"Some lack an interval: there was no time for {MIN_RESAMPLES} resamples. Run "
             "python -m tuner.report once the machine has less to do."
         )
     return notes

@@ -1,5 +1,5 @@
 from .importances import EVALUATORS as EVALUATORS
-from .importances import LEAST_RESAMPLES as LEAST_RESAMPLES
+from .importances import MIN_RESAMPLES as MIN_RESAMPLES
 from .importances import MIN_TRIALS as MIN_TRIALS
 from .importances import Importance as Importance
 from .importances import Point as Point

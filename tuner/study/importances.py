@@ -1,13 +1,14 @@
-"""Which hyperparameters mattered: Optuna's evaluators, and how sure they are.
+"""Estimate the importance of each hyperparameter with Optuna's evaluators, and its uncertainty.
 
-This file alone knows Optuna, with the study and its proposals. The evaluators work on ranks of the
-scores: a few that are a thousand times as bad as the others would else decide everything. A
-hyperparameter that only some trials have is judged among those, beside what all of these have.
+The evaluators see the ranks of the scores, not the scores: a few scores that are a thousand times
+as high as the others would otherwise dominate the result. A conditional hyperparameter is compared
+among the trials that have it, together with the hyperparameters that all of these trials have.
 
-Two evaluators, since they answer two questions. ``forest`` (mean decrease of impurity) is how much
-of the differences between all trials a random forest puts down to each; ``top quarter``
-(PED-ANOVA, Watanabe 2023) how much each tells the best quarter from the rest. Optuna's third,
-fANOVA, takes minutes for a few hundred trials, which resampling would multiply.
+Two evaluators answer two questions. ``forest`` (mean decrease of impurity) is the share of the
+differences between all trials that a random forest attributes to a hyperparameter. ``top quarter``
+(PED-ANOVA, Watanabe et al. 2023) is the share of the difference between the best quarter and the
+rest. Optuna's third evaluator, fANOVA, takes minutes for a few hundred trials, and resampling would
+multiply that.
 """
 
 import logging
@@ -37,12 +38,12 @@ from scipy.stats import rankdata
 
 from tuner.space import Choice, Domain, is_integer
 
-#: With fewer trials nothing can be told.
+#: With fewer trials the importances are noise.
 MIN_TRIALS = 8
-#: More than these are thinned out: an importance does not get much surer, only slower.
-MOST_TRIALS = 1000
-#: Resamples of the trials, at the most, and fewer than this give no interval.
-MOST_RESAMPLES, LEAST_RESAMPLES = 50, 10
+#: Of more trials, a random subset is used: more cost time and hardly narrow the intervals.
+MAX_TRIALS = 1000
+#: The most resamples of the trials, and the fewest that give an interval.
+MAX_RESAMPLES, MIN_RESAMPLES = 50, 10
 
 _EVALUATORS: Mapping[str, Callable[[], BaseImportanceEvaluator]] = {
     "forest": lambda: MeanDecreaseImpurityImportanceEvaluator(n_trees=16, seed=0),
@@ -54,7 +55,7 @@ EVALUATORS = tuple(_EVALUATORS)
 @final
 @dataclass(frozen=True)
 class Point:
-    """A trial's searched values by dotted key, and its score: lower is better."""
+    """A trial's searched values by dotted key, and its score (lower is better)."""
 
     values: Mapping[str, Any]
     score: float
@@ -63,10 +64,11 @@ class Point:
 @final
 @dataclass(frozen=True)
 class Importance:
-    """How much a hyperparameter mattered, as a share of 1, by one evaluator.
+    """The importance of a hyperparameter by one evaluator, as a share in [0, 1].
 
-    ``low`` to ``high`` holds 95% of what resamples of the trials say; ``chance`` is what 95% of
-    shuffled scores stay below, which hang on nothing. Each is ``None`` where time was too short.
+    ``low`` to ``high`` is the 95% bootstrap interval over resampled trials. ``chance`` is the 95th
+    percentile of the importance under shuffled scores. Each is ``None`` if there was no time for
+    :data:`MIN_RESAMPLES` resamples.
     """
 
     key: str
@@ -78,54 +80,56 @@ class Importance:
 
     @property
     def is_real(self) -> bool:
-        """Whether it is more than shuffled scores give."""
+        """Return whether the importance exceeds that of shuffled scores."""
         return self.chance is not None and self.share > self.chance
 
 
 def find_importances(
     points: Sequence[Point], domains: Mapping[str, Domain], evaluator: str, limit_s: float
 ) -> list[Importance]:
-    """The importances by one of :data:`EVALUATORS`, the largest first.
+    """Return the importances of the hyperparameters, the largest first.
 
     Args:
-        points: The trials; of more than :data:`MOST_TRIALS`, that many are drawn.
+        points: The trials; of more than :data:`MAX_TRIALS`, that many are drawn.
         domains: The searched values by dotted key.
-        evaluator: Its name.
-        limit_s: Seconds after which no further resample begins.
+        evaluator: One of :data:`EVALUATORS`.
+        limit_s: Seconds after which no further resample starts.
     """
     points = _thinned(points)
     groups = list(_groups(points, domains))
-    found = []
-    for index, (keys, new, those) in enumerate(groups):
+    importances = []
+    for index, (keys, ranked_keys, members) in enumerate(groups):
         share_s = limit_s / len(groups)
-        rows = _evaluate(those, keys, domains, evaluator, share_s, seed=index)
-        found += [row for row in rows if row.key in new]
-    return sorted(found, key=lambda row: -row.share)
+        rows = _evaluate(members, keys, domains, evaluator, share_s, seed=index)
+        importances += [row for row in rows if row.key in ranked_keys]
+    return sorted(importances, key=lambda row: -row.share)
 
 
 def _thinned(points: Sequence[Point]) -> Sequence[Point]:
-    if len(points) <= MOST_TRIALS:
+    if len(points) <= MAX_TRIALS:
         return points
-    chosen = np.random.default_rng(0).choice(len(points), MOST_TRIALS, replace=False)
+    chosen = np.random.default_rng(0).choice(len(points), MAX_TRIALS, replace=False)
     return [points[index] for index in sorted(chosen)]
 
 
 def _groups(
     points: Sequence[Point], domains: Mapping[str, Domain]
 ) -> Iterator[tuple[list[str], set[str], list[Point]]]:
-    """What all trials of a group have, which of it the group is for, and its trials.
+    """Group the keys by the set of trials that have them.
 
-    Keys that the same trials have share a group.
+    Yields:
+        The keys that all trials of the group have, those whose importance the group gives, and the
+        trials of the group.
     """
-    holders: dict[tuple[int, ...], set[str]] = {}
+    keys_by_trials: dict[tuple[int, ...], set[str]] = {}
     for key in domains:
-        having = tuple(i for i, point in enumerate(points) if key in point.values)
-        if len(having) >= MIN_TRIALS:
-            holders.setdefault(having, set()).add(key)
-    for having, new in holders.items():
-        those = [points[index] for index in having]
-        keys = [key for key in domains if all(key in point.values for point in those)]
-        yield keys, new, those
+        indices = tuple(i for i, point in enumerate(points) if key in point.values)
+        if len(indices) >= MIN_TRIALS:
+            keys_by_trials.setdefault(indices, set()).add(key)
+    for indices, ranked_keys in keys_by_trials.items():
+        members = [points[index] for index in indices]
+        keys = [key for key in domains if all(key in point.values for point in members)]
+        yield keys, ranked_keys, members
 
 
 def _evaluate(
@@ -143,16 +147,16 @@ def _evaluate(
     until = time.monotonic() + limit_s
     resampled: list[dict[str, float]] = []
     shuffled: list[dict[str, float]] = []
-    while len(resampled) < MOST_RESAMPLES and time.monotonic() < until:
+    while len(resampled) < MAX_RESAMPLES and time.monotonic() < until:
         drawn = rng.integers(len(points), size=len(points))
-        again = [values[i] for i in drawn]
-        resampled.append(_shares(again, ranks[drawn], keys, domains, evaluator))
-        mixed = rng.permutation(ranks)
-        shuffled.append(_shares(values, mixed, keys, domains, evaluator))
-    is_enough = len(resampled) >= LEAST_RESAMPLES
+        resample = [values[i] for i in drawn]
+        resampled.append(_shares(resample, ranks[drawn], keys, domains, evaluator))
+        permuted = rng.permutation(ranks)
+        shuffled.append(_shares(values, permuted, keys, domains, evaluator))
+    is_enough = len(resampled) >= MIN_RESAMPLES
 
-    def quantile(of: list[dict[str, float]], key: str, share: float) -> float | None:
-        return float(np.quantile([each[key] for each in of], share)) if is_enough else None
+    def quantile(samples: list[dict[str, float]], key: str, share: float) -> float | None:
+        return float(np.quantile([s[key] for s in samples], share)) if is_enough else None
 
     return [
         Importance(
@@ -182,14 +186,14 @@ def _shares(
         shares = get_param_importances(
             study, evaluator=_EVALUATORS[evaluator](), params=sorted(keys), normalize=True
         )
-    # Where nothing explains anything, the shares are 0 / 0.
+    # If no hyperparameter explains any of the variance, the shares are 0 / 0.
     return {key: float(share) if math.isfinite(share) else 0.0 for key, share in shares.items()}
 
 
 def _study(
     values: Sequence[Mapping[str, Any]], scores: Iterable[float], domains: Mapping[str, Domain]
 ) -> optuna.Study:
-    """A study in memory of completed trials, with what they have of these hyperparameters."""
+    """Return an in-memory study of completed trials, restricted to these hyperparameters."""
     optuna.logging.set_verbosity(logging.ERROR)
     study = optuna.create_study(direction="minimize")
     distributions = {key: _distribution(domain) for key, domain in domains.items()}
@@ -197,10 +201,10 @@ def _study(
         create_trial(
             state=TrialState.COMPLETE,
             value=float(score),
-            params={key: own[key] for key in domains},
+            params={key: params[key] for key in domains},
             distributions=distributions,
         )
-        for own, score in zip(values, scores, strict=True)
+        for params, score in zip(values, scores, strict=True)
     )
     return study
 

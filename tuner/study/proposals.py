@@ -1,7 +1,7 @@
-"""What Optuna's sampler is shown of a search, and the trial that it makes of it.
+"""Draw new trials with Optuna's samplers, from a bounded subset of the earlier trials.
 
-A sampler works through every trial that it is shown, at each proposal: shown all of them, the
-three-thousandth would cost as much as the first hundred together. It is shown so many at most.
+A sampler processes all trials that it sees at each proposal: if it saw all of them, proposal 3000
+would cost as much as the first hundred together.
 """
 
 import bisect
@@ -20,68 +20,76 @@ from trainables.config import TrialConfig
 from tuner.space import Choice, Domain, SearchSpec, is_integer, label
 from tuner.study.trial import Status
 
-#: TPE holds at most so many to be good, and the others for what they are to be told from.
+#: TPE counts at most 25 trials as good (Optuna's ``default_gamma``).
 NUM_BEST = 25
-#: With the best, enough for TPE to hold as many to be good as it would of all.
+#: With ``NUM_BEST`` 300 trials, of which TPE counts as many as good as it would of all.
 NUM_LATEST = 275
 
-#: The score that the Gaussian process sees for a diverged trial where no trial has a score yet.
+#: The score that the Gaussian process sees for a diverged trial if no trial has a score yet.
 _WORST_SCORE = 10.0
-#: How much worse than the worst score it is, at the least: an estimate of W1 may be 0.
-_LEAST_STEP = 1e-3
+#: The least distance of that score from the worst score: an estimate of W1 may be 0.
+_MIN_PENALTY = 1e-3
 
-#: Optuna's state for each way in which a trial ends: a diverged one has no score to complete with.
+#: Optuna's state by status. A diverged trial has no score, which COMPLETE would need.
 STATES: Mapping[Status, TrialState] = {
     "completed": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "diverged": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-_TAUGHT = (TrialState.COMPLETE, TrialState.PRUNED)
+#: A failed trial says nothing about its hyperparameters.
+_INFORMATIVE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class SamplerView:
-    """The trials that a proposal follows from: the best, the latest, and those under way.
+    """The subset of trials that a sampler sees: the best, the latest and the running ones.
 
-    Which these are follows from the trials alone, not from the order in which they ended: a study
-    that is opened again shows what it would have shown.
+    The subset depends on the trials alone, not on the order in which they ended, so that a resumed
+    search proposes the same trials as an uninterrupted one.
     """
 
     def __init__(self, trials: Iterable[FrozenTrial] = ()) -> None:
-        """Take note of the trials so far."""
+        """Start with the trials so far."""
         self._best: list[tuple[tuple[float, ...], int]] = []
         self._running: set[int] = set()
         for trial in trials:
-            self.note(trial)
+            self.update(trial)
 
-    def note(self, trial: FrozenTrial) -> None:
-        """Take note of a trial that was proposed, or has ended."""
+    def update(self, trial: FrozenTrial) -> None:
+        """Add a new trial, or update one that has ended."""
         if trial.state == TrialState.RUNNING:
             self._running.add(trial.number)
             return
         self._running.discard(trial.number)
-        if trial.state in _TAUGHT and not _has_diverged(trial):
+        if trial.state in _INFORMATIVE and not _has_diverged(trial):
             bisect.insort(self._best, (_rank(trial), trial.number))
             del self._best[NUM_BEST:]
 
-    def of(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Those of all trials, given by number, that the sampler is shown; by number."""
-        ended = (trial.number for trial in reversed(trials) if trial.state in _TAUGHT)
+    def select(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Select the trials that the sampler sees, sorted by number.
+
+        Args:
+            trials: All trials, indexed by number.
+        """
+        ended = (trial.number for trial in reversed(trials) if trial.state in _INFORMATIVE)
         best = (number for _, number in self._best)
         numbers = {*best, *islice(ended, NUM_LATEST), *self._running}
         return [trials[number] for number in sorted(numbers)]
 
 
 def _has_diverged(trial: FrozenTrial) -> bool:
-    """Whether its ending says so: older journals have a diverged trial as a COMPLETE one."""
+    """Return whether a trial diverged, by its recorded status.
+
+    Its state does not tell: older journals store a diverged trial as COMPLETE.
+    """
     return trial.user_attrs.get("ending", {}).get("status") == "diverged"
 
 
 def _as_sampled(trials: Sequence[FrozenTrial], sampler: str) -> list[FrozenTrial]:
-    """Copies of the trials, with each diverged one as the sampler learns to avoid its like.
+    """Copy the trials, with the diverged ones changed so that the sampler avoids their region.
 
     TPE ranks every COMPLETE trial above every PRUNED one, and a PRUNED one without a score last.
-    The Gaussian process sees COMPLETE trials alone, so that the score has to say it.
+    The Gaussian process sees only COMPLETE trials, so a diverged one gets a score worse than all.
     """
     copies = [copy.copy(trial) for trial in trials]
     scores = [score for trial in trials for score in trial.intermediate_values.values()]
@@ -91,50 +99,53 @@ def _as_sampled(trials: Sequence[FrozenTrial], sampler: str) -> list[FrozenTrial
         if sampler == "gp":
             trial.state = TrialState.COMPLETE
             # An estimate of W1 may be negative: twice the worst would then be the best.
-            trial.value = worst + max(abs(worst), _LEAST_STEP)
+            trial.value = worst + max(abs(worst), _MIN_PENALTY)
         else:
             trial.state, trial.value = TrialState.PRUNED, None
     return copies
 
 
 def _rank(trial: FrozenTrial) -> tuple[float, ...]:
-    """TPE's own order: completed trials before those that were stopped, the last rung first."""
+    """Return a sort key in TPE's order: completed trials first, then stopped ones by last rung."""
     if trial.state == TrialState.COMPLETE and trial.value is not None:
         return (0, 0, trial.value)
     last = trial.last_step
     return (2, 0, 0) if last is None else (1, -last, trial.intermediate_values[last])
 
 
-class _Beside(InMemoryStorage):
-    """Holds the trial that is being drawn; the others it only shows."""
+class _SamplerStorage(InMemoryStorage):
+    """In-memory storage of the trial that is being drawn, with read-only earlier trials."""
 
-    def __init__(self, shown: Sequence[FrozenTrial]) -> None:
+    def __init__(self, earlier: Sequence[FrozenTrial]) -> None:
         super().__init__()
-        self._shown = shown
-        for number, trial in enumerate(shown, start=1):
-            trial.number = number  # the one that is drawn has 0: samplers tell it by that
+        self._earlier = earlier
+        for number, trial in enumerate(earlier, start=1):
+            trial.number = number  # samplers identify the trial that is drawn by its number, 0
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Any = None
     ) -> list[FrozenTrial]:
-        """The others, then the one that is drawn."""
-        others = (trial for trial in self._shown if states is None or trial.state in states)
-        return [*others, *super().get_all_trials(study_id, deepcopy, states)]
+        """Return the earlier trials, then the one that is being drawn."""
+        earlier = (trial for trial in self._earlier if states is None or trial.state in states)
+        return [*earlier, *super().get_all_trials(study_id, deepcopy, states)]
 
 
 def propose(
-    spec: SearchSpec, number: int, shown: Sequence[FrozenTrial], point: Mapping[str, Any] | None
+    spec: SearchSpec, number: int, earlier: Sequence[FrozenTrial], point: Mapping[str, Any] | None
 ) -> tuple[FrozenTrial, TrialConfig]:
-    """Draw a trial, which follows from the seed, its number and what is shown, and nothing else.
+    """Draw a trial, as a deterministic function of the arguments.
 
     Args:
-        spec: The search.
-        number: The trial's.
-        shown: What the sampler knows of the search.
-        point: Values that are given instead of proposed, by dotted key.
+        spec: The search; its seed enters.
+        number: The number of the trial.
+        earlier: The earlier trials that the sampler sees.
+        point: Values by dotted key that are fixed instead of sampled.
+
+    Returns:
+        Optuna's trial, and its configuration.
     """
     sampler = _sampler(spec, number)
-    storage = _Beside(_as_sampled(shown, spec.search.sampler))
+    storage = _SamplerStorage(_as_sampled(earlier, spec.search.sampler))
     study = optuna.create_study(storage=storage, sampler=sampler, direction="minimize")
     if point is not None:
         study.enqueue_trial({key: label(value) for key, value in point.items()})
@@ -153,17 +164,18 @@ def _trial_seed(spec: SearchSpec, number: int) -> int:
 
 
 def _sampler(spec: SearchSpec, number: int) -> optuna.samplers.BaseSampler:
-    """A sampler whose proposal depends on the seed, the trial's number and the study alone.
+    """Create a sampler whose proposal depends only on the seed, the number and the study.
 
-    One made anew for each trial carries no hidden state that a resumed search would lack.
+    A new one for each trial has no hidden state that a resumed search would lack.
     """
     seed = int(np.random.SeedSequence([spec.search.seed, number, 1]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match spec.search.sampler:
             case "tpe":
-                # `group` splits a conditional space into parts that are always asked for
-                # together; a running trial counts as a poor one, so that workers spread out.
+                # `group` splits a conditional space into sets of hyperparameters that always occur
+                # together. With `constant_liar` a running trial counts as a bad one, so that
+                # parallel trials spread out.
                 return optuna.samplers.TPESampler(
                     seed=seed, multivariate=True, group=True, constant_liar=True
                 )

@@ -1,8 +1,8 @@
-"""The trials of a search as an Optuna study: the one durable record of what was run.
+"""Store the trials of a search in an Optuna study, the durable state that a resume starts from.
 
-This file alone knows Optuna, with the proposals and the importances. The study lives in an
-append-only journal, one line per event, written through before the search goes on, so that a search
-killed at any moment knows on its return which trials ended, how, and where the others stood.
+The study is an append-only journal with one line per event. Each line is flushed before the search
+continues, so that after a kill at any moment the journal has the status of every trial that ended
+and the progress of the others.
 """
 
 import logging
@@ -24,12 +24,12 @@ from tuner.study.trial import Status, Trial
 
 
 class Study:
-    """Proposes trials, and keeps what became of them in ``RUN/study.log``."""
+    """The trials of a search: proposed here, and stored in ``RUN/study.log``."""
 
     def __init__(self, path: Path, spec: SearchSpec) -> None:
-        """Open the study at ``path``, or make it; a line that a crash cut short is dropped."""
+        """Open or create the study at ``path``; drop a last line that a crash cut short."""
         optuna.logging.set_verbosity(logging.ERROR)
-        _mend(path)
+        _drop_partial_line(path)
         backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
         self._storage = JournalStorage(backend)
         self._study = optuna.create_study(
@@ -43,40 +43,42 @@ class Study:
         self._configs: dict[int, TrialConfig] = {}
         self._finals = dict(self._study.user_attrs.get("finals", {}))
         frozen = self._frozen()
-        self._shown = SamplerView(frozen)
+        self._sampler_view = SamplerView(frozen)
         self._finish_interrupted_endings()
 
     def ask(self) -> Trial | None:
-        """Propose the next trial, or ``None`` where the search has asked for its last one."""
+        """Propose the next trial; return ``None`` once the search has all of its trials."""
         frozen = self._frozen()
         number = len(frozen)
         if self._num_trials is not None and number >= self._num_trials:
             return None
-        # Drawn beside the journal and written in one line: a kill within a draw of many values
-        # would else use up a trial's number, and with it the seed of every trial from there on.
+        # The trial is drawn in memory and written to the journal as one line. If Optuna wrote a
+        # line per value, a kill between them would use up the trial's number, and with it the
+        # seeds of all later trials.
         point = self._points[number] if number < len(self._points) else None
-        drawn, config = propose(self._spec, number, self._shown.of(frozen), point)
+        earlier = self._sampler_view.select(frozen)
+        drawn, config = propose(self._spec, number, earlier, point)
         self._study.add_trial(drawn)
         self._configs[number] = config
-        self._shown.note(self._storage.get_trial(self._id(number)))
+        self._sampler_view.update(self._storage.get_trial(self._id(number)))
         return Trial(number, config, drawn.params, {})
 
     def score(self, number: int, generator_steps: int, score: float) -> None:
-        """Record that a trial passed a rung with this score; again is the same as once."""
+        """Record the score of a trial at a rung; keep an earlier score of the same rung."""
         trial_id = self._id(number)
         if generator_steps not in self._storage.get_trial(trial_id).intermediate_values:
             self._storage.set_trial_intermediate_value(trial_id, generator_steps, score)
 
     def save(self, number: int, checkpoint: str) -> list[str]:
-        """Record where a trial's last checkpoint is; the one before it serves if it is damaged.
+        """Record the path of a trial's last checkpoint; keep one earlier, in case it is damaged.
 
         Returns:
-            Those that are needed no more.
+            The checkpoints that are no longer needed.
         """
-        before = self._storage.get_trial(self._id(number)).user_attrs.get("checkpoints", [])
-        all_kept = [checkpoint, *(other for other in before if other != checkpoint)]
-        self._storage.set_trial_user_attr(self._id(number), "checkpoints", all_kept[:2])
-        return all_kept[2:]
+        earlier = self._storage.get_trial(self._id(number)).user_attrs.get("checkpoints", [])
+        checkpoints = [checkpoint, *(other for other in earlier if other != checkpoint)]
+        self._storage.set_trial_user_attr(self._id(number), "checkpoints", checkpoints[:2])
+        return checkpoints[2:]
 
     def end(
         self,
@@ -86,37 +88,38 @@ class Study:
         score: float | None,
         message: str | None = None,
     ) -> None:
-        """Record how a trial ended, and teach the sampler what there is to learn from it."""
+        """Record how a trial ended, and report it to the sampler."""
         ending = {"status": status, "metrics": dict(metrics), "score": score, "message": message}
-        # The line that decides: what follows from it is made up for when the study is opened.
+        # From this line on the trial has ended: if a kill prevents the rest, it is done when the
+        # study is opened again.
         self._storage.set_trial_user_attr(self._id(number), "ending", ending)
         self._tell(number, ending)
 
     def set_final(self, number: int, final: Mapping[str, float]) -> None:
-        """Record what the final said of a trial."""
-        # Of the study: Optuna keeps a trial that has ended from being changed.
+        """Record the scores of a trial in the final."""
+        # An attribute of the study: Optuna does not allow changes to a trial that has ended.
         finals = {**self._finals, str(number): dict(final)}
         self._study.set_user_attr("finals", finals)
         self._finals = finals
 
     def trials(self) -> list[Trial]:
-        """Every trial that was proposed, by number."""
+        """Return all proposed trials, by number."""
         return [self._trial(t) for t in self._frozen()]
 
     def trial(self, number: int) -> Trial:
-        """What is known of one trial."""
+        """Return the trial of this number."""
         return self._trial(self._storage.get_trial(self._id(number)))
 
     @property
     def search_id(self) -> str:
-        """What tells this search from an earlier one of the same name."""
+        """Return a unique ID, which differs from that of an earlier search of the same name."""
         if "search_id" not in self._study.user_attrs:
             self._study.set_user_attr("search_id", uuid.uuid4().hex)
         return str(self._study.user_attrs["search_id"])
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds that the search has run, over all of its sittings."""
+        """Return the seconds that the search has run, summed over its sessions."""
         return float(self._study.user_attrs.get("elapsed_s", 0.0))
 
     def set_elapsed(self, seconds: float) -> None:
@@ -125,20 +128,20 @@ class Study:
 
     @property
     def floor(self) -> Mapping[str, float] | None:
-        """What real samples score by the search's objective, once that was measured."""
+        """Return the score of real samples and its error, or ``None`` before it is measured."""
         return self._study.user_attrs.get("floor")
 
     def set_floor(self, floor: Mapping[str, float]) -> None:
-        """Record what real samples score."""
+        """Record the score of real samples."""
         self._study.set_user_attr("floor", dict(floor))
 
     @property
     def data(self) -> str | None:
-        """The fingerprint of the data that the search began with."""
+        """Return the fingerprint of the data that the search started with."""
         return self._study.user_attrs.get("data")
 
     def set_data(self, fingerprint: str) -> None:
-        """Record which data the search is of."""
+        """Record the fingerprint of the data."""
         self._study.set_user_attr("data", fingerprint)
 
     def _frozen(self) -> list[FrozenTrial]:
@@ -153,18 +156,18 @@ class Study:
         return self._ids[number]
 
     def _tell(self, number: int, ending: Mapping[str, Any]) -> None:
-        """Tell Optuna how a trial ended; one that is PRUNED keeps the score of its last rung."""
+        """Report the end of a trial to Optuna; a PRUNED trial keeps the score of its last rung."""
         status, score = ending["status"], ending["score"]
         if score is not None:
             self.score(number, int(ending["metrics"]["generator_steps"]), score)
         value = score if status == "completed" else None
         self._study.tell(number, value, state=STATES[status])
-        self._shown.note(self._storage.get_trial(self._id(number)))
+        self._sampler_view.update(self._storage.get_trial(self._id(number)))
 
     def _trial(self, frozen: FrozenTrial) -> Trial:
         attrs = frozen.user_attrs
         ending = attrs.get("ending", {})
-        if frozen.number not in self._configs:  # which never changes, and takes long to check
+        if frozen.number not in self._configs:  # cached: validation is slow
             config = TrialConfig.model_validate(attrs["config"])
             self._check_networks(frozen.number, config)
             self._configs[frozen.number] = config
@@ -199,13 +202,13 @@ class Study:
                 self._tell(trial.number, trial.user_attrs["ending"])
 
 
-def _mend(path: Path) -> None:
-    """Drop a last line without its end: it was never acknowledged, so nothing stands on it."""
-    # The search's folder is locked by now, so a journal lock is one that a crash left behind.
+def _drop_partial_line(path: Path) -> None:
+    """Drop a last line without a newline: its write never returned, so nothing depends on it."""
+    # The caller holds the lock of the search's folder, so a journal lock is left from a crash.
     path.with_name(path.name + ".lock").unlink(missing_ok=True)
     if path.exists():
-        whole = path.read_bytes()
-        end = whole.rfind(b"\n") + 1
-        if end < len(whole):
+        journal = path.read_bytes()
+        end = journal.rfind(b"\n") + 1
+        if end < len(journal):
             with path.open("r+b") as file:
                 file.truncate(end)

@@ -1,27 +1,27 @@
-"""A trial as everybody outside the study sees it."""
+"""A trial, independent of Optuna."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
-    from trainables.config import TrialConfig  # a list of searches needs the statuses alone
+    from trainables.config import TrialConfig  # slow to import; tuner.list needs only the statuses
 
 #: How a trial ended.
 Status = Literal["completed", "stopped", "diverged", "failed"]
 ENDINGS: tuple[str, ...] = get_args(Status)
-#: In addition, that of a trial which has not ended.
+#: All statuses that a trial may be displayed with.
 STATUSES = (*ENDINGS, "running")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is known of a trial. ``status`` is ``None`` until it ends.
+    """The state of a trial.
 
-    ``scores`` are what ranked it at the rungs, by generator step; ``metrics`` the last report;
-    ``checkpoints`` where the last two are, the newer first; ``final`` what the final said of it, if
-    it was in it: ``w1_final``, ``w1_final_stderr``, ``generator_steps`` and more;
-    ``ended_unix_time_s`` when it ended.
+    ``status`` is ``None`` until the trial ends. ``scores`` are its scores at the rungs, by
+    generator step; ``metrics`` is its last report; ``checkpoints`` are the paths of the last two,
+    the newer first. ``final`` has ``w1_final``, ``w1_final_stderr``, ``generator_steps`` and more,
+    if the trial was in the final. ``ended_unix_time_s`` is when it ended.
     """
 
     number: int
@@ -37,24 +37,24 @@ class Trial:
 
     @property
     def trial_id(self) -> str:
-        """The number as everybody outside shows it."""
+        """Return the number as it is displayed, with five digits."""
         return f"{self.number:05d}"
 
     @property
     def checkpoint(self) -> str | None:
-        """Where its last checkpoint is."""
+        """Return the path of the last checkpoint, if any."""
         return self.checkpoints[0] if self.checkpoints else None
 
     def with_metrics(self, metrics: Mapping[str, float]) -> "Trial":
-        """The same trial with another last report."""
+        """Return a copy of the trial with another last report."""
         return replace(self, metrics=metrics)
 
     @property
     def score(self) -> float | None:
-        """What ranked it at its last rung."""
+        """Return the score at the last rung, or ``None`` before the first."""
         return self.scores[max(self.scores)] if self.scores else None
 
     @property
     def generator_steps(self) -> int:
-        """Steps trained, as last reported."""
+        """Return the generator steps of the last report."""
         return int(self.metrics.get("generator_steps", 0))

@@ -1,4 +1,4 @@
-"""Importances of scores whose causes are known."""
+"""Importances of scores that are known functions of the hyperparameters."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from tuner.study.importances import EVALUATORS, MIN_TRIALS, Point, find_importan
 
 
 @pytest.mark.parametrize("evaluator", EVALUATORS)
-def test_what_alone_decides_has_it_all_and_is_no_chance(evaluator: str) -> None:
-    # Scores over six decades: their ranks alone count.
+def test_the_only_hyperparameter_that_matters_has_most_of_the_importance(evaluator: str) -> None:
+    # Scores span six decades, but only their ranks count.
     first, *rest = find_importances(points(lambda a, b, c: 10 ** (6 * a)), DOMAINS, evaluator, 20)
     assert first.key == "training.a"
     assert first.share > 0.8
@@ -43,7 +43,7 @@ def test_without_time_there_is_no_interval() -> None:
     assert all(row.low is row.high is row.chance is None for row in rows)
 
 
-def test_a_hyperparameter_that_some_have_is_judged_among_those() -> None:
+def test_a_conditional_hyperparameter_is_compared_among_the_trials_that_have_it() -> None:
     def without(which: Sequence[Point], num: int) -> list[Point]:
         cut = [Point({k: v for k, v in p.values.items() if k != "training.b"}, p.score)
                for p in which[num:]]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the sampler is shown: a part that does not grow, and that follows from the trials alone."""
+"""The subset of trials that the sampler sees, and the trials that it proposes."""
 
 import math
 import os
@@ -20,8 +20,8 @@ from tuner.study.study import Study
 MakeSpec = Callable[..., SearchSpec]
 
 GP_SPACE = Path(__file__).parents[3] / "search_spaces" / "gp.yaml"
-#: A critic that learns faster diverges, where it is made up.
-MOST_LR = 2e-3
+#: Simulated trials with a higher critic_lr diverge.
+MAX_LR = 2e-3
 
 STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
@@ -45,46 +45,46 @@ HISTORIES = st.lists(
 
 
 @given(history=HISTORIES, seed=st.integers(0, 9))
-def test_what_is_shown_is_the_best_the_latest_and_what_runs_whatever_ended_first(
+def test_the_view_has_the_best_the_latest_and_the_running_trials_in_any_order_of_ending(
     history: list[Any], seed: int
 ):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(proposals, "NUM_BEST", 3)
         patch.setattr(proposals, "NUM_LATEST", 5)
         trials = [trial(i, state, float(w1), rung) for i, (state, w1, rung) in enumerate(history)]
-        ended_in_another_order = Random(seed).sample(trials, len(trials))
-        shown = SamplerView(ended_in_another_order).of(trials)
-        taught = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        shuffled = Random(seed).sample(trials, len(trials))
+        shown = SamplerView(shuffled).select(trials)
+        informative = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         completed = sorted(
-            (t for t in taught if t.state == TrialState.COMPLETE), key=lambda t: t.value
+            (t for t in informative if t.state == TrialState.COMPLETE), key=lambda t: t.value
         )
         furthest = sorted(
-            (t for t in taught if t.state == TrialState.PRUNED and t.last_step is not None),
+            (t for t in informative if t.state == TrialState.PRUNED and t.last_step is not None),
             key=lambda t: (-t.last_step, t.intermediate_values[t.last_step]),
         )
-        without = [t for t in taught if t.state == TrialState.PRUNED and t.last_step is None]
+        without = [t for t in informative if t.state == TrialState.PRUNED and t.last_step is None]
         best = [*completed, *furthest, *without][:3]
         running = [t for t in trials if t.state == TrialState.RUNNING]
-        expected = {t.number for t in (*best, *taught[-5:], *running)}
+        expected = {t.number for t in (*best, *informative[-5:], *running)}
         assert [t.number for t in shown] == sorted(expected)
         assert len(shown) <= 3 + 5 + len(running)
 
 
-def test_a_running_trial_that_ends_is_no_longer_shown_as_such():
-    begun = trial(0, TrialState.RUNNING, 1.0)
-    shown = SamplerView([begun])
-    assert shown.of([begun]) == [begun]
+def test_a_running_trial_that_fails_leaves_the_view():
+    running = trial(0, TrialState.RUNNING, 1.0)
+    view = SamplerView([running])
+    assert view.select([running]) == [running]
     failed = trial(0, TrialState.FAIL, 1.0)
-    shown.note(failed)
-    assert shown.of([failed]) == []
+    view.update(failed)
+    assert view.select([failed]) == []
 
 
-def test_a_search_of_fewer_trials_is_shown_whole():
+def test_the_view_of_a_small_search_has_all_trials():
     trials = [trial(i, TrialState.COMPLETE, float(-i)) for i in range(NUM_LATEST + 200)]
-    assert SamplerView(trials[:NUM_LATEST]).of(trials[:NUM_LATEST]) == trials[:NUM_LATEST]
-    assert len(SamplerView(trials).of(trials)) == NUM_LATEST
+    assert SamplerView(trials[:NUM_LATEST]).select(trials[:NUM_LATEST]) == trials[:NUM_LATEST]
+    assert len(SamplerView(trials).select(trials)) == NUM_LATEST
     worse_and_worse = [trial(i, TrialState.COMPLETE, float(i)) for i in range(NUM_LATEST + 200)]
-    assert len(SamplerView(worse_and_worse).of(worse_and_worse)) == NUM_LATEST + NUM_BEST
+    assert len(SamplerView(worse_and_worse).select(worse_and_worse)) == NUM_LATEST + NUM_BEST
 
 
 # --- Diverged trials ---------------------------------------------------------------------------
@@ -100,12 +100,12 @@ def diverged(number: int, state: TrialState, rung: int | None = 250) -> FrozenTr
 def test_a_diverged_trial_is_never_among_the_best(state: TrialState):
     trials = [diverged(number, state) for number in range(NUM_BEST)]
     trials += [trial(NUM_BEST + i, TrialState.PRUNED, 2.0) for i in range(NUM_LATEST)]
-    assert SamplerView(trials).of(trials) == trials[NUM_BEST:]
+    assert SamplerView(trials).select(trials) == trials[NUM_BEST:]
 
 
 @pytest.mark.parametrize("scores", [[], [0.0], [-0.5, -0.1], [1e-6], [3.0, 0.2], [-1e9]])
 def test_the_gaussian_process_sees_a_diverged_trial_worse_than_every_score(scores: list[float]):
-    """An estimate of W1 may come out negative: twice the worst would then be the best."""
+    """Estimates of W1 may be negative, so that twice the worst score would be the best."""
     stopped = [trial(i, TrialState.PRUNED, w1) for i, w1 in enumerate(scores)]
     last = diverged(len(scores), TrialState.PRUNED, rung=None)
     seen = proposals._as_sampled([*stopped, last], "gp")[-1]
@@ -131,15 +131,15 @@ def test_a_diverged_trial_of_an_older_journal_is_seen_as_one_of_a_new_journal(sa
 
 
 def _end(study: Study, number: int, critic_lr: float, *, is_old: bool) -> None:
-    """A trial diverges where its critic learns too fast; all others stop at the first rung."""
-    if critic_lr <= MOST_LR:
+    """End a trial: diverged above MAX_LR, else stopped at the first rung."""
+    if critic_lr <= MAX_LR:
         score = 1 + abs(math.log10(critic_lr) + 4)
         study.end(number, "stopped", {"generator_steps": 150.0}, score)
     elif is_old:
         ending = {"status": "diverged", "metrics": {}, "score": None, "message": None}
         study._storage.set_trial_user_attr(study._id(number), "ending", ending)
         study._study.tell(number, 10.0)
-        study._shown.note(study._storage.get_trial(study._id(number)))
+        study._sampler_view.update(study._storage.get_trial(study._id(number)))
     else:
         study.end(number, "diverged", {"generator_steps": 10.0}, None)
 
@@ -157,20 +157,22 @@ def test_tpe_leaves_the_region_that_diverges_before_any_trial_completes(
     for number in range(40):
         exponent = -2.6 + 0.01 * number if number % 4 == 0 else -5 + 2.2 * number / 40
         study._points = [{key: 10**exponent}] * 40
-        asked = study.ask()
-        assert asked is not None
-        _end(study, number, asked.params[key], is_old=is_old)
+        proposed = study.ask()
+        assert proposed is not None
+        _end(study, number, proposed.params[key], is_old=is_old)
     study = Study(tmp_path / "study.log", search)
     study._points = []
     rates = []
-    while (asked := study.ask()) is not None:
-        rates.append(asked.params[key])
-        _end(study, asked.number, rates[-1], is_old=is_old)
+    while (proposed := study.ask()) is not None:
+        rates.append(proposed.params[key])
+        _end(study, proposed.number, rates[-1], is_old=is_old)
     assert len(rates) == 50
-    assert sum(rate > MOST_LR for rate in rates) < 5
+    assert sum(rate > MAX_LR for rate in rates) < 5
 
 
-def test_a_proposal_follows_from_the_seed_the_number_and_what_is_shown(make_spec: MakeSpec):
+def test_a_proposal_depends_on_the_seed_the_number_and_the_earlier_trials_alone(
+    make_spec: MakeSpec,
+):
     spec = make_spec(search={"num_trials": 40, "sampler": "tpe"})
     trials: list[FrozenTrial] = []
     for number in range(30):
@@ -195,7 +197,7 @@ def test_a_proposal_follows_from_the_seed_the_number_and_what_is_shown(make_spec
     assert len(rates) == 4
 
 
-def test_a_given_point_is_what_is_drawn(make_spec: MakeSpec):
+def test_an_initial_point_is_drawn_as_it_is(make_spec: MakeSpec):
     drawn, config = propose(make_spec(), 0, [], {"training.critic_lr": 2e-4})
     assert config.training.critic_lr == drawn.params["training.critic_lr"] == 2e-4
 
@@ -210,7 +212,7 @@ def test_given_seeds_are_those_of_the_first_trials_and_change_nothing_else(make_
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
-def test_a_reopened_study_that_shows_a_part_proposes_what_the_unbroken_one_does(
+def test_a_reopened_study_with_a_partial_view_proposes_the_same_trials(
     tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, sampler: str
 ):
     monkeypatch.setattr(proposals, "NUM_BEST", 4)
@@ -222,14 +224,14 @@ def test_a_reopened_study_that_shows_a_part_proposes_what_the_unbroken_one_does(
     )
 
     def propose(name: str, *, reopens: bool) -> list[Any]:
-        study, proposed = Study(tmp_path / name, spec), []
-        while (asked := study.ask()) is not None:
-            proposed.append(asked.config)
-            score = abs(asked.config.training.critic_lr - 1e-3)
-            ending = "stopped" if asked.number % 3 == 0 else "completed"
-            study.end(asked.number, ending, {"generator_steps": 1000.0}, score)
+        study, configs = Study(tmp_path / name, spec), []
+        while (proposed := study.ask()) is not None:
+            configs.append(proposed.config)
+            score = abs(proposed.config.training.critic_lr - 1e-3)
+            ending = "stopped" if proposed.number % 3 == 0 else "completed"
+            study.end(proposed.number, ending, {"generator_steps": 1000.0}, score)
             if reopens:
                 study = Study(tmp_path / name, spec)
-        return proposed
+        return configs
 
-    assert propose("broken.log", reopens=True) == propose("unbroken.log", reopens=False)
+    assert propose("reopened.log", reopens=True) == propose("open.log", reopens=False)

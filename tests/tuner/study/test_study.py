@@ -1,4 +1,4 @@
-"""The journal: what was acknowledged is never lost, and a resumed search goes on as if unbroken."""
+"""The journal: acknowledged writes are never lost, and a resumed search continues unchanged."""
 
 import json
 import math
@@ -25,7 +25,7 @@ LR = {"low": 1e-5, "high": 1e-2, "log": True}
 
 @pytest.fixture(autouse=True)
 def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a machine that loses its power could tell."""
+    """Skip fsync, which matters only if the machine loses power."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def frozen(path: Path) -> list[FrozenTrial]:
-    """What Optuna itself says of the trials."""
+    """Return the trials as Optuna itself reads them."""
     storage = JournalStorage(JournalFileBackend(str(path)))
     return optuna.load_study(study_name="search", storage=storage).get_trials()
 
@@ -46,7 +46,7 @@ def score_of(trial: Trial) -> float:
 
 
 def run(study: Study, trial: Trial) -> Trial:
-    """Run a trial to its end, of a kind that follows from its number."""
+    """Run a trial to its end; its status depends on its number."""
     w1 = score_of(trial)
     status: Status = ("completed", "stopped", "diverged", "completed", "failed")[trial.number % 5]
     steps = {"completed": 4000, "stopped": 1000}.get(status, 300)
@@ -166,16 +166,16 @@ def test_a_proposal_lies_in_its_domain_and_holds_only_what_applies(path: Path, m
         assert "training.generator_lr" not in trial.params
 
 
-def test_a_grid_is_asked_point_by_point_in_its_order(path: Path, make_spec: MakeSpec):
+def test_a_grid_is_proposed_point_by_point_in_its_order(path: Path, make_spec: MakeSpec):
     training = {"critic_lr": {"choice": [1e-3, 1e-4]}, "n_critic": {"low": 1, "high": 3}}
     spec = make_spec(training=training, search={"sampler": "grid"})
     study = Study(path, spec)
-    asked = [ask(study).params for _ in range(6)]
-    assert asked == list(spec.grid_points())
+    proposed = [ask(study).params for _ in range(6)]
+    assert proposed == list(spec.grid_points())
     assert study.ask() is None
 
 
-def test_no_more_trials_than_asked_for(path: Path, make_spec: MakeSpec):
+def test_no_more_trials_than_num_trials(path: Path, make_spec: MakeSpec):
     study = Study(path, make_spec())
     assert [ask(study).number for _ in range(4)] == [0, 1, 2, 3]
     assert study.ask() is None
@@ -212,7 +212,7 @@ def test_what_a_trial_was_is_what_is_read_back(path: Path, make_spec: MakeSpec):
     assert (ended.scores, ended.score, ended.generator_steps) == ({250: 2.0, 1000: 1.5}, 1.5, 1000)
 
 
-def test_the_final_of_a_trial_that_ended_and_the_floor_are_kept_from_the_moment_they_are_told(
+def test_the_final_of_a_trial_that_ended_and_the_floor_are_stored_at_once(
     path: Path, make_spec: MakeSpec
 ):
     """Whatever comes first: the first of two finals, and then a kill, loses neither."""
@@ -233,7 +233,7 @@ def test_the_final_of_a_trial_that_ended_and_the_floor_are_kept_from_the_moment_
     assert reopened.floor == {"w1_floor": 0.25, "w1_floor_stderr": 0.0625}
 
 
-def test_optuna_is_told_honestly_how_each_trial_ended(path: Path, make_spec: MakeSpec):
+def test_optuna_has_the_true_state_of_each_trial(path: Path, make_spec: MakeSpec):
     """A stopped trial has only the score of its last rung, and a diverged one none."""
     study = Study(path, make_spec(search={"num_trials": 5, "sampler": "random"}))
     trials = [run(study, ask(study)) for _ in range(5)]
@@ -255,13 +255,13 @@ def test_a_trial_stopped_before_its_first_rung_is_pruned_without_a_value(
     assert [(t.state, t.value) for t in frozen(path)] == [(TrialState.PRUNED, None)]
 
 
-def test_the_time_used_and_the_searchs_id_outlast_a_sitting(path: Path, make_spec: MakeSpec):
+def test_the_time_used_and_the_searchs_id_survive_a_restart(path: Path, make_spec: MakeSpec):
     study = Study(path, make_spec())
     search_id = study.search_id
     assert study.elapsed_s == 0.0
     study.set_elapsed(12.5)
-    again = Study(path, make_spec())
-    assert (again.elapsed_s, again.search_id, study.search_id) == (12.5, search_id, search_id)
+    reopened = Study(path, make_spec())
+    assert (reopened.elapsed_s, reopened.search_id, study.search_id) == (12.5, search_id, search_id)
     assert Study(path.with_name("other.log"), make_spec()).search_id != search_id
 
 
@@ -270,19 +270,19 @@ def test_the_time_used_and_the_searchs_id_outlast_a_sitting(path: Path, make_spe
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """What the study had said it holds when its journal had this many bytes."""
+    """The trials that the study had acknowledged when its journal had this many bytes."""
 
     num_bytes: int
     trials: tuple[Trial, ...]
 
 
 def journal_of(path: Path, spec: SearchSpec) -> list[Acknowledged]:
-    """A search with two trials under way at a time, and what it knew after each step."""
+    """Run a search, two trials at a time; return its trials after each step."""
     study = Study(path, spec)
-    known = []
+    acknowledged = []
 
     def acknowledge() -> None:
-        known.append(Acknowledged(path.stat().st_size, tuple(study.trials())))
+        acknowledged.append(Acknowledged(path.stat().st_size, tuple(study.trials())))
 
     under_way: list[Trial] = []
     while (trial := study.ask()) is not None:
@@ -299,7 +299,7 @@ def journal_of(path: Path, spec: SearchSpec) -> list[Acknowledged]:
     for ended in under_way:
         run(study, ended)
         acknowledge()
-    return known
+    return acknowledged
 
 
 GRID = {"critic_lr": {"choice": [1e-3, 1e-4]}, "n_critic": {"low": 1, "high": 2}}
@@ -310,7 +310,7 @@ CUT = {
 
 
 def offsets(content: bytes, rng: Random) -> list[int]:
-    """Bytes at which to cut: about every line's end, within each line, and all of the last two."""
+    """Return offsets to cut at: near each line end, in each line, and along the last two."""
     ends = [i + 1 for i, byte in enumerate(content) if byte == ord("\n")]
     starts = [0, *ends[:-1]]
     inside = [rng.randrange(a + 1, b) for a, b in zip(starts, ends, strict=True)]
@@ -319,12 +319,12 @@ def offsets(content: bytes, rng: Random) -> list[int]:
 
 
 @pytest.mark.parametrize("sampler", ["random", "grid"])
-def test_a_journal_cut_anywhere_keeps_what_was_acknowledged_and_goes_on(
+def test_a_journal_cut_anywhere_keeps_what_was_acknowledged_and_continues(
     path: Path, make_spec: MakeSpec, sampler: str
 ):
     training, search = CUT[sampler]
     spec = make_spec(training=training, search={**search, "sampler": sampler})
-    known = journal_of(path, spec)
+    acknowledged = journal_of(path, spec)
     content = path.read_bytes()
     for num_bytes in offsets(content, Random(0)):
         path.write_bytes(content[:num_bytes])
@@ -334,18 +334,18 @@ def test_a_journal_cut_anywhere_keeps_what_was_acknowledged_and_goes_on(
 
         # No trial twice, and all that the last acknowledgement held.
         assert [t.number for t in before] == sorted({t.number for t in before})
-        held = next((a for a in reversed(known) if a.num_bytes <= num_bytes), None)
+        held = next((a for a in reversed(acknowledged) if a.num_bytes <= num_bytes), None)
         for trial in held.trials if held else ():
             (now,) = (t for t in before if t.number == trial.number)
             assert (now.config, now.params) == (trial.config, trial.params)
             assert trial.status in (None, now.status)
             assert trial.checkpoint in (None, now.checkpoint)
             assert trial.scores.items() <= now.scores.items()
-        # What had ended is told to the sampler; nothing else runs but what is to be resumed.
+        # The sampler has the trials that ended; only those to be resumed are running.
         for trial in before:
             assert (states[trial.number] == TrialState.RUNNING) == (trial.status is None)
 
-        # And it goes on to its end, with as many trials as were asked for.
+        # And the search runs to its end, with num_trials trials.
         for trial in before:
             if trial.status is None:
                 run(study, trial)
@@ -355,12 +355,12 @@ def test_a_journal_cut_anywhere_keeps_what_was_acknowledged_and_goes_on(
         assert len(trials) == 4
         assert all(trial.status is not None for trial in trials)
         if sampler == "grid":
-            asked = sorted(tuple(t.params.values()) for t in trials)
-            assert asked == sorted(tuple(point.values()) for point in spec.grid_points())
+            proposed = sorted(tuple(t.params.values()) for t in trials)
+            assert proposed == sorted(tuple(point.values()) for point in spec.grid_points())
         assert TrialState.RUNNING not in {trial.state for trial in frozen(path)}
 
 
-def test_an_ending_that_optuna_was_not_told_of_is_made_up_for(path: Path, make_spec: MakeSpec):
+def test_an_ending_that_did_not_reach_optuna_is_completed(path: Path, make_spec: MakeSpec):
     """The line that says how a trial ended comes first: a crash may come right after it."""
     spec = make_spec()
     study = Study(path, spec)
