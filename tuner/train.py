@@ -16,7 +16,7 @@ from tuner import cli, driver, results, retrain
 from tuner.driver import CheckedSearch, SearchRequest
 from tuner.errors import Fault
 from tuner.results import Snapshot
-from tuner.retrain import RETRAINED, Origin, keep_retrained, retrained_entry
+from tuner.retrain import RETRAINED, Origin, add_retrained, retrained_entry
 from tuner.space import override
 
 #: The sections and keys that ``--set`` may replace: all others define the trial.
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         type=_whole(2, 1_000_000_000),
         metavar="N",
         help="how long to train (default: as long as the search did with --seeds, else "
-        f"{retrain.LONGER} times as long)",
+        f"{retrain.DEFAULT_STEPS_FACTOR} times as long)",
     )
     parser.add_argument(
         "--seeds",
@@ -140,17 +140,17 @@ def _print_spread(origin: Origin, search: CheckedSearch, console: Console) -> No
         at_rung = [training.reports[t.number][steps]["w1"] for t in completed]
         console.print(retrain.spread_text(f"w1 at step {steps}", at_rung))
         if steps == origin.ranked_at and _is_fresh(origin, training):
-            console.print(f"  {retrain.luck_text((origin.own_w1 or {})[steps], at_rung)}")
+            console.print(f"  {retrain.luck_text((origin.search_w1 or {})[steps], at_rung)}")
     finals = [t.final["w1_final"] for t in completed if t.final]
     if finals:
         console.print(retrain.spread_text("w1_final", finals))
         is_alike = search.spec.asha.max_generator_steps == origin.config.max_generator_steps
-        if is_alike and origin.own_w1_final is not None and _is_fresh(origin, training):
-            console.print(f"  {retrain.luck_text(origin.own_w1_final, finals)}")
+        if is_alike and origin.search_w1_final is not None and _is_fresh(origin, training):
+            console.print(f"  {retrain.luck_text(origin.search_w1_final, finals)}")
     if _is_fresh(origin, training) and origin.ranked_at not in search.spec.asha.rungs:
         console.print(_no_luck_text(origin))
     if origin.run_dir is not None:
-        keep_retrained(origin.run_dir / RETRAINED, retrained_entry(origin, training))
+        add_retrained(origin.run_dir / RETRAINED, retrained_entry(origin, training))
         console.print(f"kept in {origin.run_dir / RETRAINED}")
         _renew_report(origin, console)
 

@@ -14,7 +14,7 @@ from tuner.driver import request
 from tuner.errors import BadInput
 from tuner.results import snapshot
 from tuner.retrain import origin as retrain
-from tuner.retrain.kept import keep_retrained, retrained_entry
+from tuner.retrain.retrained import add_retrained, retrained_entry
 from tuner.space.spec import SearchSpec
 from tuner.tracking.tracker import Tracker
 
@@ -108,8 +108,8 @@ def test_what_it_found_is_kept_beside_what_others_found(tell: Tell, tmp_path: Pa
     }
     path = tmp_path / "retrained.json"
     for one in ({**kept, "name": "other"}, {**kept, "w1": [9.0, 9.0]}, kept):
-        keep_retrained(path, one)
+        add_retrained(path, one)
     assert json.loads(path.read_text()) == [{**kept, "name": "other"}, kept]
     path.write_text("{")
-    with pytest.raises(BadInput, match=r"retrained\.json: 1 fault\n  is not as it was written"):
-        keep_retrained(path, kept)
+    with pytest.raises(BadInput, match=r"retrained\.json: 1 fault\n  is damaged"):
+        add_retrained(path, kept)

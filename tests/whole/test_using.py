@@ -96,7 +96,7 @@ def test_an_interrupted_training_goes_on_by_the_command_that_it_prints(
         )  # fmt: skip
         out = done.stdout
     assert "w1 at step 40: mean " in out
-    assert out.count("the search's own ") == 2  # at the rung and by the final
+    assert out.count("the score in the search, ") == 2  # at the rung and by the final
     kept = {one["name"]: one for one in json.loads((result.run_dir / "retrained.json").read_text())}
     assert "Trained again with 2 other seeds" in (result.run_dir / "report.html").read_text()
     own = kept[again.name]

@@ -1,6 +1,6 @@
-"""The files that a search leaves in its folder.
+"""Read and write the result files in a search's folder.
 
-The names that other packages use stand in ``__init__.pyi``; each is imported when it is first used.
+``__init__.pyi`` lists the public names; each is imported on first use.
 """
 
 import lazy_loader

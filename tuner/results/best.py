@@ -1,4 +1,4 @@
-"""The best trial's configuration and generator, in best.yaml and best/."""
+"""Write the best trial's configuration and generator to best.yaml and best/."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,12 +15,12 @@ def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> Non
 
     Args:
         run_dir: The search's folder.
-        trial: The best one.
-        trials: All of them, for those that it is tied with.
+        trial: The best trial.
+        trials: All trials, of which those tied with the best are listed.
 
     Raises:
-        FileNotFoundError: where the checkpoint is gone, and ``best/`` is not this trial's.
-        DamagedCheckpointError: where it is not whole.
+        FileNotFoundError: if the checkpoint is gone and ``best/`` is of another trial.
+        DamagedCheckpointError: if the checkpoint is incomplete or corrupt.
     """
     text = dump_yaml(trial.config.applied())
     title = f"# trial {trial.trial_id}: {score_text(trial)}, generator step {trial.generator_steps}"
@@ -28,9 +28,9 @@ def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> Non
         title += f"\n# {ties}"
     path, folder = run_dir / "best.yaml", run_dir / "best"
     if path.exists() and path.read_text(encoding="utf-8") == f"{title}\n{text}":
-        return  # written last, so the rest is there
+        return  # best.yaml is written last, so that best/ is complete
     if trial.checkpoint is None:
-        raise FileNotFoundError(f"trial {trial.trial_id} left no checkpoint")
+        raise FileNotFoundError(f"trial {trial.trial_id} has no checkpoint")
     folder.mkdir(exist_ok=True)
     fetched = {name: folder / f".{name}.new" for name in ("generator.pt", "samples.png")}
     try:

@@ -1,7 +1,7 @@
-"""Which trial is best, and whether a search is done: of the study's trials and of a table's rows.
+"""Rank trials, of the study or of a table, and decide whether a search is finished.
 
-``w1`` at different rungs does not compare, so that only completed trials are ranked. Nothing heavy
-is imported: ``tuner.list`` ranks many searches at a time.
+Values of ``w1`` at different rungs are not comparable, so only completed trials are ranked. This
+module imports nothing slow, since ``tuner.list`` ranks many searches at a time.
 """
 
 import bisect
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 class Ranked(Protocol):
-    """What a trial is ranked by; ``status`` is ``None`` until it ends."""
+    """The attributes of a trial that the ranking uses."""
 
     @property
     def number(self) -> int:
-        """Its place among the proposals."""
+        """Return the trial's number."""
         ...
 
     @property
     def status(self) -> str | None:
-        """How it ended."""
+        """Return how the trial ended, or ``None`` if it has not."""
         ...
 
     @property
     def score(self) -> float | None:
-        """What its last rung said of it."""
+        """Return the score at the last rung."""
         ...
 
     @property
     def final(self) -> Mapping[str, float] | None:
-        """What the final said of it, ``w1_final`` among it."""
+        """Return the scores of the final, of which ``w1_final`` ranks."""
         ...
 
 
@@ -42,26 +42,26 @@ AnyTrial = TypeVar("AnyTrial", bound=Ranked)
 
 
 def ranked(trials: Iterable[AnyTrial]) -> list[AnyTrial]:
-    """Sort the completed trials by their score at the last rung, the lowest first."""
+    """Return the completed trials sorted by their score at the last rung, the lowest first."""
     scored = [(t.score, t.number, t) for t in trials if t.status == "completed"]
     return [trial for *_, trial in sorted(s for s in scored if s[0] is not None)]
 
 
 def placed(trials: Iterable[AnyTrial]) -> list[AnyTrial]:
-    """Sort the completed trials from the best on: by ``w1_final``, then those without one.
+    """Return the completed trials, the best first: sorted by ``w1_final``, then those without it.
 
-    Of equal ones the one of the better score, then the first.
+    Ties are broken by the score at the last rung, then by number.
     """
     return sorted(ranked(trials), key=lambda trial: (trial.final is None, w1_final(trial)))
 
 
 def best_of(trials: Iterable[AnyTrial]) -> AnyTrial | None:
-    """Return the first of :func:`placed`; ``None`` where none has completed."""
+    """Return the first trial of :func:`placed`, or ``None`` if no trial has completed."""
     return next(iter(placed(trials)), None)
 
 
 def w1_final(trial: Ranked) -> float:
-    """Return the score by the final; infinite of a trial that was not in it."""
+    """Return the trial's ``w1_final``, or infinity if it was not in the final."""
     return math.inf if trial.final is None else trial.final["w1_final"]
 
 
@@ -73,43 +73,44 @@ def is_finished(
     elapsed_s: float,
     num_finalists: int,
 ) -> bool:
-    """Tell whether a resume of a search would find nothing to do.
+    """Return whether a resume of a search would have nothing to do.
 
     Args:
-        trials: All that were proposed.
-        num_trials: How many it asks for, if it says.
-        budget_s: The seconds that it may run, if it says.
-        elapsed_s: The seconds that it has run.
-        num_finalists: How many the final scores again.
+        trials: All proposed trials.
+        num_trials: The number of trials of the search, if it sets one.
+        budget_s: The time budget of the search in seconds, if it sets one.
+        elapsed_s: The seconds that the search has run.
+        num_finalists: The number of trials in the final.
     """
-    has_asked = num_trials is not None and len(trials) >= num_trials
-    is_over = budget_s is not None and elapsed_s >= budget_s
+    has_all_trials = num_trials is not None and len(trials) >= num_trials
+    is_out_of_time = budget_s is not None and elapsed_s >= budget_s
     has_ended = all(trial.status is not None for trial in trials)
-    finalists = ranked(trials)[:num_finalists]
-    return has_ended and (has_asked or is_over) and all(t.final is not None for t in finalists)
+    is_scored = all(trial.final is not None for trial in ranked(trials)[:num_finalists])
+    return has_ended and (has_all_trials or is_out_of_time) and is_scored
 
 
 class Leaderboard:
-    """How the trials stand, kept as each changes: no answer looks at all of them.
+    """The ranking of the trials, updated incrementally.
 
-    It gives the results of :func:`ranked` and :func:`best_of` without a look at all trials.
+    Its results equal those of :func:`ranked` and :func:`best_of`, at a cost that does not grow with
+    the number of trials.
     """
 
     def __init__(self, trials: Mapping[int, "Trial"]) -> None:
-        """Look at all trials once; of one that changes, :meth:`update` is to be told."""
+        """Read all trials; call :meth:`update` whenever one of them changes."""
         self._trials = trials
         self._ranked: list[tuple[float, int]] = []
         self._in_final: set[int] = set()
         self._counted: set[int] = set()
         self._at_rungs: dict[int, set[int]] = {}
         self._best_at: dict[int, float] = {}
-        #: Trials that ended, by status.
+        #: Number of ended trials by status.
         self.counts: Counter[str] = Counter()
         for number in trials:
             self.update(number)
 
     def update(self, number: int) -> None:
-        """Take note of how a trial stands: what it has scored, and how it ended, stays."""
+        """Update the ranking for a changed trial; its earlier scores and its end never change."""
         trial = self._trials[number]
         for steps, score in trial.scores.items():
             self._at_rungs.setdefault(steps, set()).add(number)
@@ -125,21 +126,21 @@ class Leaderboard:
 
     @property
     def best(self) -> "Trial | None":
-        """The :func:`best_of` all trials."""
+        """Return the :func:`best_of` all trials."""
         first = [number for _, number in self._ranked[:1]]
         return best_of(self._trials[number] for number in [*first, *self._in_final])
 
     def leading(self, num: int) -> list["Trial"]:
-        """The first so many of :func:`ranked`."""
+        """Return the first ``num`` trials of :func:`ranked`."""
         return [self._trials[number] for _, number in self._ranked[:num]]
 
     def at_rung(self, steps: int) -> tuple[int, float | None]:
-        """How many trials were scored at a rung, and the lowest score."""
+        """Return the number of trials scored at a rung, and their lowest score."""
         return len(self._at_rungs.get(steps, ())), self._best_at.get(steps)
 
 
 def tied_with(best: "Trial", trials: Iterable["Trial"]) -> list["Trial"]:
-    """Trials that the final cannot tell from the best: not by more than chance, at 95%."""
+    """Return the trials whose ``w1_final`` does not differ significantly (95%) from the best's."""
     if best.final is None:
         return []
     others = [t for t in ranked(trials) if t.final is not None and t.number != best.number]
@@ -149,7 +150,7 @@ def tied_with(best: "Trial", trials: Iterable["Trial"]) -> list["Trial"]:
 
 
 def half_width(stderr: float) -> float:
-    """Half of the interval that holds 95% of a normal distribution."""
+    """Return half of the width of a 95% confidence interval, for a normal error."""
     return 1.96 * stderr
 
 

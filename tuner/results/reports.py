@@ -1,4 +1,4 @@
-"""The log of all reports, metrics.jsonl: a line a report, in the order in which they were made."""
+"""Read the log of all reports, metrics.jsonl."""
 
 import json
 import os
@@ -10,19 +10,19 @@ from tuner.study import Trial
 
 Report = Mapping[str, float]
 
-#: What :meth:`ReportLog.read` reads at once, some 10,000 reports: it bounds the memory for them.
+#: Bytes that :meth:`ReportLog.read` reads at once, some 10,000 reports: this bounds the memory.
 CHUNK_BYTES = 8 * 2**20
 
-#: What a trial has of its last rung, however many reports came after it.
+#: Metrics that only reports at rungs have.
 AT_RUNGS = ("w1", "w1_stderr")
 
 
 @final
 class ReportLog:
-    """Read a log from its start and, as it grows, on from where the last reading ended."""
+    """Reader of a log that continues where its last reading ended, as the log grows."""
 
     def __init__(self, path: Path) -> None:
-        """Nothing is read yet; the file need not exist."""
+        """Read nothing yet; the file need not exist."""
         self._path = path
         self._offset = 0
 
@@ -47,7 +47,7 @@ class ReportLog:
 
 
 def read_reports(path: Path) -> dict[int, dict[int, Report]]:
-    """Read all reports by trial and generator step; pass over a last line without its end."""
+    """Read all reports, by trial and generator step; skip a last line without a newline."""
     reports: dict[int, dict[int, Report]] = {}
     log, is_all = ReportLog(path), False
     while not is_all:
@@ -73,29 +73,30 @@ def latest(
     """Find the last report of a trial, and that of its last rung; empty where there is none.
 
     Args:
-        reports: All of the trial's, by generator step.
+        reports: All reports of the trial, by generator step.
     """
     steps = sorted(reports)
     rungs = [at for at in steps if "w1" in reports[at]]
     return reports[steps[-1]] if steps else {}, reports[rungs[-1]] if rungs else {}
 
 
-def as_of_now(trial: Trial, last_report: Report, last_rung: Report) -> Trial:
-    """Give a trial its last report as ``metrics``, with the ``w1`` of its last rung.
+    reports: Mapping[int, Report],
+) -> tuple[Report, Report]:
+    """Find a trial's last report, and its last report at a rung; each is empty if there is none.
 
-    A trial that has ended keeps the report that it ended with.
+    A trial that has ended keeps the metrics that it ended with.
 
     Args:
-        trial: As the study has it.
-        last_report: Its last report so far.
-        last_rung: Its report at its last rung, which has its ``w1`` until it reaches another.
+        trial: The trial as the study stores it.
+        last_report: Its last report.
+        last_rung: Its last report at a rung.
     """
     last = last_report if trial.status is None else trial.metrics
     return trial.with_metrics({k: last_rung[k] for k in AT_RUNGS if k in last_rung} | dict(last))
 
 
 def mend_reports(path: Path) -> None:
-    """Cut off a last line without its end, which a crash left: more is to be written."""
+    """Truncate a last line without a newline, left by a crash, before more lines are appended."""
     if path.exists():
         raw = path.read_bytes()
         if (end := raw.rfind(b"\n") + 1) < len(raw):

@@ -1,6 +1,6 @@
-"""``trials.csv``: its columns, and the one way to read it.
+"""Read ``trials.csv``.
 
-Nothing heavy is loaded for it: ``tuner.list`` reads the tables of many searches at a time.
+This module imports nothing slow, since ``tuner.list`` reads the tables of many searches at a time.
 """
 
 import csv
@@ -22,16 +22,17 @@ COLUMNS = (
     "scoring_seconds",
     "final_scoring_seconds",
 )
-_NEEDED = ("trial_id", "status", "generator_steps", "w1", "w1_final")
+_REQUIRED = ("trial_id", "status", "generator_steps", "w1", "w1_final")
 
 
 @final
 @dataclass(frozen=True)
 class Row:
-    """A trial as its line has it, to be ranked as the study's own; ``cells`` is the whole line.
+    """A row of the table, which can be ranked like a trial of the study.
 
-    ``status`` is ``None`` until it ends; ``score`` is at its last rung, and ``final`` has its
-    ``w1_final``, if it was in the final.
+    ``status`` is ``None`` if the trial is running. ``score`` is the score at its last rung.
+    ``final`` has the ``w1_final``, if the trial was in the final. ``cells`` are all cells by
+    column.
     """
 
     number: int
@@ -42,15 +43,15 @@ class Row:
 
 
 def read_trials(path: Path, metric: str = "w1") -> list[Row]:
-    """Read the trials of a table, in its order.
+    """Read the rows of a table, in its order.
 
     Args:
         path: The table.
-        metric: The column that ranks the trials.
+        metric: The column that has the score.
 
     Raises:
-        OSError: where it cannot be read.
-        ValueError: where it is not as a search writes it.
+        OSError: if the file cannot be read.
+        ValueError: if it is not a table of trials.
     """
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, restval="")
@@ -58,7 +59,7 @@ def read_trials(path: Path, metric: str = "w1") -> list[Row]:
             heading, lines = reader.fieldnames or (), list(reader)
         except csv.Error as error:
             raise ValueError(str(error)) from error
-    missing = [name for name in (*_NEEDED, metric) if name not in heading]
+    missing = [name for name in (*_REQUIRED, metric) if name not in heading]
     if missing:
         raise ValueError(f"it has no column {', '.join(missing)}")
     if any(None in line for line in lines):

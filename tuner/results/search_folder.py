@@ -27,8 +27,9 @@ def check_is_search(folder: Path) -> None:
         BadInput: if it does not, with the files that are missing.
     """
     if missing := _missing(folder):
-        what = f"holds no search: it has no {' and no '.join(missing)}; give a search's folder"
-        raise BadInput(str(folder), [Fault("", f"{what}, such as runs/gp")])
+        rule = f"holds no search: it has no {' and no '.join(missing)}"
+        message = f"{rule}; give a search's folder, such as runs/gp"
+        raise BadInput(str(folder), [Fault("", message)])
 
 
 def _missing(folder: Path) -> list[str]:

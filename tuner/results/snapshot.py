@@ -1,4 +1,4 @@
-"""A search as its folder has it at a moment, read without touching it: it may be running."""
+"""Read the state of a search from its folder, without changing it: the search may be running."""
 
 import shutil
 import tempfile
@@ -21,11 +21,12 @@ State = Literal["running", "interrupted", "finished"]
 @final
 @dataclass(frozen=True)
 class Snapshot:
-    """What is known of a search.
+    """The state of a search at one moment.
 
-    ``trials`` are by number, each as of now (:func:`tuner.results.reports.as_of_now`).
-    ``reports`` are what each trial reported, by its number and then by generator step; a report at
-    a rung has ``w1``. ``floor`` has ``w1_floor`` and ``w1_floor_stderr``, once they were measured.
+    ``trials`` are sorted by number; their metrics are the last report
+    (:func:`tuner.results.reports.as_of_now`). ``reports`` are all reports by trial number and
+    generator step; a report at a rung has ``w1``. ``floor`` has ``w1_floor`` and
+    ``w1_floor_stderr``, or is ``None`` before they are measured.
     """
 
     run_dir: Path
@@ -39,7 +40,7 @@ class Snapshot:
 
     @property
     def is_finished(self) -> bool:
-        """Whether a resume would find nothing to do."""
+        """Return whether a resume would have nothing to do."""
         return is_finished(
             self.trials,
             num_trials=self.spec.num_trials,
@@ -50,41 +51,43 @@ class Snapshot:
 
     @property
     def state(self) -> State:
-        """Running, or how it was left."""
+        """Return whether the search is running, was interrupted or is finished."""
         if self.is_running:
             return "running"
         return "finished" if self.is_finished else "interrupted"
 
     @property
     def best(self) -> Trial | None:
-        """The best trial so far: of those in the final, else of those completed."""
+        """Return the best trial: of those in the final, else of the completed ones."""
         return best_of(self.trials)
 
     def trial(self, trial_id: str) -> Trial:
-        """The trial of this number, with or without its leading zeros.
+        """Return the trial of this number, given with or without leading zeros.
 
         Raises:
-            BadInput: where there is none.
+            BadInput: if the search has no such trial.
         """
         number = int(trial_id) if trial_id.isascii() and trial_id.isdigit() else -1
         if not 0 <= number < len(self.trials):
-            there = f"it has 0 to {len(self.trials) - 1}" if self.trials else "it has none yet"
-            what = f"{self.run_dir} has no trial {trial_id!r}: {there}"
-            raise BadInput("--trial", [Fault("", what)])
+            last = len(self.trials) - 1
+            numbers = f"its trials are 0 to {last}" if self.trials else "it has no trials yet"
+            message = f"{self.run_dir} has no trial {trial_id!r}: {numbers}"
+            raise BadInput("--trial", [Fault("", message)])
         return self.trials[number]
 
 
 def read_snapshot(run_dir: Path) -> Snapshot:
-    """Read a search's folder; nothing in it is written, mended or locked for longer than a look.
+    """Read the state of a search; nothing in its folder is changed.
 
     Raises:
-        BadInput: where it holds no search.
+        BadInput: if the folder holds no search.
     """
     check_is_search(run_dir)
     search = read_spec(run_dir / "spec.yaml")
     is_running = storage.is_owned(run_dir)
     with tempfile.TemporaryDirectory() as scratch:
-        # A copy: to open a journal is to mend it, which whoever writes it would not survive.
+        # A copy, since opening a journal truncates a partial last line, which the running search
+        # may be writing.
         study = Study(Path(shutil.copy(run_dir / "study.log", scratch)), search)
         trials, search_id = study.trials(), study.search_id
         floor, elapsed_s = study.floor, study.elapsed_s

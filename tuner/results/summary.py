@@ -1,8 +1,8 @@
-"""The summary of a search: by its table and its lock alone, without opening its journal.
+"""Summarize a search from its table and its lock, without opening its journal.
 
-:mod:`tuner.results.snapshot` reads the whole of a search. This is for many searches at a time: it
-takes milliseconds each, and loads neither torch nor Optuna. The table of a running search is a few
-seconds old.
+This is for many searches at a time: it takes milliseconds each, and imports neither torch nor
+Optuna. The table of a running search may lag behind it by a few seconds.
+:mod:`tuner.results.snapshot` reads the complete state of one search.
 """
 
 import json
@@ -21,13 +21,13 @@ from tuner.results.ranking import best_of, is_finished
 from tuner.results.rows import Row, read_trials
 from tuner.results.search_folder import is_search
 
-#: The journal's last lines are looked through for the time used.
+#: The elapsed time is searched in the last bytes of the journal.
 _TAIL_BYTES = 65_536
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best trial: its ``w1`` at its last rung, and by the final, if it was in one."""
+    """The best trial: its ``w1`` at the last rung, and its ``w1_final`` if it was in the final."""
 
     trial_id: str
     w1: float
@@ -36,10 +36,12 @@ class Best:
 
 @dataclass(frozen=True)
 class Summary:
-    """What is told of a search; of a broken one ``state`` is ``broken`` and ``trouble`` why.
+    """The summary of a search.
 
-    ``trials`` are counted by status, ``num_trials`` are asked for (``None``: as many as the time
-    allows). ``began_s`` and ``changed_s`` are seconds since 1970.
+    ``trials`` counts the trials by status. ``num_trials`` is the number of trials that the search
+    will run, or ``None`` if only its time budget limits it. ``began_s`` and ``changed_s`` are
+    seconds since 1970. If the folder cannot be read, ``state`` is ``broken`` and ``trouble`` gives
+    the reason.
     """
 
     name: str
@@ -55,7 +57,7 @@ class Summary:
 
 
 def find_searches(runs_dir: Path) -> list[Path]:
-    """The folders of searches in a folder, by name; the folder itself, if it is one."""
+    """Return the search folders in a folder, by name, or the folder itself if it holds a search."""
     if is_search(runs_dir, or_broken=True):
         return [runs_dir]
     folders = (path for path in runs_dir.iterdir() if path.is_dir())
@@ -63,7 +65,7 @@ def find_searches(runs_dir: Path) -> list[Path]:
 
 
 def summarize(run_dir: Path) -> Summary:
-    """Look at a search's folder; whatever is wrong with it is told, never raised."""
+    """Summarize a search; a folder that cannot be read gives a summary with ``trouble``."""
     try:
         return _summarize(run_dir)
     except OSError as error:
@@ -73,7 +75,7 @@ def summarize(run_dir: Path) -> Summary:
     except yaml.YAMLError:
         trouble = "spec.yaml is not YAML"
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        trouble = f"not as a search writes it ({' '.join(str(error).split())[:80]})"
+        trouble = f"not the files of a search ({' '.join(str(error).split())[:80]})"
     return Summary(run_dir.absolute().name, run_dir, "broken", trouble=trouble)
 
 
@@ -85,7 +87,7 @@ def _summarize(run_dir: Path) -> Summary:
     num_trials = _num_trials(run_dir, spec)
     is_running = storage.is_owned(run_dir)
     budget_s = spec["search"].get("time_budget_s")
-    is_done = is_finished(
+    is_complete = is_finished(
         trials,
         num_trials=num_trials,
         budget_s=budget_s,
@@ -95,7 +97,7 @@ def _summarize(run_dir: Path) -> Summary:
     return Summary(
         name=spec["name"],
         run_dir=run_dir,
-        state="running" if is_running else "finished" if is_done else "interrupted",
+        state="running" if is_running else "finished" if is_complete else "interrupted",
         data=spec["data"]["dataset"],
         num_trials=num_trials,
         trials=dict(Counter(trial.status or "running" for trial in trials)),
@@ -106,7 +108,7 @@ def _summarize(run_dir: Path) -> Summary:
 
 
 def _trials(path: Path, metric: str) -> list[Row]:
-    # It is there from the end of the first trial on.
+    # The table is first written when the first trial ends.
     try:
         return read_trials(path, metric) if path.exists() else []
     except ValueError as error:
@@ -123,13 +125,13 @@ def _best(trial: Row | None) -> Best | None:
 def _num_trials(run_dir: Path, spec: Mapping[str, Any]) -> int | None:
     if spec["search"]["sampler"] != "grid":
         return spec["search"].get("num_trials")
-    from tuner.space import read_spec  # which counts the grid's points
+    from tuner.space import read_spec  # slow to import; only it can count the points of a grid
 
     return read_spec(run_dir / "spec.yaml").num_trials
 
 
 def _elapsed_s(journal: Path) -> float:
-    """Seconds that a search has run, as the end of its journal says."""
+    """Return the seconds that a search has run, from the end of its journal."""
     with journal.open("rb") as file:
         file.seek(max(0, journal.stat().st_size - _TAIL_BYTES))
         lines = file.read().splitlines()

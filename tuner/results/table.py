@@ -1,4 +1,4 @@
-"""The table of a search's trials, trials.csv."""
+"""Write the table of a search's trials, trials.csv."""
 
 import csv
 import io
@@ -15,32 +15,32 @@ from tuner.study import Trial
 HYPERPARAMETERS = tuple(
     field
     for field in (*TrainingConfig.model_fields, *NetworkConfig.model_fields)
-    if not field.endswith("_args")  # a column for each of them
+    if not field.endswith("_args")  # each argument has a column of its own
 )
 
 
 def hyperparameters(trial: Trial) -> dict[str, Any]:
-    """The values that apply to a trial, by the names that a search space gives them."""
+    """Return the hyperparameters that apply to a trial, by their keys in the search space."""
     applied = trial.config.applied()
-    both = {**applied["training"], **applied["networks"]}
-    return {**dict(flat(both.items())), "seed": trial.config.seed}
+    values = {**applied["training"], **applied["networks"]}
+    return {**dict(flat(values.items())), "seed": trial.config.seed}
 
 
 def write_trials(path: Path, trials: Sequence[Trial]) -> None:
-    """Write one row a trial, by number; a trial that has not ended is ``running``.
+    """Write one row per trial; the status of a trial that has not ended is ``running``.
 
-    A hyperparameter has a column where it applies to any of the trials.
+    A hyperparameter has a column if it applies to at least one trial.
     """
     out = io.StringIO()
-    given = [hyperparameters(trial) for trial in trials]
-    there = {name for values in given for name in values}
-    known = [name for name in HYPERPARAMETERS if name in there]
-    # Of a network of one's own, which takes what its author likes.
-    arguments = sorted(name for name in there if "." in name)
-    names = (*COLUMNS, *known, *arguments, "seed", "message")
-    writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
+    values_by_trial = [hyperparameters(trial) for trial in trials]
+    used = {name for values in values_by_trial for name in values}
+    built_in = [name for name in HYPERPARAMETERS if name in used]
+    # Arguments of a custom network, such as generator_args.width.
+    arguments = sorted(name for name in used if "." in name)
+    columns = (*COLUMNS, *built_in, *arguments, "seed", "message")
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    for trial, values in zip(trials, given, strict=True):
+    for trial, values in zip(trials, values_by_trial, strict=True):
         reported = {**trial.metrics, **(trial.final or {})}
         row = {name: reported.get(name, "") for name in COLUMNS}
         row |= {"trial_id": trial.trial_id, "status": trial.status or "running"}

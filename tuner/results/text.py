@@ -1,4 +1,4 @@
-"""How results are written in sentences: scores, ties, numbers of trials, times."""
+"""Format scores, ties, numbers of trials and times as text."""
 
 from collections.abc import Iterable
 
@@ -7,18 +7,18 @@ from tuner.study import Trial
 
 
 def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
+    """Format seconds as h:mm:ss."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def trials_text(num: int) -> str:
-    """So many trials, in words."""
+    """Format a number of trials, such as ``1 trial`` or ``2 trials``."""
     return f"{num} trial{'s' * (num != 1)}"
 
 
 def score_text(trial: Trial) -> str:
-    """What the last rung said of a completed trial, and the final, with its 95% interval."""
+    """Format the scores of a completed trial: of the final with its 95% interval, and of a rung."""
     at_rung = f"{trial.config.objective.metric} {trial.score:.4g} at its last rung"
     if trial.final is None:
         return at_rung
@@ -27,7 +27,7 @@ def score_text(trial: Trial) -> str:
 
 
 def ties_text(best: Trial, trials: Iterable[Trial]) -> str | None:
-    """Which trials are as good as the best, for all that the final can tell."""
+    """Format the list of trials that are tied with the best; return ``None`` if there are none."""
     tied = [f"{t.trial_id} ({w1_final(t):.4g})" for t in tied_with(best, trials)]
     if not tied:
         return None

@@ -1,4 +1,4 @@
-"""A trial to be trained again, as the search of one fixed configuration that it is."""
+"""Find a trial to retrain, and describe its training as a search of one fixed configuration."""
 
 import re
 from collections.abc import Mapping
@@ -16,23 +16,24 @@ from tuner.results import Snapshot
 from tuner.space import SECTION_KEYS, describe_error, load_yaml
 from tuner.study import Trial
 
-#: Where no number of steps is given, a trial that is trained longer is trained so many times as
-#: long: a rung more of ASHA's own ladder, as it mostly is.
-LONGER = 4
-#: Sections that are no part of what a trial is: how and where it is trained.
-_KEPT = ("resources", "reporting", "results", "mlflow")
-#: As many trials as a final may have.
+#: Without ``--generator-steps``, a trial is continued to so many times its generator steps: to the
+#: next rung at the default reduction factor of ASHA.
+DEFAULT_STEPS_FACTOR = 4
+#: Sections that say how and where a trial is trained. They are copied from the search.
+_COPIED_SECTIONS = ("resources", "reporting", "results", "mlflow")
+#: The most trials that a final may have.
 MAX_SEEDS = 100
 _NAME_LENGTH = 100
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a configuration comes from.
+    """The configuration to retrain, and the trial that it comes from.
 
-    ``run_dir`` is the search's folder, and ``None`` where only its ``best.yaml`` is there; so are
-    ``trial_id`` and what the search said of it: ``own_w1``, by generator step, and
-    ``own_w1_final``, of its last.
+    ``run_dir`` and ``search`` are the search of the trial, and ``search_w1`` and
+    ``search_w1_final`` the trial's scores in it: ``w1`` by generator step, and ``w1_final`` if it
+    was in the final. All are ``None`` if the configuration comes from a ``best.yaml`` outside of a
+    search's folder.
     """
 
     source: Path
@@ -42,35 +43,36 @@ class Origin:
     run_dir: Path | None = None
     search: Snapshot | None = None
     trial_id: str | None = None
-    own_w1: Mapping[int, float] | None = None
-    own_w1_final: float | None = None
+    search_w1: Mapping[int, float] | None = None
+    search_w1_final: float | None = None
 
     @property
     def ranked_at(self) -> int | None:
-        """The generator step of the score that the search ranked the trial by."""
-        return max(self.own_w1, default=None) if self.own_w1 else None
+        """Return the generator step of the score that ranked the trial in the search."""
+        return max(self.search_w1, default=None) if self.search_w1 else None
 
 
 def find_origin(source: Path, trial_id: str | None) -> Origin:
-    """Look up the trial of a search's folder, or of its ``best.yaml``.
+    """Look up a trial in a search's folder, or the one of a ``best.yaml``.
 
     Args:
-        source: Either of these.
-        trial_id: A trial of the search; the best one, if left out.
+        source: The folder or the file.
+        trial_id: The trial; if ``None``, the best one.
 
     Raises:
-        BadInput: where there is no such trial.
+        BadInput: if there is no such trial, or the file has faults.
     """
     if source.is_dir():
         return _of_search(source, trial_id)
     if source.name == "best.yaml" and results.is_search(source.parent):
         return _of_search(source.absolute().parent, trial_id)
     if not source.exists():
-        what = "is not there: give a search's folder, such as runs/gp, or its best.yaml"
-        raise BadInput(str(source), [Fault("", what)])
+        message = "does not exist: give a search's folder, such as runs/gp, or its best.yaml"
+        raise BadInput(str(source), [Fault("", message)])
     document, faults = load_yaml(source)
     if trial_id is not None:
-        faults = [Fault("--trial", "needs the search's folder: this file has one trial alone")]
+        message = "needs a search's folder: this file has only one trial, so leave --trial out"
+        faults = [Fault("--trial", message)]
     try:
         config = TrialConfig.model_validate(document)
     except ValidationError as error:
@@ -78,28 +80,28 @@ def find_origin(source: Path, trial_id: str | None) -> Origin:
         faults += [describe_error(e, e["loc"] or ("training",), SECTION_KEYS) for e in errors]
     missing = {"data", "networks", "training", "seed"} - document.keys()
     if missing and not faults:
-        what = f"has no {', '.join(sorted(missing))}: give a search's folder, or its best.yaml"
-        faults = [Fault("", what)]
+        message = f"has no {', '.join(sorted(missing))}: give a search's folder, or its best.yaml"
+        faults = [Fault("", message)]
     if faults:
         raise BadInput(str(source), faults)
     return Origin(source, source.stem, config, {}, trial_id=_title_trial(source))
 
 
 def _title_trial(path: Path) -> str | None:
-    found = re.match(r"# trial (\d+):", path.read_text(encoding="utf-8"))
-    return found[1] if found else None
+    title = re.match(r"# trial (\d+):", path.read_text(encoding="utf-8"))
+    return title[1] if title else None
 
 
 def _of_search(run_dir: Path, trial_id: str | None) -> Origin:
     search = results.read_snapshot(run_dir)
     trial = search.best if trial_id is None else search.trial(trial_id)
     if trial is None:
-        what = "has no completed trial yet: name one by --trial, or let the search go on"
-        raise BadInput(str(run_dir), [Fault("", what)])
+        message = "has no completed trial yet: choose one with --trial, or continue the search"
+        raise BadInput(str(run_dir), [Fault("", message)])
     resolved = search.spec.resolved()
-    sections = {key: resolved[key] for key in _KEPT}
-    if (most := search.spec.search.max_concurrent_trials) is not None:
-        sections["search"] = {"max_concurrent_trials": most}
+    sections = {key: resolved[key] for key in _COPIED_SECTIONS}
+    if (limit := search.spec.search.max_concurrent_trials) is not None:
+        sections["search"] = {"max_concurrent_trials": limit}
     return Origin(
         source=run_dir,
         name=search.spec.name,
@@ -108,8 +110,8 @@ def _of_search(run_dir: Path, trial_id: str | None) -> Origin:
         run_dir=run_dir,
         search=search,
         trial_id=trial.trial_id,
-        own_w1=_w1_at_rungs(search, trial),
-        own_w1_final=trial.final["w1_final"] if trial.final else None,
+        search_w1=_w1_at_rungs(search, trial),
+        search_w1_final=trial.final["w1_final"] if trial.final else None,
     )
 
 
@@ -119,7 +121,10 @@ def _w1_at_rungs(search: Snapshot, trial: Trial) -> dict[int, float]:
 
 
 def fresh_seeds(config: TrialConfig, num: int) -> list[int]:
-    """Seeds that follow from a trial's own, none of which it is; more of them begin alike."""
+    """Derive seeds from a trial's own, all different from it.
+
+    A larger ``num`` gives the same seeds and more.
+    """
     drawn = np.random.SeedSequence(config.seed).generate_state(num + 1)
     return [seed for seed in map(int, drawn) if seed != config.seed][:num]
 
@@ -127,16 +132,17 @@ def fresh_seeds(config: TrialConfig, num: int) -> list[int]:
 def search_document(
     origin: Origin, generator_steps: int | None, num_seeds: int | None
 ) -> dict[str, Any]:
-    """The search space of one configuration, of which no trial is stopped and all are in the final.
+    """Return the search space of one configuration; no trial is stopped, all are in the final.
 
     Args:
         origin: The configuration.
-        generator_steps: To train each; if left out, as in the search with fresh seeds, and
-            :data:`LONGER` times as long without.
-        num_seeds: Fresh seeds; ``None`` for the trial's own, so that it is the same trial gone on.
+        generator_steps: The generator steps of each trial. The default is that of the search with
+            fresh seeds, and :data:`DEFAULT_STEPS_FACTOR` times that without.
+        num_seeds: The number of fresh seeds; ``None`` continues the trial with its own seed.
     """
     config = origin.config
-    steps = generator_steps or config.max_generator_steps * (1 if num_seeds else LONGER)
+    factor = 1 if num_seeds else DEFAULT_STEPS_FACTOR
+    steps = generator_steps or config.max_generator_steps * factor
     seeds = [config.seed] if num_seeds is None else fresh_seeds(config, num_seeds)
     applied = config.applied()
     return {
@@ -145,7 +151,7 @@ def search_document(
         "networks": applied["networks"],
         "training": applied["training"],
         "objective": {**applied["objective"], "final_trials": len(seeds)},
-        **{key: origin.sections[key] for key in _KEPT if key in origin.sections},
+        **{key: origin.sections[key] for key in _COPIED_SECTIONS if key in origin.sections},
         "search": {
             **origin.sections.get("search", {}),
             "num_trials": len(seeds),
@@ -162,15 +168,14 @@ def search_document(
 
 
 def _name(origin: Origin, num_seeds: int | None, steps: int) -> str:
-    what = f"-{origin.trial_id}" if origin.trial_id else ""
-    what += f"-{num_seeds}-seed{'s' * (num_seeds > 1)}" if num_seeds else "-longer"
+    suffix = f"-{origin.trial_id}" if origin.trial_id else ""
+    suffix += f"-{num_seeds}-seed{'s' * (num_seeds > 1)}" if num_seeds else "-longer"
     if num_seeds is None or steps != origin.config.max_generator_steps:
-        what += f"-{steps}-steps"
-    return re.sub(r"[^A-Za-z0-9._-]", "-", origin.name)[: _NAME_LENGTH - len(what)] + what
+        suffix += f"-{steps}-steps"
+    return re.sub(r"[^A-Za-z0-9._-]", "-", origin.name)[: _NAME_LENGTH - len(suffix)] + suffix
 
 
 def _first_rung(origin: Origin, steps: int) -> int:
-    """Where the search last scored the trial, so that the two compare; if it is early enough."""
-    told = [at for at in origin.own_w1 or {} if at < steps]
-    known = [*told, origin.config.max_generator_steps]
-    return max((at for at in known if at < steps), default=max(1, steps // 2))
+    """Return the last step before ``steps`` at which the search scored, so that scores compare."""
+    rungs = [*(origin.search_w1 or {}), origin.config.max_generator_steps]
+    return max((rung for rung in rungs if rung < steps), default=max(1, steps // 2))

@@ -1,4 +1,4 @@
-"""How a score varies by seed, and whether one score among them was luck."""
+"""Summarize the scores of several seeds, and test whether a search's best score was luck."""
 
 import math
 import statistics
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Spread:
-    """Scores of one configuration under several seeds; what needs two of them is NaN of one.
+    """A summary of the scores of one configuration under several seeds.
 
-    ``sd`` has n - 1 in its denominator; ``mean_error`` is half of the 95% interval of the mean, by
-    Student's t with n - 1 degrees of freedom, as the scores' own spread is all that is known of it.
+    ``sd`` is the sample standard deviation (n - 1). ``mean_error`` is half of the width of the 95%
+    confidence interval of the mean, by Student's t with n - 1 degrees of freedom. Both are NaN for
+    a single score.
     """
 
     num: int
@@ -23,16 +24,16 @@ class Spread:
 
     @property
     def single_error(self) -> float:
-        """Half of the 95% prediction interval of one further score: t sd sqrt(1 + 1/n)."""
+        """Return half of the 95% prediction interval of a further score: t sd sqrt(1 + 1/n)."""
         return self.mean_error * math.sqrt(self.num + 1)
 
 
 def seed_spread(scores: Sequence[float]) -> Spread:
-    """Summarise one or more scores."""
+    """Summarize one or more scores."""
     num, mean = len(scores), statistics.fmean(scores)
     if num == 1:
         return Spread(1, mean, math.nan, mean, mean, math.nan)
-    from scipy.stats import t  # half a second
+    from scipy.stats import t  # the import takes half a second
 
     sd = statistics.stdev(scores)
     error = float(t.ppf(0.975, num - 1)) * sd / math.sqrt(num)
@@ -40,33 +41,33 @@ def seed_spread(scores: Sequence[float]) -> Spread:
 
 
 def spread_text(name: str, scores: Sequence[float]) -> str:
-    """The summary in one line."""
-    found = seed_spread(scores)
-    if found.num == 1:
-        return f"{name}: {found.mean:.4g}"
+    """Format the summary of scores in one line."""
+    spread = seed_spread(scores)
+    if spread.num == 1:
+        return f"{name}: {spread.mean:.4g}"
     return (
-        f"{name}: mean {found.mean:.4g} +- {found.mean_error:.2g} (95%) over {found.num} seeds, "
-        f"sd {found.sd:.2g}, {found.low:.4g} to {found.high:.4g}"
+        f"{name}: mean {spread.mean:.4g} +- {spread.mean_error:.2g} (95%) over {spread.num} seeds, "
+        f"sd {spread.sd:.2g}, {spread.low:.4g} to {spread.high:.4g}"
     )
 
 
-def luck_text(own: float, fresh: Sequence[float]) -> str:
-    """Whether a score that won a search was a lucky draw, by fresh seeds of its configuration.
+def luck_text(search_score: float, fresh_scores: Sequence[float]) -> str:
+    """Describe whether a search's best score was luck, by scores of fresh seeds.
 
-    Winning does not make a score lucky: it is called so where it lies outside of where 95% of
-    single scores of fresh seeds lie.
+    It was if it lies outside of the 95% prediction interval of a single fresh score.
     """
-    found = seed_spread(fresh)
-    gap = own - found.mean
-    by = f"{abs(gap):.2g} {'below' if gap < 0 else 'above'} the mean of the fresh seeds"
-    if found.num == 1:
-        return f"the search's own {own:.4g} is {by}, of which one is too few to call it luck or not"
-    low, high = found.mean - found.single_error, found.mean + found.single_error
-    told = f"the search's own {own:.4g} is {by}"
-    single = f"where 95% of single seeds score ({low:.4g} to {high:.4g})"
-    if own < low:
-        return f"{told}, outside of {single}: it was a lucky draw, so expect the mean instead"
-    if own > high:
-        return f"{told}, outside of {single}: it was an unlucky draw"
-    few = "; so few seeds tell only a large difference" if found.num < 5 else ""
-    return f"{told}, within {single}: no sign of a lucky draw{few}"
+    spread = seed_spread(fresh_scores)
+    gap = search_score - spread.mean
+    side = "below" if gap < 0 else "above"
+    text = f"the score in the search, {search_score:.4g}, is {abs(gap):.2g} {side} the mean of "
+    if spread.num == 1:
+        return f"{text}one fresh seed: too few seeds to tell whether it was luck"
+    low, high = spread.mean - spread.single_error, spread.mean + spread.single_error
+    interval = f"the 95% interval of a single seed ({low:.4g} to {high:.4g})"
+    text = f"{text}the fresh seeds"
+    if search_score < low:
+        return f"{text}, outside {interval}: it was a lucky draw, so expect the mean instead"
+    if search_score > high:
+        return f"{text}, outside {interval}: it was an unlucky draw"
+    few = "; so few seeds show only large differences" if spread.num < 5 else ""
+    return f"{text}, within {interval}: no sign of a lucky draw{few}"

@@ -6,7 +6,7 @@ from made_search import facts, trial
 
 from tuner.page.answer import answer
 from tuner.page.text import trials
-from tuner.retrain.kept import Retrained
+from tuner.retrain.retrained import Retrained
 from tuner.space.spec import SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
@@ -32,7 +32,9 @@ def test_luck_is_told_as_the_command_tells_it(make_spec: MakeSpec) -> None:
     seeds = Retrained("00000", 4000, (2.0, 2.1, 2.2, 1.9, 1.8))
     text, luck = answer(some, [], [seeds])["luck"]
     assert text.startswith("Trained again with 5 other seeds to step 4,000, its w1 was 2 ± 0.2")
-    assert luck.startswith("The search's own 1 is 1 below the mean of the fresh seeds, outside of")
+    assert luck.startswith(
+        "The score in the search, 1, is 1 below the mean of the fresh seeds, outside"
+    )
     assert luck.endswith("it was a lucky draw, so expect the mean instead.")
 
 

@@ -8,7 +8,7 @@ from made_search import facts, trial
 
 from tuner.page.facts import Facts
 from tuner.page.hints import best_config, domain_text, edge, hints
-from tuner.retrain.kept import Retrained
+from tuner.retrain.retrained import Retrained
 from tuner.space.domains import Choice, Range
 from tuner.space.spec import SearchSpec
 from tuner.study.importances import Importance

@@ -80,7 +80,7 @@ def test_the_answer_says_what_the_numbers_are(make_spec: MakeSpec, tmp_path: Pat
         "Its w1 is 50% lower than that of the papers&#39; default point: 2 against 4",
         "It is tied within the error with trial 00001 (1.12).",
         "its w1 was 1.5 ± 1.3 (95%) in the mean, with a standard deviation of 0.14, from 1.4 to",
-        "0.5 below the mean of the fresh seeds, within where 95% of single seeds score",
+        "0.5 below the mean of the fresh seeds, within the 95% interval of a single seed",
         "no mlflow.json",
     ):
         assert words in page

@@ -282,7 +282,7 @@ def test_the_best_trials_file_says_what_it_is_tied_with(tmp_path: Path):
 
 
 def test_a_best_trial_without_a_checkpoint_is_said_to_have_none(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match="trial 00003 left no checkpoint"):
+    with pytest.raises(FileNotFoundError, match="trial 00003 has no checkpoint"):
         write_best(tmp_path, trial(3))
     assert list(tmp_path.iterdir()) == []
 

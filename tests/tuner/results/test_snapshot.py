@@ -71,7 +71,7 @@ def test_a_trial_is_found_by_its_number(run_dir: Path) -> None:
     found = snapshot.read_snapshot(run_dir)
     assert found.trial("00001") == found.trial("1") == found.trials[1]
     for wrong in ("2", "-1", "one", "²"):
-        with pytest.raises(BadInput, match=f"has no trial '{wrong}': it has 0 to 1"):
+        with pytest.raises(BadInput, match=f"has no trial '{wrong}': its trials are 0 to 1"):
             found.trial(wrong)
 
 

@@ -106,11 +106,11 @@ def test_a_broken_folder_says_what_is_wrong_and_changes_nothing(
     run_dir = tell("done", finish=True)
     for name, content, trouble in (
         ("spec.yaml", "a: [", "spec.yaml is not YAML"),
-        ("spec.yaml", "- 1", "not as a search writes it (list indices must be integers"),
+        ("spec.yaml", "- 1", "not the files of a search (list indices must be integers"),
         (
             "trials.csv",
             "nonsense\n1\n",
-            "not as a search writes it (trials.csv: it has no column trial_id, status",
+            "not the files of a search (trials.csv: it has no column trial_id, status",
         ),
     ):
         kept = (run_dir / name).read_text()

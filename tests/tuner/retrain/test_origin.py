@@ -1,4 +1,4 @@
-"""A trial's configuration as a search of its own: the same trial, but for its steps and seed."""
+"""A trial's configuration as a search: the same trial, except for its steps and seed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,8 +23,8 @@ MakeSpec = Callable[..., SearchSpec]
 SPACES = Path(__file__).parents[3] / "search_spaces"
 
 
-def origin_of(config: TrialConfig, **known: Any) -> Origin:
-    return Origin(Path("best.yaml"), "gp", config, {}, **known)
+def origin_of(config: TrialConfig, **fields: Any) -> Origin:
+    return Origin(Path("best.yaml"), "gp", config, {}, **fields)
 
 
 def trials_of(origin: Origin, steps: int | None, seeds: int | None) -> list[TrialConfig]:
@@ -34,7 +34,7 @@ def trials_of(origin: Origin, steps: int | None, seeds: int | None) -> list[Tria
 
 
 def alike(config: TrialConfig) -> dict[str, Any]:
-    """All but the seed, and how many are in the final, which is of the search as a whole."""
+    """Return the configuration without the seed and the size of the final."""
     objective = config.objective.model_copy(update={"final_trials": 0})
     return {**dict(config), "objective": objective, "seed": None}
 
@@ -49,13 +49,13 @@ def test_it_is_the_same_trial_whatever_its_method(name: str, number: int) -> Non
     (longer,) = trials_of(origin_of(config), 3 * steps, None)
     assert alike(longer) == {**alike(config), "max_generator_steps": 3 * steps}
     assert longer.seed == config.seed
-    again = trials_of(origin_of(config), None, 3)
-    assert [alike(trial) for trial in again] == [alike(config)] * 3
+    retrained = trials_of(origin_of(config), None, 3)
+    assert [alike(trial) for trial in retrained] == [alike(config)] * 3
 
 
 @settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_fresh_seeds_are_none_of_the_trials_own_and_more_of_them_begin_alike(seed: int) -> None:
+def test_fresh_seeds_differ_from_the_trials_own_and_a_larger_number_extends_them(seed: int) -> None:
     config = TrialConfig(seed=seed)
     ten = retrain.fresh_seeds(config, 10)
     assert len({*ten, seed}) == 11
@@ -71,7 +71,7 @@ def test_without_a_number_of_steps_it_is_as_long_as_before_or_four_times_as_long
 
 @pytest.mark.parametrize(("steps", "first"), [(2400, 600), (600, 150), (200, 150), (100, 50)])
 def test_the_first_rung_is_where_the_search_last_scored_it(steps: int, first: int) -> None:
-    origin = origin_of(TrialConfig(max_generator_steps=600), own_w1={150: 2.0, 600: 1.0})
+    origin = origin_of(TrialConfig(max_generator_steps=600), search_w1={150: 2.0, 600: 1.0})
     asha = retrain.search_document(origin, steps, 2)["asha"]
     assert asha["grace_generator_steps"] == first
     assert origin.ranked_at == 600
@@ -111,9 +111,9 @@ def run_dir(make_spec: MakeSpec, uri: str, tmp_path: Path) -> Path:
 
 
 def test_a_search_gives_its_best_and_how_it_was_trained(run_dir: Path) -> None:
-    found = retrain.find_origin(run_dir, None)
-    assert (found.trial_id, found.own_w1) == ("00000", {250: 1.0, 1000: 1.0, 4000: 1.0})
-    document = retrain.search_document(found, None, 2)
+    origin = retrain.find_origin(run_dir, None)
+    assert (origin.trial_id, origin.search_w1) == ("00000", {250: 1.0, 1000: 1.0, 4000: 1.0})
+    document = retrain.search_document(origin, None, 2)
     assert document["resources"]["retries_per_trial"] == 7
     assert document["search"]["max_concurrent_trials"] == 1
     assert retrain.find_origin(run_dir, "1").trial_id == "00001"
@@ -131,12 +131,12 @@ def test_a_best_yaml_alone_is_enough_and_in_its_folder_stands_for_the_search(
     alone = retrain.find_origin(copied, None)
     assert (alone.config, alone.name, alone.trial_id) == (config, "copied", "00000")
     assert alone.run_dir is None
-    with pytest.raises(BadInput, match="--trial: needs the search's folder"):
+    with pytest.raises(BadInput, match="--trial: needs a search's folder"):
         retrain.find_origin(copied, "1")
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("name: gp", "name: no such key"),
         ("seed: 0", "has no data, networks, training: give a search's folder, or its best.yaml"),
@@ -145,9 +145,9 @@ def test_a_best_yaml_alone_is_enough_and_in_its_folder_stands_for_the_search(
          "critic_norm: batch}", "training: critic_norm must"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_best_yaml_is_refused(tmp_path: Path, content: str, said: str) -> None:
+def test_a_file_that_is_no_best_yaml_is_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "best.yaml").write_text(content)
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(BadInput, match=message):
         retrain.find_origin(tmp_path / "best.yaml", None)
 
 
@@ -157,9 +157,9 @@ def test_a_search_with_nothing_completed_is_refused(make_spec: MakeSpec, tmp_pat
     search = make_spec()
     (tmp_path / "spec.yaml").write_text(search.to_yaml())
     Study(tmp_path / "study.log", search)
-    with pytest.raises(BadInput, match="has no completed trial yet: name one by --trial"):
+    with pytest.raises(BadInput, match="has no completed trial yet: choose one with --trial"):
         retrain.find_origin(tmp_path, None)
-    with pytest.raises(BadInput, match="has no trial '3': it has none yet"):
+    with pytest.raises(BadInput, match="has no trial '3': it has no trials yet"):
         retrain.find_origin(tmp_path, "3")
-    with pytest.raises(BadInput, match="is not there: give a search"):
+    with pytest.raises(BadInput, match="does not exist: give a search"):
         retrain.find_origin(tmp_path / "nowhere", None)
