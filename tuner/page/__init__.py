@@ -1,6 +1,6 @@
-"""The HTML report.
+"""Write the HTML report of a search.
 
-The names that other packages use stand in ``__init__.pyi``; each is imported when it is first used.
+``__init__.pyi`` lists the public names; each is imported on first use.
 """
 
 import lazy_loader

@@ -1,7 +1,4 @@
-"""The words at the top of a report: what is best, at what cost, beside what, and how lucky.
-
-Each sentence says only what the search's numbers bear out.
-"""
+"""Write the top section of a report: the best trial, its comparisons, the cost and luck."""
 
 import shlex
 from collections.abc import Sequence
@@ -9,7 +6,7 @@ from typing import Any
 
 from tuner import results
 from tuner.page.baseline import Baseline
-from tuner.page.facts import OUT_OF_TIME, UNDER_WAY, Cost, Facts, cost, last_common_rung
+from tuner.page.facts import OUT_OF_TIME, RUNNING, Cost, Facts, cost, last_common_rung
 from tuner.page.hints import best_config
 from tuner.page.style import number
 from tuner.results import clock, ties_text
@@ -21,7 +18,13 @@ from tuner.study import Trial
 def answer(
     facts: Facts, defaults: Sequence[Baseline], seeds: Sequence[Retrained]
 ) -> dict[str, Any]:
-    """The top of the page: what is best, at what cost, and beside what."""
+    """Return the template values of the top section.
+
+    Args:
+        facts: The search.
+        defaults: The papers' default points.
+        seeds: The scores of the best trial's configuration with other seeds.
+    """
     search, best = facts.search, facts.search.best
     return {
         "name": search.spec.name,
@@ -44,27 +47,28 @@ def answer(
 
 def _lead(facts: Facts) -> str:
     spec = facts.search.spec
-    by = "w1, by independent critics"
+    metric = "w1, estimated by independent critics"
     if spec.objective.metric != "w1":
-        by = f"{spec.objective.metric}, of the trials' own critics"
+        metric = f"{spec.objective.metric}, estimated by the trials' own critics"
     return (
-        f"A search of {len(spec.domains)} hyperparameters on {spec.data.dataset}, by {by}; lower "
-        f"is better. w1 estimates the Wasserstein-1 distance from the data, in their own units."
+        f"A search of {len(spec.domains)} hyperparameters on {spec.data.dataset}, ranked by "
+        f"{metric}; lower is better. w1 is an estimate of the Wasserstein-1 distance to the data, "
+        "in the units of the data."
     )
 
 
 def _best(facts: Facts, best: Trial) -> dict[str, str]:
     if best.final is not None:
         w1, error = best.final["w1_final"], best.final["w1_final_stderr"]
-        return _number_of(best, w1, error, "w1 by the final")
+        return _best_values(best, w1, error, "w1 in the final")
     w1 = facts.curves.get(best.number, {}).get(best.generator_steps)
     if w1 is None:
         metric = facts.search.spec.objective.metric
-        return _number_of(best, best.score or 0.0, None, f"{metric} at its last rung")
-    return _number_of(best, w1, facts.stderr_at_rung, "w1 at its last rung")
+        return _best_values(best, best.score or 0.0, None, f"{metric} at its last rung")
+    return _best_values(best, w1, facts.stderr_at_rung, "w1 at its last rung")
 
 
-def _number_of(best: Trial, w1: float, error: float | None, unit: str) -> dict[str, str]:
+def _best_values(best: Trial, w1: float, error: float | None, unit: str) -> dict[str, str]:
     half = "" if error is None else f"{results.half_width(error):.2g}"
     return {"trial_id": best.trial_id, "w1": f"{w1:.4g}", "error": half, "unit": unit}
 
@@ -78,35 +82,32 @@ def _verdict(facts: Facts, best: Trial | None, defaults: Sequence[Baseline]) -> 
         ties = ties_text(best, search.trials)
         texts.append(f"It is {ties}." if ties else "No other trial of the final is tied with it.")
     else:
-        texts.append("It has not been through the final, so that its score is of its rung alone.")
+        texts.append("It was not scored in the final: its only scores are those at its rungs.")
     w1 = facts.curves.get(best.number, {}).get(best.generator_steps)
     if w1 is not None:
         stderr = facts.stderr_at_rung
         error_text = "" if stderr is None else f" ± {results.half_width(stderr):.2g} (95%)"
         texts.append(f"At its last rung, step {best.generator_steps:,}: {w1:.4g}{error_text}.")
-        texts += _beside_floor(facts, w1, stderr or 0.0)
+        texts += _floor_texts(facts, w1, stderr or 0.0)
     texts += _cut_off(facts)
     return [_headline(facts, best, defaults), " ".join(texts)]
 
 
 def _headline(facts: Facts, best: Trial, defaults: Sequence[Baseline]) -> str:
-    """Did it work: the best beside the papers' default point that did best."""
-    there = [b for b in defaults if b.steps is not None and b.w1 is not None]
-    if not there:
-        return "There is no trial of the papers' default point to set the best beside."
-    near = min(there, key=lambda b: (-(b.steps or 0), b.w1))
-    if near.trial is not None and near.trial.number == best.number:
-        return f"The best is the papers' default point of {near.method} itself."
-    of = f" ({near.method})" if len(defaults) > 1 else ""
-    beside = _ratio(near.w1 or 0.0, near.best_w1 or 0.0)
-    best_of = (
-        "the best of the papers' default points"
-        if len(there) > 1
-        else ("the papers' default point")
-    )
+    """Compare the best trial with the papers' default point, the best one if there are several."""
+    scored = [b for b in defaults if b.steps is not None and b.w1 is not None]
+    if not scored:
+        return "No trial had the papers' default point, so the best is not compared with it."
+    baseline = min(scored, key=lambda b: (-(b.steps or 0), b.w1))
+    if baseline.trial is not None and baseline.trial.number == best.number:
+        return f"The best is the papers' default point of {baseline.method} itself."
+    method = f" ({baseline.method})" if len(defaults) > 1 else ""
+    ratio = _ratio(baseline.w1 or 0.0, baseline.best_w1 or 0.0)
+    several = len(scored) > 1
+    name = "the best of the papers' default points" if several else "the papers' default point"
     return (
-        f"Its w1 is {beside} than that of {best_of}{of}: {number(near.best_w1)} against "
-        f"{number(near.w1)}, both at step {near.steps:,}."
+        f"Its w1 is {ratio} than that of {name}{method}: {number(baseline.best_w1)} against "
+        f"{number(baseline.w1)}, both at step {baseline.steps:,}."
     )
 
 
@@ -114,32 +115,32 @@ def _no_best(facts: Facts) -> str:
     counts = {s: sum(t.status == s for t in facts.search.trials) for s in ("diverged", "failed")}
     num = len(facts.search.trials)
     if not num:
-        return "No trial has been proposed yet, so there is nothing to tell."
+        return "No trial has been proposed yet, so there is no best one."
     for status, count in counts.items():
         if count == num:
             trials = "The only trial" if num == 1 else f"All {num} trials"
-            return f"{trials} {status}: there is no best one. The table of trials says why."
+            return f"{trials} {status}: there is no best one. The table of trials has the messages."
     return f"None of {num} trial{'s' * (num > 1)} has completed, so there is no best one yet."
 
 
-def _beside_floor(facts: Facts, w1: float, stderr: float) -> list[str]:
+def _floor_texts(facts: Facts, w1: float, stderr: float) -> list[str]:
     floor = facts.search.floor
     if floor is None:
         return []
-    between = results.half_width((stderr**2 + floor["w1_floor_stderr"] ** 2) ** 0.5)
+    margin = results.half_width((stderr**2 + floor["w1_floor_stderr"] ** 2) ** 0.5)
     value = floor["w1_floor"]
     half = results.half_width(floor["w1_floor_stderr"])
-    text = f"Real samples in the generator's place score {value:.4g} ± {half:.2g} there (the floor)"
-    if w1 - value <= between:
-        return [f"{text}, which the best cannot be told from."]
-    return [f"{text}, and the best is above it by more than the error."]
+    text = f"Real samples score {value:.4g} ± {half:.2g} at the same precision (the floor)"
+    if w1 - value <= margin:
+        return [f"{text}: the best does not differ from it by more than the error."]
+    return [f"{text}: the best is above it by more than the error."]
 
 
 def _cut_off(facts: Facts) -> list[str]:
-    if not (ahead := facts.cut_off):
+    if not (cut_off := facts.cut_off):
         return []
-    first = ahead[0]
-    more = f" Ahead were {len(ahead) - 1} more that it ended." if len(ahead) > 1 else ""
+    first, num_more = cut_off[0], len(cut_off) - 1
+    more = f" It also ended {num_more} more that were ahead." if num_more else ""
     return [
         f"The time budget ended trial {first.trial.trial_id} while it was ahead of the best: "
         f"{number(first.w1)} against {number(first.best_w1)}, both at step {first.steps:,}.{more}"
@@ -148,17 +149,16 @@ def _cut_off(facts: Facts) -> list[str]:
 
 def _stats(spent: Cost, facts: Facts) -> list[tuple[str, str, str]]:
     trials = facts.search.trials
-    fates = [facts.fate(t) if t.status == "stopped" else t.status or UNDER_WAY for t in trials]
-    fates = ["stopped" if fate.startswith("stopped") else fate for fate in fates]
-    names = ("completed", "stopped", OUT_OF_TIME, "diverged", "failed", UNDER_WAY)
-    counts = [(fates.count(name), name) for name in names]
-    of = facts.search.spec.num_trials
-    asked = f" of {of:,}" if of and of != len(trials) else ""
+    outcomes = ["stopped" if (f := facts.outcome(t)).startswith("stopped") else f for t in trials]
+    names = ("completed", "stopped", OUT_OF_TIME, "diverged", "failed", RUNNING)
+    counts = [(outcomes.count(name), name) for name in names]
+    num_trials = facts.search.spec.num_trials
+    total = f" of {num_trials:,}" if num_trials and num_trials != len(trials) else ""
     saved = f"{spent.saved_steps:,} steps that stopped trials did not train"
     final = f", {spent.final_s:,.0f} s of the final" if spent.final_s else ""
     return [
-        ("trials", f"{len(trials):,}{asked}", ", ".join(f"{n} {s}" for n, s in counts if n)),
-        ("wall time", clock(spent.wall_s), "h:mm:ss, over all sittings"),
+        ("trials", f"{len(trials):,}{total}", ", ".join(f"{n} {s}" for n, s in counts if n)),
+        ("wall time", clock(spent.wall_s), "h:mm:ss, over all sessions"),
         (
             "CPU time of the trials",
             f"{spent.training_cpu_s + spent.scoring_cpu_s:,.0f} s",
@@ -182,26 +182,26 @@ def _comparison(facts: Facts, defaults: Sequence[Baseline]) -> list[dict[str, st
     if best is not None and median is not None and len(facts.completed) > 1:
         steps = last_common_rung(facts, median, best)
         w1 = [None if steps is None else facts.curves[t.number][steps] for t in (median, best)]
-        what = f"median of the {len(facts.completed)} completed trials"
-        rows.append(_row(what, median, median is best, steps, *w1))
+        label = f"median of the {len(facts.completed)} completed trials"
+        rows.append(_row(label, median, median is best, steps, *w1))
     return rows
 
 
 def _row(
-    what: str,
+    label: str,
     trial: Trial,
     is_best: bool,
     steps: int | None,
     w1: float | None,
     best_w1: float | None,
 ) -> dict[str, str]:
-    ratio = "not comparable: no rung that both reached"
+    ratio = "not comparable: they reached no common rung"
     if is_best:
-        ratio = "this very trial"
+        ratio = "this trial"
     elif w1 is not None and best_w1 is not None:
         ratio = _ratio(w1, best_w1)
     return {
-        "what": what,
+        "label": label,
         "trial": trial.trial_id,
         "steps": "-" if steps is None else f"{steps:,}",
         "w1": "-" if w1 is None else f"{w1:.4g}",
@@ -211,20 +211,20 @@ def _row(
 
 
 def _ratio(w1: float, best_w1: float) -> str:
-    which = "lower" if best_w1 <= w1 else "higher"
-    if min(w1, best_w1) <= 0:  # an estimate may be: shares of it say nothing
-        return f"{abs(w1 - best_w1):.4g} {which}"
-    return f"{abs(1 - best_w1 / w1):.0%} {which}"
+    direction = "lower" if best_w1 <= w1 else "higher"
+    if min(w1, best_w1) <= 0:  # estimates may be negative, which makes a ratio meaningless
+        return f"{abs(w1 - best_w1):.4g} {direction}"
+    return f"{abs(1 - best_w1 / w1):.0%} {direction}"
 
 
 def _baseline_notes(defaults: Sequence[Baseline]) -> list[str]:
     notes = []
     for b in defaults:
         if b.excluded:
-            what = ", ".join(f"{key} {number(value)}" for key, value in b.excluded.items())
+            values = ", ".join(f"{key} {number(value)}" for key, value in b.excluded.items())
             notes.append(
-                f"The papers' default point of {b.method} is not in this search: its ranges leave "
-                f"out {what}. Widen them, and add the point to initial_points."
+                f"The papers' default point of {b.method} is outside of this search's ranges, "
+                f"which exclude {values}. Widen them, and add the point to initial_points."
             )
         elif b.trial is None:
             notes.append(f"No trial had the papers' default point of {b.method}.")
@@ -237,17 +237,17 @@ def _luck(facts: Facts, seeds: Sequence[Retrained]) -> list[str]:
         return ["There is no best trial yet."]
     if not seeds:
         return [
-            "A best trial is a lucky one until shown otherwise: it was trained with one seed, and "
-            "chosen for its score. Train it again with others to see:"
+            "The best trial was trained with one seed and selected for its score, so its score is "
+            "partly luck. Train it again with other seeds to measure how much:"
         ]
-    last, found = seeds[-1], seed_spread(seeds[-1].w1)
+    last, spread = seeds[-1], seed_spread(seeds[-1].w1)
     text = (
-        f"Trained again with {found.num} other seeds to step {last.generator_steps:,}, its w1 was "
-        f"{found.mean:.4g} ± {found.mean_error:.2g} (95%) in the mean, with a standard deviation "
-        f"of {found.sd:.2g}, from {found.low:.4g} to {found.high:.4g}."
+        f"Trained again with {spread.num} other seeds to step {last.generator_steps:,}, its mean "
+        f"w1 was {spread.mean:.4g} ± {spread.mean_error:.2g} (95%), with a standard deviation of "
+        f"{spread.sd:.2g}, from {spread.low:.4g} to {spread.high:.4g}."
     )
-    own = facts.curves.get(best.number, {}).get(last.generator_steps)
-    if own is None:
-        return [text, "The search has no score of it at that step to set beside these."]
-    told = luck_text(own, last.w1)
-    return [text, f"{told[0].upper()}{told[1:]}."]
+    search_w1 = facts.curves.get(best.number, {}).get(last.generator_steps)
+    if search_w1 is None:
+        return [text, "The search did not score it at that step, so there is no comparison."]
+    verdict = luck_text(search_w1, last.w1)
+    return [text, f"{verdict[0].upper()}{verdict[1:]}."]

@@ -1,4 +1,4 @@
-"""The papers' default points of a search: which trials had them, and how to have those it lacks."""
+"""Find the trials that had the papers' default points, and describe the points that are missing."""
 
 import itertools
 import math
@@ -11,20 +11,21 @@ from tuner.page.facts import Facts, last_common_rung
 from tuner.space import Choice, Domain, SearchSpec, coerce, dump_yaml, possible_values
 from tuner.study import Trial
 
-#: What makes a method, rather than being a value of it.
-_KINDS = ("training.loss", "training.constraint")
-#: These have no published value: any will do.
-_FREE = (*_KINDS, "networks.architecture")
+#: The keys that define a method.
+_METHOD_KEYS = ("training.loss", "training.constraint")
+#: Keys without a published value: a default point may have any.
+_FREE_KEYS = (*_METHOD_KEYS, "networks.architecture")
 
 
 @final
 @dataclass(frozen=True)
 class Baseline:
-    """A method's default point in a search.
+    """The default point of a method in a search.
 
-    ``trial`` is the one that had it, if any; ``steps`` the last rung that it and the best trial
-    both reached, with the ``w1`` of each. ``excluded`` are the searched values whose range leaves
-    the default out, with that default; ``yaml`` is the point, for ``initial_points``.
+    ``trial`` is the trial that had it, if any. ``steps`` is the last rung that it and the best
+    trial both reached, with the ``w1`` of each there. ``excluded`` are the default values that lie
+    outside of the search's domains, by key. ``yaml`` is the point as an item of
+    ``initial_points``.
     """
 
     method: str
@@ -37,19 +38,19 @@ class Baseline:
 
 
 def baselines(facts: Facts) -> list[Baseline]:
-    """The default point of each method that the search may pick, in the search's order."""
+    """Return the default point of each method of the search, in the search's order."""
     search = facts.search.spec
-    found = []
+    points = []
     for chosen in _methods(search):
-        asked, excluded = _point(search, chosen)
-        method = _name(search, chosen)
-        trials = [t for t in facts.search.trials if _has(search, t, asked)] if not excluded else []
+        point, excluded = _point(search, chosen)
+        method = _name(chosen)
+        trials = [t for t in facts.search.trials if _has(t, point)] if not excluded else []
         if not trials:
-            found.append(Baseline(method, None, excluded=excluded, yaml=_yaml(asked)))
+            points.append(Baseline(method, None, excluded=excluded, yaml=_yaml(point)))
             continue
-        # Drawn twice, it is the luckier by chance: the first one counts.
-        found.append(_compared(facts, method, trials[0], _yaml(asked)))
-    return found
+        # If several trials had the point, the first one counts: the best of them would be biased.
+        points.append(_compared(facts, method, trials[0], _yaml(point)))
+    return points
 
 
 def _compared(facts: Facts, method: str, trial: Trial, text: str) -> Baseline:
@@ -62,65 +63,65 @@ def _compared(facts: Facts, method: str, trial: Trial, text: str) -> Baseline:
 
 
 def _methods(search: SearchSpec) -> Iterator[dict[str, Any]]:
-    """Every loss with every constraint under it, by dotted key."""
+    """Yield each loss, with each constraint that applies to it, by dotted key."""
     constraints = possible_values(search.training.constraint)
     for loss in possible_values(search.training.loss):
         for constraint in constraints if loss == "wasserstein" else (None,):
-            yield dict(zip(_KINDS, (loss, constraint), strict=True))
+            yield dict(zip(_METHOD_KEYS, (loss, constraint), strict=True))
 
 
-def _name(search: SearchSpec, chosen: Mapping[str, Any]) -> str:
-    loss, constraint = (chosen[key] for key in _KINDS)
+def _name(chosen: Mapping[str, Any]) -> str:
+    loss, constraint = (chosen[key] for key in _METHOD_KEYS)
     return constraint if loss == "wasserstein" else loss
 
 
-def _default(search: SearchSpec, key: str, method: str, architecture: str) -> Any:
-    """The published value of a searched key, or ``None`` where there is none."""
-    _, field = key.split(".", 1)
+def _default(key: str, method: str, architecture: str) -> Any:
+    """Return the published value of a searched key, or ``None`` if there is none."""
+    _, name = key.split(".", 1)
     for values in (PUBLISHED.get(method, {}), ARCHITECTURES.get(architecture, {})):
-        if field in values:
-            return values[field]
-    known = TrainingConfig.model_fields.get(field)
-    return None if known is None or key in _FREE else known.default
+        if name in values:
+            return values[name]
+    field = TrainingConfig.model_fields.get(name)
+    return None if field is None or key in _FREE_KEYS else field.default
 
 
 def _point(search: SearchSpec, chosen: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A method's default point by dotted key, and of it what the ranges leave out."""
-    method = _name(search, chosen)
-    asked: dict[str, Any] = {}
+    """Return a method's default point by dotted key, and those defaults that no domain has."""
+    method = _name(chosen)
+    point: dict[str, Any] = {}
     excluded: dict[str, Any] = {}
     architectures = possible_values(search.networks.architecture or DEFAULT_ARCHITECTURE)
 
     def pick(key: str, domain: Domain) -> Any:
         first = domain.choice[0] if isinstance(domain, Choice) else domain.low
-        if key in _KINDS:
-            asked[key] = chosen[key]
+        if key in _METHOD_KEYS:
+            point[key] = chosen[key]
             return chosen[key]
-        value = _default(search, key, method, architectures[0])
+        value = _default(key, method, architectures[0])
         if value is None:
-            return first  # any will do
+            return first  # any value is allowed
         if (fitted := coerce(domain, value)) is None:
             excluded[key] = value
             return first
-        # What several architectures do not agree on is left to each: it hangs on the trial's.
+        # The defaults of the network depend on the architecture, so they are only part of the
+        # point if there is one architecture.
         if key.startswith("training.") or len(architectures) == 1:
-            asked[key] = fitted
+            point[key] = fitted
         return fitted
 
     search.choose(pick)
-    return asked, excluded
+    return point, excluded
 
 
-def _has(search: SearchSpec, trial: Trial, asked: Mapping[str, Any]) -> bool:
-    method_keys = {key for key in asked if key in _KINDS}
-    if any(trial.params.get(key) != asked[key] for key in method_keys):
+def _has(trial: Trial, point: Mapping[str, Any]) -> bool:
+    method_keys = {key for key in point if key in _METHOD_KEYS}
+    if any(trial.params.get(key) != point[key] for key in method_keys):
         return False
-    method = _name(search, {k: getattr(trial.config.training, k.split(".")[1]) for k in _KINDS})
+    method = _name({k: getattr(trial.config.training, k.split(".")[1]) for k in _METHOD_KEYS})
     architecture = trial.config.networks.architecture or DEFAULT_ARCHITECTURE
-    wanted = {
-        key: _default(search, key, method, architecture) for key in trial.params if key not in _FREE
-    }
-    return all(value is None or _equal(trial.params[key], value) for key, value in wanted.items())
+    keys = [key for key in trial.params if key not in _FREE_KEYS]
+    defaults = {key: _default(key, method, architecture) for key in keys}
+    return all(value is None or _equal(trial.params[key], value) for key, value in defaults.items())
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -129,10 +130,10 @@ def _equal(one: Any, other: Any) -> bool:
     return math.isclose(one, other, rel_tol=1e-9)
 
 
-def _yaml(asked: Mapping[str, Any]) -> str:
-    """The point as a search space has it."""
+def _yaml(point: Mapping[str, Any]) -> str:
+    """Return the point as an item of ``initial_points``."""
     sections = {
         section: {key.split(".", 1)[1]: value for key, value in values}
-        for section, values in itertools.groupby(asked.items(), lambda item: item[0].split(".")[0])
+        for section, values in itertools.groupby(point.items(), lambda item: item[0].split(".")[0])
     }
     return dump_yaml([sections])

@@ -1,6 +1,6 @@
-"""What a report says of a search in numbers: places, fates, what it cost, who was ahead.
+"""Derive the numbers of a report from a search: places, outcomes, costs, comparisons.
 
-``w1`` at different rungs does not compare, so that whatever is compared here is at one rung.
+Values of ``w1`` at different rungs are not comparable, so all comparisons are at one rung.
 """
 
 import math
@@ -15,45 +15,46 @@ from tuner import results
 from tuner.results import Snapshot, placed
 from tuner.study import Trial
 
-#: The fate of a trial that the time budget ended between two rungs, and of one that has not ended.
-OUT_OF_TIME, UNDER_WAY = "out of time", "under way"
-#: Scores by generator step.
+#: The outcomes of a trial that the time budget ended between two rungs, and of one that runs.
+OUT_OF_TIME, RUNNING = "out of time", "running"
+#: ``w1`` by generator step.
 Curve = Mapping[int, float]
 
 
 @final
 @dataclass(frozen=True)
 class Facts:
-    """A search, as its report looks at it."""
+    """The numbers of a search that its report shows."""
 
     search: Snapshot
 
     @cached_property
     def curves(self) -> dict[int, Curve]:
-        """The ``w1`` of each trial's rungs, by its number; a trial without one is left out."""
+        """Return the ``w1`` at the rungs by trial number, without trials that have none."""
         is_w1 = self.search.spec.objective.metric == "w1"
-        found: dict[int, Curve] = {}
+        curves: dict[int, Curve] = {}
         for trial in self.search.trials:
             reports = self.search.reports.get(trial.number, {})
             curve = dict(trial.scores) if is_w1 else {}
             curve |= {s: r["w1"] for s, r in reports.items() if "w1" in r}
             curve = {s: w1 for s, w1 in sorted(curve.items()) if math.isfinite(w1)}
             if curve:
-                found[trial.number] = curve
-        return found
+                curves[trial.number] = curve
+        return curves
 
     @cached_property
     def places(self) -> list[Trial]:
-        """All trials, the best first: by the final, then by their scores, then by how far they got.
+        """Return all trials, the best first.
 
-        Of two that were stopped, the one that reached the later rung, then the lower ``w1`` there.
+        Completed trials are sorted by :func:`tuner.results.placed`. The others follow, sorted by
+        the last rung that they reached, then by ``w1`` there.
         """
         completed = placed(self.search.trials)
-        known = {t.number for t in completed}
-        others = [t for t in self.search.trials if t.number not in known]
-        return [*completed, *sorted(others, key=self._how_far)]
+        numbers = {t.number for t in completed}
+        others = [t for t in self.search.trials if t.number not in numbers]
+        return [*completed, *sorted(others, key=self._by_progress)]
 
-    def _how_far(self, trial: Trial) -> tuple[float, ...]:
+    def _by_progress(self, trial: Trial) -> tuple[float, ...]:
         curve = self.curves.get(trial.number)
         if curve is None:
             return (1, 0, 0, trial.number)
@@ -62,73 +63,73 @@ class Facts:
 
     @cached_property
     def place_of(self) -> dict[int, int]:
-        """Each trial's place by its number, from 1."""
+        """Return the place of each trial, from 1, by its number."""
         return {trial.number: place for place, trial in enumerate(self.places, start=1)}
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Generator steps at which trials are scored."""
+        """Return the generator steps at which trials are scored."""
         return self.search.spec.asha.rungs
 
     @property
     def last_rung(self) -> int:
-        """The one that completes a trial."""
+        """Return the rung at which a trial is completed."""
         return self.rungs[-1]
 
-    def fate(self, trial: Trial) -> str:
-        """How it went: its status, and of a stopped one the rung that did not let it pass."""
+    def outcome(self, trial: Trial) -> str:
+        """Return the status of a trial; for a stopped one, with the rung that stopped it."""
         if trial.status == "stopped":
             is_judged = trial.generator_steps in self.rungs
             return f"stopped at {trial.generator_steps:,}" if is_judged else OUT_OF_TIME
-        return trial.status or UNDER_WAY
+        return trial.status or RUNNING
 
     @property
     def completed(self) -> list[Trial]:
-        """The completed trials by their score."""
+        """Return the completed trials sorted by score."""
         return results.ranked(self.search.trials)
 
     def w1_at(self, steps: int) -> dict[int, float]:
-        """The ``w1`` at a rung by trial number, of all that were scored there."""
+        """Return the ``w1`` at a rung by trial number, for all trials that reached it."""
         return {n: curve[steps] for n, curve in self.curves.items() if steps in curve}
 
     @cached_property
     def first_scored_rung(self) -> int:
-        """The rung at which the most trials were scored; the first, unless brackets skip it."""
+        """Return the rung that the most trials reached: the first, unless brackets skip it."""
         return max(self.rungs, key=lambda steps: (len(self.w1_at(steps)), -steps))
 
     @property
-    def cut_off(self) -> "list[Ahead]":
-        """Trials that the time budget ended while ahead of the best by more than the error."""
-        best, found = self.search.best, []
+    def cut_off(self) -> "list[CutOffTrial]":
+        """Return the trials that the time budget ended while significantly ahead of the best."""
+        best, ahead = self.search.best, []
         if best is None:
             return []
         for trial in self.search.trials:
             steps = last_common_rung(self, trial, best)
-            if steps is None or self.fate(trial) != OUT_OF_TIME:
+            if steps is None or self.outcome(trial) != OUT_OF_TIME:
                 continue
             w1, best_w1 = (self.curves[t.number][steps] for t in (trial, best))
             reports = [self.search.reports.get(t.number, {}).get(steps, {}) for t in (trial, best)]
             error = math.hypot(*(report.get("w1_stderr", 0.0) for report in reports))
             if w1 < best_w1 - results.half_width(error):
-                found.append(Ahead(trial, steps, w1, best_w1))
-        return sorted(found, key=lambda ahead: ahead.w1 - ahead.best_w1)
+                ahead.append(CutOffTrial(trial, steps, w1, best_w1))
+        return sorted(ahead, key=lambda cut: cut.w1 - cut.best_w1)
 
     @property
     def median(self) -> Trial | None:
-        """The middle one of the completed trials; of an even number, the worse of the two."""
+        """Return the median of the completed trials; the worse of the two middle ones."""
         return self.completed[len(self.completed) // 2] if self.completed else None
 
     @property
     def stderr_at_rung(self) -> float | None:
-        """The standard error of the best trial's ``w1`` at its last rung."""
+        """Return the standard error of the best trial's ``w1`` at its last rung."""
         best = self.search.best
         return None if best is None else best.metrics.get("w1_stderr")
 
 
 @final
 @dataclass(frozen=True)
-class Ahead:
-    """A trial that did better than the best one at the last rung that both reached."""
+class CutOffTrial:
+    """A trial with a lower ``w1`` than the best one at the last rung that both reached."""
 
     trial: Trial
     steps: int
@@ -137,15 +138,15 @@ class Ahead:
 
 
 def last_common_rung(facts: Facts, one: Trial, other: Trial) -> int | None:
-    """The last rung at which both were scored."""
-    both = facts.curves.get(one.number, {}).keys() & facts.curves.get(other.number, {}).keys()
-    return max(both, default=None)
+    """Return the last rung at which both trials were scored, or ``None``."""
+    common = facts.curves.get(one.number, {}).keys() & facts.curves.get(other.number, {}).keys()
+    return max(common, default=None)
 
 
 @final
 @dataclass(frozen=True)
 class Cost:
-    """What a search took. CPU seconds are as the trials' processes counted them."""
+    """The cost of a search. CPU seconds are measured by the trials' processes."""
 
     wall_s: float
     training_cpu_s: float
@@ -156,20 +157,22 @@ class Cost:
 
     @property
     def saved_share(self) -> float:
-        """Of the steps that all trials would have taken had none been stopped early."""
+        """Return the saved steps as a share of the steps without early stopping."""
         return self.saved_steps / max(1, self.saved_steps + self.generator_steps)
 
 
 def cost(facts: Facts) -> Cost:
-    """Add up what all trials took."""
+    """Sum the costs of all trials."""
     trials = facts.search.trials
-    # Stopped by a rung, that is; what the time budget cut off was not saved but is lacking.
+    # Only trials that a rung stopped count as savings, not those that the time budget ended.
     stopped = [
-        t.generator_steps for t in trials if t.status == "stopped" and facts.fate(t) != OUT_OF_TIME
+        t.generator_steps
+        for t in trials
+        if t.status == "stopped" and facts.outcome(t) != OUT_OF_TIME
     ]
 
-    def total(key: str, instead: str) -> float:
-        return math.fsum(t.metrics.get(key, t.metrics.get(instead, 0.0)) for t in trials)
+    def total(key: str, fallback: str) -> float:
+        return math.fsum(t.metrics.get(key, t.metrics.get(fallback, 0.0)) for t in trials)
 
     return Cost(
         wall_s=facts.search.elapsed_s,
@@ -183,11 +186,11 @@ def cost(facts: Facts) -> Cost:
 
 @final
 @dataclass(frozen=True)
-class WrongPick:
-    """What the trials' own critics would have picked at one rung, out of those scored there.
+class CriticPick:
+    """The trial that the lowest estimate of the trials' own critics selects at one rung.
 
-    ``place`` is its true one by ``w1``, ``alike`` the share of pairs that both order alike, from
-    Kendall's tau-b; half of them where one has no order at all.
+    ``place`` is its place by ``w1``. ``alike`` is the share of pairs of trials that both measures
+    order alike, (1 + tau) / 2 for Kendall's tau-b; 0.5 if all values of a measure are equal.
     """
 
     steps: int
@@ -202,17 +205,17 @@ class WrongPick:
 
 
 def estimates_at(facts: Facts, steps: int) -> dict[int, tuple[float, float]]:
-    """By trial number: what its own critic said at a rung, and ``w1`` there."""
-    found = {}
+    """Return each trial's own critic's estimate at a rung, and its ``w1`` there, by number."""
+    estimates = {}
     for number, w1 in facts.w1_at(steps).items():
         estimate = facts.search.reports.get(number, {}).get(steps, {}).get("critic_estimate")
         if estimate is not None and math.isfinite(estimate):
-            found[number] = (estimate, w1)
-    return found
+            estimates[number] = (estimate, w1)
+    return estimates
 
 
-def wrong_pick(facts: Facts, steps: int) -> WrongPick | None:
-    """Compare the two orders at a rung; ``None`` with fewer than two trials."""
+def critic_pick(facts: Facts, steps: int) -> CriticPick | None:
+    """Compare the orders by the own critics and by ``w1``; ``None`` for fewer than two trials."""
     pairs = estimates_at(facts, steps)
     if len(pairs) < 2:
         return None
@@ -220,7 +223,7 @@ def wrong_pick(facts: Facts, steps: int) -> WrongPick | None:
     best = min(pairs, key=lambda n: pairs[n][1])
     correlation: Any = kendalltau(*zip(*pairs.values(), strict=True))
     tau = float(correlation.statistic)
-    return WrongPick(
+    return CriticPick(
         steps=steps,
         trial=facts.search.trials[picked],
         estimate=pairs[picked][0],

@@ -1,11 +1,11 @@
-"""The figures of a report: of the trials as they went."""
+"""Draw the figures of a report that show the trials' scores and rungs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from tuner.page.facts import OUT_OF_TIME, Facts, estimates_at
+from tuner.page.facts import OUT_OF_TIME, RUNNING, Facts, estimates_at
 from tuner.page.ladder import ladder
 from tuner.page.style import (
     BLUE,
@@ -14,56 +14,61 @@ from tuner.page.style import (
     ORANGE,
     SKY,
     VERMILLION,
-    Look,
+    TraceStyle,
     axis,
     escaped,
     figure,
-    looks,
+    outcome_styles,
     scale,
 )
 from tuner.study import Trial
 
-#: Curves in a figure; more would be one stain, and take a browser long.
-MOST_CURVES = 400
-#: Points in a figure, of each kind.
-MOST_POINTS = 1500
+#: The most curves in a figure: more are slow to draw, and cannot be distinguished.
+MAX_CURVES = 400
+#: The most points of each kind in a figure.
+MAX_POINTS = 1500
 W1 = "w1 (data units)"
 _STEPS = "generator steps"
 _W1_HOVER = "w1 %{y:.4g}"
 _PATTERN = {"fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.55)", "size": 7, "solidity": 0.2}
 
 
-def shown(facts: Facts, most: int) -> list[Trial]:
-    """The trials that a figure shows: all, or the best half and an even choice of the others."""
+def select_trials(facts: Facts, limit: int) -> list[Trial]:
+    """Select the scored trials to draw: the ``limit / 2`` best, and evenly spaced other ones."""
     trials = [t for t in facts.places if t.number in facts.curves]
-    if len(trials) <= most:
+    if len(trials) <= limit:
         return trials
-    best, rest = trials[: most // 2], trials[most // 2 :]
-    room = most - len(best)
-    return [*best, *(rest[i * len(rest) // room] for i in range(room))]
+    best, rest = trials[: limit // 2], trials[limit // 2 :]
+    num_rest = limit - len(best)
+    return [*best, *(rest[i * len(rest) // num_rest] for i in range(num_rest))]
 
 
 def curves(facts: Facts, by: str) -> go.Figure | None:
-    """The ``w1`` of the trials at their rungs, a line each, by ``generator_steps`` or seconds."""
-    trials = shown(facts, MOST_CURVES)
+    """Draw the learning curve of each trial.
+
+    Args:
+        facts: The search.
+        by: The x axis: ``generator_steps``, or a metric of the reports, such as seconds.
+    """
+    trials = select_trials(facts, MAX_CURVES)
     if not trials:
         return None
 
-    def at(trial: Trial, steps: int) -> float | None:
+    def x_of(trial: Trial, steps: int) -> float | None:
         if by == "generator_steps":
             return steps
         return facts.search.reports.get(trial.number, {}).get(steps, {}).get(by)
 
     traces = []
-    for fate, look in looks(facts.rungs).items():
-        those = [t for t in trials if facts.fate(t) == fate]
-        if those:
-            traces.append(_lines(facts, those, fate, look, at, 1.3))
+    for outcome, style in outcome_styles(facts.rungs).items():
+        members = [t for t in trials if facts.outcome(t) == outcome]
+        if members:
+            traces.append(_lines(facts, members, outcome, style, x_of, 1.3))
     if (best := facts.search.best) is not None and best.number in facts.curves:
-        look = Look(BLUE, "star", "solid")
-        traces.append(_lines(facts, [best], f"best: {best.trial_id}", look, at, 4))
+        style = TraceStyle(BLUE, "star", "solid")
+        traces.append(_lines(facts, [best], f"best: {best.trial_id}", style, x_of, 4))
     values = [w1 for t in trials for w1 in facts.curves[t.number].values()]
-    xs = [x for t in trials for s in facts.curves[t.number] if (x := at(t, s)) is not None]
+    xs = [x for t in trials for s in facts.curves[t.number] if (x := x_of(t, s)) is not None]
     if facts.search.floor is not None and xs:
         values.append(facts.search.floor["w1_floor"])
         traces.append(_floor(values[-1], min(xs), max(xs)))
@@ -81,19 +86,22 @@ def _lines(
     facts: Facts,
     trials: Sequence[Trial],
     name: str,
-    look: Look,
-    at: Callable[[Trial, int], float | None],
+    style: TraceStyle,
+    x_of: Callable[[Trial, int], float | None],
     width: float,
 ) -> go.Scatter:
-    """All trials of a fate as one trace, apart by gaps: thousands would take a browser minutes."""
+    """Draw the curves of one outcome as a single trace with gaps.
+
+    A browser would take minutes for thousands of traces.
+    """
     xs: list[Any] = []
     ys: list[Any] = []
     texts: list[str] = []
     for trial in trials:
         for steps, w1 in facts.curves[trial.number].items():
-            xs.append(at(trial, steps))
+            xs.append(x_of(trial, steps))
             ys.append(w1)
-            texts.append(f"trial {trial.trial_id}, {facts.fate(trial)}, step {steps:,}")
+            texts.append(f"trial {trial.trial_id}, {facts.outcome(trial)}, step {steps:,}")
         xs.append(None)
         ys.append(None)
         texts.append("")
@@ -104,8 +112,8 @@ def _lines(
         text=texts,
         mode="lines+markers",
         name=name if is_best else f"{name} ({len(trials):,})",
-        line={"color": look.colour, "dash": look.dash, "width": width},
-        marker={"symbol": look.symbol, "size": 13 if is_best else 7, "color": look.colour},
+        line={"color": style.colour, "dash": style.dash, "width": width},
+        marker={"symbol": style.symbol, "size": 13 if is_best else 7, "color": style.colour},
         opacity=1 if is_best or len(trials) < 40 else 0.55,
         hovertemplate="%{text}<br>" + _W1_HOVER + "<extra></extra>",
     )
@@ -123,18 +131,18 @@ def _floor(w1: float, first: float, last: float) -> go.Scatter:
 
 
 def rung_ladder(facts: Facts) -> go.Figure | None:
-    """How many set out for each rung, and how they left it."""
+    """Draw the number of trials that started towards each rung, by outcome."""
     rows = [row for row in ladder(facts) if row.entered]
     if not rows:
         return None
     names = [f"{row.steps:,}" for row in rows]
     kinds = (
-        ("went on, or completed", "went_on", BLUE, ""),
+        ("continued or completed", "continued", BLUE, ""),
         ("stopped", "stopped", ORANGE, "/"),
         (OUT_OF_TIME, "out_of_time", SKY, "|"),
         ("diverged", "diverged", VERMILLION, "x"),
         ("failed", "failed", GREY, "."),
-        ("under way", "under_way", GREEN, "-"),
+        (RUNNING, "running", GREEN, "-"),
     )
     traces = [
         go.Bar(
@@ -154,32 +162,32 @@ def rung_ladder(facts: Facts) -> go.Figure | None:
         if any(getattr(row, field) for row in rows)
     ]
     y = axis("rung (generator steps)", type="category", autorange="reversed", showgrid=False)
-    # Between whole numbers there would be ticks that read the same.
-    every = {"dtick": 1} if rows[0].entered <= 10 else {}
-    x = axis("trials", rangemode="tozero", tickformat=",d", **every)
-    made = figure(traces, x, y, 110 + 38 * len(rows), barmode="stack")
-    return made.update_layout(legend={"traceorder": "normal"})
+    # Otherwise several ticks would round to the same number.
+    ticks = {"dtick": 1} if rows[0].entered <= 10 else {}
+    x = axis("trials", rangemode="tozero", tickformat=",d", **ticks)
+    drawn = figure(traces, x, y, 110 + 38 * len(rows), barmode="stack")
+    return drawn.update_layout(legend={"traceorder": "normal"})
 
 
 def own_critic(facts: Facts, steps: int) -> go.Figure | None:
-    """The ``w1`` of all trials of a rung against what their own critics said there."""
+    """Draw the ``w1`` of all trials at a rung against the estimates of their own critics."""
     pairs = estimates_at(facts, steps)
-    trials = [t for t in shown(facts, MOST_POINTS) if t.number in pairs]
+    trials = [t for t in select_trials(facts, MAX_POINTS) if t.number in pairs]
     if not trials:
         return None
     traces = []
-    for fate, look in looks(facts.rungs).items():
-        those = [t for t in trials if facts.fate(t) == fate]
-        if those:
-            traces.append(_points(those, pairs, f"{fate} ({len(those):,})", look, 9))
+    for outcome, style in outcome_styles(facts.rungs).items():
+        members = [t for t in trials if facts.outcome(t) == outcome]
+        if members:
+            traces.append(_points(members, pairs, f"{outcome} ({len(members):,})", style, 9))
     picked = min(pairs, key=lambda n: pairs[n])
     best = min(pairs, key=lambda n: pairs[n][1])
     marked = (
         ((picked, "the own critics' pick", VERMILLION, "square-open"),) if len(pairs) > 1 else ()
     )
-    for which, name, colour, symbol in (*marked, (best, "best by w1", BLUE, "star-open")):
-        trial = facts.search.trials[which]
-        traces.append(_points([trial], pairs, name, Look(colour, symbol, "solid"), 18))
+    for index, name, colour, symbol in (*marked, (best, "best by w1", BLUE, "star-open")):
+        trial = facts.search.trials[index]
+        traces.append(_points([trial], pairs, name, TraceStyle(colour, symbol, "solid"), 18))
     estimates, w1 = ([pairs[t.number][i] for t in trials] for i in (0, 1))
     return figure(
         traces,
@@ -189,7 +197,9 @@ def own_critic(facts: Facts, steps: int) -> go.Figure | None:
     )
 
 
-def _points(trials: Sequence[Trial], pairs: Any, name: str, look: Look, size: int) -> go.Scatter:
+def _points(
+    trials: Sequence[Trial], pairs: Any, name: str, style: TraceStyle, size: int
+) -> go.Scatter:
     return go.Scatter(
         x=[pairs[t.number][0] for t in trials],
         y=[pairs[t.number][1] for t in trials],
@@ -197,38 +207,44 @@ def _points(trials: Sequence[Trial], pairs: Any, name: str, look: Look, size: in
         mode="markers",
         name=name,
         marker={
-            "symbol": look.symbol,
+            "symbol": style.symbol,
             "size": size,
-            "color": look.colour,
-            "line": {"width": 3 if size > 10 else 1.5, "color": look.colour},
+            "color": style.colour,
+            "line": {"width": 3 if size > 10 else 1.5, "color": style.colour},
         },
         hovertemplate="%{text}<br>" + _W1_HOVER + "<br>own critic %{x:.4g}<extra></extra>",
     )
 
 
 def by_method(facts: Facts, key: str, scope: str) -> go.Figure | None:
-    """The ``w1`` by the values of a kind, of ``all`` scored at the first rung, or ``completed``."""
+    """Draw the distribution of ``w1`` for each value of a key.
+
+    Args:
+        facts: The search.
+        key: The dotted key.
+        scope: ``all`` for all trials scored at the first rung, ``completed`` for the last rung.
+    """
     steps = facts.first_scored_rung if scope == "all" else facts.last_rung
-    done = {t.number for t in facts.completed}
+    completed = {t.number for t in facts.completed}
     scores = facts.w1_at(steps)
     groups: dict[str, list[tuple[int, float]]] = {}
-    for trial in shown(facts, MOST_POINTS):
-        if trial.number in scores and (scope == "all" or trial.number in done):
+    for trial in select_trials(facts, MAX_POINTS):
+        if trial.number in scores and (scope == "all" or trial.number in completed):
             value = str(trial.params.get(key, "has none"))
             groups.setdefault(value, []).append((trial.number, scores[trial.number]))
     if not groups:
         return None
     colour = GREY if scope == "all" else BLUE
-    traces = [_box(name, those, colour) for name, those in sorted(groups.items())]
-    y = axis(W1, **scale(w1 for those in groups.values() for _, w1 in those))
+    traces = [_box(name, members, colour) for name, members in sorted(groups.items())]
+    y = axis(W1, **scale(w1 for members in groups.values() for _, w1 in members))
     return figure(traces, axis("", showgrid=False, type="category"), y, 340, showlegend=False)
 
 
-def _box(name: str, those: Sequence[tuple[int, float]], colour: str) -> go.Box:
+def _box(name: str, members: Sequence[tuple[int, float]], colour: str) -> go.Box:
     return go.Box(
-        y=[w1 for _, w1 in those],
-        x=[escaped(name)] * len(those),
-        text=[f"trial {number_:05d}" for number_, _ in those],
+        y=[w1 for _, w1 in members],
+        x=[escaped(name)] * len(members),
+        text=[f"trial {number_:05d}" for number_, _ in members],
         boxpoints="all",
         jitter=0.4,
         pointpos=0,
@@ -239,9 +255,9 @@ def _box(name: str, those: Sequence[tuple[int, float]], colour: str) -> go.Box:
     )
 
 
-def seeds(scores: Sequence[float], own: float | None, name: str) -> go.Figure:
-    """What a configuration scores with other seeds, beside the search's own score."""
-    again = go.Scatter(
+def seeds(scores: Sequence[float], search_score: float | None, name: str) -> go.Figure:
+    """Draw the scores of a configuration with other seeds, and its score in the search."""
+    retrained = go.Scatter(
         x=list(scores),
         y=[0] * len(scores),
         mode="markers",
@@ -249,13 +265,17 @@ def seeds(scores: Sequence[float], own: float | None, name: str) -> go.Figure:
         marker={"symbol": "circle-open", "size": 12, "color": BLUE, "line": {"width": 2}},
         hovertemplate="w1 %{x:.4g}<extra></extra>",
     )
-    traces = [again]
-    if own is not None:
-        star = {"symbol": "star", "size": 15, "color": VERMILLION}
-        hover = "the search: w1 %{x:.4g}<extra></extra>"
-        label = f"trial {escaped(name)} in the search"
+    traces = [retrained]
+    if search_score is not None:
         traces.append(
-            go.Scatter(x=[own], y=[0], mode="markers", name=label, marker=star, hovertemplate=hover)
+            go.Scatter(
+                x=[search_score],
+                y=[0],
+                mode="markers",
+                name=f"trial {escaped(name)} in the search",
+                marker={"symbol": "star", "size": 15, "color": VERMILLION},
+                hovertemplate="the search: w1 %{x:.4g}<extra></extra>",
+            )
         )
     y = axis("", visible=False, range=[-1, 1])
     return figure(traces, axis(W1), y, 150)

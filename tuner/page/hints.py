@@ -1,4 +1,4 @@
-"""What to try next, as the data of a search say it: short, and only where they do say it."""
+"""Suggest next steps that the data of a search support."""
 
 import math
 import shlex
@@ -17,21 +17,22 @@ from tuner.retrain import Retrained
 from tuner.space import Choice, Domain, Range, is_integer
 from tuner.study import Importance
 
-#: So near to the end of its range, as a share of it, a value is said to be at it.
+#: A value within this share of its range from an end counts as at the end.
 _EDGE = 0.05
-#: What both evaluators put below this, at 95% and with so many trials, may as well be fixed.
+#: A hyperparameter is unimportant if the 95% intervals of all evaluators lie below this share,
+#: with at least so many trials.
 _SMALL, _ENOUGH_TRIALS = 0.1, 30
-#: With fewer completed trials the best of them says little.
+#: With fewer completed trials, more are suggested.
 _FEW = 5
 
 
 @final
 @dataclass(frozen=True)
 class Hint:
-    """One thing to try, why, and the command for it."""
+    """A next step, the reason for it, and the command for it, if there is one."""
 
-    what: str
-    why: str
+    action: str
+    reason: str
     command: str | None = None
 
 
@@ -41,13 +42,13 @@ def hints(
     baselines: Sequence[Baseline],
     seeds: Sequence[Retrained],
 ) -> list[Hint]:
-    """All that the data say.
+    """Return all next steps that the data support.
 
     Args:
         facts: The search.
-        rankings: The importances over all scored trials, by each evaluator.
+        rankings: The importances over all scored trials, one ranking per evaluator.
         baselines: The papers' default points.
-        seeds: What the best was trained again to.
+        seeds: The scores of retrained trials.
     """
     run = shlex.quote(str(facts.search.run_dir))
     return [
@@ -67,20 +68,21 @@ def _unfinished(facts: Facts, run: str) -> Iterator[Hint]:
     if facts.search.state == "interrupted":
         parent = shlex.quote(str(facts.search.run_dir.parent))
         command = f"python -m tuner.search {run}/spec.yaml --runs-dir {parent} --resume"
-        yield Hint("Go on with the search", "it was interrupted before it was done", command)
+        yield Hint("Resume the search", "it was interrupted before its end", command)
     num = len(facts.completed)
     if facts.search.state == "finished" and num < _FEW:
         trials = {0: "no trial", 1: "one trial"}.get(num, f"{num} trials")
-        why = f"only {trials} completed" if num else "no trial completed"
-        yield Hint("Run more trials, or lower asha.max_generator_steps", why)
+        reason = f"only {trials} completed" if num else "no trial completed"
+        yield Hint("Run more trials, or lower asha.max_generator_steps", reason)
 
 
 def _use(facts: Facts, run: str) -> Iterator[Hint]:
     if facts.search.best is not None:
         trial_id = facts.search.best.trial_id
-        is_kept = (facts.search.run_dir / "best").is_dir()
-        why = f"that of trial {trial_id}" + (", saved in best/" if is_kept else ", as it is by now")
-        yield Hint("Use the best generator", why, f"python -m tuner.sample {run}")
+        is_saved = (facts.search.run_dir / "best").is_dir()
+        source = "saved in best/" if is_saved else "from its last checkpoint"
+        reason = f"it is that of trial {trial_id}, {source}"
+        yield Hint("Use the best generator", reason, f"python -m tuner.sample {run}")
 
 
 def _certainty(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[Hint]:
@@ -91,10 +93,10 @@ def _certainty(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[H
     tied = results.tied_with(best, facts.search.trials)
     if tied:
         names = ", ".join(t.trial_id for t in tied)
-        why = f"the final cannot tell it from trial{'s' * (len(tied) > 1)} {names}"
+        reason = f"in the final it is tied with trial{'s' * (len(tied) > 1)} {names}"
     else:
-        why = "it was trained once, and the best of many is partly the luckiest"
-    yield Hint("Train the best again with other seeds", why, command)
+        reason = "it was trained once, and the best of many trials is partly lucky"
+    yield Hint("Train the best again with other seeds", reason, command)
 
 
 def _edges(facts: Facts) -> Iterator[Hint]:
@@ -104,13 +106,13 @@ def _edges(facts: Facts) -> Iterator[Hint]:
             continue
         if (end := edge(key, domain, best.params[key])) is not None:
             value, bound = number(best.params[key]), number(getattr(domain, end))
-            where = "upper" if end == "high" else "lower"
-            why = f"the best has {value}, at the {where} end of its range ({bound})"
-            yield Hint(f"Widen {key} past {bound}", why)
+            side = "upper" if end == "high" else "lower"
+            reason = f"the best has {value}, at the {side} end of its range ({bound})"
+            yield Hint(f"Widen {key} past {bound}", reason)
 
 
 def edge(key: str, domain: Range[Any], value: float) -> str | None:
-    """``low`` or ``high``, where a value is at that end of its range and the range could go on."""
+    """Return ``low`` or ``high`` if a value is at that end of a range that can be widened."""
     share = _share(domain, value)
     if is_integer(domain):
         end = {domain.low: "low", domain.high: "high"}.get(value)
@@ -120,7 +122,7 @@ def edge(key: str, domain: Range[Any], value: float) -> str | None:
 
 
 def _share(domain: Range[Any], value: float) -> float:
-    """Where a value is in its range: 0 at its low end, 1 at its high one."""
+    """Return the position of a value in its range, from 0 at the low end to 1 at the high end."""
     if domain.log:
         low, high, value = (math.log(x) for x in (domain.low, domain.high, value))
     else:
@@ -129,12 +131,12 @@ def _share(domain: Range[Any], value: float) -> float:
 
 
 def _is_natural(key: str, domain: Range[Any], end: str) -> bool:
-    """Whether the hyperparameter itself ends there, as a decay does at 0, and near 1."""
-    field = key.split(".", 1)[1]
-    if field in ("beta1", "beta2", "ema_decay") and end == "high":
+    """Return whether the hyperparameter has no values beyond this end, as a decay below 0."""
+    name = key.split(".", 1)[1]
+    if name in ("beta1", "beta2", "ema_decay") and end == "high":
         return domain.high >= 0.9
-    known = {**TrainingConfig.model_fields, **NetworkConfig.model_fields}.get(field)
-    bounds = [m.ge for m in _metadata(known) if isinstance(m, Ge)]
+    field = {**TrainingConfig.model_fields, **NetworkConfig.model_fields}.get(name)
+    bounds = [m.ge for m in _metadata(field) if isinstance(m, Ge)]
     return end == "low" and domain.low in bounds
 
 
@@ -149,30 +151,30 @@ def _longer(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[Hint
     curve = {} if best is None else facts.curves.get(best.number, {})
     if best is None or best.status != "completed" or len(curve) < 2:
         return
-    again = [one.generator_steps for one in seeds if one.trial_id == best.trial_id]
-    if max(again, default=0) > facts.last_rung:  # it was
+    trained = [entry.generator_steps for entry in seeds if entry.trial_id == best.trial_id]
+    if max(trained, default=0) > facts.last_rung:  # it has been trained for longer already
         return
     *_, before, last = curve.values()
     error = results.half_width(best.metrics.get("w1_stderr", 0.0))
-    # Both rungs are read with about the same error.
+    # The errors at both rungs are about equal.
     if before - last > error * 2**0.5 and last < 0.9 * before:
         steps = 2 * facts.last_rung
-        why = f"its w1 still fell at its last rung, from {before:.4g} to {last:.4g}"
+        reason = f"its w1 still fell at its last rung, from {before:.4g} to {last:.4g}"
         command = f"python -m tuner.train {run} --generator-steps {steps}"
-        yield Hint("Train the best for longer", why, command)
+        yield Hint("Train the best for longer", reason, command)
 
 
 def _cut_off(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[Hint]:
-    again = {one.trial_id for one in seeds}
-    for ahead in [one for one in facts.cut_off if one.trial.trial_id not in again][:1]:
-        trial_id = ahead.trial.trial_id
-        why = (
-            f"the time budget ended it, and at step {ahead.steps:,} it had {number(ahead.w1)} "
-            f"where the best had {number(ahead.best_w1)}"
+    trained = {entry.trial_id for entry in seeds}
+    for cut in [cut for cut in facts.cut_off if cut.trial.trial_id not in trained][:1]:
+        trial_id = cut.trial.trial_id
+        reason = (
+            f"the time budget ended it, and at step {cut.steps:,} its w1 was {number(cut.w1)}, "
+            f"against {number(cut.best_w1)} of the best"
         )
         steps = f"--generator-steps {facts.last_rung}"
         command = f"python -m tuner.train {run} --trial {trial_id} {steps}"
-        yield Hint(f"Train trial {trial_id} to the last rung", why, command)
+        yield Hint(f"Train trial {trial_id} to the last rung", reason, command)
 
 
 def _unimportant(facts: Facts, rankings: Sequence[Sequence[Importance]]) -> Iterator[Hint]:
@@ -181,43 +183,43 @@ def _unimportant(facts: Facts, rankings: Sequence[Sequence[Importance]]) -> Iter
     for row in (row for ranking in rankings for row in ranking):
         if row.high is not None and row.num_trials >= _ENOUGH_TRIALS:
             highs.setdefault(row.key, []).append(row.high)
-    for key, found in highs.items():
-        if best is None or key not in best.params or len(found) < len(rankings):
+    for key, bounds in highs.items():
+        if best is None or key not in best.params or len(bounds) < len(rankings):
             continue
-        if max(found) < _SMALL:
+        if max(bounds) < _SMALL:
             value = number(best.params[key])
-            why = f"it explains less than {_SMALL:.0%} of the differences, by either evaluator"
-            yield Hint(f"Fix {short(key)}, say at {value}", why)
+            reason = f"it explains less than {_SMALL:.0%} of the differences, by both evaluators"
+            yield Hint(f"Fix {short(key)}, for example at {value}", reason)
 
 
 def _failing(facts: Facts) -> Iterator[Hint]:
     ended = [t for t in facts.search.trials if t.status is not None]
-    for status, what in (
-        ("diverged", "Narrow the learning rates"),
-        ("failed", "Look at the messages in the table of trials"),
+    for status, action in (
+        ("diverged", "Narrow the ranges of the learning rates"),
+        ("failed", "Read the messages in the table of trials"),
     ):
         num = sum(t.status == status for t in ended)
         if num and num >= 0.2 * len(ended):
-            yield Hint(what, f"{num} of {len(ended)} trials {status}")
+            yield Hint(action, f"{num} of {len(ended)} trials {status}")
 
 
 def _missing_defaults(baselines: Sequence[Baseline]) -> Iterator[Hint]:
     missing = [b.method for b in baselines if b.trial is None and not b.excluded]
     if missing:
-        which = ", ".join(missing)
-        why = f"no trial had the papers' default point of {which}: the comparison above says how"
-        yield Hint("Add it to initial_points of the next search", why)
+        names = ", ".join(missing)
+        reason = f"no trial had the papers' default point of {names}; the YAML is given above"
+        yield Hint("Add it to initial_points of the next search", reason)
 
 
 def domain_text(domain: Domain) -> str:
-    """A domain in words."""
+    """Format a domain as text."""
     if isinstance(domain, Choice):
         return "one of " + ", ".join(number(value) for value in domain.labels)
     return f"{number(domain.low)} to {number(domain.high)}" + " (log)" * domain.log
 
 
 def best_config(facts: Facts) -> list[tuple[str, str, str]]:
-    """The best trial's searched values: name, value, and where it was searched."""
+    """Return the best trial's searched values, as (name, value, domain)."""
     best = facts.search.best
     domains: Mapping[str, Domain] = facts.search.spec.domains
     if best is None:

@@ -1,4 +1,4 @@
-"""The rungs of a search: how many trials set out for each, and how they left it."""
+"""Count the trials at each rung, by outcome."""
 
 import statistics
 from dataclasses import dataclass
@@ -11,39 +11,42 @@ from tuner.study import Trial
 @final
 @dataclass(frozen=True)
 class Rung:
-    """A rung and the way to it: ``entered`` trials set out, and each left in one of the ways."""
+    """A rung, and the outcomes of the ``entered`` trials that started towards it.
+
+    ``best`` and ``median`` are the ``w1`` of the trials that were scored at the rung.
+    """
 
     steps: int
     entered: int
-    went_on: int
+    continued: int
     stopped: int
     out_of_time: int
     diverged: int
     failed: int
-    under_way: int
+    running: int
     best: float | None
     median: float | None
 
 
 def ladder(facts: Facts) -> list[Rung]:
-    """The rungs, the first one first. To have gone on from the last is to be completed."""
+    """Return the rungs in ascending order. Trials that continued past the last are completed."""
     rows, below = [], -1
     for steps in facts.rungs:
-        here = [t for t in facts.search.trials if below < 0 or _is_past(facts, t, below)]
-        went_on = [t for t in here if _is_past(facts, t, steps)]
-        left = [t for t in here if not _is_past(facts, t, steps)]
-        ends = [OUT_OF_TIME if facts.fate(t) == OUT_OF_TIME else t.status for t in left]
+        entered = [t for t in facts.search.trials if below < 0 or _is_past(facts, t, below)]
+        continued = [t for t in entered if _is_past(facts, t, steps)]
+        left = [t for t in entered if not _is_past(facts, t, steps)]
+        ends = [OUT_OF_TIME if facts.outcome(t) == OUT_OF_TIME else t.status for t in left]
         w1 = list(facts.w1_at(steps).values())
         rows.append(
             Rung(
                 steps=steps,
-                entered=len(here),
-                went_on=len(went_on),
+                entered=len(entered),
+                continued=len(continued),
                 stopped=ends.count("stopped"),
                 out_of_time=ends.count(OUT_OF_TIME),
                 diverged=ends.count("diverged"),
                 failed=ends.count("failed"),
-                under_way=ends.count(None),
+                running=ends.count(None),
                 best=min(w1, default=None),
                 median=statistics.median(w1) if w1 else None,
             )
@@ -55,5 +58,5 @@ def ladder(facts: Facts) -> list[Rung]:
 def _is_past(facts: Facts, trial: Trial, steps: int) -> bool:
     if trial.status == "completed":
         return True
-    # It reports next once it goes on: until then it has not left the rung.
+    # The first report past the rung shows that the trial continued.
     return trial.generator_steps > steps and steps < facts.last_rung

@@ -1,7 +1,7 @@
-"""A search as one HTML page, also while it runs.
+"""Write the report of a search, running or ended, as one HTML page.
 
-The page is one file that needs no network: figures are plotly's, whose code is in it, and pictures
-are embedded. A browser that opens it is told to load nothing from anywhere.
+The page is a single file that needs no network: it embeds plotly's code and all pictures. Its
+content security policy forbids the browser to load anything.
 """
 
 import json
@@ -33,10 +33,10 @@ from tuner.storage import write_atomically
 from tuner.study import EVALUATORS, MIN_TRIALS, Importance, Point, find_importances
 from tuner.tracking import read_run_links
 
-#: Seconds that the sampling error of the importances may take, over all of them.
+#: The seconds that all 95% intervals of the importances together may take.
 _LIMIT_S = 12.0
-_PAGE = Path(__file__).with_name("template")
-#: Importances, by what they were asked of.
+_TEMPLATES = Path(__file__).with_name("template")
+#: Importances by evaluator and by ``repr`` of the trials' points.
 KnownImportances = dict[tuple[str, str], list[Importance]]
 
 
@@ -48,22 +48,22 @@ def write_report(
     limit_s: float = _LIMIT_S,
     known: KnownImportances | None = None,
 ) -> Path:
-    """Write the report of a search as it stands, by default to ``RUN/report.html``.
+    """Write the report of the current state of a search.
 
     Args:
         run_dir: The search's folder.
-        out: Another file.
-        is_over: Whether the caller is the driver, whose sitting is over though it holds the folder.
-        limit_s: Seconds for the sampling error of the importances.
-        known: What an earlier report found to matter: it is not looked for again where it was of
-            the same trials. What this one finds is added.
+        out: The file to write, by default ``RUN/report.html``.
+        is_over: Whether the search has ended although its folder is still locked, as it is when
+            the driver calls this.
+        limit_s: The seconds that the 95% intervals of the importances may take.
+        known: A cache of importances, shared between reports; new ones are added.
 
     Returns:
         The file.
 
     Raises:
-        BadInput: where the folder holds no search.
-        OSError: where the file cannot be written.
+        BadInput: if the folder holds no search.
+        OSError: if the file cannot be written.
     """
     search = results.read_snapshot(run_dir.resolve())
     if is_over:
@@ -74,47 +74,48 @@ def write_report(
 
 
 def page(facts: Facts, limit_s: float = _LIMIT_S, known: KnownImportances | None = None) -> str:
-    """The report as HTML."""
+    """Render the report as HTML; the arguments are those of :func:`write_report`."""
     run_dir = facts.search.run_dir
-    drawn, told = _space(facts, limit_s, {} if known is None else known)
+    drawn, rankings, space_values = _space(facts, limit_s, {} if known is None else known)
     drawn |= _trials(facts)
-    seeds, defaults, found = read_retrained(run_dir), baselines(facts), read_run_links(run_dir)
+    seeds, defaults, links = read_retrained(run_dir), baselines(facts), read_run_links(run_dir)
     best = facts.search.best
-    mine = [s for s in seeds if best is not None and s.trial_id == best.trial_id and len(s.w1) > 1]
-    if best is not None and mine:
-        # What was trained as long as the search did says most: it comes last, which is shown.
-        mine.sort(key=lambda s: s.generator_steps in facts.curves.get(best.number, {}))
-        own = facts.curves.get(best.number, {}).get(mine[-1].generator_steps)
-        drawn["fig-seeds"] = figures.seeds(mine[-1].w1, own, best.trial_id)
-    kept = {id_: made for id_, made in drawn.items() if made is not None}
-    rankings = told.pop("rankings")
+    of_best = [
+        s for s in seeds if best is not None and s.trial_id == best.trial_id and len(s.w1) > 1
+    ]
+    if best is not None and of_best:
+        # Scores at a rung of the search come last, since the last entry is the one displayed.
+        of_best.sort(key=lambda s: s.generator_steps in facts.curves.get(best.number, {}))
+        search_w1 = facts.curves.get(best.number, {}).get(of_best[-1].generator_steps)
+        drawn["fig-seeds"] = figures.seeds(of_best[-1].w1, search_w1, best.trial_id)
+    plots = {id_: plot for id_, plot in drawn.items() if plot is not None}
     nonce = secrets.token_urlsafe(16)
     env = Environment(
-        loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined,
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     return env.get_template("report.html.j2").render(
         nonce=nonce,
-        css=Markup((_PAGE / "report.css").read_text(encoding="utf-8")),
-        js=Markup((_PAGE / "report.js").read_text(encoding="utf-8")),
+        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        js=Markup((_TEMPLATES / "report.js").read_text(encoding="utf-8")),
         plotly=Markup(get_plotlyjs()),
-        figures=Markup(_as_json(kept)),
-        heights={id_: int(made.layout.height) for id_, made in kept.items()},
+        figures=Markup(_as_json(plots)),
+        heights={id_: int(plot.layout.height) for id_, plot in plots.items()},
         hints=hints(facts, rankings, defaults, seeds),
         foot=f"Written {time.strftime('%Y-%m-%d %H:%M:%S')} from {run_dir}.",
-        **report_answer.answer(facts, defaults, mine),
+        **report_answer.answer(facts, defaults, of_best),
         **report_text.trials(facts),
         **samples(facts),
-        **told,
-        **table(facts, found),
+        **space_values,
+        **table(facts, links),
     )
 
 
-def _as_json(drawn: dict[str, go.Figure]) -> str:
-    """The figures by id, as JSON that nothing within it can end the element of."""
-    plain = {id_: plotly.io.to_json(made, engine="json") for id_, made in drawn.items()}
-    whole = {id_: json.loads(str(text)) for id_, text in plain.items()}
-    text = json.dumps(whole, separators=(",", ":"), allow_nan=False)
+def _as_json(plots: dict[str, go.Figure]) -> str:
+    """Return the figures by id as JSON, escaped so that it cannot close its ``<script>``."""
+    texts = {id_: plotly.io.to_json(plot, engine="json") for id_, plot in plots.items()}
+    documents = {id_: json.loads(str(text)) for id_, text in texts.items()}
+    text = json.dumps(documents, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -139,46 +140,51 @@ def _points(facts: Facts, steps: int, numbers: Sequence[int]) -> list[Point]:
 
 def _space(
     facts: Facts, limit_s: float, known: KnownImportances
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The figures of what was searched, and the words with them."""
+) -> tuple[dict[str, Any], list[list[Importance]], dict[str, Any]]:
+    """Draw the figures of the search space.
+
+    Returns:
+        The figures by id, the importances over all scored trials by evaluator, and the template
+        values of the section.
+    """
     domains = facts.search.spec.domains
     first = facts.first_scored_rung
-    everyone = _points(facts, first, [*facts.curves])
-    survivors = _points(facts, facts.last_rung, [t.number for t in facts.completed])
+    scored = _points(facts, first, [*facts.curves])
+    completed = _points(facts, facts.last_rung, [t.number for t in facts.completed])
     drawn: dict[str, Any] = {}
-    told: list[dict[str, str]] = []
+    importances: list[dict[str, str]] = []
     rankings: list[list[Importance]] = []
-    scopes = (("all", everyone), ("completed", survivors))
+    scopes = (("all", scored), ("completed", completed))
     num = len(EVALUATORS) * sum(len(points) >= MIN_TRIALS for _, points in scopes)
     for scope, points in scopes:
         for evaluator in EVALUATORS:
-            id_ = f"fig-importance-{len(told)}"
+            id_ = f"fig-importance-{len(importances)}"
             rows = []
             if len(points) >= MIN_TRIALS and domains:
-                asked = evaluator, repr(points)
-                if asked not in known:
-                    known[asked] = find_importances(points, domains, evaluator, limit_s / num)
-                rows = known[asked]
+                cache_key = evaluator, repr(points)
+                if cache_key not in known:
+                    known[cache_key] = find_importances(points, domains, evaluator, limit_s / num)
+                rows = known[cache_key]
             if rows:
                 drawn[id_] = spaces.importance_bars(rows)
             if scope == "all":
                 rankings.append(rows)
             steps = first if scope == "all" else facts.last_rung
-            told.append(
+            importances.append(
                 report_text.importance(scope, evaluator, steps, len(points), id_ if rows else "")
             )
     keys = _by_importance(rankings, [*domains])
     drawn["fig-parallel"] = spaces.parallel(facts, keys)
-    cuts = []
-    for index, (key, made) in enumerate(spaces.slices(facts, keys)):
-        drawn[f"fig-slice-{index}"] = made
-        cuts.append((f"fig-slice-{index}", short(key)))
-    texts = report_text.space(facts, len(keys), len(cuts), rankings)
-    return drawn, {"rankings": rankings, "importances": told, "slices": cuts, **texts}
+    slices = []
+    for index, (key, plot) in enumerate(spaces.slices(facts, keys)):
+        drawn[f"fig-slice-{index}"] = plot
+        slices.append((f"fig-slice-{index}", short(key)))
+    texts = report_text.space(facts, len(keys), len(slices), rankings)
+    return drawn, rankings, {"importances": importances, "slices": slices, **texts}
 
 
 def _by_importance(rankings: Sequence[Sequence[Importance]], keys: Sequence[str]) -> list[str]:
-    """The keys by their mean share over the evaluators, the largest first."""
+    """Sort the keys by their mean share over the evaluators, the largest first."""
     shares = dict.fromkeys(keys, 0.0)
     for row in (row for ranking in rankings for row in ranking):
         shares[row.key] += row.share

@@ -1,4 +1,4 @@
-"""How all figures of a report look, and how a name or a number is written in one."""
+"""Style the figures of a report, and format the names and numbers in them."""
 
 import html
 import math
@@ -9,12 +9,12 @@ from typing import Any, final
 
 import plotly.graph_objects as go
 
-from tuner.page.facts import OUT_OF_TIME, UNDER_WAY
+from tuner.page.facts import OUT_OF_TIME, RUNNING
 
-# Okabe and Ito 2008: told apart whatever colours one's eyes can see.
+# The palette of Okabe and Ito (2008), which can be distinguished with any colour vision.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PURPLE, YELLOW, GREY = "#56B4E9", "#CC79A7", "#C9B800", "#8A8A8A"
-#: Seen on white and on black alike.
+#: Visible on a white and on a black background.
 _GRID = "rgba(128,128,128,0.22)"
 _STOPPED_COLOURS = (ORANGE, SKY, PURPLE, YELLOW)
 _STOPPED_MARKS = ("circle-open", "diamond-open", "square-open", "triangle-up-open", "star-open")
@@ -24,43 +24,43 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-ser
 
 @final
 @dataclass(frozen=True)
-class Look:
-    """How trials of one fate are drawn: never by colour alone."""
+class TraceStyle:
+    """The style of the trials with one outcome: a colour, a marker symbol and a line dash."""
 
     colour: str
     symbol: str
     dash: str
 
 
-def looks(rungs: Sequence[int]) -> dict[str, Look]:
-    """How each fate is drawn, by its name."""
-    known = {"completed": Look(BLUE, "circle", "solid")}
+def outcome_styles(rungs: Sequence[int]) -> dict[str, TraceStyle]:
+    """Return the style of each outcome; no two share both symbol and dash."""
+    by_outcome = {"completed": TraceStyle(BLUE, "circle", "solid")}
     for index, steps in enumerate(rungs):
-        known[f"stopped at {steps:,}"] = Look(
+        by_outcome[f"stopped at {steps:,}"] = TraceStyle(
             _STOPPED_COLOURS[index % len(_STOPPED_COLOURS)],
             _STOPPED_MARKS[index % len(_STOPPED_MARKS)],
             _DASHES[index % len(_DASHES)],
         )
-    return known | {
-        OUT_OF_TIME: Look(GREY, "hourglass", "dash"),
-        "diverged": Look(VERMILLION, "x", "dashdot"),
-        "failed": Look(GREY, "cross", "longdashdot"),
-        UNDER_WAY: Look(GREEN, "triangle-right", "dot"),
+    return by_outcome | {
+        OUT_OF_TIME: TraceStyle(GREY, "hourglass", "dash"),
+        "diverged": TraceStyle(VERMILLION, "x", "dashdot"),
+        "failed": TraceStyle(GREY, "cross", "longdashdot"),
+        RUNNING: TraceStyle(GREEN, "triangle-right", "dot"),
     }
 
 
 def escaped(text: object) -> str:
-    """Text in a figure: plotly takes some tags for what they are."""
+    """Escape text for a figure: plotly interprets some HTML tags."""
     return html.escape(str(text))
 
 
 def short(key: str) -> str:
-    """A dotted key without its section."""
+    """Return a dotted key without its section."""
     return key.split(".", 1)[1] if key.startswith(("training.", "networks.")) else key
 
 
 def number(value: Any) -> str:
-    """A value as it is read best."""
+    """Format a value; numbers get four significant digits and thousands separators."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):
@@ -68,33 +68,33 @@ def number(value: Any) -> str:
     if not math.isfinite(value):
         return "-"
     text = f"{value:,.0f}" if 10_000 <= abs(value) < 1e7 else f"{value:.4g}"
-    return re.sub(r"e([+-])0*", lambda found: "e" + found[1].strip("+"), text)
+    return re.sub(r"e([+-])0*", lambda match: "e" + match[1].strip("+"), text)
 
 
 def wants_log(values: Iterable[float]) -> bool:
-    """Whether values span so much that only their magnitudes can be seen."""
+    """Return whether a log axis suits the values: they are positive and differ by a factor of 8."""
     values = list(values)
     return bool(values) and min(values) > 0 and max(values) > 8 * min(values)
 
 
 def scale(values: Iterable[float]) -> dict[str, Any]:
-    """An axis for these values: of their magnitudes, where it takes that to see them all."""
+    """Return the options of an axis for the values: a log axis where it suits them."""
     values = list(values)
     return log_scale(min(values), max(values)) if wants_log(values) else {}
 
 
 def log_scale(low: float, high: float) -> dict[str, Any]:
-    """A log axis that has 1, 2 and 5 of each decade written, or as many as there is room for."""
+    """Return the options of a log axis with ticks at 1, 2 and 5 of each decade, or fewer."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    every = max(1, (last - first) // 6)
-    steps = (1, 2, 5) if high < 200 * low else (1,)
-    at = [m * 10.0**e for e in range(first, last + 1, every) for m in steps]
-    at = [value for value in at if low / 2.5 <= value <= high * 2.5]
-    return {"type": "log", "tickvals": at, "ticktext": [number(value) for value in at]}
+    decade_step = max(1, (last - first) // 6)
+    multiples = (1, 2, 5) if high < 200 * low else (1,)
+    ticks = [m * 10.0**e for e in range(first, last + 1, decade_step) for m in multiples]
+    ticks = [value for value in ticks if low / 2.5 <= value <= high * 2.5]
+    return {"type": "log", "tickvals": ticks, "ticktext": [number(value) for value in ticks]}
 
 
-def axis(title: str, **more: Any) -> dict[str, Any]:
-    """An axis with its title, in our look."""
+def axis(title: str, **options: Any) -> dict[str, Any]:
+    """Return the options of an axis with a title, in the report's style."""
     return {
         "title": {"text": escaped(title), "standoff": 8},
         "gridcolor": _GRID,
@@ -105,22 +105,30 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
         "ticklen": 4,
         "tickcolor": "rgba(128,128,128,0.6)",
         "automargin": True,
-        **more,
+        **options,
     }
 
 
 def figure(
-    traces: Sequence[Any], x: Mapping[str, Any], y: Mapping[str, Any], height: int, **more: Any
+    traces: Sequence[Any], x: Mapping[str, Any], y: Mapping[str, Any], height: int, **layout: Any
 ) -> go.Figure:
-    """A figure of our look: no title, which the page gives, and no ground of its own."""
-    made = go.Figure(list(traces))
-    made.update_layout(xaxis=dict(x), yaxis=dict(y))
-    return styled(made, height, **more)
+    """Create a figure in the report's style.
+
+    Args:
+        traces: The traces.
+        x: The options of the x axis.
+        y: The options of the y axis.
+        height: The height in pixels.
+        layout: Further options of the layout.
+    """
+    drawn = go.Figure(list(traces))
+    drawn.update_layout(xaxis=dict(x), yaxis=dict(y))
+    return styled(drawn, height, **layout)
 
 
-def styled(made: go.Figure, height: int, **more: Any) -> go.Figure:
-    """Give a figure our look."""
-    made.update_layout(
+def styled(drawn: go.Figure, height: int, **layout: Any) -> go.Figure:
+    """Apply the report's style: no title, which the page has, and a transparent background."""
+    drawn.update_layout(
         template="none",
         title=None,
         height=height,
@@ -130,10 +138,10 @@ def styled(made: go.Figure, height: int, **more: Any) -> go.Figure:
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": FONT, "size": 12},
         margin={"l": 8, "r": 12, "t": 12, "b": 8},
-        # Above: below, its distance would hang on the figure's height.
+        # Above the plot: the distance of a legend below it would depend on the figure's height.
         legend={"orientation": "h", "y": 1.03, "yanchor": "bottom", "x": 0, "xanchor": "left"},
         hoverlabel={"font": {"family": FONT, "size": 12}, "align": "left"},
         hovermode="closest",
-        **more,
+        **layout,
     )
-    return made
+    return drawn

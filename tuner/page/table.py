@@ -1,4 +1,4 @@
-"""The trials of a report as a table: what it has of each, and where MLflow shows it."""
+"""Build the table of trials of a report, with links to their MLflow runs."""
 
 from dataclasses import dataclass
 from typing import Any, final
@@ -13,16 +13,16 @@ from tuner.tracking import RunLinks, Tracker
 @final
 @dataclass(frozen=True)
 class Cell:
-    """What a cell shows; ``v`` is the number that it sorts by, where it is one."""
+    """A cell of the table; it is sorted by ``sort_value``, if it has one."""
 
     text: str
-    v: float | str | None = None
+    sort_value: float | str | None = None
     href: str | None = None
     wrap: bool = False
 
 
 def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
-    """Columns, rows by place, and what to say of them, for the page."""
+    """Return the template values of the table: columns, rows by place, and notes."""
     trials = facts.places
     keys = [key for key in facts.search.spec.domains if any(key in t.params for t in trials)]
     has_final = any(t.final for t in trials)
@@ -50,7 +50,7 @@ def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
         "numeric": [
             name
             for name, *cells in zip(columns, *(row["cells"] for row in rows), strict=True)
-            if any(cell.v not in (None, "") for cell in cells)
+            if any(cell.sort_value not in (None, "") for cell in cells)
         ],
         "statuses": sorted({row["status"] for row in rows}),
         **_mlflow(facts, links),
@@ -67,7 +67,7 @@ def _cells(facts: Facts, trial: Trial, has_final: bool) -> list[Cell]:
     return [
         Cell(str(facts.place_of[trial.number]), facts.place_of[trial.number]),
         Cell(trial.trial_id, trial.number),
-        Cell(facts.fate(trial)),
+        Cell(facts.outcome(trial)),
         Cell(f"{trial.generator_steps:,}", trial.generator_steps),
         _value(None if last is None else curve[last]),
         _value(None if error is None or last is None else half_width(error), "{:.2g}"),
@@ -77,16 +77,16 @@ def _cells(facts: Facts, trial: Trial, has_final: bool) -> list[Cell]:
     ]
 
 
-def _value(value: Any, form: str | None = None) -> Cell:
+def _value(value: Any, template: str | None = None) -> Cell:
     if value is None:
         return Cell("", "")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return Cell(str(value))
-    return Cell(form.format(value) if form else number(value), value)
+    return Cell(template.format(value) if template else number(value), value)
 
 
 def _mlflow(facts: Facts, links: RunLinks) -> dict[str, str | None]:
-    """The command that serves what the links lead to, where nothing serves it by itself."""
+    """Return the command that serves a local MLflow store, which the links need."""
     search = facts.search
     is_local = bool(links.ui) and search.spec.mlflow.tracking_uri is None
     if not is_local:
@@ -96,16 +96,16 @@ def _mlflow(facts: Facts, links: RunLinks) -> dict[str, str | None]:
 
 
 def _notes(facts: Facts, links: RunLinks) -> list[str]:
-    rung = (
-        "w1 is that of a trial's last rung: compare it between trials that ended at the same one."
-    )
-    how = "Click a heading to sort; the best place has the best w1 by the final, then at the last "
-    notes = [f"{how}rung, then at the latest one that was reached. {rung}"]
+    notes = [
+        "Click a heading to sort. The place is by w1 in the final, then by w1 at the last rung, "
+        "then by the last rung that was reached. The column w1 is that of a trial's last rung: "
+        "compare it only between trials that ended at the same rung."
+    ]
     if not facts.search.trials:
         return ["No trial has been proposed yet."]
     if not links.runs:
-        why = "The search's folder has no mlflow.json, which says where MLflow has its runs"
-        return [*notes, f"{why}: the rows have no links to them."]
+        reason = "the search's folder has no mlflow.json, which lists them"
+        return [*notes, f"The rows have no links to MLflow runs: {reason}."]
     if facts.search.spec.mlflow.tracking_uri is None:
-        notes.append(f"The links to MLflow lead to {links.ui}, while this command runs:")
+        notes.append(f"The links to MLflow lead to {links.ui}. Serve it with this command:")
     return notes

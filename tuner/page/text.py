@@ -1,52 +1,52 @@
-"""The words beside a report's figures: each sentence says only what the numbers bear out."""
+"""Write the text next to the figures of a report."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from tuner.page.facts import (
-    Facts,
-    WrongPick,
-    wrong_pick,
-)
-from tuner.page.figures import MOST_CURVES, shown
+from tuner.page.facts import OUT_OF_TIME, RUNNING, CriticPick, Facts, critic_pick
+from tuner.page.figures import MAX_CURVES, select_trials
 from tuner.page.ladder import ladder
-from tuner.page.spaces import MOST_LINES, MOST_SLICES
+from tuner.page.spaces import MAX_LINES, MAX_SLICES
 from tuner.page.style import number, short
 from tuner.results import trials_text
 from tuner.study import MIN_RESAMPLES, MIN_TRIALS, Importance
 
 _SECTIONS = (
     ("answer", "Answer"),
-    ("next", "What next"),
+    ("next", "Next steps"),
     ("curves", "Learning curves"),
-    ("mattered", "What mattered"),
+    ("mattered", "Importances"),
     ("methods", "Methods"),
     ("critic", "Own critics"),
     ("samples", "Samples"),
     ("table", "All trials"),
 )
-_KINDS = ("training.loss", "training.constraint", "networks.architecture")
+_METHOD_KEYS = ("training.loss", "training.constraint", "networks.architecture")
 
 
 def trials(facts: Facts) -> dict[str, Any]:
-    """The words of the figures that show the trials as they went."""
-    num, drawn = len(facts.curves), len(shown(facts, MOST_CURVES))
-    note = f"Of {num:,} scored trials {drawn:,} are drawn: the best half, and an even choice."
+    """Return the template values for the sections about the trials."""
+    num, drawn = len(facts.curves), len(select_trials(facts, MAX_CURVES))
+    note = (
+        f"Of {num:,} scored trials {drawn:,} are drawn: the best, and evenly spaced ones of the "
+        "others."
+    )
     rows = [row for row in ladder(facts) if row.entered]
     brackets = facts.search.spec.asha.brackets
-    many = f" Of {brackets} brackets, the later ones pass over the first rungs." * (brackets > 1)
-    has_cut = any(r.out_of_time for r in rows)  # a column that most searches do not need
-    ends = ["stopped", *["out of time"] * has_cut, "diverged", "failed", "under way"]
-    head = ["rung", "entered", "went on", *ends]
+    several = f" The search has {brackets} brackets, and all but the first skip rungs."
+    has_cut = any(r.out_of_time for r in rows)  # most searches do not need this column
+    ends = ["stopped", *[OUT_OF_TIME] * has_cut, "diverged", "failed", RUNNING]
+    head = ["rung", "entered", "continued", *ends]
     return {
         "curves_note": note if drawn < num else "",
-        "ladder_note": " To go on from the last one is to be completed." + many,
+        "ladder_note": " A trial that continues past the last rung is completed."
+        + several * (brackets > 1),
         "ladder_head": [*head, "best w1", "median w1"],
         "ladder": [
             [
-                *(f"{n:,}" for n in (r.steps, r.entered, r.went_on, r.stopped)),
+                *(f"{n:,}" for n in (r.steps, r.entered, r.continued, r.stopped)),
                 *[f"{r.out_of_time:,}"] * has_cut,
-                *(f"{n:,}" for n in (r.diverged, r.failed, r.under_way)),
+                *(f"{n:,}" for n in (r.diverged, r.failed, r.running)),
                 *("-" if w1 is None else f"{w1:.4g}" for w1 in (r.best, r.median)),
             ]
             for r in rows
@@ -60,13 +60,13 @@ def trials(facts: Facts) -> dict[str, Any]:
 
 
 def method_keys(facts: Facts) -> list[str]:
-    """The kinds that are searched, where any trial has a score to show."""
+    """Return the searched keys that define a method, if any trial has a score."""
     domains = facts.search.spec.domains
-    return [key for key in _KINDS if key in domains] if facts.curves else []
+    return [key for key in _METHOD_KEYS if key in domains] if facts.curves else []
 
 
 def critic_rungs(facts: Facts) -> list[int]:
-    """The rungs at which the two orders are compared: where all are, and where the best are."""
+    """Return the rungs at which the own critics are compared with ``w1``: the first and last."""
     if not facts.curves:
         return []
     rungs = [facts.first_scored_rung, facts.last_rung]
@@ -75,45 +75,58 @@ def critic_rungs(facts: Facts) -> list[int]:
 
 def _critics(facts: Facts) -> dict[str, Any]:
     rungs = critic_rungs(facts)
-    picks = [pick for steps in rungs if (pick := wrong_pick(facts, steps)) is not None]
+    picks = [pick for steps in rungs if (pick := critic_pick(facts, steps)) is not None]
     notes = [
-        "A critic's own estimate is K times the distance, for a K of its own that its constraint, "
-        "architecture and learning rates set. Here is each trial's beside w1."
+        "The estimate of a trial's own critic is K times the distance, and K differs between "
+        "trials with the constraint, the architecture and the learning rates. The figures show "
+        "the estimate of each trial against its w1."
     ]
     if not picks:
-        notes.append("It takes two scored trials to compare the orders.")
+        notes.append("The comparison of the two orders needs two scored trials.")
     return {
         "critic_notes": [*notes, *map(_pick_text, picks)],
         "critics": [(f"fig-critic-{i}", f"At step {steps:,}") for i, steps in enumerate(rungs)],
     }
 
 
-def _pick_text(pick: WrongPick) -> str:
+def _pick_text(pick: CriticPick) -> str:
     start = f"At step {pick.steps:,}, of {pick.num_trials:,} trials, "
-    alike = f"Of all pairs of trials, both order {pick.alike:.0%} alike (half would by chance)."
+    alike = f"Both order {pick.alike:.0%} of all pairs of trials alike (50% by chance)."
     if pick.trial.number == pick.best.number:
         return f"{start}both pick trial {pick.best.trial_id}. {alike}"
     return (
         f"{start}the lowest own estimate is that of trial {pick.trial.trial_id} "
-        f"({number(pick.estimate)}): by w1 it is number {pick.place:,}, at {number(pick.w1)} "
-        f"instead of the {number(pick.best_w1)} of trial {pick.best.trial_id}. {alike}"
+        f"({number(pick.estimate)}). By w1 that trial has place {pick.place:,}, with "
+        f"{number(pick.w1)} against the {number(pick.best_w1)} of trial {pick.best.trial_id}. "
+        f"{alike}"
     )
 
 
-_EVALUATOR_TITLES = {"forest": "what makes the difference", "top quarter": "what makes the best"}
+_EVALUATOR_TITLES = {
+    "forest": "importance for all differences",
+    "top quarter": "importance for the best quarter",
+}
 _EVALUATOR_NOTES = {
     "forest": "mean decrease of impurity in a random forest",
-    "top quarter": "PED-ANOVA: what tells the best quarter from the rest",
+    "top quarter": "PED-ANOVA, the best quarter against the rest",
 }
 
 
 def importance(scope: str, evaluator: str, steps: int, num: int, id_: str) -> dict[str, str]:
-    """The title of a figure of importances, and what is below it."""
-    whose = "All scored trials" if scope == "all" else "Completed trials"
-    what = f"{num:,} trials, by w1 at step {steps:,}; {_EVALUATOR_NOTES[evaluator]}."
-    lacking = f"{trials_text(num)}: too few to tell, it takes {MIN_TRIALS}."
-    title = f"{whose}: {_EVALUATOR_TITLES[evaluator]}"
-    return {"id": id_, "title": title, "note": what if id_ else lacking}
+    """Return the title and the note of a figure of importances.
+
+    Args:
+        scope: ``all`` or ``completed``.
+        evaluator: The evaluator.
+        steps: The rung.
+        num: The number of trials.
+        id_: The figure's id, or an empty string if it was not drawn.
+    """
+    group = "All scored trials" if scope == "all" else "Completed trials"
+    note = f"{num:,} trials, by w1 at step {steps:,}; {_EVALUATOR_NOTES[evaluator]}."
+    too_few = f"{trials_text(num)}: too few, at least {MIN_TRIALS} are needed."
+    title = f"{group}: {_EVALUATOR_TITLES[evaluator]}"
+    return {"id": id_, "title": title, "note": note if id_ else too_few}
 
 
 def space(
@@ -122,13 +135,13 @@ def space(
     num_slices: int,
     rankings: Sequence[Sequence[Importance]],
 ) -> dict[str, Any]:
-    """The words of what mattered."""
-    drawn, scored = len(shown(facts, MOST_LINES)), len(facts.curves)
+    """Return the template values for the section about the search space."""
+    drawn, scored = len(select_trials(facts, MAX_LINES)), len(facts.curves)
     return {
         "num_searched": num_keys,
         "importance_notes": _importance_notes([row for ranking in rankings for row in ranking]),
-        "slices_note": f"The {MOST_SLICES} that mattered most, of {num_keys}."
-        if num_slices < num_keys and num_slices == MOST_SLICES
+        "slices_note": f"The {MAX_SLICES} most important of {num_keys} hyperparameters."
+        if num_slices < num_keys and num_slices == MAX_SLICES
         else "",
         "parallel_note": f"Of {scored:,} trials {drawn:,} are drawn." if drawn < scored else "",
         "parallel_px": 110 * min(10, num_keys + 2),
@@ -137,19 +150,20 @@ def space(
 
 def _importance_notes(rows: Sequence[Importance]) -> list[str]:
     notes = [
-        "Optuna's evaluators, on the ranks of the scores. Bars add up to 100%, whatever the "
-        "hyperparameters explain; lines are 95% intervals, by resampling the trials; a mark shows "
-        "what shuffled scores give, and a grey bar is no longer than that. The sampler chose where "
-        "to look, so that these tell of this search more than of the method."
+        "These are importances by Optuna's evaluators, computed from the ranks of the scores. The "
+        "bars add up to 100%, however little the hyperparameters explain. Lines are 95% intervals "
+        "from resampled trials. A mark is the importance that shuffled scores reach by chance, and "
+        "a bar that does not exceed it is grey. The sampler selected the trials, so the "
+        "importances hold for this search rather than for the method."
     ]
     if len({row.num_trials for row in rows}) > 1:
         notes.append(
-            "A hyperparameter that only some trials have is judged among those, so that the bars "
-            "add up to more than 100%."
+            "A hyperparameter that only some trials have is compared among those, so the bars add "
+            "up to more than 100%."
         )
     if rows and any(row.low is None for row in rows):
         notes.append(
-            f"Some lack an interval: there was no time for {MIN_RESAMPLES} resamples. Run "
-            "python -m tuner.report once the machine has less to do."
+            f"Some bars have no interval, since there was no time for {MIN_RESAMPLES} resamples. "
+            "Run python -m tuner.report when the machine is less busy."
         )
     return notes

@@ -1,4 +1,4 @@
-"""The papers' default points are found among the trials, or it is said how to have them."""
+"""The papers' default points, found among the trials or described for the next search."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ LR = {"low": 1e-5, "high": 1e-2, "log": True}
 AT_DEFAULT = {"training.critic_lr": 1e-4}
 
 
-def test_the_trial_of_the_default_point_is_set_beside_the_best(make_spec: MakeSpec) -> None:
+def test_the_trial_of_the_default_point_is_compared_with_the_best(make_spec: MakeSpec) -> None:
     spec = make_spec()
     (found,) = baselines(
         facts(
@@ -44,7 +44,7 @@ def test_a_point_that_no_trial_had_is_given_as_a_search_space_takes_it(make_spec
     assert again.first_points == [{"training.critic_lr": 1e-4}]
 
 
-def test_a_point_outside_the_ranges_is_said_to_be(make_spec: MakeSpec) -> None:
+def test_a_point_outside_the_ranges_is_excluded(make_spec: MakeSpec) -> None:
     spec = make_spec(training={"critic_lr": {"low": 1e-3, "high": 1e-2}})
     (found,) = baselines(facts(spec, [trial(spec, 0, [3.0])]))
     assert found.excluded == {"training.critic_lr": 1e-4}

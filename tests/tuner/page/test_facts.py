@@ -1,11 +1,11 @@
-"""What a report says in numbers, of made-up searches whose answers are known."""
+"""The numbers of a report, for made-up searches whose answers are known."""
 
 from collections.abc import Callable, Sequence
 
 import pytest
 from made_search import facts, of_every_end, trial
 
-from tuner.page.facts import Facts, cost, last_common_rung, wrong_pick
+from tuner.page.facts import Facts, cost, critic_pick, last_common_rung
 from tuner.space.spec import SearchSpec
 from tuner.study.trial import Trial
 
@@ -14,7 +14,7 @@ MakeSpec = Callable[..., SearchSpec]
 
 @pytest.fixture
 def spec(make_spec: MakeSpec) -> SearchSpec:
-    """Rungs at 250, 1,000 and 4,000."""
+    """Return a search with rungs at 250, 1,000 and 4,000."""
     return make_spec(search={"num_trials": 9})
 
 
@@ -23,11 +23,11 @@ def some(spec: SearchSpec) -> Facts:
     return facts(spec, of_every_end(spec))
 
 
-def numbers(found: Sequence[object]) -> list[int]:
-    return [one.number for one in found]  # type: ignore[attr-defined]
+def numbers(trials: Sequence[Trial]) -> list[int]:
+    return [trial.number for trial in trials]
 
 
-def test_the_final_decides_then_the_last_rung_then_how_far_a_trial_got(some: Facts) -> None:
+def test_places_are_by_the_final_then_the_last_rung_then_the_rung_reached(some: Facts) -> None:
     assert numbers(some.places) == [0, 1, 2, 3, 6, 4, 5, 7]
     assert some.place_of[6] == 5
 
@@ -44,11 +44,11 @@ def test_the_cost_adds_up_and_only_what_a_rung_stopped_was_saved(some: Facts) ->
 def test_what_the_time_budget_cut_off_was_not_saved(spec: SearchSpec) -> None:
     cut = trial(spec, 0, [3.0]).with_metrics({"generator_steps": 700.0})
     found = facts(spec, [cut])
-    assert found.fate(cut) == "out of time"
+    assert found.outcome(cut) == "out of time"
     assert cost(found).saved_steps == 0
 
 
-def test_who_was_ahead_when_time_ran_out_compares_at_the_rung_that_both_reached(
+def test_cut_off_trials_are_compared_at_the_last_common_rung(
     spec: SearchSpec,
 ) -> None:
     def cut(number: int, *w1: float) -> Trial:
@@ -77,7 +77,7 @@ def test_trials_compare_at_the_last_rung_that_both_reached(some: Facts) -> None:
 
 
 def test_critics_that_order_backwards_pick_the_worst(some: Facts) -> None:
-    pick = wrong_pick(some, 250)
+    pick = critic_pick(some, 250)
     assert pick is not None
     assert (pick.trial.number, pick.best.number, pick.place, pick.num_trials) == (4, 2, 6, 6)
     assert pick.alike == pytest.approx(0)
@@ -85,28 +85,28 @@ def test_critics_that_order_backwards_pick_the_worst(some: Facts) -> None:
 
 def test_critics_that_agree_pick_the_best(spec: SearchSpec) -> None:
     trials = [trial(spec, n, [1.0 + n]) for n in range(4)]
-    pick = wrong_pick(facts(spec, trials, estimate=lambda w1: 7 * w1), 250)
+    pick = critic_pick(facts(spec, trials, estimate=lambda w1: 7 * w1), 250)
     assert pick is not None
     assert (pick.trial, pick.place, pick.alike) == (pick.best, 1, 1.0)
-    assert wrong_pick(facts(spec, trials[:1]), 250) is None
+    assert critic_pick(facts(spec, trials[:1]), 250) is None
 
 
-def test_one_pair_of_neighbours_the_other_way_round_is_one_of_six(spec: SearchSpec) -> None:
+def test_one_swapped_pair_of_neighbours_is_one_pair_of_six(spec: SearchSpec) -> None:
     trials = [trial(spec, n, [1.0 + n]) for n in range(4)]
     swapped = {1.0: 1.0, 2.0: 3.0, 3.0: 2.0, 4.0: 4.0}
-    pick = wrong_pick(facts(spec, trials, estimate=swapped.__getitem__), 250)
+    pick = critic_pick(facts(spec, trials, estimate=swapped.__getitem__), 250)
     assert pick is not None
     assert pick.alike == pytest.approx(5 / 6)
 
 
-def test_a_critic_that_says_the_same_of_all_orders_as_chance_does(spec: SearchSpec) -> None:
+def test_equal_estimates_agree_as_by_chance(spec: SearchSpec) -> None:
     trials = [trial(spec, n, [1.0 + n]) for n in range(4)]
-    pick = wrong_pick(facts(spec, trials, estimate=lambda w1: 0.0), 250)
+    pick = critic_pick(facts(spec, trials, estimate=lambda w1: 0.0), 250)
     assert pick is not None
     assert pick.alike == 0.5
 
 
-def test_under_the_own_critics_objective_w1_is_still_what_is_shown(make_spec: MakeSpec) -> None:
+def test_curves_are_of_w1_under_the_own_critics_objective_too(make_spec: MakeSpec) -> None:
     spec = make_spec(
         objective="critic_estimate", training={"generator_lr": {"low": 1e-5, "high": 1e-2}}
     )

@@ -1,4 +1,4 @@
-"""What a report suggests, of made-up searches in which one thing alone is to be said."""
+"""The next steps that a report suggests, for made-up searches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,50 +41,52 @@ def test_a_domain_in_words() -> None:
     assert domain_text(Choice(choice=("adam", "rmsprop"))) == "one of adam, rmsprop"
 
 
-def said(found: Facts, seeds: tuple[Retrained, ...] = (), rankings: Any = ()) -> dict[str, str]:
-    return {hint.what: hint.why for hint in hints(found, rankings, (), seeds)}
+def reasons(search: Facts, seeds: tuple[Retrained, ...] = (), rankings: Any = ()) -> dict[str, str]:
+    return {hint.action: hint.reason for hint in hints(search, rankings, (), seeds)}
 
 
-def test_a_search_could_go_on_or_be_given_more_trials(make_spec: MakeSpec) -> None:
+def test_a_search_is_to_be_resumed_or_given_more_trials(make_spec: MakeSpec) -> None:
     more = "Run more trials, or lower asha.max_generator_steps"
-    found = said(facts(make_spec(), [trial(make_spec(), 0, [4.0], None)]))
-    assert "Go on with the search" in found
+    found = reasons(facts(make_spec(), [trial(make_spec(), 0, [4.0], None)]))
+    assert "Resume the search" in found
     assert not {more, "Use the best generator"} & set(found)
     spec = make_spec(search={"num_trials": 1})
-    assert said(facts(spec, [trial(spec, 0, [4.0])]))[more] == "no trial completed"
+    assert reasons(facts(spec, [trial(spec, 0, [4.0])]))[more] == "no trial completed"
 
 
-def test_of_a_best_it_is_told_what_is_not_certain_and_where_it_lies(make_spec: MakeSpec) -> None:
+def test_the_best_is_to_be_retrained_and_its_range_widened(make_spec: MakeSpec) -> None:
     spec = make_spec()
     some = facts(spec, [trial(spec, 0, [4.0, 2.0, 1.0], "completed", final=1.1)])
-    found = said(some)
+    found = reasons(some)
     assert found["Widen training.critic_lr past 1e-5"].startswith("the best has 1e-5, at the lower")
     assert found["Train the best for longer"].endswith("from 2 to 1")
     assert "Train the best again with other seeds" in found
-    again = said(some, (Retrained("00000", 4000, (1.0, 1.2)),))
+    again = reasons(some, (Retrained("00000", 4000, (1.0, 1.2)),))
     assert "Train the best again with other seeds" not in again
     assert "Train the best for longer" in again
-    longer = said(some, (Retrained("00000", 8000, (0.9,)),))
+    longer = reasons(some, (Retrained("00000", 8000, (0.9,)),))
     assert "Train the best for longer" not in longer
     assert "Train the best again with other seeds" in longer
     assert best_config(some) == [("critic_lr", "1e-5", "1e-5 to 0.01 (log)")]
 
 
-def test_who_was_cut_off_ahead_of_the_best_is_to_be_trained_until_it_was(
+def test_a_trial_that_was_cut_off_ahead_of_the_best_is_to_be_trained_once(
     make_spec: MakeSpec,
 ) -> None:
     spec = make_spec()
     cut = trial(spec, 1, [3.0]).with_metrics({"generator_steps": 700.0})
     some = facts(spec, [trial(spec, 0, [4.0, 2.0, 1.0], "completed"), cut])
-    what = "Train trial 00001 to the last rung"
-    assert said(some)[what].endswith("at step 250 it had 3 where the best had 4")
-    assert what not in said(some, (Retrained("00001", 4000, (1.0,)),))
+    action = "Train trial 00001 to the last rung"
+    assert reasons(some)[action].endswith("at step 250 its w1 was 3, against 4 of the best")
+    assert action not in reasons(some, (Retrained("00001", 4000, (1.0,)),))
 
 
-def test_what_both_evaluators_hold_to_be_nothing_may_be_fixed(make_spec: MakeSpec) -> None:
+def test_what_both_evaluators_find_unimportant_may_be_fixed(
+    make_spec: MakeSpec,
+) -> None:
     spec = make_spec()
     some = facts(spec, [trial(spec, 0, [4.0, 2.0, 1.0], "completed")])
     small = Importance("training.critic_lr", 0.02, 0.0, 0.05, 0.1, 40)
     large = Importance("training.critic_lr", 0.02, 0.0, 0.5, 0.1, 40)
-    assert "Fix critic_lr, say at 1e-5" in said(some, rankings=[[small], [small]])
-    assert "Fix critic_lr, say at 1e-5" not in said(some, rankings=[[small], [large]])
+    assert "Fix critic_lr, for example at 1e-5" in reasons(some, rankings=[[small], [small]])
+    assert "Fix critic_lr, for example at 1e-5" not in reasons(some, rankings=[[small], [large]])

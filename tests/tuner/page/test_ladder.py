@@ -1,4 +1,4 @@
-"""The rungs of made-up searches whose ladder is known."""
+"""The trials at each rung, for made-up searches whose counts are known."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from tuner.page.ladder import ladder
 from tuner.space.spec import SearchSpec
 
 
-def test_each_trial_that_set_out_for_a_rung_left_it_in_one_way(
+def test_each_trial_that_started_towards_a_rung_has_one_outcome(
     make_spec: Callable[..., SearchSpec],
 ) -> None:
     spec = make_spec(search={"num_trials": 9})
@@ -17,13 +17,13 @@ def test_each_trial_that_set_out_for_a_rung_left_it_in_one_way(
     some = facts(spec, [*of_every_end(spec), cut])
     rows = ladder(some)
     assert [r.entered for r in rows] == [9, 5, 3]
-    ends = [(r.stopped, r.out_of_time, r.diverged, r.failed, r.under_way) for r in rows]
+    ends = [(r.stopped, r.out_of_time, r.diverged, r.failed, r.running) for r in rows]
     assert ends == [(1, 0, 1, 1, 1), (1, 1, 0, 0, 0), (0, 0, 0, 0, 0)]
-    assert [r.went_on for r in rows] == [5, 3, 3]
+    assert [r.continued for r in rows] == [5, 3, 3]
     assert [(r.best, r.median) for r in rows] == [(2.0, 5.0), (1.5, 2.25), (0.9, 1.0)]
     drawn = rung_ladder(some)
     assert drawn is not None
     assert {bar.name: sum(bar.x) for bar in drawn.data} == {
-        "went on, or completed": 11, "stopped": 2, "out of time": 1, "diverged": 1, "failed": 1,
-        "under way": 1,
+        "continued or completed": 11, "stopped": 2, "out of time": 1, "diverged": 1, "failed": 1,
+        "running": 1,
     }  # fmt: skip

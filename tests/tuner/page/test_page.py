@@ -1,4 +1,4 @@
-"""The page itself: what it says, what it never lets through, and how it behaves in a browser."""
+"""The page: its text, its escaping and its behaviour in a browser."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ LR = {"low": 1e-5, "high": 1e-2, "log": True}
 
 
 def searched(make_spec: MakeSpec, run_dir: Path, num: int = 24) -> Facts:
-    """A search of two methods, with every way to end, and names that mean harm."""
+    """Return a search of two methods, with all outcomes and with hostile names."""
     choice = {"choice": [HOSTILE, "plain"]}
     spec = make_spec(
         training={
@@ -54,8 +54,8 @@ def test_a_search_of_any_size_gives_a_page(make_spec: MakeSpec, tmp_path: Path) 
     diverged = [trial(spec, n, [], "diverged") for n in range(3)]
     for made, words in (
         (facts(spec, []), "No trial has been proposed yet"),
-        (facts(spec, some[:1]), "it was interrupted before it was done"),
-        (facts(spec, some), "It has not been through the final"),
+        (facts(spec, some[:1]), "it was interrupted before its end"),
+        (facts(spec, some), "It was not scored in the final"),
         (facts(spec, [trial(spec, 0, [4.0])]), "None of 1 trial has completed"),
         (facts(spec, diverged), "All 3 trials diverged"),
         (facts(fixed, [trial(fixed, 0, [1.0])]), "Nothing was searched"),
@@ -79,14 +79,14 @@ def test_the_answer_says_what_the_numbers_are(make_spec: MakeSpec, tmp_path: Pat
     for words in (
         "Its w1 is 50% lower than that of the papers&#39; default point: 2 against 4",
         "It is tied within the error with trial 00001 (1.12).",
-        "its w1 was 1.5 ± 1.3 (95%) in the mean, with a standard deviation of 0.14, from 1.4 to",
+        "its mean w1 was 1.5 ± 1.3 (95%), with a standard deviation of 0.14, from 1.4 to 1.6.",
         "0.5 below the mean of the fresh seeds, within the 95% interval of a single seed",
         "no mlflow.json",
     ):
         assert words in page
 
 
-def test_three_thousand_trials_are_bounded_and_said_to_be(make_spec: MakeSpec) -> None:
+def test_the_page_of_three_thousand_trials_is_bounded_and_says_so(make_spec: MakeSpec) -> None:
     spec = make_spec(search={"num_trials": 3000})
     values = [{"training.critic_lr": 1e-5 + 3e-6 * n} for n in range(3000)]
     trials = [trial(spec, n, [1.0 + n / 100], values=v) for n, v in enumerate(values)]
@@ -96,23 +96,23 @@ def test_three_thousand_trials_are_bounded_and_said_to_be(make_spec: MakeSpec) -
     assert page.count("<tr data-status") == 3000
 
 
-def test_what_mattered_is_not_looked_for_again_in_the_same_trials(
+def test_importances_of_the_same_trials_are_computed_once(
     make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, known = searched(make_spec, tmp_path), {}
     first = report.page(made, limit_s=0, known=known)
-    looked_for: list[int] = []
+    computed: list[int] = []
 
-    def again(points: Any, *_: Any) -> list[Any]:
-        looked_for.append(len(points))
+    def find_importances(points: Any, *_: Any) -> list[Any]:
+        computed.append(len(points))
         return []
 
-    monkeypatch.setattr(report, "find_importances", again)
+    monkeypatch.setattr(report, "find_importances", find_importances)
     second = report.page(made, limit_s=0, known=known)
     assert _figures(second) == _figures(first)
-    assert looked_for == []
+    assert computed == []
     report.page(searched(make_spec, tmp_path / "another", num=25), limit_s=0, known=known)
-    assert set(looked_for) == {25}  # who completed are the same nine
+    assert set(computed) == {25}  # the nine completed trials are the same
 
 
 def _figures(page: str) -> str:
@@ -150,12 +150,12 @@ def test_in_a_browser_all_is_drawn_sorted_and_harmless(
     page = browser_page
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("console", lambda m: m.type == "error" and troubles.append(m.text))
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
     page.goto(path.as_uri())
     page.wait_for_function("document.body.dataset.drawn", timeout=60_000)
     assert troubles == []
-    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
+    assert [url for url in requests if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
     assert page.title() == "search: report of a search"
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     marks = ".scatterlayer path, .barlayer path, .boxlayer path, .parcoords"

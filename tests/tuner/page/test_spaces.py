@@ -1,4 +1,4 @@
-"""The figures of a search space, of made-up searches whose scores are known."""
+"""The figures of a search space, for made-up searches whose scores are known."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ MakeSpec = Callable[..., SearchSpec]
 
 
 def test_a_slice_shows_each_trial_at_one_rung_at_a_time(make_spec: MakeSpec) -> None:
-    """Trials that were stopped have a place too, at the first rung, where all can be compared."""
+    """Stopped trials are drawn at the first rung, where all trials are comparable."""
     spec = make_spec()
     ((key, made),) = slices(facts(spec, of_every_end(spec)), ["training.critic_lr"])
     assert key == "training.critic_lr"

@@ -1,11 +1,11 @@
-"""Numbers and axes as a person reads them."""
+"""The formatting of numbers and axes."""
 
 import math
 
 import pytest
 
-from tuner.page.facts import OUT_OF_TIME, UNDER_WAY
-from tuner.page.style import escaped, log_scale, looks, number, scale, short
+from tuner.page.facts import OUT_OF_TIME, RUNNING
+from tuner.page.style import escaped, log_scale, number, outcome_styles, scale, short
 
 
 @pytest.mark.parametrize(
@@ -15,17 +15,17 @@ from tuner.page.style import escaped, log_scale, looks, number, scale, short
         (123456.7, "123,457"), (2.5e12, "2.5e12"), (math.nan, "-"), (True, "True"),
     ],
 )  # fmt: skip
-def test_a_value_is_written_as_short_as_it_may_be(value: object, text: str) -> None:
+def test_a_number_has_four_significant_digits(value: object, text: str) -> None:
     assert number(value) == text
 
 
-def test_a_key_loses_its_section_where_that_says_nothing() -> None:
+def test_a_key_loses_its_section() -> None:
     assert short("training.critic_lr") == "critic_lr"
     assert short("networks.generator_args.width") == "generator_args.width"
     assert escaped("<b>a&b") == "&lt;b&gt;a&amp;b"
 
 
-def test_an_axis_is_of_magnitudes_where_values_span_many() -> None:
+def test_an_axis_is_logarithmic_if_the_values_span_decades() -> None:
     assert scale([1.0, 2.0]) == {}
     assert scale([-1.0, 100.0]) == {}
     assert scale([0.5, 5.0])["ticktext"] == ["0.2", "0.5", "1", "2", "5", "10"]
@@ -33,6 +33,6 @@ def test_an_axis_is_of_magnitudes_where_values_span_many() -> None:
 
 
 def test_no_two_fates_look_the_same() -> None:
-    found = looks([1, 2, 3])
-    assert {"completed", "stopped at 2", "diverged", "failed", OUT_OF_TIME, UNDER_WAY} <= set(found)
-    assert len({(look.symbol, look.dash) for look in found.values()}) == len(found)
+    styles = outcome_styles([1, 2, 3])
+    assert {"completed", "stopped at 2", "diverged", "failed", OUT_OF_TIME, RUNNING} <= set(styles)
+    assert len({(style.symbol, style.dash) for style in styles.values()}) == len(styles)

@@ -1,4 +1,4 @@
-"""The table of trials, and the sample grids: what stands in them, and what is left out."""
+"""The table of trials, and the sample grids."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from tuner.tracking.places import RunLinks
 MakeSpec = Callable[..., SearchSpec]
 
 
-def test_a_row_has_what_is_known_of_its_trial(make_spec: MakeSpec) -> None:
+def test_a_row_has_the_values_of_its_trial(make_spec: MakeSpec) -> None:
     spec = make_spec()
     trials = [trial(spec, 0, [3.0]), trial(spec, 1, [4.0, 2.0, 1.5], "completed", final=1.25)]
     links = RunLinks("http://h:1", None, {"00001": "http://h:1/r"})
@@ -52,7 +52,7 @@ def test_samples_are_of_the_best_and_of_its_rungs(make_spec: MakeSpec, tmp_path:
     assert found["best_picture"].startswith("data:image/png;base64,")
 
 
-def test_what_is_no_picture_is_not_shown(tmp_path: Path) -> None:
+def test_a_damaged_picture_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n")
     assert embedded(tmp_path / "cut.png") is None
     assert embedded(tmp_path / "none.png") is None
