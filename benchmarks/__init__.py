@@ -1,1 +1,1 @@
-"""Measurements, each printed with its own baseline."""
+"""Run benchmarks, each with a baseline that is measured in the same run."""

@@ -1,7 +1,8 @@
-"""All that is said of speed, measured: ``python -m benchmarks``, under half an hour on two cores.
+"""Run all benchmarks of speed: ``python -m benchmarks``, under half an hour on two cores.
 
-Prints one page of Markdown, and writes it to ``benchmarks/speed/SPEED.md``. A part's name runs that
-part alone: ``python -m benchmarks steps``. ``fidelity/FIDELITY.md`` has the objective's figures.
+Prints one page of Markdown, and writes it to ``benchmarks/speed/SPEED.md``. The name of a part runs
+only that part: ``python -m benchmarks steps``. ``fidelity/FIDELITY.md`` has the benchmarks of the
+objective.
 """
 
 import argparse
@@ -28,23 +29,23 @@ PARTS: Mapping[str, tuple[str, Callable[[], str]]] = {
 
 
 def main() -> None:
-    """Run the parts, and write what they found."""
+    """Run the parts and print their tables; write the page if all parts ran."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them")
-    asked = parser.parse_args().parts or list(PARTS)
-    if unknown := sorted({*asked} - PARTS.keys()):
-        parser.error(f"there is no {', '.join(unknown)}: the parts are {', '.join(PARTS)}")
+    names = parser.parse_args().parts or list(PARTS)
+    if unknown := sorted({*names} - PARTS.keys()):
+        parser.error(f"there is no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
     page = [f"# Speed\n\n{_machine()}"]
-    for name in asked:
+    for name in names:
         title, table = PARTS[name]
         print(f"{name} ...", file=sys.stderr, flush=True)
         started_s = time.monotonic()
         load = os.getloadavg()[0]
-        found = table()
+        results = table()
         took = f"{time.monotonic() - started_s:.0f} s; load before {load:.1f}"
-        page.append(f"## {title}\n\n`python -m benchmarks {name}`: {took}.\n\n{found}")
+        page.append(f"## {title}\n\n`python -m benchmarks {name}`: {took}.\n\n{results}")
     text = "\n\n".join(page) + "\n"
-    if asked == list(PARTS):
+    if names == list(PARTS):
         PAGE.write_text(text, encoding="utf-8")
     print(text)
 
@@ -55,8 +56,8 @@ def _machine() -> str:
          if line.startswith("model name")), platform.machine(),
     )  # fmt: skip
     date = f"{time.gmtime().tm_mday} {time.strftime('%B %Y', time.gmtime())}"
-    what = f"{os.cpu_count()} cores of {cpu}, PyTorch {torch.__version__}"
-    return f"{date}: {what}. Made by `python -m benchmarks`."
+    machine = f"{os.cpu_count()} cores of {cpu}, PyTorch {torch.__version__}"
+    return f"{date}: {machine}. Made by `python -m benchmarks`."
 
 
 if __name__ == "__main__":

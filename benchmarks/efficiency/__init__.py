@@ -1,1 +1,1 @@
-"""What do ASHA and the sampler save, replayed on recorded trials?"""
+"""Measure the savings of ASHA and of the sampler, by replays of recorded trials."""

@@ -1,12 +1,11 @@
-"""Full-length curves of real trials, recorded once: ``python -m benchmarks.efficiency.curves``.
+"""Record full-length learning curves: ``python -m benchmarks.efficiency.curves [TRIALS [PROCS]]``.
 
-Draws trials of ``search_spaces/mixed.yaml`` at random, trains each to the end whatever it scores,
-and scores it on the way at all steps where a rung of any setting lies. At the end it is scored once
-more for the truth, by stronger critics on data that nothing else reads. A trial is a line of
-``mixed_digits.jsonl``; those that are there already are not trained again.
+Draws trials of ``search_spaces/mixed.yaml`` at random and trains each to the last step, whatever
+its scores, with a score at each step that is a rung in any setting. At the end it gets its true
+score, by stronger critics on data that nothing else uses. Each trial is a line of
+``mixed_digits.jsonl``; trials that are in the file already are skipped.
 
-``python -m benchmarks.efficiency`` replays them. Two numbers may be given: of trials, and of
-processes.
+``python -m benchmarks.efficiency`` replays the curves.
 """
 
 import json
@@ -34,19 +33,24 @@ from tuner.study import propose
 SPACE = Path(__file__).parents[2] / "search_spaces" / "mixed.yaml"
 TABLE = Path(__file__).with_name("mixed_digits.jsonl")
 NUM_TRIALS = 153
-#: The rungs of reduction factors 2, 3 and 4 from 75 generator steps, of 4 from 150 and from 19, and
-#: of 2 from 38.
+#: All rungs of reduction factors 2, 3 and 4 from 75 generator steps, of 4 from 150 and from 19, and
+#: of 2 from 38, in generator steps.
 SCORED_AT = (19, 38, 75, 150, 225, 300, 600, 675, 1200)
-#: The truth's critics: of two seeds that no search here uses, each as strong as the final's.
+#: The seeds of the critics of the true score, which no search here uses; each critic is as strong
+#: as that of the final.
 TRUTH_SEEDS = (101, 102)
+_RECORDED_METRICS = {
+    "w1", "w1_stderr", "critic_estimate", "training_cpu_seconds", "scoring_cpu_seconds",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A trial that was trained to the end.
+    """The learning curve of a trial that was trained to the last step.
 
-    ``params`` are what was drawn, by dotted key; ``reports`` what it reported, by generator step;
-    ``truth`` is its ``w1`` by the truth's critics at the end, infinite if it diverged before.
+    ``params`` are its searched values by dotted key, and ``reports`` its reports by generator step.
+    ``truth`` is its true score, the ``w1`` at the end by stronger critics; infinite if the trial
+    diverged.
     """
 
     number: int
@@ -56,12 +60,12 @@ class Curve:
 
     @property
     def has_diverged(self) -> bool:
-        """Whether it was over before its time."""
+        """Return whether the trial diverged."""
         return math.isinf(self.truth)
 
 
 def recorded(path: Path = TABLE) -> list[Curve]:
-    """The curves in the table, by number."""
+    """Read the curves in the table, sorted by number."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     curves = []
     for line in map(json.loads, lines):
@@ -73,7 +77,7 @@ def recorded(path: Path = TABLE) -> list[Curve]:
 
 @cache
 def space() -> SearchSpec:
-    """The search space, drawn from at random."""
+    """Return the search space, with the random sampler."""
     return read_spec(SPACE, ["search.sampler=random", "search.num_trials=1000000"])
 
 
@@ -83,7 +87,7 @@ def _data() -> Data:
 
 
 def record(number: int) -> dict[str, Any]:
-    """Train a trial to the end: its line of the table."""
+    """Train a trial to the end, and return its line of the table."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     points = space().first_points
     point = points[number] if number < len(points) else None
@@ -98,32 +102,29 @@ def record(number: int) -> dict[str, Any]:
         for report in run(config, data, schedule, device):
             metrics = report.metrics
             reports[int(metrics["generator_steps"])] = {
-                key: _short(metrics[key]) for key in KEPT & metrics.keys()
+                key: _rounded(metrics[key]) for key in _RECORDED_METRICS & metrics.keys()
             }
             if metrics["generator_steps"] == SCORED_AT[-1] and report.save is not None:
                 report.save(Path(scratch))
-                truth = _short(
+                truth = _rounded(
                     statistics.fmean(
-                        final_score(Path(scratch) / GENERATOR, data, _truth(seed), device).w1
+                        final_score(Path(scratch) / GENERATOR, data, _objective(seed), device).w1
                         for seed in TRUTH_SEEDS
                     )
                 )
     return {"number": number, "params": drawn.params, "truth": truth, "reports": reports}
 
 
-KEPT = {"w1", "w1_stderr", "critic_estimate", "training_cpu_seconds", "scoring_cpu_seconds"}
-
-
-def _truth(seed: int) -> ObjectiveConfig:
+def _objective(seed: int) -> ObjectiveConfig:
     return space().objective.model_copy(update={"seed": seed})
 
 
-def _short(value: float) -> float | None:
+def _rounded(value: float) -> float | None:
     return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def main() -> None:
-    """Record what is missing of the first so many trials."""
+    """Record those of the first trials that are not in the table."""
     num_trials = int(sys.argv[1]) if len(sys.argv) > 1 else NUM_TRIALS
     processes = int(sys.argv[2]) if len(sys.argv) > 2 else 2
     missing = sorted({*range(num_trials)} - {curve.number for curve in recorded()})

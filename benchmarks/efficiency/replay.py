@@ -1,7 +1,7 @@
-"""A search over recorded trials: the real sampler and scheduler, at no training cost.
+"""Replay a search on recorded trials: the real sampler and scheduler, without training.
 
-What the sampler proposes becomes the recorded trial nearest to it that has not been taken yet, and
-that is what the sampler is told it proposed. Workers take the CPU seconds that were recorded.
+Each proposal of the sampler is replaced by the nearest recorded trial that is not taken yet, and
+the sampler sees the parameters of that trial. Workers take the CPU seconds that were recorded.
 """
 
 import heapq
@@ -24,27 +24,27 @@ from tuner.cluster import Asha, Decision
 from tuner.space import Choice, Domain, SearchSpec, is_integer, read_spec
 from tuner.study import STATES, SamplerView, Status, propose
 
-#: Of these, by ``w1`` at the last rung, the final makes its choice.
+#: The trials with the lowest ``w1`` at the last rung, of which the final picks one.
 NUM_FINALISTS = 3
-#: As many as ``mixed.yaml`` asks for.
+#: The number of trials in ``mixed.yaml``.
 NUM_TRIALS = 60
 
 
-class Stops(Protocol):
-    """Whether a trial goes on past a rung; ``top_generator_steps`` is the last rung in use."""
+class StoppingRule(Protocol):
+    """A rule that stops trials at rungs."""
 
     @property
     def top_generator_steps(self) -> int:
-        """Where a trial is compared with the best."""
+        """Return the last rung in use, whose best trials are the finalists."""
         ...
 
     def continues(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
-        """Be told a report at a rung, and say whether the trial goes on."""
+        """Record a trial's report at a rung, and return whether the trial continues."""
         ...
 
 
-class OurAsha:
-    """The rule that searches stop their trials by."""
+class SearchAsha:
+    """ASHA as a search runs it."""
 
     def __init__(self, spec: SearchSpec, seed: int) -> None:
         self._asha = Asha(spec.asha, seed)
@@ -52,40 +52,42 @@ class OurAsha:
         self.top_generator_steps = spec.asha.max_generator_steps
 
     def continues(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
-        """Whether a trial goes on past a rung; it is stopped at the last one in any case."""
+        """Record a report, and return whether the trial continues; it never does at the last."""
         score = self._objective.score_of(report)
         return self._asha.report(number, steps, score) is Decision.CONTINUE
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A way to search.
+    """The settings of a search.
 
-    ``overrides`` change ``mixed.yaml``; ``metric`` ranks the trials; ``stops`` makes what stops
-    them; ``num_startup`` are TPE's first trials, which are random.
+    ``overrides`` change ``mixed.yaml``. ``metric`` ranks the trials. ``stopping_rule`` creates the
+    rule that stops them, from the search and a seed. ``num_startup`` is the number of TPE's random
+    first trials.
     """
 
     name: str
     overrides: Sequence[str] = ()
     metric: Literal["independent_critic", "critic_estimate"] = "independent_critic"
-    stops: Callable[[SearchSpec, int], Stops] = OurAsha
+    stopping_rule: Callable[[SearchSpec, int], StoppingRule] = SearchAsha
     num_startup: int | None = None
 
     @cached_property
     def spec(self) -> SearchSpec:
-        """The search that it is."""
+        """Return the search with these settings."""
         spec = read_spec(SPACE, ["search.num_trials=1000000", *self.overrides])
-        # Not by an override: a search by the own critic's estimate would be refused.
+        # Not an override, which would be refused for the own critic's estimate in this space.
         objective = spec.objective.model_copy(update={"name": self.metric})
         return spec.model_copy(update={"objective": objective})
 
 
 @dataclass(frozen=True)
 class Pick:
-    """What the final would have picked after so much: its truth, infinite where there is none.
+    """The trial that the final would pick at some time, and the cost until then.
 
-    ``generator_steps`` are of all trials, ``seconds`` the workers' wall time, both with what it
-    takes to complete the finalists where the search stopped them before the end.
+    ``generator_steps`` are those of all trials, and ``seconds`` is the wall time. Both include the
+    completion of finalists that were stopped early. ``truth`` is the true score of the pick. All
+    are infinite if there is no pick.
     """
 
     generator_steps: float = math.inf
@@ -96,18 +98,18 @@ class Pick:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One search: what would have been picked whenever that changed, and after so many trials."""
+    """The outcome of one search: each change of the pick, and the pick after ``NUM_TRIALS``."""
 
     picks: tuple[Pick, ...]
     after_num_trials: Pick
 
     def first(self, within: float) -> Pick:
-        """The first pick that is good enough; one of infinite cost where there is none."""
+        """Return the first pick whose truth is at most ``within``, or one of infinite cost."""
         return next((pick for pick in self.picks if pick.truth <= within), Pick())
 
 
 class Table:
-    """Recorded curves, to be taken once each in a replay."""
+    """The recorded curves; a replay takes each at most once."""
 
     def __init__(self, curves: Sequence[Curve], domains: Mapping[str, Domain]) -> None:
         self.curves = curves
@@ -117,20 +119,24 @@ class Table:
         self.best_truth = min(curve.truth for curve in curves)
 
     def _point(self, params: Mapping[str, Any]) -> np.ndarray:
-        """Parameters as numbers from 0 to 1, NaN where one does not apply, choices counted."""
+        """Map parameters to [0, 1], choices to their index, and parameters not set to NaN."""
         point = np.full(len(self._columns), np.nan)
         for key, value in params.items():
             point[self._columns[key]] = _position(self._domains[key], value)
         return point
 
     def nearest(self, params: Mapping[str, Any], taken: np.ndarray) -> int:
-        """The curve nearest to a proposal of those not taken; a choice that differs counts 1."""
-        wanted = self._point(params)
+        """Return the index of the nearest curve that is not taken.
+
+        The distance is Euclidean; different choices, and a parameter that only one has, count 1.
+        """
+        proposal = self._point(params)
         is_choice = np.array([isinstance(d, Choice) for d in self._domains.values()])
-        apart = np.where(is_choice, self._points != wanted, np.abs(self._points - wanted))
-        both_missing = np.isnan(self._points) & np.isnan(wanted)
-        apart = np.where(both_missing, 0.0, np.where(np.isnan(apart), 1.0, apart))
-        distances = np.where(taken, np.inf, np.square(apart).sum(1))
+        differences = np.where(is_choice, self._points != proposal, np.abs(self._points - proposal))
+        both_missing = np.isnan(self._points) & np.isnan(proposal)
+        one_missing = np.isnan(differences)
+        differences = np.where(both_missing, 0.0, np.where(one_missing, 1.0, differences))
+        distances = np.where(taken, np.inf, np.square(differences).sum(1))
         return int(distances.argmin())
 
 
@@ -153,21 +159,21 @@ class _Running:
 
 
 class Replay:
-    """One search over the table, from a seed, on so many workers at a time."""
+    """One search over the table, from a seed."""
 
     def __init__(self, setting: Setting, table: Table, seed: int) -> None:
         self._table, self._num_startup = table, setting.num_startup
         self._spec = setting.spec.model_copy(
             update={"search": setting.spec.search.model_copy(update={"seed": seed})}
         )
-        self._stops = setting.stops(self._spec, seed)
+        self._stopping_rule = setting.stopping_rule(self._spec, seed)
         self._taken = np.zeros(len(table.curves), bool)
         self._trials: list[FrozenTrial] = []
         self._sampler_view = SamplerView()
-        self._at: dict[int, list[tuple[float, int]]] = defaultdict(list)
+        self._scores_at: dict[int, list[tuple[float, int]]] = defaultdict(list)
 
     def run(self, num_workers: int, until: float) -> Outcome:
-        """Search until the pick is as good as ``until``, and ``NUM_TRIALS`` trials have ended."""
+        """Search until the pick's truth is at most ``until`` and ``NUM_TRIALS`` trials ended."""
         events: list[tuple[float, int, _Running | None]] = []
         picks, after = [Pick()], Pick()
         order, steps, num_ended = count(), 0, 0
@@ -176,10 +182,10 @@ class Replay:
         while events:
             now_s, _, trial = heapq.heappop(events)
             if trial is not None:
-                at = self._next(trial)
-                steps += at - max(trial.scores, default=0)
-                if self._passes(trial, at):
-                    heapq.heappush(events, (now_s + self._takes(trial), next(order), trial))
+                step = self._next_step(trial)
+                steps += step - max(trial.scores, default=0)
+                if self._passes(trial, step):
+                    heapq.heappush(events, (now_s + self._seconds(trial), next(order), trial))
                     continue
                 num_ended += 1
                 pick = self._pick(steps, now_s, num_workers)
@@ -191,12 +197,13 @@ class Replay:
                     break
             if not self._taken.all():
                 trial = self._propose()
-                heapq.heappush(events, (now_s + self._takes(trial), next(order), trial))
+                heapq.heappush(events, (now_s + self._seconds(trial), next(order), trial))
         return Outcome(tuple(picks[1:]), after)
 
     def _pick(self, steps: int, now_s: float, num_workers: int) -> Pick:
-        top, end = self._stops.top_generator_steps, self._spec.asha.max_generator_steps
-        finalists = [self._table.curves[i] for _, i in sorted(self._at[top])[:NUM_FINALISTS]]
+        top, end = self._stopping_rule.top_generator_steps, self._spec.asha.max_generator_steps
+        ranked = sorted(self._scores_at[top])
+        finalists = [self._table.curves[i] for _, i in ranked[:NUM_FINALISTS]]
         if not finalists:
             return Pick()
         ends = [min(end, max(curve.reports)) for curve in finalists]
@@ -230,13 +237,13 @@ class Replay:
         self._sampler_view.update(frozen)
         return _Running(number, index, curve, frozen, list(self._spec.asha.rungs))
 
-    def _next(self, trial: _Running) -> int:
-        """The step of its next event: a rung, or where it diverges before."""
+    def _next_step(self, trial: _Running) -> int:
+        """Return the step of the trial's next event: a rung, or an earlier divergence."""
         return min(_recorded(trial.rungs[0]), max(trial.curve.reports))
 
-    def _takes(self, trial: _Running) -> float:
-        """CPU seconds to its next event, the scoring there included."""
-        reports, after = trial.curve.reports, self._next(trial)
+    def _seconds(self, trial: _Running) -> float:
+        """Return the CPU seconds until the trial's next event, including the scoring there."""
+        reports, after = trial.curve.reports, self._next_step(trial)
         before = [steps for steps in reports if steps < after]
         seconds = reports[after]["training_cpu_seconds"]
         if trial.scores:
@@ -245,7 +252,7 @@ class Replay:
         return seconds + scored - (reports[max(before)]["scoring_cpu_seconds"] if before else 0)
 
     def _passes(self, trial: _Running, steps: int) -> bool:
-        """Have it judged at a rung; the study and the sampler learn what they would."""
+        """Apply the stopping rule at a rung, and update the sampler's view as a search does."""
         report, frozen = trial.curve.reports[steps], trial.frozen
         score = self._spec.objective.score_of(report)
         if score is None or steps != _recorded(trial.rungs[0]):
@@ -254,8 +261,8 @@ class Replay:
         trial.scores[steps] = score
         frozen.intermediate_values[steps] = score
         rung = trial.rungs.pop(0)
-        self._at[rung].append((score, trial.index))
-        continues = self._stops.continues(trial.number, rung, report)
+        self._scores_at[rung].append((score, trial.index))
+        continues = self._stopping_rule.continues(trial.number, rung, report)
         if not trial.rungs:
             self._end(frozen, "completed", score)
             return False
@@ -270,7 +277,7 @@ class Replay:
 
 
 def _recorded(rung: int) -> int:
-    """Where a rung was recorded: within 2% of it."""
+    """Return the recorded step nearest to a rung; it is within 2% of it."""
     return min(SCORED_AT, key=lambda steps: abs(steps - rung))
 
 
@@ -283,7 +290,7 @@ def _distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
 
 
 def _startup(num_trials: int | None) -> AbstractContextManager[object]:
-    """Have TPE begin with so many random trials, which a search does not let one set."""
+    """Set the number of TPE's random first trials, for which a search has no key."""
     if num_trials is None:
         return nullcontext()
     sampler = partial(optuna.samplers.TPESampler, n_startup_trials=num_trials)

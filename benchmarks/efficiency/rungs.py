@@ -1,4 +1,4 @@
-"""Ways to stop trials that no search here ships, to be measured beside the one that it does."""
+"""Implement stopping rules that are not part of the search, for comparison with ASHA."""
 
 import math
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from tuner.space import SearchSpec
 
 
 class SoftHalving:
-    """ASHA that stops a trial only where the noise of the scores cannot be why it is behind.
+    """ASHA that stops a trial only if it is significantly worse than the cutoff.
 
-    Its score must be worse than the cutoff by more than ``num_errors`` standard errors of their
-    difference; the cutoff's own is that of the trial nearest to it.
+    The score must exceed the cutoff by more than ``num_errors`` standard errors of the difference;
+    the standard error of the cutoff is that of the trial nearest to it.
     """
 
     def __init__(self, spec: SearchSpec, seed: int, num_errors: float) -> None:
@@ -22,7 +22,7 @@ class SoftHalving:
         self.top_generator_steps = spec.asha.max_generator_steps
 
     def continues(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
-        """Whether a trial goes on past a rung."""
+        """Record a report, and return whether the trial continues."""
         score, error = report["w1"], report["w1_stderr"]
         cutoff = self._asha.cutoff(number, steps)
         self._asha.report(number, steps, score)
@@ -33,13 +33,13 @@ class SoftHalving:
 
 
 class Pasha:
-    """ASHA whose last rung rises only while the order of the trials is not settled.
+    """ASHA that adds a rung only while the ranking of the trials is unstable.
 
-    Progressive ASHA (Bohdal et al. 2023, Algorithm 1): whenever the order at the top rung in use is
-    not that at the rung below it, but for pairs closer than their noise (soft ranking; here two
-    standard errors of the difference, which the paper estimates from curves that cross), the next
-    rung is opened. A trial that is good enough at the top rung waits there in the paper; here it
-    ends there, and one that is opened later goes on for the trials that come after.
+    Progressive ASHA (Bohdal et al. 2023, Algorithm 1): the next rung is opened whenever the ranking
+    at the top rung in use differs from that at the rung below. Pairs closer than their noise do not
+    count (soft ranking): here two standard errors of the difference, while the paper estimates the
+    noise from curves that cross. In the paper, a trial that is good enough at the top rung is
+    paused there; here it ends, and a new rung is only for later trials.
     """
 
     def __init__(self, spec: SearchSpec, seed: int) -> None:
@@ -50,21 +50,21 @@ class Pasha:
 
     @property
     def top_generator_steps(self) -> int:
-        """The highest rung in use."""
+        """Return the highest rung in use."""
         return self._steps[self._top]
 
     def continues(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
-        """Whether a trial goes on past a rung."""
+        """Record a report, and return whether the trial continues."""
         self._rungs[steps][number] = report["w1"], report["w1_stderr"]
         decision = self._asha.report(number, steps, report["w1"])
         if steps == self.top_generator_steps:
-            if self._is_settled():
+            if self._is_stable():
                 return False
             self._top = min(self._top + 1, len(self._steps) - 1)
         return decision is Decision.CONTINUE
 
-    def _is_settled(self) -> bool:
-        """Whether no pair of neighbours at the top rung was clearly the other way round below."""
+    def _is_stable(self) -> bool:
+        """Return whether no neighbours at the top rung were significantly reversed below."""
         above, below = (
             self._rungs[self.top_generator_steps],
             self._rungs[self._steps[self._top - 1]],

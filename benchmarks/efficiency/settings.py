@@ -1,9 +1,9 @@
-"""What settings save, on recorded trials: ``python -m benchmarks.efficiency [NUM]``.
+"""Compare settings of a search on recorded trials: ``python -m benchmarks.efficiency [NUM]``.
 
-Real trials of ``mixed.yaml`` on digits, recorded to the end by ``curves.py``, are searched again by
-each setting, with NUM seeds (30): how many generator steps, and how much time, until what
-the final would pick is within 5% of the best trial of all, or one of the best 20th of them, by the
-truth that no search sees. The main settings run on 1, 8 and 64 workers, their variants on 8.
+Each setting searches the trials of ``mixed.yaml`` on digits that ``curves.py`` recorded, with NUM
+seeds (30). The table has the generator steps and the time until the final would pick a trial within
+5% of the best one, or one of the best 20th, by true scores that the search does not see. The main
+settings run on 1, 8 and 64 workers, their variants on 8.
 """
 
 import os
@@ -23,9 +23,10 @@ from benchmarks.efficiency.rungs import Pasha, SoftHalving
 NUM_SEEDS = 30
 WORKERS = (1, 8, 64)
 VARIANTS_WORKERS = 8
-#: Of the best truth in the table.
+#: The first target, as a multiple of the best truth in the table.
 WITHIN = 1.05
-#: Where one trial is far ahead of all others, to be within 5% is to find that one.
+#: The second target is to find one of this share of the trials: if one trial is far ahead of all
+#: others, the first target means to find that one.
 BEST_SHARE = 0.05
 RANDOM, ALL_RUN = "search.sampler=random", "asha.reduction_factor=1"
 DEFAULT = "default: TPE, rungs x4 from 75"
@@ -45,10 +46,10 @@ VARIANTS = (
     Setting("2 brackets", ("asha.brackets=2",)),
     Setting("TPE after 5 random trials", num_startup=5),
     Setting("TPE after 20 random trials", num_startup=20),
-    Setting("stopped beyond 1 standard error", stops=partial(SoftHalving, num_errors=1.0)),
-    Setting("stopped beyond 2 standard errors", stops=partial(SoftHalving, num_errors=2.0)),
-    Setting("PASHA, rungs x2 from 75", ("asha.reduction_factor=2",), stops=Pasha),
-    Setting("PASHA, rungs x4 from 75", stops=Pasha),
+    Setting("stopped beyond 1 standard error", stopping_rule=partial(SoftHalving, num_errors=1.0)),
+    Setting("stopped beyond 2 standard errors", stopping_rule=partial(SoftHalving, num_errors=2.0)),
+    Setting("PASHA, rungs x2 from 75", ("asha.reduction_factor=2",), stopping_rule=Pasha),
+    Setting("PASHA, rungs x4 from 75", stopping_rule=Pasha),
     Setting("by the own critic's estimate", metric="critic_estimate"),
 )
 
@@ -65,7 +66,7 @@ def _replay(setting: Setting, num_workers: int, seed: int) -> Outcome:
 
 
 def replay_all(num_seeds: int) -> Iterator[tuple[Setting, int, list[Outcome]]]:
-    """Each setting on its numbers of workers, with so many seeds."""
+    """Replay each setting on its numbers of workers, with ``num_seeds`` seeds."""
     pairs = [(setting, num) for num in WORKERS for setting in SETTINGS]
     pairs += [(setting, VARIANTS_WORKERS) for setting in VARIANTS]
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
@@ -78,13 +79,13 @@ def replay_all(num_seeds: int) -> Iterator[tuple[Setting, int, list[Outcome]]]:
 
 
 def table(num_seeds: int = NUM_SEEDS) -> str:
-    """What each setting took, in Markdown."""
+    """Return the costs of each setting as a Markdown table."""
     truths = sorted(curve.truth for curve in recorded())
     num_best = max(1, round(BEST_SHARE * len(truths)))
     targets = (WITHIN * truths[0], truths[num_best - 1])
-    found: dict[tuple[str, int], list[Outcome]] = {}
+    by_setting: dict[tuple[str, int], list[Outcome]] = {}
     for setting, num, outcomes in replay_all(num_seeds):
-        found[setting.name, num] = outcomes
+        by_setting[setting.name, num] = outcomes
         print(f"{setting.name}, {num} workers", file=sys.stderr, flush=True)
     lines = [
         f"{len(truths)} recorded trials, truths {truths[0]:.3g}, {truths[1]:.3g}, {truths[2]:.3g} "
@@ -97,13 +98,13 @@ def table(num_seeds: int = NUM_SEEDS) -> str:
         f"| truth after {NUM_TRIALS} trials, of the best |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for (name, num), outcomes in found.items():
+    for (name, num), outcomes in by_setting.items():
         cells = [str(num), name]
         for target in targets:
             picks = [outcome.first(target) for outcome in outcomes]
             steps = np.array([pick.generator_steps for pick in picks])
-            random = [outcome.first(target).generator_steps for outcome in found[BASELINE, num]]
-            cells += [_spread(steps), _ratio(np.array(random), steps)]
+            baseline = [o.first(target).generator_steps for o in by_setting[BASELINE, num]]
+            cells += [_spread(steps), _ratio(np.array(baseline), steps)]
             if target == targets[0]:
                 cells += [_spread(np.array([pick.seconds for pick in picks]))]
                 cells += [f"{np.isfinite(steps).mean():.0%}"]
@@ -128,7 +129,7 @@ def _number(value: float) -> str:
 
 
 def _quantile(values: np.ndarray, q: float) -> float:
-    """One of the values, as an infinite one has no mean with another."""
+    """Return a quantile without interpolation, since some values are infinite."""
     return float(np.quantile(values, q, method="higher"))
 
 

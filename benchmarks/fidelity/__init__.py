@@ -1,1 +1,1 @@
-"""Does the objective rank generators as the truth does?"""
+"""Compare the objective's ranking of generators with that by their true distances."""

@@ -1,7 +1,7 @@
-"""Other designs of an independent critic, to be held against the one that the search uses.
+"""Implement other designs of the independent critic, for comparison with that of the search.
 
-Each changes one thing of ``trainables.objective``, written again here without its care for
-speed and devices, or uses it in another way. ``FIDELITY.md`` keeps what they gave.
+Each differs from ``trainables.objective`` in one respect. The critic is written again here without
+regard to speed and devices. ``FIDELITY.md`` has the results.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
 from benchmarks.fidelity.truth import train_classifier, turned
-from trainables.config import ObjectiveConfig
+from trainables.config import CriticBudget, ObjectiveConfig
 from trainables.objective import score
 from trainables.training import (
     gradient_norms,
@@ -29,7 +29,7 @@ RUNG = ObjectiveConfig().rung
 
 @dataclass(frozen=True)
 class Design:
-    """A single critic; the defaults are those of a rung."""
+    """The design of a single critic; the defaults are those of a rung."""
 
     penalty: Callable[..., Tensor] | None = one_sided_penalty
     weight: float = 5.0
@@ -40,11 +40,11 @@ class Design:
     learning_rate: float = 1e-2
     steps: int = RUNG.critic_steps
     batch_size: int = RUNG.batch_size
-    over_largest_norm: bool = False  # instead of taking the penalty's slack off
+    divide_by_largest_norm: bool = False  # instead of the correction for the penalty's slack
 
 
 class _GroupSort(nn.Module):
-    """Sort pairs of units: keeps gradient norms, where ReLU loses them (Anil 2019)."""
+    """A layer that sorts pairs of units, which preserves gradient norms (Anil et al. 2019)."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         return hidden.unflatten(-1, (-1, 2)).sort(dim=-1).values.flatten(-2)
@@ -70,9 +70,23 @@ class _Critic(nn.Module):
 
 
 def estimate(
-    design: Design, generate: Any, latent_dim: int, fit: Tensor, read: Tensor, seed: int
+    design: Design,
+    generate: Any,
+    latent_dim: int,
+    critic_train: Tensor,
+    critic_eval: Tensor,
+    seed: int,
 ) -> float:
-    """W1 by one critic of a design; samples are flat, [n, dim]."""
+    """Estimate W1 by one critic of a design.
+
+    Args:
+        design: The design.
+        generate: Maps latents [n, latent_dim] to samples.
+        latent_dim: The dimension of the latents.
+        critic_train: Real samples [n, dim] that the critic is trained on.
+        critic_eval: Real samples [n, dim] that it is evaluated on.
+        seed: Determines all random numbers.
+    """
     rng, latent_rng = (torch.Generator().manual_seed(seed + k) for k in range(2))
 
     def draw(num_samples: int) -> Tensor:
@@ -80,15 +94,16 @@ def estimate(
             return generate(torch.randn(num_samples, latent_dim, generator=latent_rng)).flatten(1)
 
     generated = draw(1024)
-    mean = (fit.mean(0) + generated.mean(0)) / 2
-    scale = torch.stack([(x - mean).square().sum(1).mean() for x in (fit, generated)]).mean().sqrt()
+    mean = (critic_train.mean(0) + generated.mean(0)) / 2
+    variances = [(x - mean).square().sum(1).mean() for x in (critic_train, generated)]
+    scale = torch.stack(variances).mean().sqrt()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        critic = _Critic(design, fit.shape[1])
+        critic = _Critic(design, critic_train.shape[1])
     parameters = [p for p in critic.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, design.learning_rate, (0.5, 0.9))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, design.steps)
-    real_data = (fit - mean) / scale
+    real_data = (critic_train - mean) / scale
     for _ in range(design.steps):
         real = real_data[torch.randint(len(real_data), (design.batch_size,), generator=rng)]
         fake = (draw(design.batch_size) - mean) / scale
@@ -101,23 +116,23 @@ def estimate(
         if design.cosine:
             schedule.step()
     fresh = (draw(8192) - mean) / scale
-    real = (read - mean) / scale
+    real = (critic_eval - mean) / scale
     with torch.no_grad():
-        reading = (critic(real).mean() - critic(fresh).mean()).item()
-    if design.over_largest_norm:
+        difference = (critic(real).mean() - critic(fresh).mean()).item()
+    if design.divide_by_largest_norm:
         count = min(512, len(real))
         points = interpolate(real[:count], fresh[:count], torch.rand(count, generator=rng))
-        reading /= max(1.0, gradient_norms(critic, points).max().item())
+        difference /= max(1.0, gradient_norms(critic, points).max().item())
     elif design.penalty is not None:
-        reading = design.weight * (math.sqrt(1 + 2 * max(reading, 0) / design.weight) - 1)
-    return reading * scale.item()
+        difference = design.weight * (math.sqrt(1 + 2 * max(difference, 0) / design.weight) - 1)
+    return difference * scale.item()
 
 
 def _single(**changes: Any) -> Callable[..., float]:
     design = replace(Design(), **changes)
 
     def number(trials: Any, member: Any, seed: int) -> float:
-        parts = trials.fit.flatten(1), trials.read.flatten(1)
+        parts = trials.critic_train.flatten(1), trials.critic_eval.flatten(1)
         return estimate(design, member.generate, member.latent_dim, *parts, seed)
 
     return number
@@ -126,43 +141,49 @@ def _single(**changes: Any) -> Callable[..., float]:
 def _averaged(num_critics: int) -> Callable[..., float]:
     def number(trials: Any, member: Any, seed: int) -> float:
         budget = replace(RUNG, num_critics=num_critics, seed=seed)
-        return score(member.generate, member.latent_dim, trials.fit, trials.read, budget).w1
+        return _score(trials, member, budget)
 
     return number
 
 
+def _score(trials: Any, member: Any, budget: CriticBudget) -> float:
+    parts = trials.critic_train, trials.critic_eval
+    return score(member.generate, member.latent_dim, *parts, budget).w1
+
+
 def _own_random_numbers(trials: Any, member: Any, seed: int) -> float:
     budget = replace(RUNG, seed=1000 * (seed + 1) + trials.members.index(member))
-    return score(member.generate, member.latent_dim, trials.fit, trials.read, budget).w1
+    return _score(trials, member, budget)
 
 
 def _until_it_settles(trials: Any, member: Any, seed: int) -> float:
-    """Budgets twice as long each, until two in turn agree to 3%, or at 800 steps."""
-    before = math.inf
+    """Double the critic's steps until two scores agree to 3%, or up to 800 steps."""
+    previous = math.inf
     for steps in (50, 100, 200, 400, 800):
-        budget = replace(RUNG, critic_steps=steps, seed=seed)
-        now = score(member.generate, member.latent_dim, trials.fit, trials.read, budget).w1
-        if abs(now - before) < 0.03 * abs(now):
+        current = _score(trials, member, replace(RUNG, critic_steps=steps, seed=seed))
+        if abs(current - previous) < 0.03 * abs(current):
             break
-        before = now
-    return now
+        previous = current
+    return current
 
 
 class _Features:
-    """W1 between fixed features: of a network that learned to tell turned images apart.
+    """W1 between features of a classifier of rotated images.
 
-    It learns from the held-out part that fits the critic, as the trials' part is not at hand to
-    the objective; features are scaled to mean norm 1.
+    The classifier is trained on the data that the critic is trained on, since the objective has no
+    access to the trials' training data. Features are scaled to mean norm 1.
     """
 
     def __init__(self) -> None:
-        self._of: dict[int, Callable[[Tensor], Tensor]] = {}
+        self._extractors: dict[int, Callable[[Tensor], Tensor]] = {}
 
     def __call__(self, trials: Any, member: Any, seed: int) -> float:
-        if trials.fit.ndim != 4:
+        if trials.critic_train.ndim != 4:
             return float("nan")
-        extract = self._of.get(id(trials)) or self._of.setdefault(id(trials), self._fit(trials))
-        parts = extract(trials.fit), extract(trials.read)
+        if id(trials) not in self._extractors:
+            self._extractors[id(trials)] = self._train(trials)
+        extract = self._extractors[id(trials)]
+        parts = extract(trials.critic_train), extract(trials.critic_eval)
         return score(
             lambda z: extract(member.generate(z)),
             member.latent_dim,
@@ -170,10 +191,10 @@ class _Features:
             replace(RUNG, seed=seed),
         ).w1
 
-    def _fit(self, trials: Any) -> Callable[[Tensor], Tensor]:
-        network = train_classifier(*turned(trials.fit.numpy()), 0)
+    def _train(self, trials: Any) -> Callable[[Tensor], Tensor]:
+        network = train_classifier(*turned(trials.critic_train.numpy()), 0)
         with torch.no_grad():
-            norm = network[:-1](trials.fit).norm(dim=1).mean()
+            norm = network[:-1](trials.critic_train).norm(dim=1).mean()
 
         @torch.no_grad()
         def extract(images: Tensor) -> Tensor:
@@ -193,7 +214,7 @@ DESIGNS: dict[str, Callable[..., float]] = {
     "no linear skip": _single(skip=False),
     "penalty weight 0.5": _single(weight=0.5),
     "penalty weight 50": _single(weight=50.0),
-    "over its largest gradient norm": _single(over_largest_norm=True),
+    "over its largest gradient norm": _single(divide_by_largest_norm=True),
     "random numbers of its own": _own_random_numbers,
     "until it settles": _until_it_settles,
     "features, not pixels": _Features(),

@@ -1,7 +1,7 @@
-"""Pools of real trials for the benchmarks: a mixed space of Wasserstein GANs, trained and cached.
+"""Train and cache pools of real trials, from a mixed space of Wasserstein GANs.
 
-A trial's generator and what its own critic says of it are kept, so that a change of the
-independent critic does not mean training again.
+The cache has each trial's generator and the estimate of its own critic, so that a change of the
+independent critic needs no training.
 """
 
 import hashlib
@@ -31,17 +31,17 @@ class Member:
     """A trained trial. ``generate`` takes latents [batch, latent_dim]."""
 
     name: str
-    fingerprint: str  # of its data, configuration and length
+    fingerprint: str  # of the data, the configuration and the generator steps
     generate: Callable[[torch.Tensor], torch.Tensor]
     latent_dim: int
-    critic_estimate: float  # its own critic's, read on all its training data
-    critic_lipschitz: float  # its own critic's largest gradient norm
-    critic_gradient_norm: float  # and its mean one
+    critic_estimate: float  # by its own critic, on all of its training data
+    critic_lipschitz: float  # the largest gradient norm of its own critic
+    critic_gradient_norm: float  # the mean gradient norm of its own critic
     training_cpu_seconds: float
 
 
 def load_data(name: str, seed: int) -> Data:
-    """A dataset by name, or the images of an ``.npz`` file (uint8, under ``images``) by path."""
+    """Load a dataset by name, or the uint8 ``images`` of an ``.npz`` file by path."""
     if not name.endswith(".npz"):
         return load(DataConfig.model_validate({"dataset": name, "split_seed": seed}))
     with np.load(name) as file:
@@ -50,7 +50,7 @@ def load_data(name: str, seed: int) -> Data:
 
 
 def mixed(rng: np.random.Generator, number: int) -> dict[str, Any]:
-    """One draw of the mixed space; every twelfth is made to collapse, every twelfth to run away."""
+    """Draw a trial of the mixed space; one of twelve will collapse, another will be unstable."""
 
     def log_uniform(low: float, high: float) -> float:
         return float(np.exp(rng.uniform(math.log(low), math.log(high))))
@@ -68,9 +68,9 @@ def mixed(rng: np.random.Generator, number: int) -> dict[str, Any]:
     else:
         penalty = ("gradient_penalty", "one_sided_penalty")[one_of(0, 1)]
         training |= {"constraint": penalty, "gp_weight": log_uniform(0.1, 50)}
-    if number % 12 == 4:  # a generator far faster than its critic: it runs from mode to mode
+    if number % 12 == 4:  # a generator far faster than its critic: it cycles between modes
         training |= {"n_critic": 1, "critic_lr": 1e-4, "generator_lr": 1e-2}
-    if number % 12 == 9:  # a critic of huge slope, which throws the generator about
+    if number % 12 == 9:  # a very steep critic, which destabilizes the generator
         training |= {"clip_value": 3.0, "critic_lr": 1e-2, "generator_lr": 1e-2}
     return {
         "training": training,
@@ -83,7 +83,7 @@ def mixed(rng: np.random.Generator, number: int) -> dict[str, Any]:
 
 
 def converged(rng: np.random.Generator, number: int) -> dict[str, Any]:
-    """One draw of a space in which nearly every trial gets close to the data."""
+    """Draw a trial of a space in which nearly all trials get close to the data."""
     penalty = ("gradient_penalty", "one_sided_penalty")[number % 2]
     return {
         "training": {
@@ -103,9 +103,9 @@ SPACES = {"mixed": mixed, "converged": converged}
 
 
 def pool(
-    data_name: str, space: str, num_trials: int, seed: int, cache: Path, say: Callable[[str], None]
+    data_name: str, space: str, num_trials: int, seed: int, cache: Path, log: Callable[[str], None]
 ) -> list[Member]:
-    """Train a pool, or take it from ``cache``; a trial that diverges is drawn again."""
+    """Train a pool, or load it from ``cache``; replace a trial that diverges by another."""
     data = load_data(data_name, seed)
     members = []
     for number in range(num_trials):
@@ -113,7 +113,7 @@ def pool(
         while member is None:
             rng = np.random.default_rng([seed, number, attempt])
             drawn = SPACES[space](rng, number)
-            member = _member(drawn, data_name, data, seed, number, attempt, cache, say)
+            member = _member(drawn, data_name, data, seed, number, attempt, cache, log)
             attempt += 1
         members.append(member)
     return members
@@ -127,15 +127,15 @@ def _member(
     number: int,
     attempt: int,
     cache: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Member | None:
     config = TrialConfig(
         networks=NetworkConfig.model_validate(drawn["networks"]),
         training=TrainingConfig.model_validate(drawn["training"]),
         seed=1000 * seed + number + 100_000 * attempt,
     )
-    what = [Path(data_name).stem, seed, drawn, config.seed]
-    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:20]
+    identity = [Path(data_name).stem, seed, drawn, config.seed]
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
     path = cache / f"{Path(data_name).stem}-{digest}.pt"
     if not path.exists():
         started_s = time.monotonic()
@@ -144,7 +144,7 @@ def _member(
         scratch = path.with_suffix(".tmp")
         torch.save(saved, scratch)
         scratch.replace(path)
-        say(
+        log(
             f"trained {Path(data_name).stem} pool {seed} trial {number}: "
             f"{drawn['generator_steps']} steps in {time.monotonic() - started_s:.0f} s"
         )
@@ -175,13 +175,13 @@ def _train(config: TrialConfig, data: Data, generator_steps: int) -> dict[str, A
     coefficients = torch.rand(num_points, generator=state.rng)
     points = interpolate(real[:num_points], fake[:num_points], coefficients)
     norms = gradient_norms(state.critic, points)
-    own = {
+    critic_values = {
         "critic_estimate": estimate,
         "critic_lipschitz": norms.max().item(),
         "critic_gradient_norm": norms.mean().item(),
         "training_cpu_seconds": measured.training_cpu_seconds,
     }
-    return {"diverged": False, "generator": state.generator.state_dict(), "own": own}
+    return {"diverged": False, "generator": state.generator.state_dict(), "own": critic_values}
 
 
 def _in_chunks(generator: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:

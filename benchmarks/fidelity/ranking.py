@@ -1,9 +1,9 @@
-"""How well a number ranks pools of trials whose distance from the data is known.
+"""Measure how well a score ranks pools of trials whose true distance from the data is known.
 
-The distances come from ``truth.py``: W1 and sliced W1 in the data's own units (L2 norm of a
-sample scaled to [-1, 1]), Fréchet distances in squared units of a classifier's features. The
-independent critic's numbers are in the data's units too; a trial's own critic has a scale of its
-own. Correlations, ratios and ranks have no unit; times are CPU seconds of this process.
+The true distances come from ``truth.py``: W1 and sliced W1 in the units of the data (the L2 norm of
+a sample scaled to [-1, 1]), Fréchet distances in squared units of a classifier's features. The
+independent critic's scores are in the units of the data too; the scale of a trial's own critic is
+arbitrary. Correlations, ratios and ranks have no unit; times are CPU seconds of this process.
 """
 
 import math
@@ -23,54 +23,59 @@ CRITIC_SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Trials:
-    """A pool with its truth from ``truth.py``; ``yardsticks`` hold a value a trial."""
+    """A pool with its true distances; ``yardsticks`` have one value per trial.
+
+    ``floor`` has the yardsticks of real data against real data. ``critic_train``, ``critic_eval``
+    and ``final`` are the held-out parts of the data, [n, *sample_shape].
+    """
 
     members: list[Member]
     yardsticks: dict[str, np.ndarray]
-    floor: dict[str, float]  # what the yardsticks say of real against real
-    fit: torch.Tensor  # [n, *sample_shape], as are the next two: parts that no trial trains on
-    read: torch.Tensor
+    floor: dict[str, float]
+    critic_train: torch.Tensor
+    critic_eval: torch.Tensor
     final: torch.Tensor
 
     @property
     def truth(self) -> np.ndarray:
-        """[trials]: exact W1 in the plane, the squared Fréchet distance on images."""
+        """Return the exact W1 on 2-D data, or the squared Fréchet distance on images: [trials]."""
         return self.yardsticks["frechet" if "frechet" in self.yardsticks else "w1"]
 
 
-#: What a number says of a trial, for a seed of its critic; lower is better.
+#: The score of a trial of a pool, for a seed of the critic; lower is better.
 Number = Callable[[Trials, Member, int], float]
 
 
 @dataclass(frozen=True)
 class Row:
-    """How one number ranks the pools.
+    """The quality of one score as a ranking of the pools.
 
     The correlations with the truth are (mean over pools, 2.5%, 97.5%), in [-1, 1]: Spearman's rho
-    and Kendall's tau-b as scipy has them, percentile intervals of a bootstrap over trials (Efron &
-    Tibshirani 1993, chapter 13). They say nothing of other pools or other seeds of the critic.
+    and Kendall's tau-b by SciPy, with percentile intervals of a bootstrap over trials (Efron &
+    Tibshirani 1993, chapter 13). The intervals do not include the variation over pools or seeds of
+    the critic.
     """
 
     number: str
     spearman: tuple[float, float, float]
     kendall: tuple[float, float, float]
-    kendall_best_half: tuple[float, float, float]  # of the trials that are truly best
-    regret: list[float]  # truth of the trial that it picks over the best one's, less one; a pool
-    rank_of_pick: list[int]  # by the truth, a pool; 1: the best
-    tightness: float  # median over all trials of number / exact W1
-    seed_std_over_gap: float  # see ``_seed_std_over_gap``; nan where it was not measured
-    seconds: float  # of CPU time, for one trial
-    share: float  # of the CPU time that training a trial takes, on average
+    kendall_best_half: tuple[float, float, float]  # of the half that is best by the truth
+    regret: list[float]  # by pool: truth of the picked trial / truth of the best one - 1
+    rank_of_pick: list[int]  # by pool: the rank of the picked trial by the truth; 1 is the best
+    tightness: float  # median of score / exact W1 over all trials
+    seed_std_over_gap: float  # see ``_seed_std_over_gap``; NaN if not measured
+    seconds: float  # CPU seconds per trial
+    share: float  # of the mean CPU time of training a trial
     kendall_by_yardstick: dict[str, float]  # mean over pools
-    values: list[list[float]]  # of every trial, by pool; what the number says
+    values: list[list[float]]  # by pool: the score of each trial
 
 
-def rank(name: str, number: Number, pools: Sequence[Trials], say: Callable[[str], None]) -> Row:
-    """Ask a number of every trial, with its critic's seed 0, and hold the answers to the truth."""
+def rank(name: str, number: Number, pools: Sequence[Trials], log: Callable[[str], None]) -> Row:
+    """Score every trial with the critic's seed 0, and compare the ranking with the truth."""
     started_s = time.process_time()
     values = [np.array([number(p, member, 0) for member in p.members]) for p in pools]
     seconds = (time.process_time() - started_s) / sum(len(p.members) for p in pools)
-    say(f"{name}: {seconds:.2f} s a trial")
+    log(f"{name}: {seconds:.2f} s a trial")
     truths = [p.truth for p in pools]
     picks = [int(np.argmin(v)) for v in values]
     w1 = np.concatenate([p.yardsticks["w1"] for p in pools])
@@ -101,9 +106,9 @@ def rank(name: str, number: Number, pools: Sequence[Trials], say: Callable[[str]
 
 
 def _seed_std_over_gap(number: Number, pools: Sequence[Trials]) -> float:
-    """The median standard deviation over critics' seeds, over the median gap of neighbours.
+    """Return the median std over seeds of the critic, divided by the median gap of neighbours.
 
-    Both of what the number says of a pool's truly best half; the mean over pools.
+    Both are of the scores of a pool's half that is best by the truth; averaged over pools.
     """
     ratios = []
     for p in pools:
@@ -128,7 +133,7 @@ def _with_interval(
     truths: Sequence[np.ndarray],
     values: Sequence[np.ndarray],
 ) -> tuple[float, float, float]:
-    """The mean over pools, and its 95% interval when each pool's trials are drawn again."""
+    """Return the mean of a statistic over pools, with its 95% bootstrap interval over trials."""
     rng = np.random.default_rng(0)
     pairs = list(zip(truths, values, strict=True))
     resampled = []

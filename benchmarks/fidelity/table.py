@@ -1,7 +1,8 @@
-"""Does the number rank trials truly? ``python -m benchmarks.fidelity --data eight_gaussians``.
+"""Compare scores with true distances: ``python -m benchmarks.fidelity --data eight_gaussians``.
 
-Trains pools of real trials from a mixed space (cached), measures how far each generator truly is
-from the data, and prints how well the trial's own critic and the independent critic rank them.
+Trains pools of real trials from a mixed space (cached), measures the true distance of each
+generator from the data, and prints how well the trial's own critic and the independent critic rank
+the trials.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from benchmarks.fidelity import known
+from benchmarks.fidelity import known_answers
 from benchmarks.fidelity.designs import DESIGNS
 from benchmarks.fidelity.pools import POINTS_2D, Member, load_data, pool
 from benchmarks.fidelity.ranking import Number, Row, Trials, rank
@@ -24,24 +25,25 @@ from benchmarks.fidelity.truth import measure
 from trainables.config import CriticBudget, DataConfig, ObjectiveConfig
 from trainables.objective import score
 
-#: Trials this near count as converged: W1 below a fifth of the data's spread.
+#: Trials count as converged if their W1 is below a fifth of the data's standard deviation.
 CONVERGED_SHARE = 5
 DEFAULT = ObjectiveConfig()
 
 
 def independent(budget: Callable[[int], CriticBudget], *, final: bool = False) -> Number:
-    """The critic that the search uses, at a budget."""
+    """Return the score by the search's independent critic, with a budget by seed."""
 
     def number(trials: Trials, member: Member, seed: int) -> float:
-        fit = torch.cat([trials.fit, trials.read]) if final else trials.fit
-        read = trials.final if final else trials.read
-        return score(member.generate, member.latent_dim, fit, read, budget(seed)).w1
+        train, evaluation = trials.critic_train, trials.critic_eval
+        if final:
+            train, evaluation = torch.cat([train, evaluation]), trials.final
+        return score(member.generate, member.latent_dim, train, evaluation, budget(seed)).w1
 
     return number
 
 
 def rung(**changes: int) -> Callable[[int], CriticBudget]:
-    """The rungs' budget, by seed."""
+    """Return the budget of a rung by seed."""
     return lambda seed: DEFAULT.model_copy(update={**changes, "seed": seed}).rung
 
 
@@ -62,27 +64,28 @@ def main() -> None:
     """Print the tables."""
     args = _parser().parse_args()
     torch.set_num_threads(1)  # as a trial that has one CPU
-    answers = known.table(args.data, _say)
+    answers = known_answers.score_cases(args.data, _log)
     pools = [
         _trials(args.data, "mixed", args.trials, seed, args.cache) for seed in range(args.seeds)
     ]
     numbers = NUMBERS | (DESIGNS if args.designs else {})
-    rows = [rank(name, number, pools, _say) for name, number in numbers.items()]
+    rows = [rank(name, number, pools, _log) for name, number in numbers.items()]
     tables = {"mixed": (pools, rows)}
     if args.data in POINTS_2D:
         near = [_trials(args.data, "converged", args.trials, 0, args.cache)]
         names = ("own critic's estimate", *list(NUMBERS)[-3:])
-        tables["converged"] = (near, [rank(n, NUMBERS[n], near, _say) for n in names])
+        tables["converged"] = (near, [rank(n, NUMBERS[n], near, _log) for n in names])
     print(_report(args.data, answers, tables))
     if args.json:
         args.json.write_text(json.dumps(_as_data(args.data, answers, tables), indent=1))
     if args.picture:
-        picked = {row.number: row for row in rows}
-        shown = {
-            "the trial's own critic": picked["own critic's estimate"],
-            "the independent critic (w1)": picked[f"independent, {DEFAULT.critic_steps} (default)"],
+        by_name = {row.number: row for row in rows}
+        default = by_name[f"independent, {DEFAULT.critic_steps} (default)"]
+        drawn = {
+            "the trial's own critic": by_name["own critic's estimate"],
+            "the independent critic (w1)": default,
         }
-        _draw(args.data, pools, shown, args.picture)
+        _draw(args.data, pools, drawn, args.picture)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,23 +101,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def _trials(data_name: str, space: str, num_trials: int, seed: int, cache: Path) -> Trials:
-    members = pool(data_name, space, num_trials, seed, cache, _say)
-    found, floor = measure(data_name, members, cache, _say)
+    members = pool(data_name, space, num_trials, seed, cache, _log)
+    truths, floor = measure(data_name, members, cache, _log)
     data = load_data(data_name, seed)
     spread = float(np.sqrt(data.train.reshape(len(data.train), -1).var(axis=0).sum()))
     kept = [
-        k for k, truth in enumerate(found)
+        k for k, truth in enumerate(truths)
         if space == "mixed" or truth["w1"] < spread / CONVERGED_SHARE
     ]  # fmt: skip
-    _say(f"{data_name} {space} pool {seed}: {len(kept)} trials; real against real {floor}")
+    _log(f"{data_name} {space} pool {seed}: {len(kept)} trials; real against real {floor}")
     return Trials(
         [members[k] for k in kept],
-        {name: np.array([found[k][name] for k in kept]) for name in found[0]},
+        {name: np.array([truths[k][name] for k in kept]) for name in truths[0]},
         floor,
         *(torch.from_numpy(part) for part in (data.critic_train, data.critic_eval, data.final)),
     )
@@ -122,7 +125,7 @@ def _trials(data_name: str, space: str, num_trials: int, seed: int, cache: Path)
 
 def _report(
     data_name: str,
-    answers: Sequence[known.Answer],
+    answers: Sequence[known_answers.Answer],
     tables: dict[str, tuple[list[Trials], list[Row]]],
 ) -> str:
     lines = []
@@ -173,7 +176,7 @@ def _line(row: Row) -> str:
     )
 
 
-def _ratios(answer: known.Answer) -> str:
+def _ratios(answer: known_answers.Answer) -> str:
     if answer.truth == 0:
         return ""
     return f"{answer.rung / answer.truth:.3f}, {answer.final / answer.truth:.3f}"
@@ -181,7 +184,7 @@ def _ratios(answer: known.Answer) -> str:
 
 def _as_data(
     data_name: str,
-    answers: Sequence[known.Answer],
+    answers: Sequence[known_answers.Answer],
     tables: dict[str, tuple[list[Trials], list[Row]]],
 ) -> dict[str, Any]:
     return {
@@ -200,7 +203,7 @@ def _as_data(
 
 
 def _draw(data_name: str, pools: Sequence[Trials], rows: dict[str, Row], path: Path) -> None:
-    """The truth of every trial against what each number says of it."""
+    """Draw each score of the trials against their truth."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -213,5 +216,5 @@ def _draw(data_name: str, pools: Sequence[Trials], rows: dict[str, Row], path: P
             axes.scatter(p.truth[pick], v[pick], s=120, facecolors="none", edgecolors="#d55e00")
         axes.set(title=name, xscale="log", xlabel=f"{label} (truth), {Path(data_name).stem}")
         axes.set_yscale("log" if all((v > 0).all() for v in values) else "symlog")
-        axes.set_ylabel("what the number says")
+        axes.set_ylabel("score")
     figure.savefig(path, dpi=110)

@@ -1,8 +1,8 @@
-"""Yardsticks of a generator's distance from the data, which no critic has a part in.
+"""Measure a generator's distance from the data without any critic.
 
-On points in the plane: exact Wasserstein-1 transport between large samples. On images: the Fréchet
-distance in the features of a classifier, sliced W1, and exact W1 between pixels, for in many
-dimensions each of them alone can mislead (Stanczuk 2021, arXiv 2103.01678).
+On 2-D data: exact Wasserstein-1 transport between large samples. On images: the Fréchet distance
+between features of a classifier, sliced W1, and exact W1 between pixels, since each of them alone
+can mislead in many dimensions (Stanczuk 2021, arXiv 2103.01678).
 """
 
 from collections.abc import Callable
@@ -20,29 +20,30 @@ from trainables.config import DataConfig
 from trainables.data import load
 
 NUM_DRAWS = 5
-#: Points of a draw, and the groups of neighbours that stand for them in the transport problem.
+#: Points of a draw, and the groups of neighbours that replace them in the transport problem.
 NUM_POINTS, NUM_GROUPS = 65_536, 1024
 NUM_IMAGES = 1500  # of a draw for exact transport between pixels
 NUM_FEATURES = 64
-#: Two classifiers of other initial weights agree on the order of a pool to a Kendall's tau of
-#: about 0.88 only: their mean is the yardstick.
+#: The yardstick is a mean over classifiers: the rankings of a pool by two classifiers with other
+#: initial weights have a Kendall's tau of only about 0.88.
 NUM_CLASSIFIERS = 5
 
 Sample = Callable[[int], np.ndarray]
 
 
 def exact_w1(left: np.ndarray, right: np.ndarray) -> float:
-    """W1 (L2 cost) between two samples of as many points, [n, dim], by POT's network simplex."""
+    """Return W1 (L2 cost) between two samples [n, dim] of equal size, by POT's network simplex."""
     cost = ot.dist(left, right, metric="euclidean")
     return float(ot.emd2([], [], cost, numItermax=10_000_000))
 
 
 def grouped(points: np.ndarray, num_groups: int = NUM_GROUPS) -> np.ndarray:
-    """Stand for points [n, 2] by the means of equally large groups of neighbours.
+    """Replace points [n, 2] by the means of equally large groups of neighbours.
 
-    Split in halves again and again, each group along its longer side. W1 between what they stand
-    for differs from W1 between the means by at most the points' mean distance from their means;
-    but the noise is that of all n points, for which exact transport would be out of reach.
+    Each group is split in half along its longer side until there are ``num_groups``. W1 between two
+    sets of means differs from W1 between the points by at most the mean distance of the points from
+    their means. The sampling noise is that of all n points, for which exact transport would be too
+    expensive.
     """
     groups = points[None]
     while len(groups) < num_groups:
@@ -55,24 +56,24 @@ def grouped(points: np.ndarray, num_groups: int = NUM_GROUPS) -> np.ndarray:
 
 
 class PlaneTruth:
-    """Exact W1 on 2-D data, a value a draw; the real points are the same for all generators."""
+    """Exact W1 on 2-D data, one value per draw; the real points are the same for all generators."""
 
     def __init__(self, data_name: str) -> None:
         self._draws = [_points(data_name, 2 * draw) for draw in range(NUM_DRAWS)]
         self._others = [_points(data_name, 2 * draw + 1) for draw in range(NUM_DRAWS)]
 
     def __call__(self, sample: Sample) -> dict[str, list[float]]:
-        """W1 of a sampler."""
+        """Return the W1 of a sampler."""
         return {"w1": [exact_w1(real, grouped(sample(NUM_POINTS))) for real in self._draws]}
 
     def floor(self) -> dict[str, list[float]]:
-        """W1 between real points and others of as many."""
+        """Return the W1 between two real samples."""
         pairs = zip(self._draws, self._others, strict=True)
         return {"w1": [exact_w1(real, other) for real, other in pairs]}
 
 
 def _points(data_name: str, draw: int) -> np.ndarray:
-    """Real points, grouped, that no pool trains or scores on."""
+    """Draw grouped real points that no pool is trained or scored on."""
     parts: list[np.ndarray] = []
     for k in range(3):
         config = {"dataset": data_name, "split_seed": 10**6 + 3 * draw + k}
@@ -82,7 +83,7 @@ def _points(data_name: str, draw: int) -> np.ndarray:
 
 
 class ImageTruth:
-    """Yardsticks on images [n, C, H, W]; trains its classifiers when it is made."""
+    """The yardsticks on images [n, C, H, W]; the constructor trains the classifiers."""
 
     def __init__(self, data_name: str) -> None:
         data = load_data(data_name, 0)
@@ -91,14 +92,14 @@ class ImageTruth:
         self._networks = [train_classifier(*labelled, seed) for seed in range(NUM_CLASSIFIERS)]
 
     def _frechet(self, left: np.ndarray, right: np.ndarray) -> list[float]:
-        """Of two sets of images, by each classifier's last hidden layer."""
+        """Return the Fréchet distance of two sets of images, by each classifier's features."""
         return [
             frechet(_features(network, left), _features(network, right))
             for network in self._networks
         ]
 
     def __call__(self, sample: Sample) -> dict[str, list[float]]:
-        """All three yardsticks of a sampler of [n, C * H * W] or [n, C, H, W]."""
+        """Return all three yardsticks of a sampler of [n, C * H * W] or [n, C, H, W]."""
         rng = np.random.default_rng(0)
         images = sample(len(self.real)).reshape(self.real.shape)
         exact, sliced = [], []
@@ -114,7 +115,7 @@ class ImageTruth:
         return {"frechet": self._frechet(self.real, images), "w1": exact, "sliced": sliced}
 
     def floor(self) -> dict[str, list[float]]:
-        """What the yardsticks say of real images against others; half as many as of a trial's."""
+        """Return the yardsticks of one half of the real images against the other half."""
         rng = np.random.default_rng(1)
         order = rng.permutation(len(self.real))
         one, other = self.real[order[::2]], self.real[order[1::2]]
@@ -135,7 +136,7 @@ def _features(network: nn.Sequential, images: np.ndarray) -> np.ndarray:
 
 
 def frechet(left: np.ndarray, right: np.ndarray) -> float:
-    """Squared Fréchet distance between the Gaussians fitted to features [n, d] (Heusel 2017)."""
+    """Return the squared Fréchet distance of Gaussians fitted to features [n, d] (Heusel 2017)."""
     covariances = [np.cov(part, rowvar=False) for part in (left, right)]
     root = np.real(scipy.linalg.sqrtm(covariances[0] @ covariances[1]))
     means = left.mean(0) - right.mean(0)
@@ -143,9 +144,9 @@ def frechet(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def _labelled(data_name: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images with classes: the digits' own; where there are none, how far an image is turned.
+    """Return images with class labels: those of the digits, else the rotation of each image.
 
-    To tell that takes features of what an image shows, and no labels (Gidaris 2018, arXiv
+    Predicting the rotation needs features of the content, and no labels (Gidaris 2018, arXiv
     1803.07728).
     """
     if data_name == "digits":
@@ -157,13 +158,13 @@ def _labelled(data_name: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def turned(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images [n, C, H, W] by every quarter turn, and how many quarters: [4 n]."""
+    """Rotate images [n, C, H, W] by 0 to 3 quarter turns; also return the quarters, [4 n]."""
     all_four = [np.rot90(images, quarters, axes=(2, 3)) for quarters in range(4)]
     return np.concatenate(all_four), np.repeat(np.arange(4), len(images))
 
 
 def train_classifier(images: np.ndarray, labels: np.ndarray, seed: int) -> nn.Sequential:
-    """A small convolutional classifier; its last layer but one gives NUM_FEATURES features."""
+    """Train a small convolutional classifier whose penultimate layer has NUM_FEATURES units."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         channels, height, width = images.shape[1:]
@@ -186,9 +187,9 @@ def train_classifier(images: np.ndarray, labels: np.ndarray, seed: int) -> nn.Se
 
 
 def measure(
-    data_name: str, members: list[Member], cache: Path, say: Callable[[str], None]
+    data_name: str, members: list[Member], cache: Path, log: Callable[[str], None]
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """Every yardstick of every member, and of real data; cached, as no critic has a part in it."""
+    """Return all yardsticks of each member and of real data; cache them, as no critic enters."""
     paths = [cache / f"truth-{member.fingerprint}.npz" for member in members]
     floor_path = cache / f"truth-{Path(data_name).stem}-floor.npz"
     if not all(path.exists() for path in (*paths, floor_path)):
@@ -198,7 +199,7 @@ def measure(
         for member, path in zip(members, paths, strict=True):
             if not path.exists():
                 np.savez(path, **yardsticks(_sampler(member)))
-                say(f"measured {Path(data_name).stem} trial {member.name}")
+                log(f"measured {Path(data_name).stem} trial {member.name}")
     return [_means(path) for path in paths], _means(floor_path)
 
 
@@ -213,7 +214,7 @@ def _sampler(member: Member) -> Sample:
 
 
 def _means(path: Path) -> dict[str, float]:
-    """A mean of each yardstick's draws; of Fréchet distances, which have no one scale, in logs."""
+    """Average each yardstick over draws: geometrically for Fréchet, whose scale varies."""
     with np.load(path) as file:
         values = {name: file[name] for name in file.files}
     if "frechet" in values:

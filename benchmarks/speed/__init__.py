@@ -1,1 +1,1 @@
-"""How fast are steps, trials and searches, and what do they cost?"""
+"""Measure the speed and the costs of steps, trials and searches."""

@@ -1,8 +1,8 @@
-"""How training's speed goes with size: ``python -m benchmarks.speed.growth``.
+"""Measure how training time grows with size: ``python -m benchmarks.speed.growth``.
 
-WGAN-GP on points in the plane by one thread: milliseconds a generator step against width, batch and
-rows of data, each beside what it should be in theory: in proportion to the arithmetic of the step
-for width and batch, and not at all for rows of data.
+WGAN-GP on 2-D data with one thread: milliseconds per generator step for several widths, batch sizes
+and numbers of rows of data. In theory the time is proportional to the arithmetic of a step, and
+independent of the rows of data.
 """
 
 import time
@@ -28,14 +28,14 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class Size:
-    """What is varied of a trial."""
+    """The sizes of a trial that are varied."""
 
     width: int = WIDTH
     batch_size: int = BATCH
     rows: int = 10_000
 
     def config(self) -> TrialConfig:
-        """The trial."""
+        """Return the configuration of the trial."""
         return TrialConfig(
             networks=NetworkConfig(generator_width=self.width, critic_width=self.width),
             training=TrainingConfig(
@@ -45,9 +45,10 @@ class Size:
 
 
 class _Flops(TorchDispatchMode):
-    """Counts by PyTorch's own formulas.
+    """A counter of floating-point operations, by PyTorch's own formulas.
 
-    Its ``FlopCounterMode`` also tells modules apart, by hooks that a gradient's gradient breaks.
+    PyTorch's ``FlopCounterMode`` also counts per module, with hooks that fail for second-order
+    gradients.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class _Flops(TorchDispatchMode):
 
 
 class Trial:
-    """A trial that trains for as long as it is asked to."""
+    """A trial whose training time and operations can be measured."""
 
     def __init__(self, size: Size, device: str = "cpu") -> None:
         self._config = size.config()
@@ -72,22 +73,22 @@ class Trial:
         self.run(20)
 
     def run(self, num_steps: int) -> None:
-        """Train for so many generator steps."""
+        """Train for ``num_steps`` generator steps."""
         until = self._state.generator_steps + num_steps
         for _ in train(self._state, self._config.training, self._real, [until]):
             pass
 
     def flops(self) -> int:
-        """Floating-point operations of a generator step's matrix products, its critic steps in."""
+        """Count the operations of matrix products in a generator step with its critic steps."""
         counts = []
-        for num_steps in (1, 2):  # the difference is without what a report costs
+        for num_steps in (1, 2):  # the difference excludes the cost of a report
             with _Flops() as counter:
                 self.run(num_steps)
             counts.append(counter.total)
         return counts[1] - counts[0]
 
     def ms(self, seconds: float = _MEASURED_S) -> float:
-        """Milliseconds of a generator step."""
+        """Measure the milliseconds of a generator step, for about ``seconds``."""
         started_s, num_steps = time.perf_counter(), 0
         while (taken_s := time.perf_counter() - started_s) < seconds:
             self.run(10)
@@ -96,7 +97,7 @@ class Trial:
 
 
 def table() -> str:
-    """Each size's speed, in Markdown: the least of some rounds, in which all take turns."""
+    """Return the time of each size as a Markdown table: the least of several rounds."""
     torch.set_num_threads(1)
     kinds: Mapping[str, Sequence[Size]] = {
         "width": [Size(width=width) for width in WIDTHS],
@@ -109,11 +110,11 @@ def table() -> str:
     ]
     for kind, sizes in kinds.items():
         trials = [Trial(size) for size in sizes]
-        found = [min(times) for times in zip(*_rounds(trials), strict=True)]
+        times = [min(rounds) for rounds in zip(*_rounds(trials), strict=True)]
         flops = [trial.flops() for trial in trials]
-        for size, ms, flop in zip(sizes, found, flops, strict=True):
+        for size, ms, flop in zip(sizes, times, flops, strict=True):
             lines.append(
-                f"| {kind} | {_value(kind, size):,} | {ms:.2f} | {ms / found[0]:.2f} "
+                f"| {kind} | {_value(kind, size):,} | {ms:.2f} | {ms / times[0]:.2f} "
                 f"| {flop / flops[0]:.2f} | {flop / ms / 1e6:.1f} |"
             )
     return "\n".join(lines)

@@ -1,8 +1,8 @@
-"""Do ``precision`` and ``compile`` change which trial wins? ``python -m benchmarks.speed.options``.
+"""Measure whether options change the best trial: ``python -m benchmarks.speed.options``.
 
-One pool of small trials on the 8 Gaussians, trained plainly and again with each option, and scored
-alike. A re-run with another seed says how far an order moves by chance: what counts are the pairs
-of trials that both seeds order alike.
+Trains one pool of small trials on the 8 Gaussians without options and with ``precision`` and
+``compile``, and scores them alike. A run with another seed shows how much the order changes by
+chance: only pairs of trials that both seeds order alike count.
 """
 
 import itertools
@@ -40,23 +40,23 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Run:
-    """One pass over the pool: what each trial scored, and the training's wall seconds."""
+    """One run of the pool: the score of each trial, and the wall seconds of training."""
 
     w1: list[float]
     seconds: float
 
     @property
     def pick(self) -> int:
-        """The trial that a search would take; one that diverged has no score, and never wins."""
+        """Return the best trial; a diverged one has the score NaN."""
         return int(np.nanargmin(self.w1))
 
-    def first(self, one: int, other: int) -> int:
-        """The better of two trials."""
+    def better(self, one: int, other: int) -> int:
+        """Return the better of two trials."""
         return one if self.w1[one] < self.w1[other] else other
 
 
 def pool() -> Iterator[dict[str, Any]]:
-    """Every constraint in turn, with learning rates from 1e-4 to 3e-3 of each player's own."""
+    """Yield trainings with each constraint in turn, and two learning rates from 1e-4 to 3e-3."""
     rng = np.random.default_rng(0)
     for number in range(NUM_TRIALS):
         rates = np.exp(rng.uniform(np.log(1e-4), np.log(3e-3), 2)).tolist()
@@ -65,8 +65,10 @@ def pool() -> Iterator[dict[str, Any]]:
 
 
 def run(data: Data, *, seed: int = 0, **options: Any) -> Run:
-    """Train the pool under the options, and score it."""
-    real, fit, read = map(torch.from_numpy, (data.train, data.critic_train, data.critic_eval))
+    """Train the pool with the options, and score it."""
+    real, critic_train, critic_eval = map(
+        torch.from_numpy, (data.train, data.critic_train, data.critic_eval)
+    )
     scores, seconds = [], 0.0
     for number, training in enumerate(pool()):
         config = TrialConfig(
@@ -78,7 +80,8 @@ def run(data: Data, *, seed: int = 0, **options: Any) -> Run:
         state = TrainState.create(config, data.sample_shape)
         list(train(state, config.training, real, [GENERATOR_STEPS]))
         seconds += time.perf_counter() - started_s
-        estimate = score(state.scored, state.latent_dim, fit, read, config.objective.rung)
+        budget = config.objective.rung
+        estimate = score(state.scored, state.latent_dim, critic_train, critic_eval, budget)
         scores.append(estimate.w1)
     return Run(scores, seconds)
 
@@ -94,16 +97,16 @@ def main() -> None:
     for number, training in enumerate(pool()):
         rates = f"{training['critic_lr']:.1e} {training['generator_lr']:.1e}"
         print(f"{number} {training['constraint']:17} {rates:16}", end="")
-        print("".join(f"{each.w1[number]:14.3f}" for each in runs.values()))
+        print("".join(f"{result.w1[number]:14.3f}" for result in runs.values()))
     pairs = list(itertools.combinations(range(NUM_TRIALS), 2))
-    sure = [p for p in pairs if plain.first(*p) == runs["another seed"].first(*p)]
-    for name, each in runs.items():
-        kept = sum(each.first(*pair) == plain.first(*pair) for pair in sure)
-        tau, _ = kendalltau(plain.w1, each.w1, nan_policy="omit")
+    sure = [p for p in pairs if plain.better(*p) == runs["another seed"].better(*p)]
+    for name, result in runs.items():
+        num_alike = sum(result.better(*pair) == plain.better(*pair) for pair in sure)
+        tau, _ = kendalltau(plain.w1, result.w1, nan_policy="omit")
         print(
-            f"{name:14} tau with plain {tau:5.2f}, picks trial {each.pick} "
-            f"(plainly {plain.w1[each.pick]:.3f}), orders {kept} of {len(sure)} sure pairs alike, "
-            f"{each.seconds:.0f} s of training"
+            f"{name:14} tau with plain {tau:5.2f}, picks trial {result.pick} "
+            f"(plain score {plain.w1[result.pick]:.3f}), orders {num_alike} of {len(sure)} sure "
+            f"pairs alike, {result.seconds:.0f} s of training"
         )
 
 

@@ -1,9 +1,9 @@
-"""What a search costs beside its training: ``python -m benchmarks.speed.overhead [SPACE]``.
+"""Measure the overhead of a search over training: ``python -m benchmarks.speed.overhead [SPACE]``.
 
-Runs the command, on ``search_spaces/gp.yaml``, in a scratch folder, and then the same
-configurations for as many steps in a bare loop: a plain ``for`` over the training in one process a
-core, without Ray, rungs, MLflow or files. CPU seconds are of every process that came of either,
-Ray's own included. A search of one trial goes before, so that neither waits for the disk. Linux
+Runs a search of ``search_spaces/gp.yaml`` in a scratch folder, and then trains the same
+configurations for as many steps in a bare loop: a plain ``for`` over the training in one process
+per core, without Ray, rungs, MLflow or files. CPU seconds are those of all descendant processes,
+Ray's own included. A search of one trial runs first, so that all files are in the disk cache. Linux
 only.
 """
 
@@ -33,7 +33,7 @@ _POLL_S = 0.25
 
 @dataclass(frozen=True)
 class Watched:
-    """A process and all that came of it: CPU seconds by name, and its lines with their times."""
+    """The CPU seconds of a process and its descendants by name, and its lines with their times."""
 
     cpu_s_by_name: Counter[str]
     started_s: float
@@ -42,13 +42,13 @@ class Watched:
 
     @property
     def cpu_s(self) -> float:
-        """Of all processes."""
+        """Return the CPU seconds of all processes."""
         return self.cpu_s_by_name.total()
 
-    def last_said(self, words: str) -> float | None:
-        """When a line with these words was last printed, in seconds since 1970."""
-        said = [at for at, line in self.lines if words in line]
-        return max(said, default=None)
+    def last_printed(self, words: str) -> float | None:
+        """Return the time of the last line with these words, in seconds since 1970."""
+        times = [time_s for time_s, line in self.lines if words in line]
+        return max(times, default=None)
 
 
 def main() -> None:
@@ -57,26 +57,26 @@ def main() -> None:
 
 
 def table(space: str = "search_spaces/gp.yaml") -> str:
-    """Run a search and its bare loop: what the search costs besides, in Markdown."""
-    # What a dying process leaves behind stays below us, and so is found.
+    """Run a search and the bare loop, and return the comparison in Markdown."""
+    # Orphans of a process become children of this one, so that they are counted.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as runs_dir, tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "tuner.search", space, "--runs-dir"]
         watch([*command, scratch, "--set", "search.num_trials=1"])
         search = watch([*command, runs_dir])
-        (made,) = Path(runs_dir).glob("*/trials.csv")
-        found = results.read_snapshot(made.parent)
+        (trials_csv,) = Path(runs_dir).glob("*/trials.csv")
+        snapshot = results.read_snapshot(trials_csv.parent)
         command = [sys.executable, "-m", "benchmarks.speed.overhead"]
-        bare = watch([*command, "--bare", str(made.parent)])
-    final_s = sum(trial.final["final_scoring_seconds"] for trial in found.trials if trial.final)
-    return "\n".join([*_costs(found, search, bare, final_s), "", *_waits(found, search)])
+        bare = watch([*command, "--bare", str(trials_csv.parent)])
+    final_s = sum(trial.final["final_scoring_seconds"] for trial in snapshot.trials if trial.final)
+    return "\n".join([*_costs(snapshot, search, bare, final_s), "", *_waits(snapshot, search)])
 
 
 def watch(command: Sequence[str]) -> Watched:
-    """Run a command to its end.
+    """Run a command to its end, and measure it.
 
-    CPU seconds are those last seen of all our descendants, by polling. Waiting for them would not
-    do: Ray lets the kernel reap its workers, uncounted.
+    The CPU seconds of all descendants are polled: those of waited-for children do not include Ray's
+    workers, which the kernel reaps.
     """
     started_s, lines = time.time(), []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -103,12 +103,12 @@ def watch(command: Sequence[str]) -> Watched:
 
 
 def _descendants() -> dict[tuple[int, int], tuple[str, int]]:
-    """Name and clock ticks used of every process below us, by its id and start."""
+    """Return name and clock ticks of each descendant of this process, by its id and start time."""
     parents, used = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             head, _, tail = stat.read_text().rpartition(")")
-        except OSError:  # it ended meanwhile
+        except OSError:  # the process has ended
             continue
         pid, fields = int(stat.parent.name), tail.split()
         parents[pid] = int(fields[1])
@@ -121,11 +121,11 @@ def _descendants() -> dict[tuple[int, int], tuple[str, int]]:
 
 
 def bare(run_dir: Path) -> None:
-    """Train a search's trials again, as far as each came, in a bare loop on all cores."""
+    """Train a search's trials again, each for as many steps, in a bare loop on all cores."""
     trials = results.read_snapshot(run_dir).trials
-    asked = [(trial.config, trial.generator_steps) for trial in trials if trial.generator_steps]
+    tasks = [(trial.config, trial.generator_steps) for trial in trials if trial.generator_steps]
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        pool.starmap(_train, asked, chunksize=1)
+        pool.starmap(_train, tasks, chunksize=1)
 
 
 def _train(config: TrialConfig, generator_steps: int) -> None:
@@ -140,16 +140,17 @@ def _train(config: TrialConfig, generator_steps: int) -> None:
         pass
 
 
-def _costs(found: Snapshot, search: Watched, bare: Watched, final_s: float) -> Iterator[str]:
-    reports = [trial.metrics for trial in found.trials if trial.metrics]
-    steps = sum(trial.generator_steps for trial in found.trials)
+def _costs(snapshot: Snapshot, search: Watched, bare: Watched, final_s: float) -> Iterator[str]:
+    reports = [trial.metrics for trial in snapshot.trials if trial.metrics]
+    steps = sum(trial.generator_steps for trial in snapshot.trials)
     training_s = sum(report["training_cpu_seconds"] for report in reports)
     scoring_s = sum(report["scoring_cpu_seconds"] for report in reports)
     rest_s = search.cpu_s - training_s - scoring_s - final_s
-    fates = Counter(str(trial.status) for trial in found.trials)
+    statuses = Counter(str(trial.status) for trial in snapshot.trials)
+    counts = ", ".join(f"{num} {status}" for status, num in statuses.items())
     yield (
-        f"{found.spec.name}: {len(found.trials)} trials "
-        f"({', '.join(f'{num} {fate}' for fate, num in fates.items())}), {steps:,} generator steps."
+        f"{snapshot.spec.name}: {len(snapshot.trials)} trials ({counts}), "
+        f"{steps:,} generator steps."
     )
     yield ""
     yield "| | wall s | CPU s | of the search's CPU |"
@@ -178,53 +179,63 @@ def _cells(name: str, wall_s: float | None, cpu_s: float, whole_cpu_s: float) ->
     return f"| {name} | {wall} | {cpu_s:.0f} | {cpu_s / whole_cpu_s:.1%} |"
 
 
-def _waits(found: Snapshot, search: Watched) -> Iterator[str]:
+def _waits(snapshot: Snapshot, search: Watched) -> Iterator[str]:
     yield "| wait | seconds | target |"
     yield "|---|---|---|"
     starts, ends = {}, {}
-    for number, reports in found.reports.items():
+    for number, reports in snapshot.reports.items():
         first, last = reports[min(reports)], reports[max(reports)]
         starts[number] = first["unix_time_s"] - first["training_seconds"] - first["scoring_seconds"]
         ends[number] = last["unix_time_s"]
     to_first_s = min(starts.values()) - search.started_s
     yield f"| command to the first trial's training | {to_first_s:.1f} | 12 |"
-    yield f"| a trial's end to the next one's training | {_spread(between(starts, ends))} | 0.3 |"
-    schedule = Schedule(rungs=found.spec.asha.rungs, **found.spec.reporting.model_dump())
-    for name, waits in sorted(around_reports(found.reports, schedule.saves_at).items()):
+    next_starts = _spread(start_waits(starts, ends))
+    yield f"| a trial's end to the next one's training | {next_starts} | 0.3 |"
+    schedule = Schedule(rungs=snapshot.spec.asha.rungs, **snapshot.spec.reporting.model_dump())
+    for name, waits in sorted(report_waits(snapshot.reports, schedule.saves_at).items()):
         yield f"| {name} | {_spread(waits)} | 0.05 |"
-    after_final = search.ended_s - (search.last_said("in the final") or search.ended_s)
-    before_final = (search.last_said("the final: the best") or max(ends.values())) - max(
-        ends.values()
-    )
-    to_exit_s = before_final + after_final
+    after_final_s = search.ended_s - (search.last_printed("in the final") or search.ended_s)
+    last_end_s = max(ends.values())
+    before_final_s = (search.last_printed("the final: the best") or last_end_s) - last_end_s
+    to_exit_s = before_final_s + after_final_s
     yield f"| the last trial's end to the exit, the final apart | {to_exit_s:.1f} | 5 |"
 
 
-def between(starts: Mapping[int, float], ends: Mapping[int, float]) -> list[float]:
-    """From each trial's end to the next start of a trial, as long as there is one to start."""
-    waits, later = [], sorted(starts.values())
+def start_waits(starts: Mapping[int, float], ends: Mapping[int, float]) -> list[float]:
+    """Return the seconds from each end of a trial to the next start of another, if there is one.
+
+    Args:
+        starts: The start of each trial, in seconds since 1970.
+        ends: The end of each trial, in seconds since 1970.
+    """
+    waits, remaining = [], sorted(starts.values())
     for ended_s in sorted(ends.values()):
-        after = [at for at in later if at >= ended_s - 0.05]
-        if after:
-            waits.append(after[0] - ended_s)
-            later.remove(after[0])
+        later = [start_s for start_s in remaining if start_s >= ended_s - 0.05]
+        if later:
+            waits.append(later[0] - ended_s)
+            remaining.remove(later[0])
     return waits
 
 
-def around_reports(
+def report_waits(
     reports: Mapping[int, Mapping[int, Mapping[str, float]]], saves_at: Callable[[int], bool]
 ) -> dict[str, list[float]]:
-    """What passed between two reports of a trial, but for training and scoring.
+    """Return the seconds between two reports of a trial without training or scoring.
 
-    It is told by the first of the two: ``saves_at`` says whether that had a checkpoint.
+    Args:
+        reports: The reports by trial number and generator step.
+        saves_at: Whether the report at a generator step has a checkpoint.
+
+    Returns:
+        The waits by kind of the earlier report: with or without a checkpoint.
     """
     waits: dict[str, list[float]] = defaultdict(list)
     for of_trial in reports.values():
         for before, after in pairwise(sorted(of_trial)):
             one, other = of_trial[before], of_trial[after]
-            worked = sum(other[key] - one[key] for key in ("training_seconds", "scoring_seconds"))
-            wait = other["unix_time_s"] - one["unix_time_s"] - worked
-            waits["a report with a checkpoint" if saves_at(before) else "a report"].append(wait)
+            work_s = sum(other[key] - one[key] for key in ("training_seconds", "scoring_seconds"))
+            wait_s = other["unix_time_s"] - one["unix_time_s"] - work_s
+            waits["a report with a checkpoint" if saves_at(before) else "a report"].append(wait_s)
     return waits
 
 

@@ -1,7 +1,8 @@
-"""Several at a time: ``python -m benchmarks.speed.packing``.
+"""Measure the speed of several trials at a time: ``python -m benchmarks.speed.packing``.
 
-Trials on the cores of this machine, one thread each, against one alone, and on its GPU if it has
-one; and the independent critics of a rung, trained as one batch, against one after the other.
+Compares trials on the cores of this machine, with one thread each, with a single trial; also on a
+GPU if there is one. Compares the independent critics of a rung, trained as one batch, with training
+them one after the other.
 """
 
 import os
@@ -27,7 +28,7 @@ _spawn = get_context("spawn")
 
 
 def table() -> str:
-    """The tables, in Markdown."""
+    """Return the tables in Markdown."""
     cores = os.cpu_count() or 1
     lines = [*_trials("cpu", f"{cores} cores", (1, cores, 2 * cores), cores), ""]
     if torch.cuda.is_available():
@@ -37,38 +38,45 @@ def table() -> str:
     return "\n".join([*lines, *_critics()])
 
 
-def _trials(device: str, on: str, numbers: Sequence[int], most: int | None) -> list[str]:
-    """Of so many trials at a time; ``most`` is by how much they can gain, where that is known."""
+def _trials(device: str, name: str, numbers: Sequence[int], limit: int | None) -> list[str]:
+    """Return the table of several numbers of trials at a time.
+
+    Args:
+        device: The device of the trials.
+        name: Its name in the table.
+        numbers: The numbers of trials, with 1 among them.
+        limit: The largest speedup in theory, if there is one.
+    """
     ratios: dict[int, list[float]] = {num: [] for num in numbers}
     steps: dict[int, list[float]] = {num: [] for num in numbers}
     for _ in range(NUM_PAIRS):
         for num in numbers:
-            steps[num].append(_together(num, device))
+            steps[num].append(_steps_per_s(num, device))
             ratios[num].append(steps[num][-1] / steps[1][-1])
     lines = [
-        f"| trials at a time on {on} | generator steps a second, all of them "
+        f"| trials at a time on {name} | generator steps a second, all of them "
         "| to one alone | in theory |",
         "|---|---|---|---|",
     ]
     for num in numbers:
         lines.append(
             f"| {num} | {statistics.median(steps[num]):.0f} | {_spread(ratios[num])} "
-            f"| {'-' if most is None else min(num, most)} |"
+            f"| {'-' if limit is None else min(num, limit)} |"
         )
     return lines
 
 
-def _together(num_trials: int, device: str) -> float:
-    """Generator steps a second of so many trials, in a process each."""
-    barrier, counts = _spawn.Barrier(num_trials), _spawn.SimpleQueue()
-    given = (barrier, counts, device)
-    processes = [_spawn.Process(target=_train, args=given) for _ in range(num_trials)]
+def _steps_per_s(num_trials: int, device: str) -> float:
+    """Measure the total generator steps per second of trials in a process each."""
+    barrier, rates = _spawn.Barrier(num_trials), _spawn.SimpleQueue()
+    args = (barrier, rates, device)
+    processes = [_spawn.Process(target=_train, args=args) for _ in range(num_trials)]
     for process in processes:
         process.start()
-    rates = [counts.get() for _ in processes]
+    total = sum(rates.get() for _ in processes)
     for process in processes:
         process.join()
-    return sum(rates)
+    return total
 
 
 def _train(barrier: Barrier, rates: Any, device: str) -> None:
@@ -76,21 +84,21 @@ def _train(barrier: Barrier, rates: Any, device: str) -> None:
     trial = Trial(Size(), device)
     barrier.wait()
     rate = 1_000 / trial.ms(_MEASURED_S)
-    barrier.wait()  # all the while, all of them train
+    barrier.wait()  # so that all trials train during all measurements
     rates.put(rate)
 
 
 def _critics() -> list[str]:
     torch.set_num_threads(1)
     data = load(DataConfig(dataset="digits"))
-    fit, read = as_tensor(data.critic_train), as_tensor(data.critic_eval)
+    parts = as_tensor(data.critic_train), as_tensor(data.critic_eval)
     rng = torch.Generator().manual_seed(0)
-    maps = torch.randn(16, fit[0].numel(), generator=rng) / 4
+    maps = torch.randn(16, parts[0][0].numel(), generator=rng) / 4
 
     def seconds(num_critics: int) -> float:
         objective = ObjectiveConfig(num_critics=num_critics)
         started_s = time.perf_counter()
-        score(lambda latents: torch.tanh(latents @ maps), 16, fit, read, objective.rung)
+        score(lambda latents: torch.tanh(latents @ maps), 16, *parts, objective.rung)
         return time.perf_counter() - started_s
 
     lines = [
@@ -99,9 +107,9 @@ def _critics() -> list[str]:
     ]
     for num in CRITICS:
         pairs = [(seconds(num), sum(seconds(1) for _ in range(num))) for _ in range(NUM_PAIRS)]
-        together = statistics.median(one for one, _ in pairs)
-        ratios = [apart / one for one, apart in pairs]
-        lines.append(f"| {num} | {together:.2f} | {_spread(ratios)} |")
+        batched_s = statistics.median(batched for batched, _ in pairs)
+        ratios = [sequential / batched for batched, sequential in pairs]
+        lines.append(f"| {num} | {batched_s:.2f} | {_spread(ratios)} |")
     return lines
 
 

@@ -1,9 +1,9 @@
-"""WGAN and WGAN-GP as their well-known public codes train them: what our steps are held against.
+"""Train a WGAN or WGAN-GP as widely used public implementations do, as a baseline of speed.
 
-Written anew after the loops of the papers' own repositories and of their usual PyTorch ports:
-``loss.backward()`` by itself on real, on fake and on the penalty, Adam or RMSprop as PyTorch makes
-them by default, fresh fakes for every critic step, samples through a DataLoader, and every number
-read at every step. The networks, batch size, learning rates and betas are the caller's.
+Written from scratch after the loops of the papers' repositories and of their usual PyTorch ports:
+separate ``backward()`` calls for real samples, generated samples and the penalty, Adam or RMSprop
+with PyTorch's defaults, new generated samples for every critic step, a DataLoader, and ``item()``
+of every loss at every step. The networks, batch size, learning rates and betas are the caller's.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from trainables.config import TrainingConfig
 
 @dataclass(frozen=True)
 class Losses:
-    """What the public codes log at each generator step."""
+    """The values that the public implementations log at each generator step."""
 
     critic_loss: float
     estimate: float
@@ -27,7 +27,7 @@ class Losses:
 
 
 def loaded(real: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """Batches for ever, by a DataLoader in this process: the data are in memory already."""
+    """Yield batches endlessly, by a DataLoader in this process, as the data are in memory."""
     loader = DataLoader(TensorDataset(real), batch_size, shuffle=True, drop_last=True)
     while True:
         for (batch,) in loader:
@@ -35,7 +35,7 @@ def loaded(real: Tensor, batch_size: int) -> Iterator[Tensor]:
 
 
 def at_hand(real: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """The same without a DataLoader, to tell what that alone costs: one index a batch."""
+    """Yield batches endlessly by indexing, without the cost of a DataLoader."""
     while True:
         for rows in torch.randperm(len(real)).split(batch_size):
             if len(rows) == batch_size:
@@ -49,7 +49,7 @@ def plain_loop(
     latent_dim: int,
     batches: Iterator[Tensor],
 ) -> Iterator[Losses]:
-    """Train for ever by clipping or by the gradient penalty; yields after each generator step."""
+    """Train endlessly with clipping or the gradient penalty; yield after each generator step."""
     critic_optimizer = _optimizer(critic, config, config.critic_lr)
     generator_optimizer = _optimizer(generator, config, config.generator_lr)
     device = next(critic.parameters()).device
@@ -99,10 +99,10 @@ def _critic_step(
 
 def _gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     alpha = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-    between = (alpha * real + (1 - alpha) * fake).requires_grad_(True)
-    scores = critic(between)
+    points = (alpha * real + (1 - alpha) * fake).requires_grad_(True)
+    scores = critic(points)
     (gradients,) = torch.autograd.grad(
-        scores, between, grad_outputs=torch.ones_like(scores), create_graph=True
+        scores, points, grad_outputs=torch.ones_like(scores), create_graph=True
     )
     return ((gradients.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
 

@@ -1,13 +1,13 @@
-"""What a search's driver costs: ``python -m benchmarks.speed.scale [--trials 100 1000 3000]``.
+"""Measure the cost of the driver: ``python -m benchmarks.speed.scale [--trials 100 1000 3000]``.
 
-Trials only sleep and report, so that the driver's own work shows: the CPU seconds and the memory
-of its one process, with our scheduler, sampler, MLflow and display on, against bare Ray Tune (FIFO,
-random search, no callback, no logger) in the same run. Linux only.
+Trials only sleep and report, so that the measured CPU seconds and memory are those of the driver's
+process. Compares a search, with its scheduler, sampler, MLflow and display, with bare Ray Tune
+(FIFO, random search, no callback, no logger) in the same run. Linux only.
 
-A trial makes 10 reports of what a real one reports, is scored at 3 rungs, and saves itself at those
-and once between; a checkpoint is a small file, at a rung with a picture. Scores fall from trial to
-trial, so that ASHA, which is asked at every rung, lets all of them go on. What is not in it is the
-start, up to the first trials' ends, and the final.
+A trial makes 10 reports with the metrics of a real one, is scored at 3 rungs, and saves a
+checkpoint at those and once more: a small file, and a picture at a rung. Each trial scores better
+than the one before it, so that ASHA stops none. The start, up to the end of the first trials, and
+the final are not measured.
 """
 
 import argparse
@@ -36,17 +36,20 @@ RUNGS = (100, 300, 900)
 SAVES = (*RUNGS, 500)
 REPORTS = (10, *range(100, 901, 100))
 SPACE = "search_spaces/gp.yaml"
-#: Trials whose reports are not counted: workers start meanwhile.
+#: The first trials, during which workers start; their reports do not count.
 WARM_UP_TRIALS = 20
-#: The curve has about so many points.
-_POINTS = 6
+#: The number of intervals in the table of the largest run.
+_INTERVALS = 6
 _SAMPLE_S = 0.2
 _MIB = 2**20
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The driver at a moment. Seconds of CPU are of all its threads, MLflow's and main apart."""
+    """The driver's use of resources up to a moment.
+
+    ``cpu_s`` are the CPU seconds of all threads, ``mlflow_cpu_s`` those of MLflow's thread.
+    """
 
     reports: int
     wall_s: float
@@ -57,70 +60,76 @@ class Sample:
 
 @dataclass(frozen=True)
 class Run:
-    """One run in a process of its own; ``drain_s`` is what MLflow still took after the last."""
+    """One run in a separate process; ``drain_s`` is the time that MLflow needed after its end."""
 
     samples: tuple[Sample, ...]
     drain_s: float
 
     @property
     def counted(self) -> list[Sample]:
-        """Without the start."""
+        """Return the samples after the warm-up."""
         return [s for s in self.samples if s.reports >= WARM_UP_TRIALS * len(REPORTS)]
 
-    def per_report_ms(self, of: str, since: int = 0, until: int = sys.maxsize) -> float:
-        """Milliseconds a report of ``wall_s``, ``cpu_s`` or ``mlflow_cpu_s``, between trials."""
+    def per_report_ms(self, field: str, since: int = 0, until: int = sys.maxsize) -> float:
+        """Return the milliseconds per report.
+
+        Args:
+            field: ``wall_s``, ``cpu_s`` or ``mlflow_cpu_s``.
+            since: The number of trials at the start of the interval.
+            until: The number of trials at its end.
+        """
         window = [s for s in self.counted if since <= s.reports // len(REPORTS) <= until]
         first, last = window[0], window[-1]
-        spent = getattr(last, of) - getattr(first, of)
-        return 1_000 * spent / max(1, last.reports - first.reports)
+        spent_s = getattr(last, field) - getattr(first, field)
+        return 1_000 * spent_s / max(1, last.reports - first.reports)
 
     @property
     def mib_per_100_trials(self) -> float:
-        """Growth of the driver's memory over the second half: a line's slope."""
+        """Return the growth of the driver's memory: the slope of a line over the second half."""
         late = self.counted[len(self.counted) // 2 :]
         trials = np.array([s.reports / len(REPORTS) for s in late])
         return 100 * float(np.polyfit(trials, [s.rss_mib for s in late], 1)[0])
 
 
 def main() -> None:
-    """Run each kind at each size, and print the tables; or one run, for that."""
+    """Run each kind at each size in a subprocess and print the tables, or run one kind."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000, 3000])
     parser.add_argument("--slots", type=int, default=4, help="trials at a time; 4")
     parser.add_argument("--sleep-s", type=float, default=0.01, help="before each report; 0.01")
     parser.add_argument("--sampler", default="tpe", help="Optuna's; tpe")
     parser.add_argument("--one", choices=KINDS, help="one run, its samples as JSON")
-    asked = parser.parse_args()
-    if asked.one:
-        print(json.dumps(asdict(_one(asked.one, asked))))
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(asdict(_run_one(args.one, args))))
         return
     kinds = list(KINDS)
     runs: dict[tuple[str, int], Run] = {}
-    for num_trials in asked.trials:
+    for num_trials in args.trials:
         for kind in kinds:
             print(f"{kind}: {num_trials:,} trials ...", file=sys.stderr, flush=True)
-            runs[kind, num_trials] = _in_own_process(kind, num_trials, asked)
-    _print(runs, asked)
+            runs[kind, num_trials] = _run_in_subprocess(kind, num_trials, args)
+    _print(runs, args)
 
 
-def _in_own_process(kind: str, num_trials: int, asked: argparse.Namespace) -> Run:
+def _run_in_subprocess(kind: str, num_trials: int, args: argparse.Namespace) -> Run:
     command = [sys.executable, "-m", "benchmarks.speed.scale", "--one", kind]
-    command += ["--trials", str(num_trials), "--slots", str(asked.slots)]
-    command += ["--sleep-s", str(asked.sleep_s), "--sampler", asked.sampler]
-    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    found = json.loads(answer.splitlines()[-1])
-    return Run(tuple(Sample(**sample) for sample in found["samples"]), found["drain_s"])
+    command += ["--trials", str(num_trials), "--slots", str(args.slots)]
+    command += ["--sleep-s", str(args.sleep_s), "--sampler", args.sampler]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    run = json.loads(output.splitlines()[-1])
+    return Run(tuple(Sample(**sample) for sample in run["samples"]), run["drain_s"])
 
 
-def _one(kind: str, asked: argparse.Namespace) -> Run:
+def _run_one(kind: str, args: argparse.Namespace) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         counter = Path(folder, "reports")
         counter.touch()
-        trainable = _sleeper(counter, asked.sleep_s)
-        spec = _spec(Path(folder), asked.trials[0], asked.sampler)
+        trainable = _sleeper(counter, args.sleep_s)
+        spec = _spec(Path(folder), args.trials[0], args.sampler)
 
-        with connected(None, asked.slots), _sampling(counter) as samples:
-            drain_s = KINDS[kind](Path(folder), spec, trainable, asked.slots)
+        with connected(None, args.slots), _sampling(counter) as samples:
+            drain_s = KINDS[kind](Path(folder), spec, trainable, args.slots)
         return Run(tuple(samples), drain_s)
 
 
@@ -180,17 +189,17 @@ def _ours(folder: Path, spec: SearchSpec, trainable: Callable[..., None], slots:
         with Display(screen, {"MLflow": tracker.ui_command}).showing(record):
             record.start()
             data = _no_data()
-            needs, stop = cluster.TrialResources(1, 0, {}), threading.Event()
-            cluster.run_trials(record, data, str(folder / "ray"), needs, "sitting", stop, slots)
+            resources, stop = cluster.TrialResources(1, 0, {}), threading.Event()
+            cluster.run_trials(record, data, str(folder / "ray"), resources, "scale", stop, slots)
     counts = record.counts()
     if counts["completed"] != spec.num_trials:
-        # A few, where trials overtake one another.
+        # ASHA stops a few trials if a later one, which scores better, reaches a rung first.
         print(f"not all trials made all reports: {dict(counts)}", file=sys.stderr)
     record.close()
     started_s = time.perf_counter()
-    lacks = tracker.close("finished", timeout_s=3600)
-    if lacks is not None:
-        print(lacks, file=sys.stderr)
+    missing = tracker.close("finished", timeout_s=3600)
+    if missing is not None:
+        print(missing, file=sys.stderr)
     return time.perf_counter() - started_s
 
 
@@ -207,14 +216,19 @@ KINDS: Mapping[str, Callable[[Path, SearchSpec, Callable[..., None], int], float
 
 
 def _sleeper(counter: Path, sleep_s: float) -> Callable[..., None]:
-    """A trainable that reports as a real one does, and adds a byte to the file for each report."""
+    """Return a trainable that reports as a real one, and appends a byte per report to a file."""
     reports, rungs, saves = REPORTS, RUNGS, SAVES
-    always = ("critic_estimate", "critic_loss", "generator_loss", "critic_gradient_norm",
+    metrics_of_all = ("critic_estimate", "critic_loss", "generator_loss", "critic_gradient_norm",
               "critic_lipschitz", "generator_steps_per_s", "training_seconds",
               "training_cpu_seconds", "scoring_seconds", "scoring_cpu_seconds")  # fmt: skip
-    at_rungs = ("w1_stderr", "w1_train", "independent_critic_lipschitz", "rung_scoring_seconds")
+    metrics_of_rungs = (
+        "w1_stderr",
+        "w1_train",
+        "independent_critic_lipschitz",
+        "rung_scoring_seconds",
+    )
 
-    # Within, and importing within, so that Ray ships it as it is: workers then need no PyTorch.
+    # A nested function with its own imports is pickled by value, so that workers import no PyTorch.
     def sleep_and_report(config: Mapping[str, Any], data: Any) -> None:
         import os
         import random
@@ -228,9 +242,9 @@ def _sleeper(counter: Path, sleep_s: float) -> Callable[..., None]:
         for steps in reports:
             time.sleep(sleep_s)
             metrics = {"generator_steps": float(steps), "diverged": 0.0}
-            metrics |= {name: random.random() for name in always}
+            metrics |= {name: random.random() for name in metrics_of_all}
             if steps in rungs:
-                metrics |= {"w1": score, **{name: random.random() for name in at_rungs}}
+                metrics |= {"w1": score, **{name: random.random() for name in metrics_of_rungs}}
             with counter.open("ab") as file:
                 file.write(b".")
             if steps not in saves:
@@ -247,7 +261,7 @@ def _sleeper(counter: Path, sleep_s: float) -> Callable[..., None]:
 
 @contextmanager
 def _sampling(counter: Path) -> Iterator[list[Sample]]:
-    """What this process has used, as the block goes on, from a thread of its own."""
+    """Sample the resources of this process during the block, from a separate thread."""
     samples: list[Sample] = []
     done = threading.Event()
 
@@ -281,15 +295,15 @@ def _sample(reports: int, wall_s: float) -> Sample:
 def _ticks(stat: Path) -> int:
     try:
         fields = stat.read_text().rpartition(")")[2].split()
-    except OSError:  # it ended meanwhile
+    except OSError:  # the thread has ended
         return 0
     return int(fields[11]) + int(fields[12])
 
 
-def _print(runs: Mapping[tuple[str, int], Run], asked: argparse.Namespace) -> None:
+def _print(runs: Mapping[tuple[str, int], Run], args: argparse.Namespace) -> None:
     print(
         f"\n{time.strftime('%d %B %Y')}, {os.cpu_count()} CPUs ({platform.machine()}), "
-        f"{asked.slots} trials at a time, {len(REPORTS)} reports a trial, {len(RUNGS)} of them at "
+        f"{args.slots} trials at a time, {len(REPORTS)} reports a trial, {len(RUNGS)} of them at "
         f"rungs; load now {os.getloadavg()[0]:.1f}. Of the driver's process; the first "
         f"{WARM_UP_TRIALS} trials do not count:\n"
     )
@@ -297,7 +311,7 @@ def _print(runs: Mapping[tuple[str, int], Run], asked: argparse.Namespace) -> No
             "CPU to bare", "MiB per 100 trials", "MLflow behind at the end, s")  # fmt: skip
     rows = []
     for (kind, n), run in runs.items():
-        cpu, bare = (each.per_report_ms("cpu_s") for each in (run, runs["bare Ray Tune", n]))
+        cpu, bare = (r.per_report_ms("cpu_s") for r in (run, runs["bare Ray Tune", n]))
         mlflow = run.per_report_ms("mlflow_cpu_s")
         wall = run.per_report_ms("wall_s")
         rows.append((kind, f"{n:,}", f"{wall:.1f}", f"{cpu:.2f}", f"{mlflow:.2f}",
@@ -306,7 +320,7 @@ def _print(runs: Mapping[tuple[str, int], Run], asked: argparse.Namespace) -> No
     _print_table(head, rows)
     print("\nOver the largest run, CPU ms a report and MiB of memory, by trials so far:\n")
     largest = max(n for _, n in runs)
-    edges = [round(e) for e in np.geomspace(WARM_UP_TRIALS, largest, _POINTS + 1)]
+    edges = [round(e) for e in np.geomspace(WARM_UP_TRIALS, largest, _INTERVALS + 1)]
     kinds = list(dict.fromkeys(kind for kind, _ in runs))
     names = [name for kind in kinds for name in (f"{kind}, CPU", f"{kind}, MiB")]
     rows = []
@@ -314,8 +328,8 @@ def _print(runs: Mapping[tuple[str, int], Run], asked: argparse.Namespace) -> No
         row = [f"{since:,} to {until:,}"]
         for kind in kinds:
             run = runs[kind, largest]
-            there = [s for s in run.counted if s.reports <= until * len(REPORTS)]
-            row += [f"{run.per_report_ms('cpu_s', since, until):.2f}", f"{there[-1].rss_mib:.0f}"]
+            last = [s for s in run.counted if s.reports <= until * len(REPORTS)][-1]
+            row += [f"{run.per_report_ms('cpu_s', since, until):.2f}", f"{last.rss_mib:.0f}"]
         rows.append(tuple(row))
     _print_table(("trials", *names), rows)
 

@@ -1,11 +1,11 @@
-"""How fast is a generator step, and of what the machine can? ``python -m benchmarks.speed.steps``.
+"""Measure the speed of generator steps: ``python -m benchmarks.speed.steps``.
 
-One generator step with its critic steps, against the loop of the well-known public codes
-(``plain_loop``): the same networks, data, batches, betas and types, on one thread. The contenders
-take turns, and a ratio is of neighbours in time. Seconds are CPU time, the kernel's included: wall
-time on one thread that nothing interrupts, and nearly the same on a machine that is shared.
+Compares a generator step, with its critic steps, with the loop of widely used public
+implementations (``plain_loop``): the same networks, data, batches, betas and types, on one thread.
+The loops take turns, and each ratio is of two consecutive turns. Seconds are CPU time, user and
+system: unlike wall time, they hardly depend on other processes.
 
-Where there is a GPU, the same there, by wall time, and captured as a CUDA graph (``cuda_graph``).
+If there is a GPU, the same is measured on it by wall time, also with a CUDA graph (``cuda_graph``).
 """
 
 import statistics
@@ -24,15 +24,15 @@ from trainables.data import load
 from trainables.training import TrainState, train
 from trainables.trial import start_worker
 
-TURN_S = 0.35  # of the plain loop; what a report costs is spread over a turn of ours
-LEAST_STEPS = 3
+TURN_S = 0.35  # of the plain loop; our loop reports once per turn
+MIN_STEPS = 3
 PEAK_WIDTH = 512
-GPU_STEPS = 50  # of a turn on a GPU, at whose end the CPU waits for it
+GPU_STEPS = 50  # of a turn on a GPU, which is synchronized at its end
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained, on samples of which shape, and how many turns each contender has."""
+    """The networks and data of a measurement, and the number of turns of each loop."""
 
     name: str
     networks: Mapping[str, Any]
@@ -42,9 +42,9 @@ class Setting:
     pairs: int = 9
 
     def config(self, **training: Any) -> TrialConfig:
-        """The trial's configuration: the paper's values."""
-        given = {"constraint": self.constraint, "batch_size": self.batch_size} | training
-        return TrialConfig.model_validate({"networks": dict(self.networks), "training": given})
+        """Return the configuration of the trial, by default with the paper's values."""
+        values = {"constraint": self.constraint, "batch_size": self.batch_size} | training
+        return TrialConfig.model_validate({"networks": dict(self.networks), "training": values})
 
 
 _MLP = {"architecture": "mlp"}
@@ -66,12 +66,12 @@ WIDE = Setting(
     5,
 )
 
-#: Takes that many generator steps.
+#: A function that trains for a number of generator steps.
 Steps = Callable[[int], object]
 
 
 def real_samples(setting: Setting) -> Tensor:
-    """The training part of the setting's data, in [-1, 1]; of images that no machine has, noise."""
+    """Return real samples in [-1, 1]; noise instead of images that would need a download."""
     if len(setting.sample_shape) == 1:
         return torch.from_numpy(load(DataConfig(dataset="eight_gaussians")).train)
     if setting.sample_shape == (1, 8, 8):
@@ -80,7 +80,7 @@ def real_samples(setting: Setting) -> Tensor:
 
 
 def ours(setting: Setting, real: Tensor, **training: Any) -> Steps:
-    """Our loop; it reports at the end of each turn."""
+    """Return our training loop, which reports at the end of each turn."""
     config = setting.config(**training)
     state = TrainState.create(config, setting.sample_shape)
     return lambda num: list(train(state, config.training, real, [state.generator_steps + num]))
@@ -92,7 +92,7 @@ def plain(
     batches: Callable[[Tensor, int], Iterator[Tensor]],
     device: str = "cpu",
 ) -> Steps:
-    """The public codes' loop, from the same initial weights."""
+    """Return the loop of the public implementations, with the same initial weights."""
     config = setting.config()
     state = TrainState.create(config, setting.sample_shape, device)
     steps = plain_loop(
@@ -106,7 +106,7 @@ def plain(
 
 
 def measured(setting: Setting) -> dict[str, list[float]]:
-    """Milliseconds of CPU a generator step, a turn each."""
+    """Measure the CPU milliseconds per generator step of each loop, by turn."""
     real = real_samples(setting)
     contenders = {
         "plain": plain(setting, real, loaded),
@@ -116,7 +116,7 @@ def measured(setting: Setting) -> dict[str, list[float]]:
     }
     for steps in contenders.values():
         _seconds(steps, 2)
-    num_steps = max(LEAST_STEPS, round(TURN_S / _seconds(contenders["plain"], 2)))
+    num_steps = max(MIN_STEPS, round(TURN_S / _seconds(contenders["plain"], 2)))
     turns: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(setting.pairs):
         for name, steps in contenders.items():
@@ -131,7 +131,7 @@ def _seconds(steps: Steps, num_steps: int) -> float:
 
 
 def ratio(base: list[float], other: list[float]) -> str:
-    """How many times as fast, turn by turn: the median, the least and the most."""
+    """Format the speedup of ``other`` over ``base`` by turn: median, minimum and maximum."""
     ratios = [a / b for a, b in zip(base, other, strict=True)]
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
@@ -145,7 +145,7 @@ def _row(setting: Setting, turns: Mapping[str, list[float]]) -> str:
 
 
 def on_gpu() -> str:
-    """The same on a GPU, where there is one."""
+    """Return the table of the GPU, if there is one."""
     if not torch.cuda.is_available():
         return "On a GPU: not measured."
     lines = [
@@ -162,7 +162,7 @@ def on_gpu() -> str:
 
 
 def _measured_on_gpu(setting: Setting) -> dict[str, list[float]]:
-    """Milliseconds of wall time a generator step, a turn each; the first turn is not counted."""
+    """Measure the wall milliseconds per generator step by turn, without the first turn."""
     real = real_samples(setting)
     contenders = {
         "plain": plain(setting, real, loaded, "cuda"),
@@ -181,7 +181,7 @@ def _measured_on_gpu(setting: Setting) -> dict[str, list[float]]:
 
 
 def _turns(setting: Setting, real: Tensor, **training: Any) -> Steps:
-    """Our loop, of which each call goes on: a graph is captured in the first."""
+    """Return our loop as a single training that each call continues; the first captures a graph."""
     config = setting.config(**training)
     state = TrainState.create(config, setting.sample_shape, real.device)
     report_at = range(GPU_STEPS, GPU_STEPS * (setting.pairs + 2), GPU_STEPS)
@@ -190,10 +190,11 @@ def _turns(setting: Setting, real: Tensor, **training: Any) -> Steps:
 
 
 def products(setting: Setting) -> Iterator[tuple[int, int, int]]:
-    """(m, k, n) of all matrix products of a generator step of an MLP's GP, first-order ones alone.
+    """Yield (m, k, n) of the matrix products in a WGAN-GP generator step of an MLP.
 
-    A layer's forward, its transpose and its weight's gradient are one product each: of real, fake
-    and the points between them in a critic step, a fourth for the penalty's own gradient.
+    Second-order products are left out. The forward pass of a layer, the gradient of its input and
+    that of its weight are one product each. In a critic step they are of real, generated and
+    interpolated samples; the gradient of the penalty adds one product.
     """
     config = setting.config()
     width, batch, n_critic = PEAK_WIDTH, setting.batch_size, config.training.n_critic
@@ -214,7 +215,7 @@ def products(setting: Setting) -> Iterator[tuple[int, int, int]]:
 
 
 def peak() -> str:
-    """What the same products take by ``torch.mm`` alone, as a share of what the step takes."""
+    """Return the time of a step's matrix products by ``torch.mm`` as a share of the step's time."""
     sizes = list(products(WIDE))
     operands = {size: (torch.rand(size[:2]), torch.rand(size[1:])) for size in set(sizes)}
 
@@ -260,7 +261,7 @@ _KINDS = {
 
 
 def profiled() -> str:
-    """Where our time goes, by kind of operation, in the profiler's own time."""
+    """Return the shares of our loop's time by kind of operation, measured by the profiler."""
     chosen = [SETTINGS[1], SETTINGS[3], WIDE, SETTINGS[5]]
     rows = {setting.name: _shares(setting) for setting in chosen}
     kinds = [*_KINDS, "all else"]
@@ -273,20 +274,20 @@ def profiled() -> str:
 def _shares(setting: Setting) -> dict[str, float]:
     steps = ours(setting, real_samples(setting))
     steps(2)
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         steps(1 if setting.networks["architecture"] == "dcgan" else 20)
-    found = dict.fromkeys([*_KINDS, "all else"], 0.0)
-    for event in seen.key_averages():
+    times = dict.fromkeys([*_KINDS, "all else"], 0.0)
+    for event in profiler.key_averages():
         name = event.key.removeprefix("aten::").partition("#")[0].partition(".")[0]
         kind = next((kind for kind, names in _KINDS.items() if name in names), "all else")
-        found[kind] += event.self_cpu_time_total
-    total = sum(found.values())
-    return {kind: seconds / total for kind, seconds in found.items()}
+        times[kind] += event.self_cpu_time_total
+    total = sum(times.values())
+    return {kind: time_us / total for kind, time_us in times.items()}
 
 
 def table() -> str:
-    """All that is measured, as Markdown."""
-    start_worker(threads=1, use_gpu=False)  # which does the plain loop good as well
+    """Return all tables in Markdown."""
+    start_worker(threads=1, use_gpu=False)  # its settings make the plain loop faster, too
     lines = [
         "| ms of CPU a generator step | plain | ours | compiled | plain / ours | plain / compiled "
         "| plain without its loader / ours |",

@@ -1,4 +1,4 @@
-"""Searches replayed on recorded trials: what they cost, and the ways to stop trials."""
+"""Searches replayed on recorded trials, and the stopping rules."""
 
 from dataclasses import replace
 from functools import partial
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.efficiency.curves import SCORED_AT, recorded
-from benchmarks.efficiency.replay import NUM_TRIALS, OurAsha, Replay, Setting, Table
+from benchmarks.efficiency.replay import NUM_TRIALS, Replay, SearchAsha, Setting, Table
 from benchmarks.efficiency.rungs import Pasha, SoftHalving
 
 ALL_RUN = Setting("random, none stopped", ("search.sampler=random", "asha.reduction_factor=1"))
@@ -57,19 +57,19 @@ def test_asha_needs_fewer_steps_for_as_many_trials(table: Table) -> None:
     assert after[1].generator_steps < after[0].generator_steps / 2
 
 
-def test_halving_that_allows_for_no_error_is_asha(table: Table) -> None:
-    asha, soft = OurAsha(DEFAULT.spec, 0), SoftHalving(DEFAULT.spec, 0, num_errors=0.0)
+def test_soft_halving_with_no_tolerance_is_asha(table: Table) -> None:
+    asha, soft = SearchAsha(DEFAULT.spec, 0), SoftHalving(DEFAULT.spec, 0, num_errors=0.0)
     rng = np.random.default_rng(0)
     for number in range(300):
         report = {"w1": float(rng.normal()), "w1_stderr": float(rng.uniform())}
         for steps in (75, 300):
-            said = asha.continues(number, steps, report)
-            assert said == soft.continues(number, steps, report)
-            if not said:
+            continues = asha.continues(number, steps, report)
+            assert continues == soft.continues(number, steps, report)
+            if not continues:
                 break
 
 
-def test_halving_that_allows_for_errors_lets_pass_what_is_behind_by_less() -> None:
+def test_soft_halving_continues_a_trial_that_is_behind_by_less_than_its_tolerance() -> None:
     def passes(num_errors: float) -> bool:
         soft = SoftHalving(DEFAULT.spec, 0, num_errors)
         for number in range(4):
@@ -100,6 +100,6 @@ def test_the_settings_that_are_compared_are_what_they_are_called() -> None:
     assert len(by_name) == len(SETTINGS) + len(VARIANTS)
     assert by_name["random, none stopped"].spec.search.sampler == "random"
     assert by_name["rungs x2 from 75"].spec.asha.rungs == (75, 150, 300, 600, 1200)
-    own = by_name["by the own critic's estimate"].spec.objective
-    assert own.score_of({"w1": 1.0, "critic_estimate": 7.0}) == 7.0
-    assert isinstance(by_name["stopped beyond 2 standard errors"].stops, partial)
+    objective = by_name["by the own critic's estimate"].spec.objective
+    assert objective.score_of({"w1": 1.0, "critic_estimate": 7.0}) == 7.0
+    assert isinstance(by_name["stopped beyond 2 standard errors"].stopping_rule, partial)

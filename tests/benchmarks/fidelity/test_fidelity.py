@@ -1,4 +1,4 @@
-"""The pools that the table is of, and the other designs of a critic that it can hold."""
+"""The pools of trials, and the other designs of a critic."""
 
 from pathlib import Path
 
@@ -13,22 +13,22 @@ from trainables.training.lipschitz import gradient_penalty
 
 
 def test_a_pool_is_trained_once_and_then_the_same(tmp_path: Path, monkeypatch) -> None:
-    said: list[str] = []
+    messages: list[str] = []
 
     def short(rng: np.random.Generator, number: int) -> dict:
         return pools.mixed(rng, number) | {"generator_steps": 3}
 
     monkeypatch.setitem(pools.SPACES, "mixed", short)
-    first, again = (
-        pools.pool("eight_gaussians", "mixed", 2, 0, tmp_path, said.append) for _ in range(2)
+    first, cached = (
+        pools.pool("eight_gaussians", "mixed", 2, 0, tmp_path, messages.append) for _ in range(2)
     )
-    assert len(said) == 2
+    assert len(messages) == 2
     latents = torch.randn(5, first[0].latent_dim)
-    assert torch.equal(first[0].generate(latents), again[0].generate(latents))
-    assert [m.critic_estimate for m in first] == [m.critic_estimate for m in again]
+    assert torch.equal(first[0].generate(latents), cached[0].generate(latents))
+    assert [m.critic_estimate for m in first] == [m.critic_estimate for m in cached]
 
 
-def test_every_twelfth_trial_is_made_to_collapse_and_another_to_run_away() -> None:
+def test_one_of_twelve_trials_will_collapse_and_another_will_be_unstable() -> None:
     rng = np.random.default_rng(0)
     drawn = [pools.mixed(rng, number)["training"] for number in range(24)]
     assert sum(d["generator_lr"] == 1e-2 and d["n_critic"] == 1 for d in drawn) >= 2
@@ -42,8 +42,8 @@ def test_every_twelfth_trial_is_made_to_collapse_and_another_to_run_away() -> No
 )
 def test_a_design_finds_a_shift(design: Design) -> None:
     cloud = torch.randn(2000, 2, generator=torch.Generator().manual_seed(3)) * 0.3
-    found = estimate(design, lambda z: 0.3 * z + torch.tensor([0.6, 0.8]), 2, cloud, cloud, 0)
-    assert found == pytest.approx(1, rel=0.1)
+    w1 = estimate(design, lambda z: 0.3 * z + torch.tensor([0.6, 0.8]), 2, cloud, cloud, 0)
+    assert w1 == pytest.approx(1, rel=0.1)
 
 
 def test_features_are_for_images_only() -> None:

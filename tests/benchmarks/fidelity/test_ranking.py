@@ -1,4 +1,4 @@
-"""What the table says of numbers whose worth is known."""
+"""The quality of scores whose ranking is known."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def _fewer_resamples(monkeypatch) -> None:
 
 
 def trials(num_trials: int = 20) -> Trials:
-    """Trials whose truth is their number plus one; nothing is trained."""
+    """Return untrained trials whose true distance is their number plus one."""
     members = [
         pools.Member(str(k), str(k), lambda z: z, 2, 0.0, 1.0, 1.0, 10.0) for k in range(num_trials)
     ]

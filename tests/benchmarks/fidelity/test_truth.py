@@ -1,9 +1,9 @@
-"""The yardsticks against closed forms: a benchmark is worth no more than its truth."""
+"""The yardsticks, compared with closed forms."""
 
 import numpy as np
 import pytest
 
-from benchmarks.fidelity.known import textbook
+from benchmarks.fidelity.known_answers import textbook
 from benchmarks.fidelity.truth import exact_w1, frechet, grouped, turned
 
 
@@ -29,7 +29,7 @@ def test_groups_of_one_point_are_the_points() -> None:
 
 
 def test_grouping_changes_w1_by_less_than_it_moves_the_points() -> None:
-    """The triangle inequality; on clouds that differ by noise alone, where it matters most."""
+    """Check the triangle inequality on clouds that differ only by noise."""
     left, right = points(1024, 0), points(1024, 1)
     moved = sum(
         exact_w1(cloud, np.repeat(grouped(cloud, 256), 4, axis=0)) for cloud in (left, right)
@@ -55,17 +55,17 @@ def test_frechet_of_gaussians_is_that_of_means_and_of_roots(shift, scale, distan
 
 def test_turned_images_come_with_their_quarters() -> None:
     images = np.arange(4.0).reshape(1, 1, 2, 2)
-    every, quarters = turned(images)
+    rotated, quarters = turned(images)
     assert quarters.tolist() == [0, 1, 2, 3]
-    assert every[2].tolist() == [[[3.0, 2.0], [1.0, 0.0]]]
+    assert rotated[2].tolist() == [[[3.0, 2.0], [1.0, 0.0]]]
 
 
 @pytest.mark.parametrize("case", textbook(0), ids=lambda case: case.name)
 def test_textbook_answers_agree_with_exact_transport(case) -> None:
-    """On 2,000 samples a side; below 1 the Gaussians' own sampling noise would show."""
+    """Compare them on 2,000 samples a side."""
     import torch
 
     latents = torch.randn(2000, case.latent_dim, generator=torch.Generator().manual_seed(0))
     fake = case.generate(latents).double().numpy()
-    found = exact_w1(case.data.final[:2000].astype(float), fake)
-    assert found == pytest.approx(case.truth, rel=0.03, abs=0.02)
+    w1 = exact_w1(case.data.final[:2000].astype(float), fake)
+    assert w1 == pytest.approx(case.truth, rel=0.03, abs=0.02)
