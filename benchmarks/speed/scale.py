@@ -190,7 +190,7 @@ def _ours(folder: Path, spec: SearchSpec, trainable: Callable[..., None], slots:
             record.start()
             data = _no_data()
             resources, stop = cluster.TrialResources(1, 0, {}), threading.Event()
-            cluster.run_trials(record, data, str(folder / "ray"), resources, "scale", stop, slots)
+            cluster.run_trials(record, data, str(folder / "ray"), resources, stop, slots)
     counts = record.counts()
     if counts["completed"] != spec.num_trials:
         # ASHA stops a few trials if a later one, which scores better, reaches a rung first.
