@@ -29,7 +29,7 @@ from tuner.tracking import Tracker, kept_files, kept_generator
 
 if TYPE_CHECKING:
     from tuner.cluster import Executor
-    from tuner.page import KnownImportances
+    from tuner.page import ImportanceCache
 
 Ended = Literal["finished", "interrupted", "failed"]
 
@@ -108,19 +108,19 @@ def run_session(
         record = Record(run_dir, spec, study)
         ended: Ended = "failed"
         troubles: list[str] = []
-        known: KnownImportances = {}
+        cache: ImportanceCache = {}
         try:
             addresses = {**executor.addresses, "MLflow": tracker.ui_command}
             record.listeners += [tracker, LogFile(record), *executor.listeners(record)]
             shown = Display(console, addresses, None if place.is_local else interrupted)
             with shown.showing(record):
                 record.start()
-                _run_all(executor, record, data, join(location, "ray"), interrupted, known)
+                _run_all(executor, record, data, join(location, "ray"), interrupted, cache)
             stopped = interrupted.is_set() or record.halted is not None
             ended = "interrupted" if stopped else "finished"
         finally:
             with working(console, "writing the results", delay_s=1):
-                troubles = _leave(record, tracker, mirror, ended, known)
+                troubles = _leave(record, tracker, mirror, ended, cache)
         return Outcome(
             interrupted=ended == "interrupted",
             halted=record.halted,
@@ -162,7 +162,7 @@ def _run_all(
     data: Data,
     location: str,
     interrupted: Interruption,
-    known: "KnownImportances",
+    cache: "ImportanceCache",
 ) -> None:
     session = join(location, time.strftime("%Y%m%d-%H%M%S"))
     executor.run_trials(record, data, session, interrupted)
@@ -173,7 +173,7 @@ def _run_all(
         record.end_waiting()
         # Now, while others compute: the final changes nothing in what mattered at the rungs. What
         # goes wrong with it is met again, and reported, at the end.
-        drawing.submit(_draw, record.run_dir, _TIME_TO_DRAW_S, known)
+        drawing.submit(_draw, record.run_dir, _TIME_TO_DRAW_S, cache)
         executor.run_final(record, data, interrupted)
     except OSError as error:
         record.cannot_write(error)
@@ -182,11 +182,11 @@ def _run_all(
 
 
 def _draw(
-    run_dir: Path, limit_s: float, known: "KnownImportances", *, is_over: bool = False
+    run_dir: Path, limit_s: float, cache: "ImportanceCache", *, is_over: bool = False
 ) -> None:
     from tuner import page
 
-    page.write_report(run_dir, is_over=is_over, limit_s=limit_s, known=known)
+    page.write_report(run_dir, is_over=is_over, limit_s=limit_s, cache=cache)
 
 
 def _import_meanwhile(is_local: bool) -> None:
@@ -219,7 +219,7 @@ def _mirror(
 
 
 def _leave(
-    record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended, known: "KnownImportances"
+    record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended, cache: "ImportanceCache"
 ) -> list[str]:
     """Write the results; returns what could not be written, in words."""
     # An interrupted process may be killed in seconds: what a resume needs is saved first.
@@ -237,7 +237,7 @@ def _leave(
         except (OSError, DamagedCheckpointError) as error:
             troubles.append(f"{what} could not be written: {error}")
     try:
-        _draw(record.run_dir, draw_s, known, is_over=True)
+        _draw(record.run_dir, draw_s, cache, is_over=True)
     except Exception as error:  # a page that cannot be drawn must not end the search
         troubles.append(f"report.html could not be written: {error}")
     missing = [mirror.close(timeout_s) if mirror else None]
@@ -274,16 +274,17 @@ def _check_data(study: Study, data: Data) -> None:
 
 def _floor_text(study: Study, data: Data, spec: SearchSpec) -> str:
     """Measure the score of real samples, once in a search, and describe it."""
-    if (known := study.floor) is None:
-        from trainables.trial import floor, start_worker
+    if (floor := study.floor) is None:
+        from trainables.trial import floor as score_real_samples
+        from trainables.trial import start_worker
 
         # More threads only wait for each other.
         start_worker(spec.resources.threads_per_trial, use_gpu=False)
-        found = floor(data, spec.objective)
-        known = {"w1_floor": found.w1, "w1_floor_stderr": found.w1_stderr}
-        study.set_floor(known)
-    error = results.half_width(known["w1_floor_stderr"])
-    return f"floor: w1 {known['w1_floor']:.4g} +- {error:.2g} (95%), of real samples"
+        found = score_real_samples(data, spec.objective)
+        floor = {"w1_floor": found.w1, "w1_floor_stderr": found.w1_stderr}
+        study.set_floor(floor)
+    error = results.half_width(floor["w1_floor_stderr"])
+    return f"floor: w1 {floor['w1_floor']:.4g} +- {error:.2g} (95%), of real samples"
 
 
 def _notes(record: Record) -> tuple[str, ...]:

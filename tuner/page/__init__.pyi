@@ -1,2 +1,2 @@
-from .page import KnownImportances as KnownImportances
+from .page import ImportanceCache as ImportanceCache
 from .page import write_report as write_report

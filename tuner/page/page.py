@@ -37,7 +37,7 @@ from tuner.tracking import read_run_links
 _LIMIT_S = 12.0
 _TEMPLATES = Path(__file__).with_name("template")
 #: Importances by evaluator and by ``repr`` of the trials' points.
-KnownImportances = dict[tuple[str, str], list[Importance]]
+ImportanceCache = dict[tuple[str, str], list[Importance]]
 
 
 def write_report(
@@ -46,7 +46,7 @@ def write_report(
     *,
     is_over: bool = False,
     limit_s: float = _LIMIT_S,
-    known: KnownImportances | None = None,
+    cache: ImportanceCache | None = None,
 ) -> Path:
     """Write the report of the current state of a search.
 
@@ -56,7 +56,7 @@ def write_report(
         is_over: Whether the search has ended although its folder is still locked, as it is when
             the driver calls this.
         limit_s: The seconds that the 95% intervals of the importances may take.
-        known: A cache of importances, shared between reports; new ones are added.
+        cache: A cache of importances, shared between reports; new ones are added.
 
     Returns:
         The file.
@@ -69,14 +69,14 @@ def write_report(
     if is_over:
         search = replace(search, is_running=False)
     path = out or run_dir / "report.html"
-    write_atomically(path, page(Facts(search), limit_s, known))
+    write_atomically(path, page(Facts(search), limit_s, cache))
     return path
 
 
-def page(facts: Facts, limit_s: float = _LIMIT_S, known: KnownImportances | None = None) -> str:
+def page(facts: Facts, limit_s: float = _LIMIT_S, cache: ImportanceCache | None = None) -> str:
     """Render the report as HTML; the arguments are those of :func:`write_report`."""
     run_dir = facts.search.run_dir
-    drawn, rankings, space_values = _space(facts, limit_s, {} if known is None else known)
+    drawn, rankings, space_values = _space(facts, limit_s, {} if cache is None else cache)
     drawn |= _trials(facts)
     seeds, defaults, links = read_retrained(run_dir), baselines(facts), read_run_links(run_dir)
     best = facts.search.best
@@ -139,7 +139,7 @@ def _points(facts: Facts, steps: int, numbers: Sequence[int]) -> list[Point]:
 
 
 def _space(
-    facts: Facts, limit_s: float, known: KnownImportances
+    facts: Facts, limit_s: float, cache: ImportanceCache
 ) -> tuple[dict[str, Any], list[list[Importance]], dict[str, Any]]:
     """Draw the figures of the search space.
 
@@ -162,9 +162,9 @@ def _space(
             rows = []
             if len(points) >= MIN_TRIALS and domains:
                 cache_key = evaluator, repr(points)
-                if cache_key not in known:
-                    known[cache_key] = find_importances(points, domains, evaluator, limit_s / num)
-                rows = known[cache_key]
+                if cache_key not in cache:
+                    cache[cache_key] = find_importances(points, domains, evaluator, limit_s / num)
+                rows = cache[cache_key]
             if rows:
                 drawn[id_] = spaces.importance_bars(rows)
             if scope == "all":

@@ -18,8 +18,8 @@ from tuner import results
 from tuner.record.listener import Listener
 from tuner.results import (
     as_of_now,
+    drop_partial_report,
     latest,
-    mend_reports,
     picture_name,
     read_reports,
     write_trials,
@@ -47,7 +47,7 @@ class Record:
         self.trials: dict[int, Trial] = {t.number: t for t in study.trials()}
         self._leaderboard = results.Leaderboard(self.trials)
         self._waiting = deque(t for t in self.trials.values() if t.status is None)
-        mend_reports(run_dir / "metrics.jsonl")
+        drop_partial_report(run_dir / "metrics.jsonl")
         reports = read_reports(run_dir / "metrics.jsonl")
         self._last_report: dict[int, Mapping[str, float]] = {}
         self._last_rung: dict[int, Mapping[str, float]] = {}

@@ -14,9 +14,9 @@ from .ranking import tied_with as tied_with
 from .reports import Report as Report
 from .reports import ReportLog as ReportLog
 from .reports import as_of_now as as_of_now
+from .reports import drop_partial_report as drop_partial_report
 from .reports import first_report as first_report
 from .reports import latest as latest
-from .reports import mend_reports as mend_reports
 from .reports import read_reports as read_reports
 from .rows import COLUMNS as COLUMNS
 from .rows import Row as Row

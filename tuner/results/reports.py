@@ -67,10 +67,8 @@ def first_report(path: Path) -> Report:
     return json.loads(line) if line.endswith(b"\n") else {}
 
 
-def latest(
-    reports: Mapping[int, Report],
-) -> tuple[Report, Report]:
-    """Find the last report of a trial, and that of its last rung; empty where there is none.
+def latest(reports: Mapping[int, Report]) -> tuple[Report, Report]:
+    """Find a trial's last report, and its last report at a rung; each is empty if there is none.
 
     Args:
         reports: All reports of the trial, by generator step.
@@ -80,9 +78,8 @@ def latest(
     return reports[steps[-1]] if steps else {}, reports[rungs[-1]] if rungs else {}
 
 
-    reports: Mapping[int, Report],
-) -> tuple[Report, Report]:
-    """Find a trial's last report, and its last report at a rung; each is empty if there is none.
+def as_of_now(trial: Trial, last_report: Report, last_rung: Report) -> Trial:
+    """Return the trial with its last report as ``metrics``, plus the ``w1`` of its last rung.
 
     A trial that has ended keeps the metrics that it ended with.
 
@@ -95,7 +92,7 @@ def latest(
     return trial.with_metrics({k: last_rung[k] for k in AT_RUNGS if k in last_rung} | dict(last))
 
 
-def mend_reports(path: Path) -> None:
+def drop_partial_report(path: Path) -> None:
     """Truncate a last line without a newline, left by a crash, before more lines are appended."""
     if path.exists():
         raw = path.read_bytes()

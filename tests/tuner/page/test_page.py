@@ -99,8 +99,8 @@ def test_the_page_of_three_thousand_trials_is_bounded_and_says_so(make_spec: Mak
 def test_importances_of_the_same_trials_are_computed_once(
     make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, known = searched(make_spec, tmp_path), {}
-    first = report.page(made, limit_s=0, known=known)
+    made, cache = searched(make_spec, tmp_path), {}
+    first = report.page(made, limit_s=0, cache=cache)
     computed: list[int] = []
 
     def find_importances(points: Any, *_: Any) -> list[Any]:
@@ -108,10 +108,10 @@ def test_importances_of_the_same_trials_are_computed_once(
         return []
 
     monkeypatch.setattr(report, "find_importances", find_importances)
-    second = report.page(made, limit_s=0, known=known)
+    second = report.page(made, limit_s=0, cache=cache)
     assert _figures(second) == _figures(first)
     assert computed == []
-    report.page(searched(make_spec, tmp_path / "another", num=25), limit_s=0, known=known)
+    report.page(searched(make_spec, tmp_path / "another", num=25), limit_s=0, cache=cache)
     assert set(computed) == {25}  # the nine completed trials are the same
 
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tuner.results import reports as reports_module
-from tuner.results.reports import ReportLog, first_report, mend_reports, read_reports
+from tuner.results.reports import ReportLog, drop_partial_report, first_report, read_reports
 
 
 def line(trial: int, steps: int) -> bytes:
@@ -54,5 +54,5 @@ def test_the_first_report_is_that_of_the_search(tmp_path: Path):
 def test_a_line_without_its_end_is_cut_off(tmp_path: Path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(CONTENT[:-2])
-    mend_reports(path)
+    drop_partial_report(path)
     assert path.read_bytes() == b"".join(LINES[:-1])
