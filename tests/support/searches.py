@@ -86,6 +86,8 @@ def start(
     given = (module, [str(space), *options], space.parent, environment, files)
     process = _server().Process(target=_search, args=given)
     process.start()
+    while not (folder / "listens").exists() and process.is_alive():
+        time.sleep(0.01)
     _started.append(Search(process, *files))
     return _started[-1]
 
@@ -117,11 +119,12 @@ def _search(
     files: Sequence[Path],
 ) -> None:
     """What ``python -m MODULE`` is, in a process that was forked."""
-    os.setsid()
+    os.setsid()  # a process group of its own
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    os.setsid()  # a process group of its own
+    # The server that it was forked from ignores SIGINT, and so did it until a moment ago.
+    files[0].with_name("listens").touch()
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
     sys.path[0] = str(_PATH[0])  # which Ray tells its workers
