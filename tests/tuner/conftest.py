@@ -1,6 +1,7 @@
 """What several tests of the search share: small searches, and a listener that keeps the events."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,12 @@ class Events(Listener):
 
     def search_ended(self) -> None:
         self.all.append(("search_ended",))
+
+
+@pytest.fixture(autouse=True)
+def _checks_print_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which they do on a busy machine alone."""
+    monkeypatch.setattr("tuner.driver.request.working", lambda *_, **__: nullcontext())
 
 
 @pytest.fixture(autouse=True)

@@ -292,7 +292,7 @@ def test_bad_input_is_refused_before_anything_heavy_is_loaded(space: Space, tmp_
     loaded = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
     said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
     assert done.returncode == 2
-    assert done.stdout == ""
+    assert done.stdout in ("", f"checking {tmp_path / 'space.yaml'} ...\n")  # if it takes long
     assert said[0] == f"{tmp_path / 'space.yaml'}: {len(said) - 1} faults"
     assert not any("Traceback" in line for line in said)
     modules = {line.split("|")[-1].strip().split(".")[0] for line in loaded}

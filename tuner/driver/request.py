@@ -142,7 +142,7 @@ def check_request(request: SearchRequest, console: Console) -> CheckedSearch:
     Raises:
         BadInput: with all faults.
     """
-    with working(console, f"checking {request.source}"):
+    with working(console, f"checking {request.source}", delay_s=0.5):
         spec, runs_dir, runtime_env = check_document(request, console.print)
         _make_importable(request.code_dir, spec)
         cache = None if request.dry_run else runs_dir / DATA_CACHE
