@@ -73,7 +73,7 @@ def _scoring_task(
         resources=dict(needs.others),
         max_retries=resources.retries_per_trial,
     )
-    def score_again(checkpoint: str, data: "Data") -> tuple[float, float, float]:
+    def score_again(checkpoint: str | None, data: "Data") -> tuple[float, float, float]:
         from trainables.watchdog import Watchdog
         from tuner.cluster.scoring import score_checkpoint
 

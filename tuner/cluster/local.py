@@ -92,7 +92,7 @@ class LocalExecutor:
             try:
                 with interrupted.breaking():
                     w1, w1_stderr, seconds = score_checkpoint(
-                        str(trial.checkpoint),
+                        trial.checkpoint,
                         data,
                         record.spec.objective,
                         self._threads,

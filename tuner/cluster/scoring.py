@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def score_checkpoint(
-    checkpoint: str, data: "Data", objective: "ObjectiveConfig", threads: int, use_gpu: bool
+    checkpoint: str | None, data: "Data", objective: "ObjectiveConfig", threads: int, use_gpu: bool
 ) -> tuple[float, float, float]:
     """Score the generator of a checkpoint by the final's stronger critics.
 
     Args:
-        checkpoint: Its folder: a path or a URI.
+        checkpoint: Its folder: a path or a URI; ``None`` if the trial has none.
         data: The data of the search.
         objective: Its section ``objective``.
         threads: CPU threads to compute with.
@@ -28,11 +28,13 @@ def score_checkpoint(
         ``w1``, its standard error, and the seconds that it took.
 
     Raises:
-        OSError: if the checkpoint cannot be read.
+        OSError: if there is no checkpoint, or it cannot be read.
         DamagedCheckpointError: if its generator is not whole.
     """
     from trainables.trial import final_score, start_worker
 
+    if checkpoint is None:
+        raise FileNotFoundError("it has no checkpoint in the search's folder")
     with tempfile.TemporaryDirectory() as scratch:
         device, started_s = start_worker(threads, use_gpu), time.perf_counter()
         generator = Path(scratch, "generator.pt")

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
@@ -97,8 +97,10 @@ def run_session(
             raise BadInput("results.storage", [Fault("", str(error))]) from error
         if not (run_dir / "spec.yaml").exists():
             write_atomically(run_dir / "spec.yaml", spec.to_yaml())
-        study = Study(run_dir / "study.log", spec)
+        study = Study(run_dir / "study.log", spec, location)
         _check_data(study, data)
+        if foreign := study.foreign_checkpoints():
+            say(_foreign_text(foreign, location))
         say(_floor_text(study, data, spec))
         tracker = tracker_of(spec, run_dir, study.search_id, lambda text: say(text))
         record = Record(run_dir, spec, study, tracker)
@@ -257,6 +259,14 @@ def _check_data(study: Study, data: Data) -> None:
     elif study.data != fingerprint:
         what = "are not those that this search began with: put them back as they were to resume"
         raise BadInput("--resume", [Fault("data", f"{what}, or start another search by --name")])
+
+
+def _foreign_text(foreign: Sequence[str], location: str) -> str:
+    checkpoints = f"{len(foreign)} checkpoint{'s' * (len(foreign) > 1)}"
+    return (
+        f"study.log names {checkpoints} outside of {storage.redact(location)}, such as "
+        f"{storage.redact(foreign[0])}: neither read nor deleted"
+    )
 
 
 def _floor_text(study: Study, data: Data, spec: SearchSpec) -> str:

@@ -79,16 +79,13 @@ def _file(search: Snapshot, trial: Trial) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as scratch:
         target, troubles = Path(scratch, GENERATOR), []
         for checkpoint in trial.checkpoints:
-            # A folder that was moved or copied took its checkpoints with it.
-            here = search.run_dir / "ray" / checkpoint.rpartition("/ray/")[2]
-            for folder in (str(here), checkpoint):
-                try:
-                    fetch_file(folder, GENERATOR, target)
-                except OSError as error:
-                    troubles.append(str(error))
-                    continue
-                yield target
-                return
+            try:
+                fetch_file(checkpoint, GENERATOR, target)
+            except OSError as error:
+                troubles.append(str(error))
+                continue
+            yield target
+            return
         why = troubles[-1] if trial.scores and troubles else "it has not come to one"
         what = f"trial {trial.trial_id} has no generator, as is saved at each rung: {why}"
         raise BadInput(str(search.run_dir), [Fault("", what)])

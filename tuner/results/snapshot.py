@@ -74,6 +74,12 @@ class Snapshot:
         return self.trials[number]
 
 
+def _checkpoint_location(run_dir: Path, search: SearchSpec) -> str:
+    """Return the folder, or URI, that holds the search's checkpoints."""
+    in_storage = search.results.storage is not None and not (run_dir / "ray").is_dir()
+    return storage.join(search.results.storage or "", search.name) if in_storage else str(run_dir)
+
+
 def read_snapshot(run_dir: Path) -> Snapshot:
     """Read a search's folder; nothing in it is written, mended or locked for longer than a look.
 
@@ -85,7 +91,8 @@ def read_snapshot(run_dir: Path) -> Snapshot:
     is_running = storage.is_owned(run_dir)
     with tempfile.TemporaryDirectory() as scratch:
         # A copy: to open a journal is to mend it, which whoever writes it would not survive.
-        study = Study(Path(shutil.copy(run_dir / "study.log", scratch)), search)
+        journal = Path(shutil.copy(run_dir / "study.log", scratch))
+        study = Study(journal, search, _checkpoint_location(run_dir, search))
         trials, search_id = study.trials(), study.search_id
         floor, elapsed_s = study.floor, study.elapsed_s
     reports = read_reports(run_dir / "metrics.jsonl")

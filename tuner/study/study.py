@@ -7,7 +7,7 @@ killed at any moment knows on its return which trials ended, how, and where the 
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
 from tuner.space import SearchSpec
+from tuner.study.checkpoints import CheckpointFolder
 from tuner.study.proposals import STATES, SamplerView, propose
 from tuner.study.trial import Status, Trial
 
@@ -25,8 +26,14 @@ from tuner.study.trial import Status, Trial
 class Study:
     """Proposes trials, and keeps what became of them in ``RUN/study.log``."""
 
-    def __init__(self, path: Path, spec: SearchSpec) -> None:
-        """Open the study at ``path``, or make it; a line that a crash cut short is dropped."""
+    def __init__(self, path: Path, spec: SearchSpec, location: str | None = None) -> None:
+        """Open the study at ``path``, or make it; a line that a crash cut short is dropped.
+
+        Args:
+            path: Its journal.
+            spec: The search.
+            location: The folder, or URI, that holds the checkpoints; the journal's, if left out.
+        """
         optuna.logging.set_verbosity(logging.ERROR)
         _mend(path)
         backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
@@ -35,6 +42,7 @@ class Study:
             storage=self._storage, study_name=spec.name, direction="minimize", load_if_exists=True
         )
         self._spec = spec
+        self._checkpoints = CheckpointFolder(location or str(path.parent), spec.name)
         is_grid = spec.search.sampler == "grid"
         self._points = list(spec.grid_points()) if is_grid else spec.first_points
         self._num_trials = spec.num_trials
@@ -69,13 +77,35 @@ class Study:
     def save(self, number: int, checkpoint: str) -> list[str]:
         """Record where a trial's last checkpoint is; the one before it serves if it is damaged.
 
+        Args:
+            number: The trial.
+            checkpoint: Its location, in the folder of the search's checkpoints.
+
         Returns:
-            Those that are needed no more.
+            The locations of those that are needed no more.
+
+        Raises:
+            ValueError: if it lies elsewhere.
         """
-        before = self._storage.get_trial(self._id(number)).user_attrs.get("checkpoints", [])
-        all_kept = [checkpoint, *(other for other in before if other != checkpoint)]
+        if (name := self._checkpoints.name_of(checkpoint)) is None:
+            raise ValueError(f"{checkpoint} is no checkpoint of this search")
+        recorded = self._storage.get_trial(self._id(number)).user_attrs.get("checkpoints", ())
+        before = map(self._checkpoints.name_of, recorded)
+        all_kept = [name, *(other for other in before if other is not None and other != name)]
         self._storage.set_trial_user_attr(self._id(number), "checkpoints", all_kept[:2])
-        return all_kept[2:]
+        return self._located(all_kept[2:])
+
+    def foreign_checkpoints(self) -> list[str]:
+        """List what the journal names as checkpoints outside of the search: nothing touches it."""
+        return [one for one in self._recorded() if self._checkpoints.locate(one) is None]
+
+    def superseded_checkpoints(self) -> list[str]:
+        """List the locations of checkpoints that no trial needs, as a kill leaves them.
+
+        Raises:
+            OSError: if their folder cannot be read.
+        """
+        return self._checkpoints.unrecorded(self._recorded())
 
     def end(
         self,
@@ -173,9 +203,17 @@ class Study:
             status=ending.get("status"),
             metrics=ending.get("metrics", {}),
             message=ending.get("message"),
-            checkpoints=tuple(attrs.get("checkpoints", ())),
+            checkpoints=tuple(self._located(attrs.get("checkpoints", ()))),
             final=self._finals.get(str(frozen.number)),
         )
+
+    def _recorded(self) -> list[str]:
+        return [one for t in self._frozen() for one in t.user_attrs.get("checkpoints", ())]
+
+    def _located(self, recorded: Iterable[str]) -> list[str]:
+        """Return the locations of those recorded checkpoints that lie within the search."""
+        located = map(self._checkpoints.locate, recorded)
+        return [location for location in located if location is not None]
 
     def _finish_interrupted_endings(self) -> None:
         for trial in self._frozen():

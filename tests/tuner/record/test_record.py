@@ -233,8 +233,8 @@ def test_mlflow_is_brought_up_to_date_with_reports_by_step_and_pictures_that_exi
     record, tracker = open_record(spec)
     start(record)
     report(record, 0, 250, w1=2.0)
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
+    folder = tmp_path / "ray" / "checkpoint"
+    folder.mkdir(parents=True)
     (folder / "samples.png").write_bytes(b"picture")
     record.checkpointed(0, str(folder))
     (kept,) = (tmp_path / "samples" / "00000").iterdir()
@@ -257,8 +257,8 @@ def test_a_checkpoint_between_rungs_has_no_picture(
     record, tracker = open_record(make_spec())
     start(record)
     report(record, 0, 50)
-    record.checkpointed(0, str(tmp_path / "checkpoint"))
-    assert record.trials[0].checkpoint == str(tmp_path / "checkpoint")
+    record.checkpointed(0, str(tmp_path / "ray" / "checkpoint"))
+    assert record.trials[0].checkpoint == str(tmp_path / "ray" / "checkpoint")
     assert not (tmp_path / "samples").exists()
     assert [call[0] for call in tracker.calls] == ["started", "reported"]
 
@@ -268,9 +268,9 @@ def test_a_trial_s_last_two_checkpoints_are_on_the_disk_and_no_others(
 ):
     """Over all sittings; and of other trials none is touched."""
     spec = make_spec()
-    folders = [tmp_path / f"checkpoint_{i}" for i in range(4)]
+    folders = [tmp_path / "ray" / f"checkpoint_{i}" for i in range(4)]
     for folder in folders:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         (folder / "state.pt").write_bytes(b"weights")
 
     def there() -> list[int]:
@@ -555,9 +555,9 @@ def test_a_picture_that_cannot_be_fetched_costs_only_itself(
     heard = Heard(record)
     start(record)
     report(record, 0, 250, w1=1.0)
-    record.checkpointed(0, str(tmp_path / "gone"))
+    record.checkpointed(0, str(tmp_path / "ray" / "gone"))
     assert "trial 00000 goes on without a picture of its samples: cannot read" in heard.notes[0]
-    assert record.trials[0].checkpoint == str(tmp_path / "gone")
+    assert record.trials[0].checkpoint == str(tmp_path / "ray" / "gone")
     assert [call[0] for call in tracker.calls] == ["started", "reported"]
 
 

@@ -196,11 +196,12 @@ def test_what_a_trial_was_is_what_is_read_back(path: Path, make_spec: MakeSpec):
     trial = ask(study)
     study.score(0, 250, 2.0)
     study.score(0, 250, 9.0)  # again is the same as once
-    study.save(0, "here/checkpoint_1")
-    study.save(0, "here/checkpoint_2")
+    folder = path.parent / "ray"
+    study.save(0, str(folder / "checkpoint_1"))
+    study.save(0, str(folder / "checkpoint_2"))
     expected = Trial(
         0, trial.config, trial.params, {250: 2.0},
-        checkpoints=("here/checkpoint_2", "here/checkpoint_1"),
+        checkpoints=(str(folder / "checkpoint_2"), str(folder / "checkpoint_1")),
     )  # fmt: skip
     assert study.trial(0) == Study(path, spec).trial(0) == expected
     assert (expected.trial_id, expected.score, expected.generator_steps) == ("00000", 2.0, 0)
@@ -291,7 +292,7 @@ def journal_of(path: Path, spec: SearchSpec) -> list[Acknowledged]:
             ended = under_way.pop(0)
             study.score(ended.number, 250, 5.0)
             acknowledge()
-            study.save(ended.number, f"checkpoint_{ended.number}")
+            study.save(ended.number, f"ray/checkpoint_{ended.number}")
             acknowledge()
             run(study, ended)
             acknowledge()
