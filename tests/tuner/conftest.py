@@ -140,11 +140,13 @@ def open_record(tmp_path: Path) -> Iterator[Callable[..., tuple[Record, FakeTrac
     """Open, or open again, the record of a search."""
     opened: list[Record] = []
 
-    def open_(search: SearchSpec, run_dir: Path = tmp_path) -> tuple[Record, FakeTracker]:
+    def open_(
+        search: SearchSpec, run_dir: Path = tmp_path, location: str | None = None
+    ) -> tuple[Record, FakeTracker]:
         if opened:
             opened.pop().close()
         tracker = FakeTracker()
-        study = Study(run_dir / "study.log", search)
+        study = Study(run_dir / "study.log", search, location)
         record = Record(run_dir, search, study, tracker)  # type: ignore[arg-type]
         opened.append(record)
         return record, tracker

@@ -31,32 +31,30 @@ class CheckpointFolder:
         self._search = search
         self._root = local_path(location)
 
-    def name_of(self, recorded: str) -> str | None:
+    def name_of(self, location: str) -> str | None:
+        """Return the path within the search of a location; ``None`` if it is not below it."""
+        path, here = _without_options(location), f"{_without_options(self._location)}/"
+        return _valid(path.removeprefix(here)) if path.startswith(here) else None
+
+    def recorded_name(self, recorded: str) -> str | None:
         """Return the path of a checkpoint within the search; ``None`` if it lies outside.
 
         Args:
-            recorded: Such a path, or a location. Earlier versions recorded locations: one in the
-                place where the search then was stands for the same path where it is now.
+            recorded: Such a path, or a location, as earlier versions recorded. One in the place
+                where the search then was stands for the same path where it is now.
         """
-        path = _without_options(recorded)
-        if not path.startswith(f"{FOLDER}/"):
-            here = f"{_without_options(self._location)}/"
-            before = f"/{self._search}/{FOLDER}/"
-            if path.startswith(here):
-                path = path.removeprefix(here)
-            elif before in path:
-                path = f"{FOLDER}/{path.rpartition(before)[2]}"
-        parts = path.split("/")
-        is_within = parts[0] == FOLDER and len(parts) > 1
-        return path if is_within and not {"", ".", ".."} & set(parts) else None
+        if (name := _valid(recorded) or self.name_of(recorded)) is not None:
+            return name
+        _, is_moved, rest = _without_options(recorded).rpartition(f"/{self._search}/{FOLDER}/")
+        return _valid(f"{FOLDER}/{rest}") if is_moved else None
 
     def locate(self, recorded: str) -> str | None:
         """Return the location of a checkpoint; ``None`` if it lies outside of the search.
 
         Args:
-            recorded: As for :meth:`name_of`.
+            recorded: As for :meth:`recorded_name`.
         """
-        if (name := self.name_of(recorded)) is None:
+        if (name := self.recorded_name(recorded)) is None:
             return None
         location = join(self._location, *name.split("/"))
         if self._root is None:
@@ -73,11 +71,18 @@ class CheckpointFolder:
         Raises:
             OSError: if the folder cannot be read.
         """
-        names = {self.name_of(one) for one in recorded}
+        names = {self.recorded_name(one) for one in recorded}
         files = Folder(join(self._location, FOLDER)).sizes()
         folders = {match[0] for file in files if (match := _CHECKPOINT.match(file))}
         others = sorted({f"{FOLDER}/{folder}" for folder in folders} - names)
         return [location for name in others if (location := self.locate(name)) is not None]
+
+
+def _valid(name: str) -> str | None:
+    """Return a path within the search if it is one of a checkpoint, from its text."""
+    parts = name.split("/")
+    is_below = parts[0] == FOLDER and len(parts) > 1
+    return name if is_below and not {"", ".", ".."} & set(parts) else None
 
 
 def _without_options(location: str) -> str:

@@ -90,7 +90,7 @@ class Study:
         if (name := self._checkpoints.name_of(checkpoint)) is None:
             raise ValueError(f"{checkpoint} is no checkpoint of this search")
         recorded = self._storage.get_trial(self._id(number)).user_attrs.get("checkpoints", ())
-        before = map(self._checkpoints.name_of, recorded)
+        before = map(self._checkpoints.recorded_name, recorded)
         all_kept = [name, *(other for other in before if other is not None and other != name)]
         self._storage.set_trial_user_attr(self._id(number), "checkpoints", all_kept[:2])
         return self._located(all_kept[2:])

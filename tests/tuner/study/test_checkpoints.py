@@ -52,7 +52,7 @@ def recorded(path: Path) -> list[list[str]]:
 )
 def test_a_checkpoint_is_named_by_its_path_within_the_search(location: str, given: str) -> None:
     folder = CheckpointFolder(location, location.partition("?")[0].rpartition("/")[2])
-    assert folder.name_of(given) == NAME
+    assert folder.recorded_name(given) == NAME
     head, mark, options = location.partition("?")
     assert folder.locate(given) == f"{head}/{NAME}{mark}{options}"
 
@@ -115,11 +115,12 @@ def test_what_the_journal_names_outside_is_neither_read_nor_given_for_deletion(
     study = Study(run_dir / "study.log", make_spec())
     assert study.trial(0).checkpoints == ()
     assert study.foreign_checkpoints() == hostile
-    assert [study.save(0, f"ray/s/t/checkpoint_{i}") for i in range(3)] == [
+    assert [study.save(0, f"{run_dir}/ray/s/t/checkpoint_{i}") for i in range(3)] == [
         [], [], [str(run_dir / "ray/s/t/checkpoint_0")],
     ]  # fmt: skip
-    with pytest.raises(ValueError, match="victim is no checkpoint of this search"):
-        study.save(0, hostile[0])
+    for elsewhere in (hostile[0], f"/where/it/was/search/{NAME}"):
+        with pytest.raises(ValueError, match=f"{elsewhere} is no checkpoint of this search"):
+            study.save(0, elsewhere)
 
 
 def test_checkpoints_that_no_trial_needs_are_those_that_the_journal_does_not_name(

@@ -292,7 +292,7 @@ def journal_of(path: Path, spec: SearchSpec) -> list[Acknowledged]:
             ended = under_way.pop(0)
             study.score(ended.number, 250, 5.0)
             acknowledge()
-            study.save(ended.number, f"ray/checkpoint_{ended.number}")
+            study.save(ended.number, str(path.parent / "ray" / f"checkpoint_{ended.number}"))
             acknowledge()
             run(study, ended)
             acknowledge()
