@@ -171,7 +171,7 @@ def check_document(
     if not faults:
         spec = SearchSpec.model_construct(**sections)
         runs_dir = Path(spec.results.runs_dir).absolute()
-        if not request.dry_run:
+        if request.resume or not request.dry_run:
             faults += preflight.name_faults(runs_dir, spec, resume=request.resume)
         if not faults:
             return spec, runs_dir, runtime_env

@@ -19,10 +19,11 @@ from trainables.trial import settings_restored
 from tuner import results, storage, tracking
 from tuner.cluster import Interruption, interruptible
 from tuner.display import Display, LogFile
+from tuner.driver.resume import changes, check_data
 from tuner.errors import BadInput, Fault
 from tuner.record import Record
 from tuner.results import ties_text, trials_text, write_best
-from tuner.space import SearchSpec
+from tuner.space import SearchSpec, read_spec
 from tuner.storage import Mirror, join, write_atomically
 from tuner.study import Study, Trial
 from tuner.tracking import Tracker, kept_files, kept_generator, tracker_of
@@ -95,8 +96,7 @@ def run_session(
             mirror = _mirror(spec, run_dir, location, say)
         except OSError as error:
             raise BadInput("results.storage", [Fault("", str(error))]) from error
-        if not (run_dir / "spec.yaml").exists():
-            write_atomically(run_dir / "spec.yaml", spec.to_yaml())
+        _save_spec(run_dir / "spec.yaml", spec, say)
         study = Study(run_dir / "study.log", spec, location)
         _check_data(study, data)
         if foreign := study.foreign_checkpoints():
@@ -124,6 +124,19 @@ def run_session(
             notes=(*_notes(record), *troubles),
             mlflow_command=tracker.ui_command,
         )
+
+
+def _save_spec(path: Path, spec: SearchSpec, say: Callable[[str], None]) -> None:
+    """Write the search's ``spec.yaml``, or bring it up to date after saying what has changed."""
+    if not path.exists():
+        write_atomically(path, spec.to_yaml())
+        return
+    if path.read_text(encoding="utf-8") != spec.to_yaml():
+        for change in changes(read_spec(path), spec):
+            say(f"changed: {change}")
+        began_ns = path.stat().st_mtime_ns  # which tuner.list shows
+        write_atomically(path, spec.to_yaml())
+        os.utime(path, ns=(began_ns, began_ns))
 
 
 def _executor(
@@ -252,13 +265,11 @@ def _own_code(spec: SearchSpec) -> list[Path]:
 
 
 def _check_data(study: Study, data: Data) -> None:
-    """Trials of other data, or of another split, would not compare with those that there are."""
-    fingerprint = data.fingerprint()
+    """Record which data the search is of, or check that they are the same."""
     if study.data is None:
-        study.set_data(fingerprint)
-    elif study.data != fingerprint:
-        what = "are not those that this search began with: put them back as they were to resume"
-        raise BadInput("--resume", [Fault("data", f"{what}, or start another search by --name")])
+        study.set_data(data.fingerprint())
+    else:
+        check_data(study.data, data)
 
 
 def _foreign_text(foreign: Sequence[str], location: str) -> str:

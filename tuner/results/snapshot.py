@@ -25,7 +25,8 @@ class Snapshot:
 
     ``trials`` are by number, each as of now (:func:`tuner.results.reports.as_of_now`).
     ``reports`` are what each trial reported, by its number and then by generator step; a report at
-    a rung has ``w1``. ``floor`` has ``w1_floor`` and ``w1_floor_stderr``, once they were measured.
+    a rung has ``w1``. ``data`` is the fingerprint of its data. ``floor`` has ``w1_floor`` and
+    ``w1_floor_stderr``, once they were measured.
     """
 
     run_dir: Path
@@ -36,6 +37,7 @@ class Snapshot:
     floor: Mapping[str, float] | None
     elapsed_s: float
     is_running: bool
+    data: str | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -94,7 +96,7 @@ def read_snapshot(run_dir: Path) -> Snapshot:
         journal = Path(shutil.copy(run_dir / "study.log", scratch))
         study = Study(journal, search, _checkpoint_location(run_dir, search))
         trials, search_id = study.trials(), study.search_id
-        floor, elapsed_s = study.floor, study.elapsed_s
+        floor, elapsed_s, data = study.floor, study.elapsed_s, study.data
     reports = read_reports(run_dir / "metrics.jsonl")
     return Snapshot(
         run_dir=run_dir,
@@ -105,4 +107,5 @@ def read_snapshot(run_dir: Path) -> Snapshot:
         floor=floor,
         elapsed_s=elapsed_s,
         is_running=is_running,
+        data=data,
     )
