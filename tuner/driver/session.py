@@ -4,9 +4,9 @@ import importlib.util
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -93,7 +93,7 @@ def run_session(
         location = join(spec.results.storage or str(runs_dir), spec.name)
         try:
             executor.prepare(location, interrupted)
-            mirror = _mirror(spec, run_dir, location, say)
+            mirror = stack.enter_context(_mirrored(spec, run_dir, location, say))
         except OSError as error:
             raise BadInput("results.storage", [Fault("", str(error))]) from error
         _save_spec(run_dir / "spec.yaml", spec, say)
@@ -215,15 +215,25 @@ def _fills(spec: SearchSpec, num_cpus: int) -> bool:
     return are_enough and fits and not takes_gpus
 
 
-def _mirror(
+@contextmanager
+def _mirrored(
     spec: SearchSpec, run_dir: Path, location: str, say: Callable[[str], None]
-) -> Mirror | None:
-    """What keeps a copy of the search's own files beside its checkpoints, if they are elsewhere."""
+) -> Iterator[Mirror | None]:
+    """Copy the search's own files to its storage, if it has one.
+
+    An exception in the block, such as that of a start that is refused, ends the copying and
+    releases the lease.
+    """
     if spec.results.storage is None:
-        return None
+        yield None
+        return
     mirror = Mirror(run_dir, location, warn=lambda text: say(text))
     mirror.start()
-    return mirror
+    try:
+        yield mirror
+    except BaseException:
+        mirror.close(_TIME_TO_GO_S)
+        raise
 
 
 def _leave(
