@@ -111,6 +111,7 @@ def run_session(
             addresses = {**executor.addresses, "MLflow": tracker.ui_command}
             record.followers += [LogFile(record), *executor.listeners(record)]
             with Display(console, addresses).showing(record):
+                record.remove_superseded()
                 _run_all(executor, record, data, join(location, "ray"), interrupted, known)
             stopped = interrupted.is_set() or record.halted is not None
             ended = "interrupted" if stopped else "finished"

@@ -6,6 +6,7 @@ follows both. Nothing here knows Ray.
 
 import errno
 import json
+import os
 import re
 import time
 from collections import Counter, deque
@@ -124,6 +125,8 @@ class Record:
                 self._last_rung[number] = metrics
             self._metrics_file.write(json.dumps({"trial": number, **metrics}) + "\n")
             self._metrics_file.flush()
+            if score is not None:  # the journal, which is written through, will refer to it
+                os.fsync(self._metrics_file.fileno())
             self._tracker.trial_reported(self.trials[number].trial_id, metrics)
         if goes_on and score is not None:
             self._study.score(number, steps, score)
@@ -163,14 +166,27 @@ class Record:
         if "w1" in self.running[number]:
             self._keep_picture(number, folder)
         for dropped in self._study.save(number, folder):
-            self._removals.submit(self._remove, number, dropped)
+            self._removals.submit(self._remove, dropped)
         self._refresh(number)
 
-    def _remove(self, number: int, folder: str) -> None:
+    def remove_superseded(self) -> None:
+        """Delete the checkpoints that an earlier session did not come to delete.
+
+        To be called before a trial starts: a checkpoint that is not recorded yet counts as one.
+        """
+        try:
+            superseded = self._study.superseded_checkpoints() if self.trials else []
+        except OSError as error:
+            self.note(f"checkpoints that are needed no more may be left: {error}")
+            return
+        for folder in superseded:
+            self._removals.submit(self._remove, folder)
+
+    def _remove(self, folder: str) -> None:
         try:
             remove_folder(folder)
         except OSError as error:
-            self.note(f"trial {number:05d} leaves a checkpoint that is needed no more: {error}")
+            self.note(f"a checkpoint that is needed no more is left: {error}")
 
     def _keep_picture(self, number: int, folder: str) -> None:
         kept = self._picture(number, int(self.running[number]["generator_steps"]))

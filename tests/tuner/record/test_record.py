@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,73 @@ def test_a_trial_s_last_two_checkpoints_are_on_the_disk_and_no_others(
     record._removals.submit(lambda: None).result()  # they are removed one after the other
     assert there() == [1, 2, 3]
     assert record.trials[0].checkpoints == (str(folders[3]), str(folders[2]))
+
+
+def test_checkpoints_that_a_kill_left_are_deleted_at_the_next_start(
+    make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
+):
+    """Of this search alone, and only those that no trial has."""
+    folders = [
+        tmp_path / run / "ray" / "session" / "search_00000" / f"checkpoint_{i:06d}"
+        for run in ("search", "other")
+        for i in range(4)
+    ]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "state.pt").write_bytes(b"weights")
+    record, _ = open_record(make_spec(), tmp_path / "search")
+    record.remove_superseded()  # there is no trial yet that any could be of
+    start(record)
+    report(record, 0, 50)
+    record._removals.shutdown()  # as a kill leaves it
+    for i in (1, 2):
+        record.checkpointed(0, str(folders[i]))
+    record, _ = open_record(make_spec(), tmp_path / "search")
+    record.remove_superseded()
+    record._removals.shutdown()
+    assert [i for i in range(8) if folders[i].exists()] == [1, 2, 4, 5, 6, 7]
+
+
+def test_a_checkpoint_that_cannot_be_deleted_is_reported(
+    make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(folder: str) -> None:
+        raise OSError(f"cannot delete {folder}: Permission denied")
+
+    monkeypatch.setattr(record_module, "remove_folder", fail)
+    record, _ = open_record(make_spec())
+    heard = Heard(record)
+    start(record)
+    report(record, 0, 50)
+    for i in range(3):
+        record.checkpointed(0, str(tmp_path / "ray" / f"checkpoint_{i}"))
+    record._removals.shutdown()
+    first = tmp_path / "ray" / "checkpoint_0"
+    reason = f"cannot delete {first}: Permission denied"
+    assert heard.notes == [f"a checkpoint that is needed no more is left: {reason}"]
+
+
+def test_a_rung_is_on_the_disk_before_the_journal_refers_to_it(
+    make_spec: MakeSpec, open_record: OpenRecord, monkeypatch: pytest.MonkeyPatch
+):
+    """A power cut loses what was not synchronised."""
+    record, _ = open_record(make_spec())
+    metrics, journal = record.run_dir / "metrics.jsonl", record.run_dir / "study.log"
+    on_disk, fsync = [b""], os.fsync
+
+    def keep(file: int) -> None:
+        fsync(file)
+        if os.path.sameopenfile(file, record._metrics_file.fileno()):
+            on_disk.append(metrics.read_bytes())
+            assert b'"intermediate_value"' not in journal.read_bytes()
+
+    monkeypatch.setattr(os, "fsync", keep)
+    start(record)
+    report(record, 0, 50)
+    assert on_disk[-1] == b""
+    report(record, 0, 250, w1=2.0)
+    assert on_disk[-1] == metrics.read_bytes()
+    assert b'"intermediate_value"' in journal.read_bytes()
 
 
 def test_the_table_says_how_things_stand(make_spec: MakeSpec, open_record: OpenRecord):
