@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from trainables.checkpoint import GENERATOR, STATE, load_whole
+from trainables.checkpoint import GENERATOR, STATE, Identity, load_whole
 from trainables.config import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole
 from trainables.data import Data, as_floats, as_tensor
 from trainables.networks import build_generator
@@ -76,6 +76,7 @@ def run(
     schedule: Schedule,
     device: torch.device,
     checkpoint: Path | None = None,
+    name: str | None = None,
 ) -> Iterator[Report]:
     """Train a trial and score it at the schedule's rungs.
 
@@ -87,6 +88,7 @@ def run(
         device: Where to train.
         checkpoint: A folder that the ``save`` of an earlier report wrote, to resume from. A trial
             that was saved at a rung yields the report of that rung again, in case it was lost.
+        name: The trial's name, which its checkpoints keep.
 
     Yields:
         The reports, in the order of their steps.
@@ -94,12 +96,13 @@ def run(
     Raises:
         DamagedCheckpointError: if the checkpoint is damaged.
     """
+    identity = None if name is None else identity_of(name, config)
     parts = (data.train, data.critic_train, data.critic_eval)
     real, critic_train, critic_eval = (as_tensor(part).to(device) for part in parts)
     state = TrainState.create(config, data.sample_shape, device)
     last_metrics: dict[str, float] = {}
     if checkpoint is not None:
-        saved = load_whole(checkpoint / STATE, device)
+        saved = load_whole(checkpoint / STATE, device, identity)
         state.load_state_dict(saved["state"])
         last_metrics = saved["metrics"]
         if "w1" in last_metrics:
@@ -118,7 +121,13 @@ def run(
             yield Report(metrics, None)
             return
         is_saved = schedule.saves_at(steps)
-        yield Report(metrics, _saver(state, config, metrics, critic_eval) if is_saved else None)
+        save = _saver(state, config, metrics, critic_eval, identity) if is_saved else None
+        yield Report(metrics, save)
+
+
+def identity_of(name: str, config: TrialConfig) -> Identity:
+    """Return the identity of a trial, such as ``gp_00003``, by its name and configuration."""
+    return Identity(name, config.model_dump(mode="json"))
 
 
 def _score(
@@ -180,13 +189,23 @@ def final_score(
 
 
 def _saver(
-    state: TrainState, config: TrialConfig, metrics: Mapping[str, float], real: Tensor
+    state: TrainState,
+    config: TrialConfig,
+    metrics: Mapping[str, float],
+    real: Tensor,
+    identity: Identity | None,
 ) -> Callable[[Path], None]:
+    kept = {} if identity is None else identity.kept()
+
     def save(folder: Path) -> None:
-        torch.save({"state": state.state_dict(), "metrics": dict(metrics)}, folder / STATE)
+        saved = {"state": state.state_dict(), "metrics": dict(metrics)}
+        torch.save(saved | kept, folder / STATE)
         if "w1" in metrics:
             sample_shape = tuple(real.shape[1:])
-            torch.save(generator_file(state, config, sample_shape), folder / GENERATOR)
+            generator = generator_file(state, config, sample_shape)
+            # Its name alone: a generator is given away, and the configuration names paths.
+            generator |= {} if identity is None else Identity(identity.name).kept()
+            torch.save(generator, folder / GENERATOR)
             num = min(len(real), num_drawn(sample_shape))
             save_samples(real[:num], _samples(state, num), folder / "samples.png")
 

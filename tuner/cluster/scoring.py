@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 
 
 def score_checkpoint(
-    checkpoint: str | None, data: "Data", objective: "ObjectiveConfig", threads: int, use_gpu: bool
+    checkpoint: str | None,
+    name: str,
+    data: "Data",
+    objective: "ObjectiveConfig",
+    threads: int,
+    use_gpu: bool,
 ) -> tuple[float, float, float]:
     """Score the generator of a checkpoint by the final's stronger critics.
 
     Args:
         checkpoint: Its folder: a path or a URI; ``None`` if the trial has none.
+        name: The trial that it must be of, such as ``gp_00003``.
         data: The data of the search.
         objective: Its section ``objective``.
         threads: CPU threads to compute with.
@@ -29,8 +35,9 @@ def score_checkpoint(
 
     Raises:
         OSError: if there is no checkpoint, or it cannot be read.
-        DamagedCheckpointError: if its generator is not whole.
+        DamagedCheckpointError: if its generator is not whole, or is of another trial.
     """
+    from trainables.checkpoint import Identity, load_whole
     from trainables.trial import final_score, start_worker
 
     if checkpoint is None:
@@ -39,5 +46,6 @@ def score_checkpoint(
         device, started_s = start_worker(threads, use_gpu), time.perf_counter()
         generator = Path(scratch, "generator.pt")
         fetch_file(checkpoint, generator.name, generator)
+        load_whole(generator, "meta", Identity(name))
         score = final_score(generator, data, objective, device)
         return score.w1, score.w1_stderr, time.perf_counter() - started_s

@@ -249,7 +249,7 @@ def _leave(
     best = record.best_so_far
     for what, write in (
         ("the last of the results", record.close),
-        ("best/", lambda: best and write_best(record.run_dir, best, record.by_number())),
+        ("best/", lambda: best and _write_best(record, best)),
     ):
         try:
             write()
@@ -265,6 +265,10 @@ def _leave(
     files = kept_files(record.run_dir)
     missing.append(tracker.close(ended, files, timeout_s, generator=generator))
     return [*troubles, *(text for text in missing if text is not None)]
+
+
+def _write_best(record: Record, best: Trial) -> None:
+    write_best(record.run_dir, best, record.by_number(), record.spec.name)
 
 
 def _own_code(spec: SearchSpec) -> list[Path]:

@@ -5,23 +5,26 @@ from pathlib import Path
 
 import yaml
 
-from trainables.checkpoint import load_whole
+from trainables.checkpoint import Identity, load_whole
 from tuner.results.text import score_text, ties_text
 from tuner.storage import fetch_file, write_atomically
 from tuner.study import Trial
 
 
-def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> None:
+def write_best(
+    run_dir: Path, trial: Trial, trials: Iterable[Trial] = (), search: str | None = None
+) -> None:
     """Write ``best/`` from the trial's last checkpoint, then ``best.yaml``.
 
     Args:
         run_dir: The search's folder.
         trial: The best one.
         trials: All of them, for those that it is tied with.
+        search: The search's name, to check that the checkpoint is of this trial.
 
     Raises:
         FileNotFoundError: where the checkpoint is gone, and ``best/`` is not this trial's.
-        DamagedCheckpointError: where it is not whole.
+        DamagedCheckpointError: where it is not whole, or of another trial.
     """
     text = yaml.safe_dump(trial.config.applied(), sort_keys=False)
     title = f"# trial {trial.trial_id}: {score_text(trial)}, generator step {trial.generator_steps}"
@@ -37,7 +40,8 @@ def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> Non
     try:
         for name, scratch in fetched.items():
             fetch_file(trial.checkpoint, name, scratch)
-        load_whole(fetched["generator.pt"], "cpu")
+        identity = None if search is None else Identity(trial.name_in(search))
+        load_whole(fetched["generator.pt"], "cpu", identity)
         for name, scratch in fetched.items():
             scratch.replace(folder / name)
     finally:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.checkpoint import GENERATOR, DamagedCheckpointError
+from trainables.checkpoint import GENERATOR, DamagedCheckpointError, Identity, load_whole
 from tuner.errors import BadInput, Fault
 from tuner.results.snapshot import Snapshot
 from tuner.storage import fetch_file
@@ -39,11 +39,16 @@ class Generator:
             return self.network(latents)
 
 
-def generator_of_file(path: Path) -> Generator:
+def generator_of_file(path: Path, identity: Identity | None = None) -> Generator:
     """Load a ``generator.pt``.
 
+    Args:
+        path: The file.
+        identity: The trial that it must be of; ``None`` for any.
+
     Raises:
-        BadInput: where it is not whole, or is of a network of the user's own that is not there.
+        BadInput: where it is not whole, is of another trial, or is of a network of the user's own
+            that is not there.
     """
     import torch
 
@@ -51,6 +56,7 @@ def generator_of_file(path: Path) -> Generator:
     from trainables.trial import load_generator
 
     try:
+        load_whole(path, "meta", identity)
         network, latent_dim = load_generator(path, torch.device("cpu"))
     except DamagedCheckpointError as error:
         raise BadInput(str(path), [Fault("", error.fault)]) from error
@@ -67,7 +73,7 @@ def generator_of_trial(search: Snapshot, trial: Trial) -> Generator:
         BadInput: where it has saved none, or it is gone.
     """
     with _file(search, trial) as path:
-        return generator_of_file(path)
+        return generator_of_file(path, Identity(trial.name_in(search.spec.name)))
 
 
 @contextmanager

@@ -38,6 +38,10 @@ class Trial:
         """The number as everybody outside shows it."""
         return f"{self.number:05d}"
 
+    def name_in(self, search: str) -> str:
+        """Return its name among the trials of all searches, given the name of its own."""
+        return f"{search}_{self.trial_id}"
+
     @property
     def checkpoint(self) -> str | None:
         """Where its last checkpoint is."""

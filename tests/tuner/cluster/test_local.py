@@ -280,6 +280,40 @@ def test_a_trial_resumes_from_the_newest_checkpoint_that_is_whole(
     assert note.endswith(f"went on from {older.name}")
 
 
+def test_a_checkpoint_of_another_trial_is_not_continued_from(
+    run_session: RunSession, tmp_path: Path
+) -> None:
+    unbroken = run_session("none", run_dir=tmp_path / "unbroken", search=RANDOM)
+    first = run_session("none", interrupt_at=8, search=RANDOM)  # in trial 1
+    _, swapped = [Path(t.checkpoints[0]) for t in first.record.by_number() if t.checkpoints]
+    shutil.rmtree(swapped)
+    shutil.copytree(first.record.trials[0].checkpoints[1], swapped)
+    second = run_session("none", name="resumed", search=RANDOM)
+    (note,) = second.notes
+    assert note.startswith(
+        f"trial 00001: {swapped.name} is damaged (state.pt is of trial search_00"
+    )
+    assert second.outcome() == unbroken.outcome()
+
+
+def test_a_generator_of_another_trial_is_not_scored_for_it(run_session: RunSession) -> None:
+    def swap(record: Record) -> None:
+        start = record.start_final
+
+        def start_final() -> list[Trial]:
+            finalists = start()
+            one, other = (Path(str(trial.checkpoint), "generator.pt") for trial in finalists[:2])
+            shutil.copyfile(one, other)
+            return finalists
+
+        record.start_final = start_final  # type: ignore[method-assign]
+
+    session = run_session("none", search=RANDOM, before=swap)
+    ((number, reason),) = session.record.final_faults.items()
+    assert "generator.pt must be as it was saved, but it is of trial search_0000" in reason
+    assert {n for n, t in session.record.trials.items() if t.final} == {0, 1, 2} - {number}
+
+
 @pytest.mark.parametrize("leave", [shutil.move, shutil.copytree])
 def test_a_search_whose_folder_was_moved_or_copied_continues_from_its_checkpoints_there(
     run_session: RunSession, tmp_path: Path, leave: Callable[[Path, Path], Any]
