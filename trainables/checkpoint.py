@@ -175,8 +175,9 @@ def load_whole(
     missing = [key for key in _KEYS.get(path.name, ()) if not _has(saved, key)]
     if missing:
         raise DamagedCheckpointError(path, f"lacks {', '.join(missing)}")
-    is_mapping = isinstance(saved, Mapping)
-    if identity is not None and (fault := identity.fault_of(saved if is_mapping else {})):
+    if not isinstance(saved, dict):
+        raise DamagedCheckpointError(path, f"holds no mapping, but a {type(saved).__name__}")
+    if identity is not None and (fault := identity.fault_of(saved)) is not None:
         raise DamagedCheckpointError(path, fault)
     return saved
 

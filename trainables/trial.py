@@ -13,10 +13,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from trainables.checkpoint import GENERATOR, STATE, Identity, load_whole
+from trainables.checkpoint import GENERATOR, STATE, DamagedCheckpointError, Identity, load_whole
 from trainables.config import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole
 from trainables.data import Data, as_floats, as_tensor
-from trainables.networks import build_generator
+from trainables.networks import BadNetwork, build_generator, in_one_line
 from trainables.objective import Score, score
 from trainables.pictures import num_drawn, save_samples
 from trainables.training import TrainState, evaluating, train
@@ -248,14 +248,20 @@ def load_generator(path: Path, device: torch.device) -> tuple[nn.Module, int]:
         [batch, latent_dim], standard normal, to samples [batch, *sample_shape].
 
     Raises:
-        DamagedCheckpointError: if the file is damaged.
+        DamagedCheckpointError: if the file is damaged, or holds no generator.
         BadNetwork: if it holds a custom network that cannot be built.
     """
     saved = load_whole(path, device)
-    networks = NetworkConfig.model_validate(saved["networks"])
-    generator = build_generator(networks, tuple(saved["sample_shape"])).to(device)
-    generator.load_state_dict(saved["state_dict"])
-    return generator.eval(), cast("int", networks.latent_dim)
+    try:
+        networks = NetworkConfig.model_validate(saved["networks"])
+        generator = build_generator(networks, tuple(saved["sample_shape"]))
+        generator.load_state_dict(saved["state_dict"])
+    except BadNetwork:
+        raise
+    except Exception as error:  # a file of another program can hold anything
+        fault = f"holds no generator ({in_one_line(error)})"
+        raise DamagedCheckpointError(path, fault) from error
+    return generator.to(device).eval(), cast("int", networks.latent_dim)
 
 
 def start_worker(threads: int, use_gpu: bool) -> torch.device:

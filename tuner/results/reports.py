@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from tuner.errors import BadInput, Fault
 from tuner.study import Trial
 
 #: What a trial has of its last rung, however many reports came after it.
@@ -12,12 +13,27 @@ AT_RUNGS = ("w1", "w1_stderr")
 
 
 def read_reports(path: Path) -> dict[int, dict[int, Mapping[str, float]]]:
-    """All reports by trial and generator step; a last line without its end is passed over."""
+    """Read all reports by trial and generator step; a last line without its end is passed over.
+
+    Raises:
+        BadInput: if another line is not as it was written.
+    """
     reports: dict[int, dict[int, Mapping[str, float]]] = {}
     raw = path.read_bytes() if path.exists() else b""
-    for line in raw[: raw.rfind(b"\n") + 1].splitlines():
-        report = json.loads(line)
-        reports.setdefault(report.pop("trial"), {})[int(report["generator_steps"])] = report
+    for number, line in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            report = json.loads(line)
+            trial, steps = report.pop("trial"), int(report["generator_steps"])
+            is_report = isinstance(trial, int) and all(
+                isinstance(value, int | float) for value in report.values()
+            )
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+            is_report = False
+        if not is_report:
+            message = "is not as it was written: delete this line, whose report is lost, or put "
+            message += "back a copy of the file, from a backup or the search's storage"
+            raise BadInput(str(path), [Fault(f"line {number}", message)])
+        reports.setdefault(trial, {})[steps] = report
     return reports
 
 

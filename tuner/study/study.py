@@ -5,6 +5,7 @@ append-only journal, one line per event, written through before the search goes 
 killed at any moment knows on its return which trials ended, how, and where the others stood.
 """
 
+import json
 import logging
 import uuid
 from collections.abc import Iterable, Mapping
@@ -17,10 +18,14 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
+from tuner.errors import BadInput, Fault
 from tuner.space import SearchSpec
 from tuner.study.checkpoints import CheckpointFolder
 from tuner.study.proposals import STATES, SamplerView, propose
 from tuner.study.trial import Status, Trial
+
+#: The way out where a journal is damaged.
+_WAY_OUT = "put back a copy of it, from a backup or the search's storage"
 
 
 class Study:
@@ -33,14 +38,25 @@ class Study:
             path: Its journal.
             spec: The search.
             location: The folder, or URI, that holds the checkpoints; the journal's, if left out.
+
+        Raises:
+            BadInput: if the journal is damaged, with the line.
         """
         optuna.logging.set_verbosity(logging.ERROR)
         _mend(path)
         backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
-        self._storage = JournalStorage(backend)
-        self._study = optuna.create_study(
-            storage=self._storage, study_name=spec.name, direction="minimize", load_if_exists=True
-        )
+        try:
+            self._storage = JournalStorage(backend)
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name=spec.name,
+                direction="minimize",
+                load_if_exists=True,
+            )
+        except OSError:
+            raise
+        except Exception as error:  # a wrong line can make Optuna raise any type
+            raise BadInput(str(path), [_damage(path, error)]) from error
         self._spec = spec
         self._checkpoints = CheckpointFolder(location or str(path.parent), spec.name)
         is_grid = spec.search.sampler == "grid"
@@ -225,9 +241,34 @@ def _mend(path: Path) -> None:
     """Drop a last line without its end: it was never acknowledged, so nothing stands on it."""
     # The search's folder is locked by now, so a journal lock is one that a crash left behind.
     path.with_name(path.name + ".lock").unlink(missing_ok=True)
-    if path.exists():
-        whole = path.read_bytes()
-        end = whole.rfind(b"\n") + 1
-        if end < len(whole):
-            with path.open("r+b") as file:
-                file.truncate(end)
+    if not path.exists():
+        return
+    whole = path.read_bytes()
+    end = whole.rfind(b"\n") + 1
+    if end < len(whole):
+        with path.open("r+b") as file:
+            file.truncate(end)
+    lines = whole[:end].splitlines()
+    if lines and not _is_entry(lines[-1]):  # which Optuna passes over, until another follows
+        raise BadInput(str(path), [_damaged_line(len(lines))])
+
+
+def _damage(path: Path, error: Exception) -> Fault:
+    """Find what is wrong with a journal that Optuna cannot read."""
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not _is_entry(line):
+            return _damaged_line(number)
+    message = f"cannot be read by Optuna ({type(error).__name__}: {error}): {_WAY_OUT}"
+    return Fault("", message)
+
+
+def _damaged_line(number: int) -> Fault:
+    before = f"or cut it off after line {number - 1}, to resume the search from where it was then"
+    return Fault(f"line {number}", f"is not as it was written: {_WAY_OUT}, {before}")
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line)["op_code"], int)
+    except (ValueError, TypeError, KeyError):
+        return False

@@ -14,6 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.errors import BadInput
 from tuner.space.spec import SearchSpec
 from tuner.study.study import Study
 from tuner.study.trial import Status, Trial
@@ -185,6 +186,43 @@ def test_no_more_trials_than_asked_for(path: Path, make_spec: MakeSpec):
 def test_a_time_budget_sets_no_number_of_trials(path: Path, make_spec: MakeSpec):
     study = Study(path, make_spec(search={"time_budget_s": 1, "sampler": "random"}))
     assert [ask(study).number for _ in range(30)] == list(range(30))
+
+
+# --- Damage ------------------------------------------------------------------------------------
+
+GARBAGE = [b"garbage", b"", b"\xff\x00", b"[]", b"{}", b"3", b'{"op_code": "4"}']
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("at", [0, 1, 2, -1])
+def test_a_line_that_is_none_is_named_with_the_way_out_which_works(
+    path: Path, make_spec: MakeSpec, garbage: bytes, at: int
+):
+    """Not the last line without its end: that one was never acknowledged, and is dropped."""
+    study = Study(path, make_spec())
+    proposed = [ask(study).config for _ in range(2)]
+    lines = path.read_bytes().splitlines()
+    where = at % (len(lines) + 1)
+    lines.insert(where, garbage)
+    damaged = b"\n".join(lines) + b"\n"
+    path.write_bytes(damaged)
+    message = f"study.log: 1 fault\n  line {where + 1}: is not as it was written: put back a copy"
+    with pytest.raises(BadInput, match=message):
+        Study(path, make_spec())
+    assert path.read_bytes() == damaged
+    path.write_bytes(b"".join(line + b"\n" for line in lines[:where]))
+    study = Study(path, make_spec())
+    while len(study.trials()) < 2:
+        ask(study)
+    assert [trial.config for trial in study.trials()] == proposed
+
+
+def test_what_optuna_cannot_replay_is_one_message(path: Path, make_spec: MakeSpec):
+    Study(path, make_spec()).ask()
+    with path.open("ab") as file:
+        file.write(b'{"op_code": 2}\n')
+    with pytest.raises(BadInput, match=r"cannot be read by Optuna \(KeyError: 'study_id'\): put b"):
+        Study(path, make_spec())
 
 
 # --- Endings -----------------------------------------------------------------------------------
