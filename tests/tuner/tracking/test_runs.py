@@ -1,6 +1,7 @@
 """MLflow on a real SQLite file: every run and every value once, whatever dies and whenever."""
 
 import math
+import shutil
 import subprocess
 import sys
 import threading
@@ -268,6 +269,50 @@ mlflow_store.create_database("sqlite:///" + sys.argv[1], Path(sys.argv[1]))
     tracker.start()
     assert tracker.close("finished", []) is None
     assert set(read_runs(f"sqlite:///{path}")) == {None}
+
+
+@pytest.fixture
+def started(tmp_path: Path, picture: Path) -> Path:
+    """A database and its files, of a search that was interrupted."""
+    database = tmp_path / "first" / "mlflow.db"
+    mlflow_store.prepare_store()
+    database.parent.mkdir()
+    mlflow_store.create_database(f"sqlite:///{database}", database)
+    tracker = make_tracker(f"sqlite:///{database}")
+    tracker.start()
+    run_small_search(tracker, picture)
+    tracker.close("interrupted")
+    return database
+
+
+@pytest.mark.parametrize("leave", [shutil.move, shutil.copytree])
+def test_a_database_that_moved_or_was_copied_with_its_files_writes_next_to_itself(
+    started: Path, tmp_path: Path, picture: Path, leave: Callable[[Path, Path], Any]
+) -> None:
+    elsewhere = tmp_path / "a copy" / "of it"
+    elsewhere.parent.mkdir()
+    leave(started.parent, elsewhere)
+    before = sorted(started.parent.rglob("*"))
+    uri = f"sqlite:///{elsewhere}/mlflow.db"
+    tracker = make_tracker(uri)
+    tracker.start(small_history(picture))
+    assert finish_small_search(tracker) is None
+    assert_complete(uri)
+    assert sorted(started.parent.rglob("*")) == before
+    for run in read_runs(uri).values():
+        assert run.info.artifact_uri.startswith(elsewhere.as_uri() + "/mlflow-artifacts/")
+
+
+def test_files_that_a_database_left_behind_stay_where_they_are(
+    started: Path, tmp_path: Path, picture: Path
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(started.read_bytes())
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tracker = make_tracker(uri)
+    tracker.start(small_history(picture))
+    assert finish_small_search(tracker) is None
+    assert_complete(uri)
+    assert not (tmp_path / "mlflow-artifacts").exists()
 
 
 def test_a_new_database_gets_the_final_too(uri: str, picture: Path) -> None:
