@@ -96,9 +96,12 @@ def run_session(
             mirror = stack.enter_context(_mirrored(spec, run_dir, location, say))
         except OSError as error:
             raise BadInput("results.storage", [Fault("", str(error))]) from error
-        _save_spec(run_dir / "spec.yaml", spec, say)
+        saved = run_dir / "spec.yaml"
+        if not saved.exists():
+            write_atomically(saved, spec.to_yaml())
         study = Study(run_dir / "study.log", spec, location)
         _check_data(study, data)
+        _update_spec(saved, spec, say)
         if foreign := study.foreign_checkpoints():
             say(_foreign_text(foreign, location))
         say(_floor_text(study, data, spec))
@@ -127,17 +130,17 @@ def run_session(
         )
 
 
-def _save_spec(path: Path, spec: SearchSpec, say: Callable[[str], None]) -> None:
-    """Write the search's ``spec.yaml``, or bring it up to date after saying what has changed."""
-    if not path.exists():
-        write_atomically(path, spec.to_yaml())
+def _update_spec(path: Path, spec: SearchSpec, say: Callable[[str], None]) -> None:
+    """Bring the search's ``spec.yaml`` up to date, after saying what has changed."""
+    if path.read_text(encoding="utf-8") == spec.to_yaml():
         return
-    if path.read_text(encoding="utf-8") != spec.to_yaml():
-        for change in changes(read_spec(path), spec):
-            say(f"changed: {change}")
-        began_ns = path.stat().st_mtime_ns  # which tuner.list shows
-        write_atomically(path, spec.to_yaml())
-        os.utime(path, ns=(began_ns, began_ns))
+    for change in changes(read_spec(path), spec):
+        say(f"changed: {change}")
+    # Its time is when the search began, which tuner.list shows: to the second, as the copying to
+    # the storage sees by another time that the file has changed.
+    time_ns = path.stat().st_mtime_ns + 1_000_000
+    write_atomically(path, spec.to_yaml())
+    os.utime(path, ns=(time_ns, time_ns))
 
 
 def _executor(

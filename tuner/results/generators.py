@@ -56,7 +56,8 @@ def generator_of_file(path: Path, identity: Identity | None = None) -> Generator
     from trainables.trial import load_generator
 
     try:
-        load_whole(path, "meta", identity)
+        if identity is not None:
+            load_whole(path, "meta", identity)
         network, latent_dim = load_generator(path, torch.device("cpu"))
     except DamagedCheckpointError as error:
         raise BadInput(str(path), [Fault("", error.fault)]) from error

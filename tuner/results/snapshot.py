@@ -86,7 +86,7 @@ def read_snapshot(run_dir: Path) -> Snapshot:
     """Read a search's folder; nothing in it is written, mended or locked for longer than a look.
 
     Raises:
-        BadInput: where it holds no search.
+        BadInput: where it holds no search, or a damaged one.
     """
     check_is_search(run_dir)
     search = read_spec(run_dir / "spec.yaml")
@@ -94,7 +94,10 @@ def read_snapshot(run_dir: Path) -> Snapshot:
     with tempfile.TemporaryDirectory() as scratch:
         # A copy: to open a journal is to mend it, which whoever writes it would not survive.
         journal = Path(shutil.copy(run_dir / "study.log", scratch))
-        study = Study(journal, search, _checkpoint_location(run_dir, search))
+        try:
+            study = Study(journal, search, _checkpoint_location(run_dir, search))
+        except BadInput as error:  # it names the copy
+            raise BadInput(str(run_dir / "study.log"), error.faults) from error
         trials, search_id = study.trials(), study.search_id
         floor, elapsed_s, data = study.floor, study.elapsed_s, study.data
     reports = read_reports(run_dir / "metrics.jsonl")

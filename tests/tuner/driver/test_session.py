@@ -45,6 +45,8 @@ def test_a_start_that_is_refused_leaves_nothing_running_and_nothing_held(
     (tmp_path / "runs" / "search").mkdir(parents=True)
     journal = tmp_path / "runs" / "search" / "study.log"
     Study(journal, spec).set_data("those of another day")
+    text = make_spec(search={"num_trials": 3, "sampler": "random"}).to_yaml()
+    (journal.parent / "spec.yaml").write_text(text)
     for _ in range(2):
         with pytest.raises(BadInput, match="are not those that this search began with"):
             experiment.run_session(
@@ -52,6 +54,7 @@ def test_a_start_that_is_refused_leaves_nothing_running_and_nothing_held(
             )
         assert "storage-mirror" not in [thread.name for thread in threading.enumerate()]
         assert not (tmp_path / "shared" / "search" / "driver.json").exists()
+    assert (journal.parent / "spec.yaml").read_text() == text
     assert (tmp_path / "shared" / "search" / "study.log").read_bytes() == journal.read_bytes()
 
 
