@@ -2,10 +2,11 @@
 
 import pickle
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,43 @@ class DamagedCheckpointError(Exception):
         )
 
 
+@final
+@dataclass(frozen=True)
+class Identity:
+    """The trial that a checkpoint is of, kept in each of its files.
+
+    Attributes:
+        name: The name of its search and its number, as ``gp_00003``.
+        config: Its configuration as plain data, in ``state.pt``.
+    """
+
+    name: str
+    config: Mapping[str, Any] | None = None
+
+    def kept(self) -> dict[str, Any]:
+        """Return what a file keeps."""
+        return {"trial": self.name} | ({} if self.config is None else {"config": self.config})
+
+    def fault_of(self, saved: Mapping[str, Any]) -> str | None:
+        """Describe whose a file is, as "is of trial gp_00004"; ``None`` if it is of this trial.
+
+        Args:
+            saved: The content of the file. One of an earlier version does not say whose it is, and
+                a configuration may lack values that an earlier version did not know.
+        """
+        if saved.get("trial", self.name) != self.name:
+            return f"is of trial {saved['trial']!s:.120}"
+        if self.config is not None and not _is_part(saved.get("config", {}), self.config):
+            return "is of another configuration"
+        return None
+
+
+def _is_part(saved: Any, config: Any) -> bool:
+    if not isinstance(saved, Mapping) or not isinstance(config, Mapping):
+        return saved == config
+    return all(key in config and _is_part(value, config[key]) for key, value in saved.items())
+
+
 @runtime_checkable
 class Saved(Protocol):
     """The folder of a checkpoint in some file system; Ray's ``Checkpoint`` is one."""
@@ -58,11 +96,14 @@ class Saved(Protocol):
 
 
 @contextmanager
-def newest_whole(checkpoints: Iterable[Saved]) -> Iterator[tuple[Path | None, list[str]]]:
+def newest_whole(
+    checkpoints: Iterable[Saved], identity: Identity | None = None
+) -> Iterator[tuple[Path | None, list[str]]]:
     """Find the first checkpoint that is whole.
 
     Args:
         checkpoints: The newest first.
+        identity: The trial that they must be of; ``None`` for any.
 
     Yields:
         Its folder, ``None`` where none is whole; and a note where any was passed over.
@@ -76,7 +117,7 @@ def newest_whole(checkpoints: Iterable[Saved]) -> Iterator[tuple[Path | None, li
             faults.append(f"{name} is missing")
             continue
         with checkpoint.as_directory() as folder:
-            what = damage(Path(folder))
+            what = damage(Path(folder), identity)
             if what is None:
                 yield Path(folder), _passed_over(faults, f"resumed from {name}")
                 return
@@ -88,22 +129,25 @@ def _passed_over(faults: Sequence[str], then: str) -> list[str]:
     return [f"{', '.join(faults)}: {then}"] if faults else []
 
 
-def damage(folder: Path) -> str | None:
+def damage(folder: Path, identity: Identity | None = None) -> str | None:
     """Describe the damage of a checkpoint, as "state.pt is empty"; ``None`` if it has none.
 
     Args:
         folder: The checkpoint. One that was saved at a rung must also have a ``generator.pt``.
+        identity: The trial that it must be of; ``None`` for any.
     """
     try:
-        saved = load_whole(folder / STATE, "meta")
+        saved = load_whole(folder / STATE, "meta", identity)
         if "w1" in saved["metrics"] or (folder / GENERATOR).exists():
-            load_whole(folder / GENERATOR, "meta")
+            load_whole(folder / GENERATOR, "meta", identity)
     except DamagedCheckpointError as error:
         return f"{error.path.name} {error.fault}"
     return None
 
 
-def load_whole(path: Path, device: "torch.device | str") -> dict[str, Any]:
+def load_whole(
+    path: Path, device: "torch.device | str", identity: Identity | None = None
+) -> dict[str, Any]:
     """Load ``state.pt`` or ``generator.pt`` after verifying its checksums.
 
     ``torch.load`` alone does not verify them.
@@ -111,10 +155,11 @@ def load_whole(path: Path, device: "torch.device | str") -> dict[str, Any]:
     Args:
         path: The file; it may have any name.
         device: Where its tensors are put.
+        identity: The trial that it must be of; ``None`` for any.
 
     Raises:
-        DamagedCheckpointError: if the file is missing, truncated or altered, or if it holds more
-            than tensors, numbers and text. No code in it is run.
+        DamagedCheckpointError: if the file is missing, truncated or altered, if it is of another
+            trial, or if it holds more than tensors, numbers and text. No code in it is run.
     """
     import torch  # importing it takes seconds
 
@@ -130,6 +175,10 @@ def load_whole(path: Path, device: "torch.device | str") -> dict[str, Any]:
     missing = [key for key in _KEYS.get(path.name, ()) if not _has(saved, key)]
     if missing:
         raise DamagedCheckpointError(path, f"lacks {', '.join(missing)}")
+    if not isinstance(saved, dict):
+        raise DamagedCheckpointError(path, f"holds no mapping, but a {type(saved).__name__}")
+    if identity is not None and (fault := identity.fault_of(saved)) is not None:
+        raise DamagedCheckpointError(path, fault)
     return saved
 
 

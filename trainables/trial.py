@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from trainables.checkpoint import GENERATOR, STATE, load_whole
+from trainables.checkpoint import GENERATOR, STATE, DamagedCheckpointError, Identity, load_whole
 from trainables.config import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole, code_fault
 from trainables.data import Data, Scale, as_floats, as_tensor
-from trainables.networks import CodeNotAllowed, build_generator
+from trainables.networks import BadNetwork, CodeNotAllowed, build_generator, in_one_line
 from trainables.objective import Score, score
 from trainables.pictures import num_drawn, save_samples
 from trainables.training import TrainState, evaluating, seeded, train
@@ -77,6 +77,7 @@ def run(
     schedule: Schedule,
     device: torch.device,
     checkpoint: Path | None = None,
+    name: str | None = None,
 ) -> Iterator[Report]:
     """Train a trial and score it at the schedule's rungs.
 
@@ -88,6 +89,7 @@ def run(
         device: Where to train.
         checkpoint: A folder that the ``save`` of an earlier report wrote, to resume from. A trial
             that was saved at a rung yields the report of that rung again, in case it was lost.
+        name: The trial's name, which its checkpoints keep.
 
     Yields:
         The reports, in the order of their steps.
@@ -95,12 +97,13 @@ def run(
     Raises:
         DamagedCheckpointError: if the checkpoint is damaged.
     """
+    identity = None if name is None else identity_of(name, config)
     parts = (data.train, data.critic_train, data.critic_eval)
     real, critic_train, critic_eval = (as_tensor(part).to(device) for part in parts)
     state = TrainState.create(config, data.sample_shape, device)
     last_metrics: dict[str, float] = {}
     if checkpoint is not None:
-        saved = load_whole(checkpoint / STATE, device)
+        saved = load_whole(checkpoint / STATE, device, identity)
         state.load_state_dict(saved["state"])
         last_metrics = saved["metrics"]
         if "w1" in last_metrics:
@@ -119,9 +122,13 @@ def run(
             yield Report(metrics, None)
             return
         is_saved = schedule.saves_at(steps)
-        yield Report(
-            metrics, _saver(state, config, metrics, critic_eval, data.scale) if is_saved else None
-        )
+        saver = _saver(state, config, metrics, critic_eval, data.scale, identity)
+        yield Report(metrics, saver if is_saved else None)
+
+
+def identity_of(name: str, config: TrialConfig) -> Identity:
+    """Return the identity of a trial, such as ``gp_00003``, by its name and configuration."""
+    return Identity(name, config.model_dump(mode="json"))
 
 
 def _score(
@@ -194,12 +201,19 @@ def _saver(
     metrics: Mapping[str, float],
     real: Tensor,
     scale: Scale | None,
+    identity: Identity | None,
 ) -> Callable[[Path], None]:
+    kept = {} if identity is None else identity.kept()
+
     def save(folder: Path) -> None:
-        torch.save({"state": state.state_dict(), "metrics": dict(metrics)}, folder / STATE)
+        saved = {"state": state.state_dict(), "metrics": dict(metrics)}
+        torch.save(saved | kept, folder / STATE)
         if "w1" in metrics:
             sample_shape = tuple(real.shape[1:])
-            torch.save(generator_file(state, config, sample_shape, scale), folder / GENERATOR)
+            generator = generator_file(state, config, sample_shape, scale)
+            # Its name alone: a generator is given away, and the configuration names paths.
+            generator |= {} if identity is None else Identity(identity.name).kept()
+            torch.save(generator, folder / GENERATOR)
             num = min(len(real), num_drawn(sample_shape))
             save_samples(real[:num], _samples(state, num), folder / "samples.png")
 
@@ -254,7 +268,7 @@ def load_generator(
         or vectors in the units of the data.
 
     Raises:
-        DamagedCheckpointError: if the file is damaged.
+        DamagedCheckpointError: if the file is damaged, or holds no generator.
         CodeNotAllowed: if it names a module that is not allowed; nothing was imported then.
         BadNetwork: if it holds a custom network that cannot be built.
     """
@@ -269,13 +283,30 @@ def _load(
 ) -> tuple[nn.Module, int, Mapping[str, Tensor] | None]:
     """Load a generator of samples as in training, its ``latent_dim``, and the samples' scale."""
     saved = load_whole(path, device)
-    networks = NetworkConfig.model_validate(saved["networks"])
-    if networks.generator is not None and (fault := code_fault(networks.generator, allow_code)):
-        raise CodeNotAllowed("generator", fault)
-    with seeded(0):  # the initial weights, which the saved ones replace
-        generator = build_generator(networks, tuple(saved["sample_shape"])).to(device)
-    generator.load_state_dict(saved["state_dict"])
-    return generator.eval(), cast("int", networks.latent_dim), saved.get("scale")
+    try:
+        networks = NetworkConfig.model_validate(saved["networks"])
+        if networks.generator is not None and (fault := code_fault(networks.generator, allow_code)):
+            raise CodeNotAllowed("generator", fault)
+        with seeded(0):  # the initial weights, which the saved ones replace
+            generator = build_generator(networks, tuple(saved["sample_shape"]))
+        generator.load_state_dict(saved["state_dict"])
+        scale = _checked_scale(saved)
+    except BadNetwork:
+        raise
+    except Exception as error:  # a file of another program can hold anything
+        fault = f"holds no generator ({in_one_line(error)})"
+        raise DamagedCheckpointError(path, fault) from error
+    return generator.to(device).eval(), cast("int", networks.latent_dim), scale
+
+
+def _checked_scale(saved: Mapping[str, Any]) -> Mapping[str, Tensor] | None:
+    """Return the scale of a generator's samples, a factor and an offset for each column."""
+    if (scale := saved.get("scale")) is None:
+        return None
+    offset, factor = scale["offset"], scale["factor"]
+    if not offset.shape == factor.shape == tuple(saved["sample_shape"]):
+        raise ValueError("its scale is not that of its samples")
+    return {"offset": offset, "factor": factor}
 
 
 @final

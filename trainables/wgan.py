@@ -18,7 +18,14 @@ from ray import tune
 from trainables.checkpoint import newest_whole
 from trainables.config import TrialConfig
 from trainables.data import Data
-from trainables.trial import Report, Schedule, device_notes, run, start_worker
+from trainables.trial import (
+    Report,
+    Schedule,
+    device_notes,
+    identity_of,
+    run,
+    start_worker,
+)
 from trainables.watchdog import Watchdog
 
 
@@ -47,10 +54,11 @@ def train_wgan(config: Mapping[str, Any], data: Data | Sequence[ray.ObjectRef]) 
         schedule = Schedule.model_validate(config["schedule"])
         if not isinstance(data, Data):
             data = cast("Data", ray.get(data[0]))
-        with newest_whole(_checkpoints(config["checkpoints"])) as (folder, notes):
+        found = newest_whole(_checkpoints(config["checkpoints"]), identity_of(name, trial))
+        with found as (folder, notes):
             notes += device_notes(trial, device, use_gpu)
             note = {"note": "; ".join(notes)} if notes else {}
-            for report in run(trial, data, schedule, device, folder):
+            for report in run(trial, data, schedule, device, folder, name):
                 with _saved(report) as checkpoint, watchdog.waiting():
                     tune.report({**report.metrics, **note}, checkpoint=checkpoint)
                 _show(name)  # Ray has put its own in its place

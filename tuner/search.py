@@ -54,7 +54,7 @@ def search_request(args: argparse.Namespace) -> driver.SearchRequest:
 def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console) -> int:
     search = driver.check_request(search_request(args), console)
     if args.dry_run:
-        _dry_run(search, console)
+        _dry_run(search, console, resume=args.resume)
         return cli.ExitStatus.DONE
     again = [argument for argument in arguments if argument != "--resume"]
     again = ["tuner.search", *again, "--resume"]
@@ -63,9 +63,10 @@ def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console
     return cli.status_of(outcome, search.run_dir, again, console)
 
 
-def _dry_run(search: CheckedSearch, console: Console) -> None:
-    """Print the resolved search, after a check of the Ray cluster if there is one."""
+def _dry_run(search: CheckedSearch, console: Console, *, resume: bool) -> None:
+    """Print the resolved search, after a check of what it resumes and of the Ray cluster."""
     spec, data = search.spec, search.data
+    resumed = driver.preview(search.run_dir, spec, data) if resume else []
     if search.address is not None:
         from tuner import cluster
 
@@ -83,6 +84,8 @@ def _dry_run(search: CheckedSearch, console: Console) -> None:
     console.print(f"rungs: {', '.join(map(str, spec.asha.rungs))} generator steps")
     console.print(f"trials: {spec.num_trials or 'until the time budget is used up'}")
     console.print(f"largest possible budget: {budget:,} generator steps")
+    for line in resumed:
+        console.print(line)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,10 @@ def _print_spread(origin: Origin, search: CheckedSearch, console: Console) -> No
     if num_lost := len(training.trials) - len(completed):
         console.print(f"{num_lost} of {len(training.trials)} seeds did not complete: not counted")
     for steps in search.spec.asha.rungs:
-        at_rung = [training.reports[t.number][steps]["w1"] for t in completed]
+        reports = [training.reports.get(t.number, {}).get(steps, {}) for t in completed]
+        at_rung = [report["w1"] for report in reports if "w1" in report]
+        if not at_rung:
+            continue
         console.print(retrain.spread_text(f"w1 at step {steps}", at_rung))
         if steps == origin.ranked_at and _is_fresh(origin, training):
             console.print(f"  {retrain.luck_text((origin.search_w1 or {})[steps], at_rung)}")

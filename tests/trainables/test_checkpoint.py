@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_trials import trial
 
-from trainables.checkpoint import DamagedCheckpointError, damage, load_whole
+from trainables.checkpoint import DamagedCheckpointError, Identity, damage, load_whole
 from trainables.data import Data
 from trainables.trial import Schedule, load_generator, run
 
@@ -56,6 +56,35 @@ def test_a_new_checkpoint_is_whole_and_torch_gives_every_member_a_checksum(folde
         members = file.infolist()
         assert len(members) > 10
         assert all(zlib.crc32(file.read(member)) == member.CRC for member in members)
+
+
+ME = Identity("gp_00003", {"seed": 1, "training": {"n_critic": 5, "ema_decay": None}})
+
+
+@pytest.mark.parametrize(
+    ("other", "fault"),
+    [
+        (ME, None),
+        (Identity("gp_00003", {"seed": 1, "training": {"n_critic": 5}}), None),  # as of old
+        (Identity("gp_00003"), None),
+        (Identity("gp_00004", ME.config), "is of trial gp_00004"),
+        (Identity("gp_00003", {"seed": 2}), "is of another configuration"),
+        (Identity("gp_00003", {"training": {"n_critic": 4}}), "is of another configuration"),
+        (Identity("gp_00003", {"training": {"gone": 4}}), "is of another configuration"),
+    ],
+)
+def test_a_file_is_of_the_trial_that_it_names(tmp_path: Path, other: Identity, fault: str | None):
+    torch.save(STATE | other.kept(), tmp_path / "state.pt")
+    assert load_whole(tmp_path / "state.pt", "cpu").keys() >= STATE.keys()
+    if fault is None:
+        assert load_whole(tmp_path / "state.pt", "cpu", ME)["state"]["step"] == 3
+        return
+    with pytest.raises(DamagedCheckpointError, match=fault):
+        load_whole(tmp_path / "state.pt", "cpu", ME)
+
+
+def test_a_file_of_an_earlier_version_does_not_say_and_loads(folder: Path):
+    assert damage(folder, ME) is None
 
 
 @pytest.mark.parametrize("name", ["state.pt", "generator.pt"])

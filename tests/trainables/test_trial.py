@@ -80,6 +80,25 @@ def test_only_reports_at_rungs_have_scores(data: Data) -> None:
     assert all(type(v) is float for r in reports for v in r.metrics.values())
 
 
+@pytest.mark.parametrize(("reports", "saves"), [(1, 24), (24, 1), (7, 9)])
+def test_what_a_trial_scores_depends_on_no_report_or_checkpoint_in_between(
+    data: Data, reports: int, saves: int
+) -> None:
+    """So that a resume may change how often there is one."""
+    other = Schedule(
+        rungs=SCHEDULE.rungs,
+        report_every_generator_steps=reports,
+        checkpoint_every_generator_steps=saves,
+    )
+    scores = [
+        [{key: r.metrics[key] for key in SCORED} for r in run(_config(), data, schedule, CPU)
+         if "w1" in r.metrics]
+        for schedule in (SCHEDULE, other)
+    ]  # fmt: skip
+    assert len(scores[0]) == 2
+    assert scores[0] == scores[1]
+
+
 @pytest.mark.parametrize("constraint", ["gradient_penalty", "clip"])
 @pytest.mark.parametrize("broken_at", [8, 12, 16])
 def test_a_trial_resumed_from_any_checkpoint_gives_the_same_reports(

@@ -156,10 +156,13 @@ def open_record(tmp_path: Path) -> Iterator[Callable[..., tuple[Record, Events]]
     """Open, or open again, the record of a search."""
     opened: list[Record] = []
 
-    def open_(search: SearchSpec, run_dir: Path = tmp_path) -> tuple[Record, Events]:
+    def open_(
+        search: SearchSpec, run_dir: Path = tmp_path, location: str | None = None
+    ) -> tuple[Record, Events]:
         if opened:
             opened.pop().close()
-        record, events = Record(run_dir, search, Study(run_dir / "study.log", search)), Events()
+        study = Study(run_dir / "study.log", search, location)
+        record, events = Record(run_dir, search, study), Events()
         record.listeners.append(events)
         record.start()
         opened.append(record)

@@ -16,6 +16,8 @@ from tuner.driver import preflight
 from tuner.driver.request import check_document
 from tuner.search import main, parser, search_request
 from tuner.space.spec import read_spec, validate
+from tuner.storage.lock import own_folder
+from tuner.study.study import Study
 
 Space = Callable[[str], Path]
 
@@ -199,8 +201,9 @@ def test_a_name_that_is_taken_is_refused_and_the_search_left_alone(
         f"name: {saved.parent} already holds a search: add --resume to resume it, or start "
         "another by --name"
     )
-    (fault,) = refused(capsys, path, "--resume", "--set", "search.num_trials=4")
-    assert fault.startswith("search.num_trials: was 3 when this search began, is now 4: set it ")
+    for dry in ([], ["--dry-run"]):
+        (fault,) = refused(capsys, path, *dry, "--resume", "--set", "search.seed=4")
+        assert fault.startswith("search.seed: was 0 when this search began, is now 4: set it back")
     assert list(saved.parent.iterdir()) == [saved]
 
 
@@ -275,6 +278,37 @@ def test_a_dry_run_of_a_name_that_is_taken_is_no_fault(
     assert main([str(path), "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "trials: until the time budget is used up\nlargest possible budget: inf gen" in out
+
+
+def test_a_dry_run_says_what_a_resume_would(
+    space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path, run_dir = space(SMALL), tmp_path / "runs" / "small"
+    resume = [str(path), "--dry-run", "--resume"]
+    assert main(resume) == 0
+    new = f"{run_dir} holds no search yet: --resume would start it"
+    assert capsys.readouterr().out.splitlines()[-1] == new
+
+    run_dir.mkdir(parents=True)
+    (run_dir / "spec.yaml").write_text(read_spec(path).to_yaml())
+    study = Study(run_dir / "study.log", read_spec(path))
+    for _ in range(2):
+        study.ask()
+    study.end(0, "failed", {}, None)
+    files = {file: file.read_bytes() for file in run_dir.iterdir()}
+    assert main([*resume, "--set", "search.num_trials=5"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "changed: search.num_trials is now 5, was 3",
+        f"{run_dir} holds 2 trials: 1 ended, 1 to resume",
+    ]
+    with own_folder(run_dir):
+        assert main(resume) == 2
+    assert f"{run_dir} is in use by a search that is running" in capsys.readouterr().err
+    (run_dir / ".lock").unlink(missing_ok=True)
+    assert {file: file.read_bytes() for file in run_dir.iterdir()} == files
+    study.set_data("those of another day")
+    assert main(resume) == 2
+    assert "data: are not those that this search began with" in capsys.readouterr().err
 
 
 def test_bad_input_is_refused_before_anything_heavy_is_loaded(space: Space, tmp_path: Path):

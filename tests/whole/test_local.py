@@ -16,6 +16,7 @@ import searches
 import torch
 
 import tuner
+from tuner.space.spec import read_spec
 
 ROOT = Path(__file__).parents[2]
 SPACE = """
@@ -122,6 +123,30 @@ def test_one_that_is_broken_off_resumes_by_the_command_that_it_prints(
     status, _, err = searches.run(space, *again[1:])
     assert (status, err) == (0, "")
     assert outcome(run_dir) == unbroken
+
+
+def test_a_finished_search_is_given_more_trials_and_reports_at_other_steps(
+    space: Path, unbroken: Any
+) -> None:
+    """The trials are those of a search that was of so many from the start, and so is the final."""
+    run_dir = space.parent / "runs" / "small"
+    fewer = ("--set", "search.num_trials=3", "--set", "reporting.report_every_generator_steps=45")
+    assert searches.run(space, "--local", *fewer)[0] == 0
+    began_s = (run_dir / "spec.yaml").stat().st_mtime
+    status, out, err = searches.run(space, "--local", "--resume")
+    assert (status, err) == (0, "")
+    assert "changed: search.num_trials is now 6, was 3\n" in out
+    assert "changed: reporting.report_every_generator_steps is now 10, was 45\n" in out
+    assert read_spec(run_dir / "spec.yaml").num_trials == 6
+    assert 0 < (run_dir / "spec.yaml").stat().st_mtime - began_s < 0.1  # when it began
+    rows, expected = searches.rows(run_dir), unbroken[0]
+    for key in ("trial_id", "status", "generator_steps", "w1", "critic_lr", "seed"):
+        assert [row[key] for row in rows] == [row[key] for row in expected]
+    scored = [{row["trial_id"]: row["w1_final"] for row in table} for table in (rows, expected)]
+    assert all(scored[0][number] == score for number, score in scored[1].items() if score)
+    status, out, err = searches.run(space, "--local", "--resume")
+    assert (status, err) == (0, "")
+    assert "changed" not in out
 
 
 def test_a_network_that_raises_is_tried_again_and_then_its_trial_has_failed(with_network) -> None:

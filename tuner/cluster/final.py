@@ -39,7 +39,8 @@ def run_final(
     while (waiting or running) and not interrupted.is_set():
         while waiting and len(running) < most:
             trial = waiting.popleft()
-            running[score_again.remote(trial.checkpoint, data)] = trial
+            task = score_again.remote(trial.checkpoint, trial.name_in(spec.name), data)
+            running[task] = trial
         record.tick()
         for task in ray.wait([*running], timeout=_POLL_S)[0]:
             number = running.pop(task).number
@@ -77,11 +78,11 @@ def _scoring_task(
         resources=dict(needs.others),
         max_retries=resources.retries_per_trial,
     )
-    def score_again(checkpoint: str, data: "Data") -> tuple[float, float, float]:
+    def score_again(checkpoint: str | None, name: str, data: "Data") -> tuple[float, float, float]:
         from trainables.watchdog import Watchdog
         from tuner.cluster.scoring import score_checkpoint
 
         with Watchdog(timeout_s):
-            return score_checkpoint(checkpoint, data, objective, threads, use_gpu, allow_code)
+            return score_checkpoint(checkpoint, name, data, objective, threads, use_gpu, allow_code)
 
     return score_again

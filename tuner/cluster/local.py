@@ -92,7 +92,8 @@ class LocalExecutor:
             try:
                 with interrupted.breaking():
                     w1, w1_stderr, seconds = score_checkpoint(
-                        str(trial.checkpoint),
+                        trial.checkpoint,
+                        trial.name_in(record.spec.name),
                         data,
                         record.spec.objective,
                         self._threads,
@@ -193,22 +194,27 @@ class _Trials:
 
     def _reports(self, number: int, folders: Iterator[str]) -> Generator[_Reported]:
         """Train a trial and save it; the first report may come with a note."""
-        from trainables.trial import Schedule, device_notes, run, start_worker
+        from trainables.trial import Schedule, device_notes, identity_of, run, start_worker
 
         spec, trial = self.record.spec, self.record.trials[number]
         schedule = Schedule(rungs=spec.asha.rungs, **spec.reporting.model_dump())
         device = start_worker(self.threads, self.use_gpu)
-        with newest_whole(map(_Checkpoint.at, trial.checkpoints)) as (checkpoint, notes):
+        name = trial.name_in(spec.name)
+        found = newest_whole(
+            map(_Checkpoint.at, trial.checkpoints), identity_of(name, trial.config)
+        )
+        with found as (checkpoint, notes):
             notes += device_notes(trial.config, device, self.use_gpu)
             note = "; ".join(notes) or None
-            for report in run(trial.config, self.data, schedule, device, checkpoint):
+            for report in run(trial.config, self.data, schedule, device, checkpoint, name):
                 folder = None if report.save is None else _save(report.save, next(folders))
                 yield _Reported(report.metrics, folder, note)
                 note = None
 
     def _folders(self, number: int) -> Iterator[str]:
         """Give the folder or URI of each checkpoint of a trial, as Ray names them."""
-        trial = join(self.location, f"{self.record.spec.name}_{number:05d}")
+        name = self.record.trials[number].name_in(self.record.spec.name)
+        trial = join(self.location, name)
         return (join(trial, f"checkpoint_{index:06d}") for index in itertools.count())
 
     def _continues(self, number: int, report: _Reported) -> bool:

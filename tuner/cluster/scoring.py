@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def score_checkpoint(
-    checkpoint: str,
+    checkpoint: str | None,
+    name: str,
     data: "Data",
     objective: "ObjectiveConfig",
     threads: int,
@@ -24,7 +25,8 @@ def score_checkpoint(
     """Score the generator of a checkpoint by the final's stronger critics.
 
     Args:
-        checkpoint: Its folder: a path or a URI.
+        checkpoint: Its folder: a path or a URI; ``None`` if the trial has none.
+        name: The trial that it must be of, such as ``gp_00003``.
         data: The data of the search.
         objective: Its section ``objective``.
         threads: CPU threads to compute with.
@@ -35,14 +37,18 @@ def score_checkpoint(
         ``w1``, its standard error, and the seconds that it took.
 
     Raises:
-        OSError: if the checkpoint cannot be read.
-        DamagedCheckpointError: if its generator is not whole.
+        OSError: if there is no checkpoint, or it cannot be read.
+        DamagedCheckpointError: if its generator is not whole, or is of another trial.
     """
+    from trainables.checkpoint import Identity, load_whole
     from trainables.trial import final_score, start_worker
 
+    if checkpoint is None:
+        raise FileNotFoundError("it has no checkpoint in the search's folder")
     with tempfile.TemporaryDirectory() as scratch:
         device, started_s = start_worker(threads, use_gpu), time.perf_counter()
         generator = Path(scratch, "generator.pt")
         fetch_file(checkpoint, generator.name, generator)
+        load_whole(generator, "meta", Identity(name))
         score = final_score(generator, data, objective, device, allow_code)
         return score.w1, score.w1_stderr, time.perf_counter() - started_s

@@ -4,12 +4,12 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tuner.driver.resume import changes, read_saved
 from tuner.errors import BadInput, Fault
-from tuner.space import ResourceConfig, SearchSpec, load_yaml, possible_values, validate
+from tuner.space import ResourceConfig, SearchSpec, possible_values
 from tuner.storage import location_faults
 
 #: The folder of decoded images, in the folder of all searches.
@@ -102,28 +102,7 @@ def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault
     if not resume:
         message = f"{saved.parent} already holds a search: add --resume to resume it"
         return [Fault("name", f"{message}, or start another by --name")]
-    document = load_yaml(saved)[0]
-    _, unsupported = validate(document)  # for example a sampler of an earlier version
-    if unsupported:
-        way_out = "which cannot be resumed by this version: start another search by --name"
-        return [Fault(f.where, f"{f.message} in {saved}, {way_out}") for f in unsupported]
-    before, now = _flat(document), _flat(spec.resolved())
-    return [
-        Fault(
-            key,
-            f"was {before.get(key)!r} when this search began, is now {now.get(key)!r}: "
-            "set it back to resume, or start another search by --name",
-        )
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key != "results.runs_dir"
-    ]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+    before, faults = read_saved(saved)
+    if before is None:
+        return faults
+    return [change.fault() for change in changes(before, spec) if not change.is_allowed]

@@ -191,7 +191,7 @@ def check_document(
         spec = SearchSpec.model_construct(**sections)
         faults += _code_faults(spec, request.allow_code)
         runs_dir = Path(spec.results.runs_dir).absolute()
-        if not request.dry_run:
+        if request.resume or not request.dry_run:
             faults += preflight.name_faults(runs_dir, spec, resume=request.resume)
         if not faults:
             return spec, runs_dir, runtime_env

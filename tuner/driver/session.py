@@ -4,9 +4,9 @@ import importlib.util
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,10 +19,11 @@ from trainables.trial import settings_restored
 from tuner import results, storage, tracking
 from tuner.cluster import Interruption, interruptible
 from tuner.display import Display, LogFile, working
+from tuner.driver.resume import changes, check_data
 from tuner.errors import BadInput, Fault
 from tuner.record import Record
 from tuner.results import ties_text, trials_text, write_best
-from tuner.space import SearchSpec
+from tuner.space import SearchSpec, read_spec
 from tuner.storage import Mirror, join, write_atomically
 from tuner.study import Study, Trial
 from tuner.tracking import Tracker, kept_files, kept_generator
@@ -94,13 +95,17 @@ def run_session(
         location = join(spec.results.storage or str(runs_dir), spec.name)
         try:
             executor.prepare(location, interrupted)
-            mirror = _mirror(spec, run_dir, location, say)
+            mirror = stack.enter_context(_mirrored(spec, run_dir, location, say))
         except OSError as error:
             raise BadInput("results.storage", [Fault("", str(error))]) from error
-        if not (run_dir / "spec.yaml").exists():
-            write_atomically(run_dir / "spec.yaml", spec.to_yaml())
-        study = Study(run_dir / "study.log", spec)
+        saved = run_dir / "spec.yaml"
+        if not saved.exists():
+            write_atomically(saved, spec.to_yaml())
+        study = Study(run_dir / "study.log", spec, location)
         _check_data(study, data)
+        _update_spec(saved, spec, say)
+        if foreign := study.foreign_checkpoints():
+            say(_foreign_text(foreign, location))
         with working(console, "measuring the w1 of real samples", delay_s=1):
             floor = _floor_text(study, data, spec)
         say(floor)
@@ -115,6 +120,7 @@ def run_session(
             shown = Display(console, addresses, None if place.is_local else interrupted)
             with shown.showing(record):
                 record.start()
+                record.remove_superseded()
                 _run_all(executor, record, data, join(location, "ray"), interrupted, cache)
             stopped = interrupted.is_set() or record.halted is not None
             ended = "interrupted" if stopped else "finished"
@@ -129,6 +135,19 @@ def run_session(
             notes=(*_notes(record), *troubles),
             mlflow_command=tracker.ui_command,
         )
+
+
+def _update_spec(path: Path, spec: SearchSpec, say: Callable[[str], None]) -> None:
+    """Bring the search's ``spec.yaml`` up to date, after saying what has changed."""
+    if path.read_text(encoding="utf-8") == spec.to_yaml():
+        return
+    for change in changes(read_spec(path), spec):
+        say(f"changed: {change}")
+    # Its time is when the search began, which tuner.list shows: to the second, as the copying to
+    # the storage sees by another time that the file has changed.
+    time_ns = path.stat().st_mtime_ns + 1_000_000
+    write_atomically(path, spec.to_yaml())
+    os.utime(path, ns=(time_ns, time_ns))
 
 
 def _executor(
@@ -207,15 +226,25 @@ def _fills(spec: SearchSpec, num_cpus: int) -> bool:
     return are_enough and fits and not takes_gpus
 
 
-def _mirror(
+@contextmanager
+def _mirrored(
     spec: SearchSpec, run_dir: Path, location: str, say: Callable[[str], None]
-) -> Mirror | None:
-    """Start the copy of the search's own files next to its checkpoints, if these are remote."""
+) -> Iterator[Mirror | None]:
+    """Copy the search's own files next to its checkpoints, if these are remote.
+
+    An exception in the block, such as that of a start that is refused, ends the copying and
+    releases the lease.
+    """
     if spec.results.storage is None:
-        return None
+        yield None
+        return
     mirror = Mirror(run_dir, location, warn=lambda text: say(text))
     mirror.start()
-    return mirror
+    try:
+        yield mirror
+    except BaseException:
+        mirror.close(_TIME_TO_GO_S)
+        raise
 
 
 def _leave(
@@ -230,7 +259,7 @@ def _leave(
     best = record.best_so_far
     for what, write in (
         ("the last of the results", record.close),
-        ("best/", lambda: best and write_best(record.run_dir, best, record.by_number())),
+        ("best/", lambda: best and _write_best(record, best)),
     ):
         try:
             write()
@@ -254,6 +283,10 @@ def _leave(
     return [*troubles, *(text for text in missing if text is not None)]
 
 
+def _write_best(record: Record, best: Trial) -> None:
+    write_best(record.run_dir, best, record.by_number(), record.spec.name)
+
+
 def _own_code(spec: SearchSpec) -> list[Path]:
     """Find the user's own modules that are not installed, which the nodes lack."""
     found = [importlib.util.find_spec(name) for name in sorted(spec.custom_modules)]
@@ -263,13 +296,19 @@ def _own_code(spec: SearchSpec) -> list[Path]:
 
 
 def _check_data(study: Study, data: Data) -> None:
-    """Check that the data are those that the search began with: else its trials do not compare."""
-    fingerprint = data.fingerprint()
+    """Record which data the search is of, or check that they are the same."""
     if study.data is None:
-        study.set_data(fingerprint)
-    elif study.data != fingerprint:
-        message = "are not those that this search began with: restore them to resume"
-        raise BadInput("--resume", [Fault("data", f"{message}, or start another search by --name")])
+        study.set_data(data.fingerprint())
+    else:
+        check_data(study.data, data)
+
+
+def _foreign_text(foreign: Sequence[str], location: str) -> str:
+    checkpoints = f"{len(foreign)} checkpoint{'s' * (len(foreign) > 1)}"
+    return (
+        f"study.log names {checkpoints} outside of {storage.redact(location)}, such as "
+        f"{storage.redact(foreign[0])}: neither read nor deleted"
+    )
 
 
 def _floor_text(study: Study, data: Data, spec: SearchSpec) -> str:

@@ -6,6 +6,7 @@ knows Ray or MLflow.
 
 import errno
 import json
+import os
 import re
 import time
 from collections import Counter, deque
@@ -136,6 +137,8 @@ class Record:
                 self._last_rung[number] = metrics
             self._metrics_file.write(json.dumps({"trial": number, **metrics}) + "\n")
             self._metrics_file.flush()
+            if score is not None:  # the journal, which is written through, will refer to it
+                os.fsync(self._metrics_file.fileno())
         if continues and score is not None:
             self._study.score(number, steps, score)
             self._refresh(number)
@@ -175,14 +178,27 @@ class Record:
         if "w1" in self.running[number]:
             self._keep_picture(number, folder)
         for dropped in self._study.save(number, folder):
-            self._removals.submit(self._remove, number, dropped)
+            self._removals.submit(self._remove, dropped)
         self._refresh(number)
 
-    def _remove(self, number: int, folder: str) -> None:
+    def remove_superseded(self) -> None:
+        """Delete the checkpoints that an earlier session did not come to delete.
+
+        To be called before a trial starts: a checkpoint that is not recorded yet counts as one.
+        """
+        try:
+            superseded = self._study.superseded_checkpoints() if self.trials else []
+        except OSError as error:
+            self.note(f"checkpoints that are needed no more may be left: {error}")
+            return
+        for folder in superseded:
+            self._removals.submit(self._remove, folder)
+
+    def _remove(self, folder: str) -> None:
         try:
             remove_folder(folder)
         except OSError as error:
-            self.note(f"trial {number:05d} leaves a checkpoint that is no longer needed: {error}")
+            self.note(f"a checkpoint that is no longer needed is left: {error}")
 
     def _keep_picture(self, number: int, folder: str) -> None:
         steps = int(self.running[number]["generator_steps"])

@@ -3,24 +3,27 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from trainables.checkpoint import load_whole
+from trainables.checkpoint import Identity, load_whole
 from tuner.results.text import score_text, ties_text
 from tuner.space import dump_yaml
 from tuner.storage import fetch_file, write_atomically
 from tuner.study import Trial
 
 
-def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> None:
+def write_best(
+    run_dir: Path, trial: Trial, trials: Iterable[Trial] = (), search: str | None = None
+) -> None:
     """Write ``best/`` from the trial's last checkpoint, then ``best.yaml``.
 
     Args:
         run_dir: The search's folder.
         trial: The best trial.
         trials: All trials, of which those tied with the best are listed.
+        search: The search's name, to check that the checkpoint is of this trial.
 
     Raises:
         FileNotFoundError: if the checkpoint is gone and ``best/`` is of another trial.
-        DamagedCheckpointError: if the checkpoint is incomplete or corrupt.
+        DamagedCheckpointError: if the checkpoint is incomplete, corrupt, or of another trial.
     """
     text = dump_yaml(trial.config.applied())
     title = f"# trial {trial.trial_id}: {score_text(trial)}, generator step {trial.generator_steps}"
@@ -36,7 +39,8 @@ def write_best(run_dir: Path, trial: Trial, trials: Iterable[Trial] = ()) -> Non
     try:
         for name, scratch in fetched.items():
             fetch_file(trial.checkpoint, name, scratch)
-        load_whole(fetched["generator.pt"], "cpu")
+        identity = None if search is None else Identity(trial.name_in(search))
+        load_whole(fetched["generator.pt"], "cpu", identity)
         for name, scratch in fetched.items():
             scratch.replace(folder / name)
     finally:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.checkpoint import GENERATOR, DamagedCheckpointError, load_whole
+from trainables.checkpoint import GENERATOR, DamagedCheckpointError, Identity, load_whole
 from trainables.config import code_fault
 from tuner.errors import BadInput, Fault
 from tuner.results.snapshot import Snapshot
@@ -42,16 +42,19 @@ class Generator:
             return self.network(latents)
 
 
-def generator_of_file(path: Path, allow_code: Collection[str] = ()) -> Generator:
+def generator_of_file(
+    path: Path, allow_code: Collection[str] = (), identity: Identity | None = None
+) -> Generator:
     """Load a ``generator.pt``.
 
     Args:
         path: The file.
         allow_code: The modules from which the file may import a custom network.
+        identity: The trial that it must be of; ``None`` for any.
 
     Raises:
-        BadInput: if it is damaged, names a module that is not allowed, or holds a custom network
-            that cannot be built.
+        BadInput: if it is damaged, is of another trial, names a module that is not allowed, or
+            holds a custom network that cannot be built.
     """
     import torch
 
@@ -59,6 +62,8 @@ def generator_of_file(path: Path, allow_code: Collection[str] = ()) -> Generator
     from trainables.trial import load_generator
 
     try:
+        if identity is not None:
+            load_whole(path, "meta", identity)
         network, latent_dim = load_generator(path, torch.device("cpu"), allow_code)
     except DamagedCheckpointError as error:
         raise BadInput(str(path), [Fault("", error.fault)]) from error
@@ -98,7 +103,7 @@ def generator_of_trial(
         BadInput: if it saved none, or as of :func:`generator_of_file`.
     """
     with _file(search, trial) as path:
-        return generator_of_file(path, allow_code)
+        return generator_of_file(path, allow_code, Identity(trial.name_in(search.spec.name)))
 
 
 @contextmanager
@@ -110,16 +115,13 @@ def _file(search: Snapshot, trial: Trial) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as scratch:
         target, troubles = Path(scratch, GENERATOR), []
         for checkpoint in trial.checkpoints:
-            # A folder that was moved or copied took its checkpoints with it.
-            here = search.run_dir / "ray" / checkpoint.rpartition("/ray/")[2]
-            for folder in (str(here), checkpoint):
-                try:
-                    fetch_file(folder, GENERATOR, target)
-                except OSError as error:
-                    troubles.append(str(error))
-                    continue
-                yield target
-                return
+            try:
+                fetch_file(checkpoint, GENERATOR, target)
+            except OSError as error:
+                troubles.append(str(error))
+                continue
+            yield target
+            return
         why = troubles[-1] if trial.scores and troubles else "it has not come to one"
         what = f"trial {trial.trial_id} has no generator, as is saved at each rung: {why}"
         raise BadInput(str(search.run_dir), [Fault("", what)])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
+from tuner.errors import BadInput, Fault
 from tuner.study import Trial
 
 Report = Mapping[str, float]
@@ -24,13 +25,16 @@ class ReportLog:
     def __init__(self, path: Path) -> None:
         """Read nothing yet; the file need not exist."""
         self._path = path
-        self._offset = 0
+        self._offset = self._num_lines = 0
 
     def read(self) -> tuple[dict[int, list[Report]], bool]:
         """Read the next reports, of whole lines: the last one may still be being written.
 
         Returns:
             The reports by trial, in the order of the log, and whether those are all for now.
+
+        Raises:
+            BadInput: if a whole line is not as it was written.
         """
         raw = b""
         if self._path.exists():
@@ -40,14 +44,34 @@ class ReportLog:
         end = raw.rfind(b"\n") + 1
         reports: dict[int, list[Report]] = {}
         for line in raw[:end].splitlines():
-            report = json.loads(line)
-            reports.setdefault(report.pop("trial"), []).append(report)
+            self._num_lines += 1
+            try:
+                trial, report = _parse(line)
+            except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+                message = "is not as it was written: delete this line, whose report is lost, or "
+                message += "restore a copy of the file, from a backup or the search's storage"
+                fault = Fault(f"line {self._num_lines}", message)
+                raise BadInput(str(self._path), [fault]) from error
+            reports.setdefault(trial, []).append(report)
         self._offset += end
         return reports, len(raw) < CHUNK_BYTES or not end
 
 
+def _parse(line: bytes) -> tuple[int, Report]:
+    report = json.loads(line)
+    trial = report.pop("trial")
+    int(report["generator_steps"])
+    if not isinstance(trial, int) or not all(isinstance(v, int | float) for v in report.values()):
+        raise TypeError("not a report")
+    return trial, report
+
+
 def read_reports(path: Path) -> dict[int, dict[int, Report]]:
-    """Read all reports, by trial and generator step; skip a last line without a newline."""
+    """Read all reports, by trial and generator step; skip a last line without a newline.
+
+    Raises:
+        BadInput: if another line is not as it was written.
+    """
     reports: dict[int, dict[int, Report]] = {}
     log, is_all = ReportLog(path), False
     while not is_all:

@@ -25,8 +25,8 @@ class Snapshot:
 
     ``trials`` are sorted by number; their metrics are the last report
     (:func:`tuner.results.reports.as_of_now`). ``reports`` are all reports by trial number and
-    generator step; a report at a rung has ``w1``. ``floor`` has ``w1_floor`` and
-    ``w1_floor_stderr``, or is ``None`` before they are measured.
+    generator step; a report at a rung has ``w1``. ``data`` is the fingerprint of the data.
+    ``floor`` has ``w1_floor`` and ``w1_floor_stderr``, or is ``None`` before they are measured.
     """
 
     run_dir: Path
@@ -37,6 +37,7 @@ class Snapshot:
     floor: Mapping[str, float] | None
     elapsed_s: float
     is_running: bool
+    data: str | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -76,11 +77,17 @@ class Snapshot:
         return self.trials[number]
 
 
+def _checkpoint_location(run_dir: Path, search: SearchSpec) -> str:
+    """Return the folder, or URI, that holds the search's checkpoints."""
+    in_storage = search.results.storage is not None and not (run_dir / "ray").is_dir()
+    return storage.join(search.results.storage or "", search.name) if in_storage else str(run_dir)
+
+
 def read_snapshot(run_dir: Path) -> Snapshot:
     """Read the state of a search; nothing in its folder is changed.
 
     Raises:
-        BadInput: if the folder holds no search.
+        BadInput: if the folder holds no search, or a damaged one.
     """
     check_is_search(run_dir)
     search = read_spec(run_dir / "spec.yaml")
@@ -88,9 +95,13 @@ def read_snapshot(run_dir: Path) -> Snapshot:
     with tempfile.TemporaryDirectory() as scratch:
         # A copy, since opening a journal truncates a partial last line, which the running search
         # may be writing.
-        study = Study(Path(shutil.copy(run_dir / "study.log", scratch)), search)
+        journal = Path(shutil.copy(run_dir / "study.log", scratch))
+        try:
+            study = Study(journal, search, _checkpoint_location(run_dir, search))
+        except BadInput as error:  # it names the copy
+            raise BadInput(str(run_dir / "study.log"), error.faults) from error
         trials, search_id = study.trials(), study.search_id
-        floor, elapsed_s = study.floor, study.elapsed_s
+        floor, elapsed_s, data = study.floor, study.elapsed_s, study.data
     reports = read_reports(run_dir / "metrics.jsonl")
     return Snapshot(
         run_dir=run_dir,
@@ -101,4 +112,5 @@ def read_snapshot(run_dir: Path) -> Snapshot:
         floor=floor,
         elapsed_s=elapsed_s,
         is_running=is_running,
+        data=data,
     )

@@ -1,8 +1,10 @@
 from .atomic import read_json as read_json
 from .atomic import write_atomically as write_atomically
+from .folder import Folder as Folder
 from .folder import check_reachable as check_reachable
 from .folder import fetch_file as fetch_file
 from .folder import file_exists as file_exists
+from .folder import local_path as local_path
 from .folder import location_of as location_of
 from .folder import remove_folder as remove_folder
 from .folder import resolve_location as resolve_location

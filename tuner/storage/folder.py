@@ -108,18 +108,33 @@ def fetch_file(folder: str, name: str, target: Path) -> None:
     Folder(folder).fetch(name, target)
 
 
+def local_path(location: str) -> Path | None:
+    """Return the path of a location on this machine, links followed; ``None`` if it is remote.
+
+    Raises:
+        OSError: if its links lead in a circle.
+    """
+    if is_remote(location):
+        return None
+    path = Path(resolve_location(location)[1])
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # before Python 3.13
+        raise OSError(f"cannot follow the links of {path}: {error}") from None
+
+
 def remove_folder(folder: str) -> None:
     """Delete a folder with its content, if it exists.
 
     Raises:
-        OSError: if it cannot be deleted.
+        OSError: if it cannot be deleted, or is a symbolic link.
     """
-    if is_remote(folder):
-        file_system, path = resolve_location(folder)
-        with _errors_in_one_line(f"cannot delete {redact(folder)}"):
+    file_system, path = resolve_location(folder)
+    with _errors_in_one_line(f"cannot delete {redact(folder)}"):
+        if is_remote(folder):
             file_system.delete_dir_contents(path, missing_dir_ok=True)
-    else:
-        shutil.rmtree(join(folder), ignore_errors=True)
+        elif os.path.lexists(path):
+            shutil.rmtree(path)
 
 
 def check_reachable(location: str, timeout_s: float = 20.0) -> None:

@@ -121,7 +121,11 @@ class Mirror:
         self._write_lease()
         if (lease := _lease(self._folder)).get("id") != self._id:
             _refuse_if_held(self._folder, lease)
-        sizes = self._folder.sizes(skip={_CHECKPOINTS, "best"})
+        try:
+            sizes = self._folder.sizes(skip={_CHECKPOINTS, "best"})
+        except OSError:
+            self._folder.delete(LEASE)
+            raise
         self._pictures = {k: v for k, v in sizes.items() if k.startswith(f"{_PICTURES}/")}
         self._thread = threading.Thread(target=self._run, name="storage-mirror", daemon=True)
         self._thread.start()

@@ -5,9 +5,10 @@ continues, so that after a kill at any moment the journal has the status of ever
 and the progress of the others.
 """
 
+import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,45 @@ from optuna.trial import FrozenTrial, TrialState
 from trainables.config import TrialConfig
 from tuner.errors import BadInput, Fault
 from tuner.space import SearchSpec
+from tuner.study.checkpoints import CheckpointFolder
 from tuner.study.proposals import STATES, SamplerView, propose
 from tuner.study.trial import Status, Trial
+
+#: The way out where a journal is damaged.
+_WAY_OUT = "put back a copy of it, from a backup or the search's storage"
 
 
 class Study:
     """The trials of a search: proposed here, and stored in ``RUN/study.log``."""
 
-    def __init__(self, path: Path, spec: SearchSpec) -> None:
-        """Open or create the study at ``path``; drop a last line that a crash cut short."""
+    def __init__(self, path: Path, spec: SearchSpec, location: str | None = None) -> None:
+        """Open or create the study at ``path``; drop a last line that a crash cut short.
+
+        Args:
+            path: Its journal.
+            spec: The search.
+            location: The folder, or URI, that holds the checkpoints; the journal's, if left out.
+
+        Raises:
+            BadInput: if the journal is damaged, with the line.
+        """
         optuna.logging.set_verbosity(logging.ERROR)
         _drop_partial_line(path)
         backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
-        self._storage = JournalStorage(backend)
-        self._study = optuna.create_study(
-            storage=self._storage, study_name=spec.name, direction="minimize", load_if_exists=True
-        )
+        try:
+            self._storage = JournalStorage(backend)
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name=spec.name,
+                direction="minimize",
+                load_if_exists=True,
+            )
+        except OSError:
+            raise
+        except Exception as error:  # a wrong line can make Optuna raise any type
+            raise BadInput(str(path), [_damage(path, error)]) from error
         self._spec = spec
+        self._checkpoints = CheckpointFolder(location or str(path.parent), spec.name)
         is_grid = spec.search.sampler == "grid"
         self._points = list(spec.grid_points()) if is_grid else spec.first_points
         self._num_trials = spec.num_trials
@@ -72,13 +95,35 @@ class Study:
     def save(self, number: int, checkpoint: str) -> list[str]:
         """Record the path of a trial's last checkpoint; keep one earlier, in case it is damaged.
 
+        Args:
+            number: The trial.
+            checkpoint: Its location, in the folder of the search's checkpoints.
+
         Returns:
-            The checkpoints that are no longer needed.
+            The locations of those that are no longer needed.
+
+        Raises:
+            ValueError: if it lies elsewhere.
         """
-        earlier = self._storage.get_trial(self._id(number)).user_attrs.get("checkpoints", [])
-        checkpoints = [checkpoint, *(other for other in earlier if other != checkpoint)]
-        self._storage.set_trial_user_attr(self._id(number), "checkpoints", checkpoints[:2])
-        return checkpoints[2:]
+        if (name := self._checkpoints.name_of(checkpoint)) is None:
+            raise ValueError(f"{checkpoint} is no checkpoint of this search")
+        recorded = self._storage.get_trial(self._id(number)).user_attrs.get("checkpoints", ())
+        earlier = map(self._checkpoints.recorded_name, recorded)
+        names = [name, *(other for other in earlier if other is not None and other != name)]
+        self._storage.set_trial_user_attr(self._id(number), "checkpoints", names[:2])
+        return self._located(names[2:])
+
+    def foreign_checkpoints(self) -> list[str]:
+        """List the journal's checkpoints outside of the search, which nothing may touch."""
+        return [one for one in self._recorded() if self._checkpoints.locate(one) is None]
+
+    def superseded_checkpoints(self) -> list[str]:
+        """List the locations of checkpoints that no trial needs, as a kill leaves them.
+
+        Raises:
+            OSError: if their folder cannot be read.
+        """
+        return self._checkpoints.unrecorded(self._recorded())
 
     def end(
         self,
@@ -179,7 +224,7 @@ class Study:
             status=ending.get("status"),
             metrics=ending.get("metrics", {}),
             message=ending.get("message"),
-            checkpoints=tuple(attrs.get("checkpoints", ())),
+            checkpoints=tuple(self._located(attrs.get("checkpoints", ()))),
             final=self._finals.get(str(frozen.number)),
             ended_unix_time_s=ended.timestamp() if (ended := frozen.datetime_complete) else None,
         )
@@ -196,6 +241,14 @@ class Study:
             message += "name: restore the journal, or start another search by --name"
             raise BadInput("study.log", [Fault("", message)])
 
+    def _recorded(self) -> list[str]:
+        return [one for t in self._frozen() for one in t.user_attrs.get("checkpoints", ())]
+
+    def _located(self, recorded: Iterable[str]) -> list[str]:
+        """Return the locations of those recorded checkpoints that lie within the search."""
+        located = map(self._checkpoints.locate, recorded)
+        return [location for location in located if location is not None]
+
     def _finish_interrupted_endings(self) -> None:
         for trial in self._frozen():
             if trial.state == TrialState.RUNNING and "ending" in trial.user_attrs:
@@ -206,9 +259,34 @@ def _drop_partial_line(path: Path) -> None:
     """Drop a last line without a newline: its write never returned, so nothing depends on it."""
     # The caller holds the lock of the search's folder, so a journal lock is left from a crash.
     path.with_name(path.name + ".lock").unlink(missing_ok=True)
-    if path.exists():
-        journal = path.read_bytes()
-        end = journal.rfind(b"\n") + 1
-        if end < len(journal):
-            with path.open("r+b") as file:
-                file.truncate(end)
+    if not path.exists():
+        return
+    journal = path.read_bytes()
+    end = journal.rfind(b"\n") + 1
+    if end < len(journal):
+        with path.open("r+b") as file:
+            file.truncate(end)
+    lines = journal[:end].splitlines()
+    if lines and not _is_entry(lines[-1]):  # which Optuna skips, until another follows
+        raise BadInput(str(path), [_damaged_line(len(lines))])
+
+
+def _damage(path: Path, error: Exception) -> Fault:
+    """Find what is wrong with a journal that Optuna cannot read."""
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not _is_entry(line):
+            return _damaged_line(number)
+    message = f"cannot be read by Optuna ({type(error).__name__}: {error}): {_WAY_OUT}"
+    return Fault("", message)
+
+
+def _damaged_line(number: int) -> Fault:
+    cut = f"or cut it off after line {number - 1}, to resume the search from where it was then"
+    return Fault(f"line {number}", f"is not as it was written: {_WAY_OUT}, {cut}")
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line)["op_code"], int)
+    except (ValueError, TypeError, KeyError):
+        return False

@@ -40,6 +40,10 @@ class Trial:
         """Return the number as it is displayed, with five digits."""
         return f"{self.number:05d}"
 
+    def name_in(self, search: str) -> str:
+        """Return its name among the trials of all searches, given the name of its own."""
+        return f"{search}_{self.trial_id}"
+
     @property
     def checkpoint(self) -> str | None:
         """Return the path of the last checkpoint, if any."""

@@ -27,7 +27,13 @@ from tuner.study import Trial
 from tuner.tracking import model as mlflow_model
 from tuner.tracking.description import ParentRun
 from tuner.tracking.naming import Facts, Naming
-from tuner.tracking.store import artifact_uri, create_database, prepare_store, schema_lock
+from tuner.tracking.store import (
+    artifact_uri,
+    create_database,
+    prepare_store,
+    relocate_files,
+    schema_lock,
+)
 from tuner.tracking.values import (
     BEST_TAG,
     INCOMPLETE_TAG,
@@ -94,8 +100,11 @@ class Runs:
         """
         prepare_store()
         with schema_lock(self.database):
-            if self.database is not None and not self.database.exists():
-                create_database(self.uri, self.database)
+            if self.database is not None:
+                if self.database.exists():
+                    relocate_files(self.database)
+                else:
+                    create_database(self.uri, self.database)
             if self._client is None:
                 self._client = self.make_client(self.uri)
             self._experiment_id = self._find_experiment()

@@ -4,8 +4,10 @@ import contextlib
 import logging
 import os
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
@@ -16,6 +18,16 @@ ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # else a line at every trial's end
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+
+
+#: The folder of MLflow's files, next to its database.
+_ARTIFACTS = "mlflow-artifacts"
+#: Where MLflow keeps the URIs of files, as tables and columns.
+_FILE_COLUMNS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+)
 
 
 def open_client(tracking_uri: str) -> Any:
@@ -56,10 +68,39 @@ def create_database(uri: str, database: Path) -> None:
     for left in (scratch, scratch.with_name(f"{scratch.name}-journal")):  # by one that was killed
         left.unlink(missing_ok=True)
     # The artifacts' root is of MLflow's experiment 0 alone, which no search writes to.
-    root = (database.parent / "mlflow-artifacts").as_uri()
+    root = (database.parent / _ARTIFACTS).as_uri()
     store = SqlAlchemyStore(uri.replace(str(database), str(scratch), 1), root)
     store.engine.dispose()
     scratch.replace(database)
+
+
+def relocate_files(database: Path) -> None:
+    """Let a database that was moved or copied find its files where they are now.
+
+    MLflow records absolute URIs: a copy would write into the folder of the original. The database
+    of a search remembers its first place as the root of MLflow's experiment 0. Files that were
+    left there stay there.
+    """
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        query = "SELECT artifact_location FROM experiments WHERE experiment_id = 0"
+        try:
+            (root,) = connection.execute(query).fetchone() or ("",)
+        except sqlite3.Error:  # of no MLflow that we know: MLflow itself says what is wrong
+            return
+        old, is_ours, _ = str(root).rpartition(f"/{_ARTIFACTS}/")
+        new = database.parent.as_uri()
+        if not is_ours or old == new:
+            return
+        left_behind = Path(unquote(urlsplit(old).path), _ARTIFACTS).is_dir()
+        if left_behind and not (database.parent / _ARTIFACTS).is_dir():
+            return
+        places = {"old": f"{old}/{_ARTIFACTS}", "new": f"{new}/{_ARTIFACTS}"}
+        for table, column in _FILE_COLUMNS:
+            connection.execute(
+                f"UPDATE {table} SET {column} = :new || substr({column}, length(:old) + 1)"
+                f" WHERE substr({column} || '/', 1, length(:old) + 1) = :old || '/'",
+                places,
+            )
 
 
 def absolute_uri(tracking_uri: str) -> tuple[str, Path | None]:
@@ -74,5 +115,5 @@ def absolute_uri(tracking_uri: str) -> tuple[str, Path | None]:
 def artifact_uri(location: str | None, database: Path | None) -> str | None:
     """Return the place of a new experiment's files; ``None`` leaves it to the server."""
     if location is None:  # MLflow's own default depends on the working directory
-        return database and (database.parent / "mlflow_artifacts").as_uri()
+        return database and (database.parent / _ARTIFACTS).as_uri()
     return location if re.match(r"[\w+.-]+:", location) else Path(location).absolute().as_uri()

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
+from tuner.errors import BadInput
 from tuner.record import Listener
 from tuner.results import Report, ReportLog, best_of, first_report
 from tuner.space import SearchSpec
@@ -250,7 +251,7 @@ class Tracker(Listener):
                     self._has_compared = True
                 if changes is None and self._write(self._last, None):
                     self._changed.all_done()
-        except (OSError, ValueError) as error:  # the search's own log cannot be read
+        except (OSError, ValueError, BadInput) as error:  # the search's own log cannot be read
             self._retries.last_failure = reason(error)
             text = f"is not written to any more: {reason(error)}. The search continues."
             self._retries.warn("log", text)

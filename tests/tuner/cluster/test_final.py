@@ -73,8 +73,8 @@ def record(make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path) -> Reco
     record, _ = open_record(spec)
     for number in range(4):
         assert record.next_trial() is not None
-        folder = tmp_path / f"checkpoint_{number}"
-        folder.mkdir()
+        folder = tmp_path / "ray" / f"checkpoint_{number}"
+        folder.mkdir(parents=True)
         generator = build_generator(NETWORKS, (2,))
         (folder / "samples.png").touch()
         saved = {"state_dict": generator.state_dict(), "networks": NETWORKS.model_dump()}

@@ -20,6 +20,7 @@ from tuner.cluster.interruption import Interruption
 from tuner.cluster.local import LocalExecutor
 from tuner.record.listener import Listener
 from tuner.record.record import Record
+from tuner.results.best import write_best
 from tuner.study.trial import Trial
 
 RANDOM = {"sampler": "random", "num_trials": 3}
@@ -134,11 +135,11 @@ def run_session(
         }  # fmt: skip
         document = {k: {**small.get(k, {}), **sections.get(k, {})} for k in small | sections}
         spec = make_spec(data={"dataset": "eight_gaussians"}, **document)
-        record, _ = open_record(spec, run_dir)
+        record, _ = open_record(spec, run_dir, location)
         notes, interrupted = Notes(), Interruption()
         record.listeners += [notes, Interrupts(interrupted, interrupt_at)]
         before(record)
-        session = Session(record, False, f"{location or run_dir / 'ray'}/{name}", notes.texts)
+        session = Session(record, False, f"{location or run_dir}/ray/{name}", notes.texts)
         executor = LocalExecutor(spec.resources, session.said.append)
         executor.run_trials(record, data, session.location, interrupted)
         if not interrupted.is_set() and record.halted is None:
@@ -279,10 +280,67 @@ def test_a_trial_resumes_from_the_newest_checkpoint_that_is_whole(
     assert note.endswith(f"resumed from {older.name}")
 
 
+def test_a_checkpoint_of_another_trial_is_not_continued_from(
+    run_session: RunSession, tmp_path: Path
+) -> None:
+    unbroken = run_session("none", run_dir=tmp_path / "unbroken", search=RANDOM)
+    first = run_session("none", interrupt_at=8, search=RANDOM)  # in trial 1
+    _, swapped = [Path(t.checkpoints[0]) for t in first.record.by_number() if t.checkpoints]
+    shutil.rmtree(swapped)
+    shutil.copytree(first.record.trials[0].checkpoints[1], swapped)
+    second = run_session("none", name="resumed", search=RANDOM)
+    (note,) = second.notes
+    assert note.startswith(
+        f"trial 00001: {swapped.name} is damaged (state.pt is of trial search_00"
+    )
+    assert second.outcome() == unbroken.outcome()
+
+
+def test_a_generator_of_another_trial_is_not_scored_for_it(run_session: RunSession) -> None:
+    def swap(record: Record) -> None:
+        start = record.start_final
+
+        def start_final() -> list[Trial]:
+            finalists = start()
+            one, other = (Path(str(trial.checkpoint), "generator.pt") for trial in finalists[:2])
+            shutil.copyfile(one, other)
+            return finalists
+
+        record.start_final = start_final  # type: ignore[method-assign]
+
+    session = run_session("none", search=RANDOM, before=swap)
+    ((number, reason),) = session.record.final_faults.items()
+    assert "generator.pt must be as it was saved, but it is of trial search_0000" in reason
+    assert {n for n, t in session.record.trials.items() if t.final} == {0, 1, 2} - {number}
+
+
+@pytest.mark.parametrize("leave", [shutil.move, shutil.copytree])
+def test_a_search_whose_folder_was_moved_or_copied_continues_from_its_checkpoints_there(
+    run_session: RunSession, tmp_path: Path, leave: Callable[[Path, Path], Any]
+) -> None:
+    assert run_session("none", interrupt_at=4).is_interrupted
+    unbroken = run_session("none", run_dir=tmp_path / "unbroken")
+    leave(tmp_path / "run", tmp_path / "elsewhere")
+    before = _contents(tmp_path / "run")
+    second = run_session("none", name="resumed", run_dir=tmp_path / "elsewhere")
+    assert (second.outcome(), second.notes) == (unbroken.outcome(), [])
+    best = second.record.trials[0]
+    assert best.final is not None
+    assert str(best.checkpoint).startswith(f"{tmp_path}/elsewhere/ray/resumed/")
+    write_best(second.record.run_dir, best)
+    assert (tmp_path / "elsewhere" / "best" / "generator.pt").exists()
+    second.record._removals.submit(lambda: None).result()  # one after the other
+    assert _contents(tmp_path / "run") == before
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_checkpoints_may_be_in_an_object_store(run_session: RunSession, server: s3.S3) -> None:
-    first = run_session("none", location=server.uri("search", "ray"), interrupt_at=4)
+    first = run_session("none", location=server.uri("search"), interrupt_at=4)
     assert first.is_interrupted
-    second = run_session("none", location=server.uri("search", "ray"), name="resumed")
+    second = run_session("none", location=server.uri("search"), name="resumed")
     assert second.statuses() == ["completed"]
     assert second.notes == []
     checkpoint = second.record.trials[0].checkpoint

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tuner.driver import preflight
 from tuner.errors import BadInput, Fault
@@ -187,14 +188,14 @@ def test_resuming_another_search_names_every_key_that_changed(tmp_path: Path, ma
     save(tmp_path, make_spec(training={"critic_lr": {"low": 1e-5, "high": 1e-2}}))
     changed = make_spec(
         training={"critic_lr": {"low": 1e-4, "high": 1e-2}, "constraint": "clip"},
-        search={"num_trials": 5, "sampler": "random"},
+        search={"num_trials": 4, "sampler": "random", "seed": 1},
         results={"runs_dir": "elsewhere"},
     )
     faults = preflight.name_faults(tmp_path, changed, resume=True)
     assert {fault.where: fault.message.split(":")[0] for fault in faults} == {
         key: f"was {was!r} when this search began, is now {now!r}"
         for key, was, now in [
-            ("search.num_trials", 4, 5),
+            ("search.seed", 0, 1),
             ("training.beta1", 0.0, None),
             ("training.beta2", 0.9, None),
             ("training.clip_value", None, 0.01),
@@ -207,6 +208,36 @@ def test_resuming_another_search_names_every_key_that_changed(tmp_path: Path, ma
     }
     assert all(
         "set it back to resume, or start another search by --name" in f.message for f in faults
+    )
+
+
+def test_what_no_trial_depends_on_may_change(tmp_path: Path, make_spec: MakeSpec):
+    save(tmp_path, make_spec())
+    changed = make_spec(
+        search={"num_trials": 5, "sampler": "random", "time_budget_s": 60},
+        resources={"cpus_per_trial": 0.5, "retries_per_trial": 0},
+        reporting={"report_every_generator_steps": 7},
+        results={"runs_dir": "elsewhere"},
+        mlflow={"experiment": "other"},
+    )
+    assert preflight.name_faults(tmp_path, changed, resume=True) == []
+
+
+def test_a_key_that_an_earlier_version_did_not_know_is_no_change(
+    tmp_path: Path, make_spec: MakeSpec
+):
+    """It has its default, whatever the section; only another value than that is a change."""
+    save(tmp_path, make_spec())
+    saved = tmp_path / "search" / "spec.yaml"
+    document = yaml.safe_load(saved.read_text())
+    del document["training"]["cuda_graph"], document["objective"]["final_trials"]
+    saved.write_text(yaml.safe_dump(document))
+    assert preflight.name_faults(tmp_path, make_spec(), resume=True) == []
+    changed = make_spec(objective={"final_trials": 2})
+    (fault,) = preflight.name_faults(tmp_path, changed, resume=True)
+    default = make_spec().objective.final_trials
+    assert str(fault).startswith(
+        f"objective.final_trials: was {default} when this search began, is now 2: set it back"
     )
 
 

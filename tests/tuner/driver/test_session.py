@@ -1,13 +1,16 @@
 """One session of a search: what it refuses to resume."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from trainables.data import Data, split
 from tuner.driver import session as experiment
+from tuner.driver.session import Place
 from tuner.errors import BadInput
 from tuner.space.spec import SearchSpec
 from tuner.study.study import Study
@@ -30,6 +33,29 @@ def test_with_other_data_or_another_split_it_does_not(tmp_path: Path, make_spec:
     with pytest.raises(BadInput, match=r"data: are not those that this search began with: restore"):
         experiment._check_data(Study(tmp_path / "study.log", make_spec()), data(seed=1))
     assert Study(tmp_path / "study.log", make_spec()).data == data(seed=0).fingerprint()
+
+
+def test_a_start_that_is_refused_leaves_nothing_running_and_nothing_held(
+    tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+):
+    """Else the mended request would be refused as long as this process lives."""
+    spec = make_spec(results={"storage": str(tmp_path / "shared")})
+    place = Place(None, 1, is_local=True)
+    monkeypatch.setattr(experiment, "_import_meanwhile", lambda _: None)
+    (tmp_path / "runs" / "search").mkdir(parents=True)
+    journal = tmp_path / "runs" / "search" / "study.log"
+    Study(journal, spec).set_data("those of another day")
+    text = make_spec(search={"num_trials": 3, "sampler": "random"}).to_yaml()
+    (journal.parent / "spec.yaml").write_text(text)
+    for _ in range(2):
+        with pytest.raises(BadInput, match="are not those that this search began with"):
+            experiment.run_session(
+                spec, data(seed=0), tmp_path / "runs", place, Console(quiet=True)
+            )
+        assert "storage-mirror" not in [thread.name for thread in threading.enumerate()]
+        assert not (tmp_path / "shared" / "search" / "driver.json").exists()
+    assert (journal.parent / "spec.yaml").read_text() == text
+    assert (tmp_path / "shared" / "search" / "study.log").read_bytes() == journal.read_bytes()
 
 
 def test_own_modules_are_shipped_and_installed_ones_are_not(

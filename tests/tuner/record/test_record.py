@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -243,8 +244,8 @@ def test_the_picture_of_a_rung_is_kept_and_listeners_are_notified_of_it(
     record, events = open_record(make_spec())
     start(record)
     report(record, 0, 250, w1=2.0)
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
+    folder = tmp_path / "ray" / "checkpoint"
+    folder.mkdir(parents=True)
     (folder / "samples.png").write_bytes(b"picture")
     record.checkpointed(0, str(folder))
     (kept,) = (tmp_path / "samples" / "00000").iterdir()
@@ -260,8 +261,8 @@ def test_a_checkpoint_between_rungs_has_no_picture(
     record, events = open_record(make_spec())
     start(record)
     report(record, 0, 50)
-    record.checkpointed(0, str(tmp_path / "checkpoint"))
-    assert record.trials[0].checkpoint == str(tmp_path / "checkpoint")
+    record.checkpointed(0, str(tmp_path / "ray" / "checkpoint"))
+    assert record.trials[0].checkpoint == str(tmp_path / "ray" / "checkpoint")
     assert not (tmp_path / "samples").exists()
     assert names(events) == ["trial_started", "trial_reported"]
 
@@ -271,9 +272,9 @@ def test_a_trial_s_last_two_checkpoints_are_on_the_disk_and_no_others(
 ):
     """Over all sessions; and of other trials none is touched."""
     spec = make_spec()
-    folders = [tmp_path / f"checkpoint_{i}" for i in range(4)]
+    folders = [tmp_path / "ray" / f"checkpoint_{i}" for i in range(4)]
     for folder in folders:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         (folder / "state.pt").write_bytes(b"weights")
 
     def there() -> list[int]:
@@ -293,6 +294,72 @@ def test_a_trial_s_last_two_checkpoints_are_on_the_disk_and_no_others(
     record._removals.submit(lambda: None).result()  # they are removed one after the other
     assert there() == [1, 2, 3]
     assert record.trials[0].checkpoints == (str(folders[3]), str(folders[2]))
+
+
+def test_checkpoints_that_a_kill_left_are_deleted_at_the_next_start(
+    make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
+):
+    """Of this search alone, and only those that no trial has."""
+    folders = [
+        tmp_path / run / "ray" / "session" / "search_00000" / f"checkpoint_{i:06d}"
+        for run in ("search", "other")
+        for i in range(4)
+    ]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "state.pt").write_bytes(b"weights")
+    record, _ = open_record(make_spec(), tmp_path / "search")
+    record.remove_superseded()  # there is no trial yet that any could be of
+    start(record)
+    report(record, 0, 50)
+    record._removals.shutdown()  # as a kill leaves it
+    for i in (1, 2):
+        record.checkpointed(0, str(folders[i]))
+    record, _ = open_record(make_spec(), tmp_path / "search")
+    record.remove_superseded()
+    record._removals.shutdown()
+    assert [i for i in range(8) if folders[i].exists()] == [1, 2, 4, 5, 6, 7]
+
+
+def test_a_checkpoint_that_cannot_be_deleted_is_reported(
+    make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(folder: str) -> None:
+        raise OSError(f"cannot delete {folder}: Permission denied")
+
+    monkeypatch.setattr(record_module, "remove_folder", fail)
+    record, events = open_record(make_spec())
+    start(record)
+    report(record, 0, 50)
+    for i in range(3):
+        record.checkpointed(0, str(tmp_path / "ray" / f"checkpoint_{i}"))
+    record._removals.shutdown()
+    first = tmp_path / "ray" / "checkpoint_0"
+    reason = f"cannot delete {first}: Permission denied"
+    assert events.named("noted") == [(f"a checkpoint that is no longer needed is left: {reason}",)]
+
+
+def test_a_rung_is_on_the_disk_before_the_journal_refers_to_it(
+    make_spec: MakeSpec, open_record: OpenRecord, monkeypatch: pytest.MonkeyPatch
+):
+    """A power cut loses what was not synchronised."""
+    record, _ = open_record(make_spec())
+    metrics, journal = record.run_dir / "metrics.jsonl", record.run_dir / "study.log"
+    on_disk, fsync = [b""], os.fsync
+
+    def keep(file: int) -> None:
+        fsync(file)
+        if os.path.sameopenfile(file, record._metrics_file.fileno()):
+            on_disk.append(metrics.read_bytes())
+            assert b'"intermediate_value"' not in journal.read_bytes()
+
+    monkeypatch.setattr(os, "fsync", keep)
+    start(record)
+    report(record, 0, 50)
+    assert on_disk[-1] == b""
+    report(record, 0, 250, w1=2.0)
+    assert on_disk[-1] == metrics.read_bytes()
+    assert b'"intermediate_value"' in journal.read_bytes()
 
 
 def test_the_table_says_how_things_stand(make_spec: MakeSpec, open_record: OpenRecord):
@@ -561,10 +628,10 @@ def test_a_picture_that_cannot_be_fetched_costs_only_itself(
     record, events = open_record(make_spec())
     start(record)
     report(record, 0, 250, w1=1.0)
-    record.checkpointed(0, str(tmp_path / "gone"))
+    record.checkpointed(0, str(tmp_path / "ray" / "gone"))
     ((note,),) = events.named("noted")
     assert "trial 00000 continues without a picture of its samples: cannot read" in note
-    assert record.trials[0].checkpoint == str(tmp_path / "gone")
+    assert record.trials[0].checkpoint == str(tmp_path / "ray" / "gone")
     assert names(events) == ["trial_started", "trial_reported", "noted"]
 
 

@@ -72,6 +72,48 @@ def test_no_gradient_is_computed_and_a_wrong_shape_is_refused_in_words(tmp_path:
             generator(torch.zeros(wrong))
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"networks": {"latent_dim": -1}}, "ValidationError: "),
+        ({"networks": "mlp"}, "ValidationError: "),
+        ({"networks": {}}, "[A-Z]"),
+        ({"sample_shape": 2}, "TypeError: "),
+        ({"sample_shape": [3]}, "RuntimeError: Error.* in loading state_dict"),
+        ({"sample_shape": ["a"]}, "[A-Z]"),
+        ({"state_dict": []}, "TypeError: Expected state_dict to be dict-like"),
+        ({"state_dict": {}}, "RuntimeError: Error.* in loading state_dict"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_refused_in_one_line(
+    tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    path = tmp_path / "generator.pt"
+    save(path, 0)
+    torch.save(torch.load(path) | change, path)
+    with pytest.raises(BadInput, match=rf"holds no generator \({reason}") as refused:
+        generators.generator_of_file(path)
+    assert len(str(refused.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("content", [{}, [], 3, {"networks": {}, "sample_shape": [2]}])
+@pytest.mark.parametrize("name", ["generator.pt", "mine.pt"])
+def test_a_file_without_a_generator_s_keys_is_refused(
+    tmp_path: Path, content: Any, name: str
+) -> None:
+    torch.save(content, tmp_path / name)
+    with pytest.raises(BadInput, match=r"lacks .*state_dict|holds no (generator|mapping)"):
+        generators.generator_of_file(tmp_path / name)
+
+
+def test_a_generator_of_another_trial_is_refused(run_dir: Path) -> None:
+    path = run_dir / "best" / "generator.pt"
+    save(path, 1)
+    torch.save(torch.load(path) | {"trial": "search_00001"}, path)
+    with pytest.raises(BadInput, match="is of trial search_00001"):
+        of(run_dir, "0")
+
+
 def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "generator.pt"
     save(path, 0)

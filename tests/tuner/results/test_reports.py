@@ -1,4 +1,4 @@
-"""metrics.jsonl, read while it grows: each report once, and none that is not whole."""
+"""metrics.jsonl, read while it grows: each report once; damage is named by its line."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tuner.errors import BadInput
 from tuner.results import reports as reports_module
 from tuner.results.reports import ReportLog, drop_partial_report, first_report, read_reports
 
@@ -56,3 +57,23 @@ def test_a_line_without_its_end_is_cut_off(tmp_path: Path):
     path.write_bytes(CONTENT[:-2])
     drop_partial_report(path)
     assert path.read_bytes() == b"".join(LINES[:-1])
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"garbage", b"", b"\xff\x00", b"[]", b"3", b"null", b"{}", b'{"trial": 0}',
+        b'{"trial": [], "generator_steps": 1}', b'{"trial": 0, "generator_steps": "many"}',
+        b'{"trial": 0, "generator_steps": Infinity}', b'{"trial": 0, "generator_steps": NaN}',
+        b'{"trial": 0, "generator_steps": 1, "w1": "low"}',
+    ],
+)  # fmt: skip
+def test_another_line_that_is_none_is_named_with_the_way_out(
+    tmp_path: Path, garbage: bytes, at: int
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"".join([*LINES[:at], garbage + b"\n", *LINES[at:]]))
+    message = f"metrics.jsonl: 1 fault\n  line {at + 1}: is not as it was written: delete this line"
+    with pytest.raises(BadInput, match=message):
+        read_reports(path)

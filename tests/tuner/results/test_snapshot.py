@@ -47,6 +47,16 @@ def test_a_search_under_way_is_told_as_it_stands(run_dir: Path) -> None:
         assert snapshot.read_snapshot(run_dir).state == "running"
 
 
+@pytest.mark.parametrize("name", ["study.log", "metrics.jsonl"])
+def test_a_damaged_line_is_named_in_the_search_s_own_file(run_dir: Path, name: str) -> None:
+    first, rest = (run_dir / name).read_bytes().split(b"\n", 1)
+    (run_dir / name).write_bytes(b"\n".join([first, b"garbage", rest]))
+    with pytest.raises(
+        BadInput, match=f"^{run_dir / name}: 1 fault\n  line 2: is not as it was wr"
+    ):
+        snapshot.read_snapshot(run_dir)
+
+
 def test_a_finished_search_is_told_as_finished(
     make_spec: MakeSpec, uri: str, tmp_path: Path, run_dir: Path
 ) -> None:

@@ -18,6 +18,7 @@ from tuner.storage.folder import (
     fetch_file,
     file_exists,
     location_of,
+    remove_folder,
     resolve_location,
 )
 from tuner.storage.uri import is_remote, join, location_faults, redact
@@ -234,6 +235,27 @@ def test_the_server_is_read_from_the_environment_or_the_location(
     location = f"{server.uri(tmp_path.name)}?endpoint_override={host}&scheme=http&region=us-east-1"
     assert Folder(location).read("it") == b"by the environment"
     assert server.objects(tmp_path.name) == {f"{tmp_path.name}/it": b"by the environment"}
+
+
+@pytest.mark.parametrize("of", ["{}", "file://{}"])
+def test_a_folder_is_removed_whatever_its_location_is_written_as(tmp_path: Path, of: str) -> None:
+    folder = tmp_path / "checkpoint"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "state.pt").touch()
+    for _ in range(2):  # again is the same as once
+        remove_folder(of.format(folder))
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_removed_is_reported(tmp_path: Path) -> None:
+    """A link is none: what it leads to is not removed."""
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    (tmp_path / "file").touch()
+    for name in ("link", "file"):
+        with pytest.raises(OSError, match=f"cannot delete {tmp_path}/{name}: "):
+            remove_folder(str(tmp_path / name))
+    assert (tmp_path / "target").is_dir()
 
 
 def test_ray_reads_a_checkpoint_back_from_its_location(server: s3.S3, tmp_path: Path) -> None:

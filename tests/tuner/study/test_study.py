@@ -15,6 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.errors import BadInput
 from tuner.space.spec import SearchSpec
 from tuner.study.study import Study
 from tuner.study.trial import Status, Trial
@@ -188,6 +189,43 @@ def test_a_time_budget_sets_no_number_of_trials(path: Path, make_spec: MakeSpec)
     assert [ask(study).number for _ in range(30)] == list(range(30))
 
 
+# --- Damage ------------------------------------------------------------------------------------
+
+GARBAGE = [b"garbage", b"", b"\xff\x00", b"[]", b"{}", b"3", b'{"op_code": "4"}']
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("at", [0, 1, 2, -1])
+def test_a_line_that_is_none_is_named_with_the_way_out_which_works(
+    path: Path, make_spec: MakeSpec, garbage: bytes, at: int
+):
+    """Not the last line without its end: that one was never acknowledged, and is dropped."""
+    study = Study(path, make_spec())
+    proposed = [ask(study).config for _ in range(2)]
+    lines = path.read_bytes().splitlines()
+    where = at % (len(lines) + 1)
+    lines.insert(where, garbage)
+    damaged = b"\n".join(lines) + b"\n"
+    path.write_bytes(damaged)
+    message = f"study.log: 1 fault\n  line {where + 1}: is not as it was written: put back a copy"
+    with pytest.raises(BadInput, match=message):
+        Study(path, make_spec())
+    assert path.read_bytes() == damaged
+    path.write_bytes(b"".join(line + b"\n" for line in lines[:where]))
+    study = Study(path, make_spec())
+    while len(study.trials()) < 2:
+        ask(study)
+    assert [trial.config for trial in study.trials()] == proposed
+
+
+def test_what_optuna_cannot_replay_is_one_message(path: Path, make_spec: MakeSpec):
+    Study(path, make_spec()).ask()
+    with path.open("ab") as file:
+        file.write(b'{"op_code": 2}\n')
+    with pytest.raises(BadInput, match=r"cannot be read by Optuna \(KeyError: 'study_id'\): put b"):
+        Study(path, make_spec())
+
+
 # --- Endings -----------------------------------------------------------------------------------
 
 
@@ -197,11 +235,12 @@ def test_what_a_trial_was_is_what_is_read_back(path: Path, make_spec: MakeSpec):
     trial = ask(study)
     study.score(0, 250, 2.0)
     study.score(0, 250, 9.0)  # again is the same as once
-    study.save(0, "here/checkpoint_1")
-    study.save(0, "here/checkpoint_2")
+    folder = path.parent / "ray"
+    study.save(0, str(folder / "checkpoint_1"))
+    study.save(0, str(folder / "checkpoint_2"))
     expected = Trial(
         0, trial.config, trial.params, {250: 2.0},
-        checkpoints=("here/checkpoint_2", "here/checkpoint_1"),
+        checkpoints=(str(folder / "checkpoint_2"), str(folder / "checkpoint_1")),
     )  # fmt: skip
     assert study.trial(0) == Study(path, spec).trial(0) == expected
     assert (expected.trial_id, expected.score, expected.generator_steps) == ("00000", 2.0, 0)
@@ -292,7 +331,7 @@ def journal_of(path: Path, spec: SearchSpec) -> list[Acknowledged]:
             ended = under_way.pop(0)
             study.score(ended.number, 250, 5.0)
             acknowledge()
-            study.save(ended.number, f"checkpoint_{ended.number}")
+            study.save(ended.number, str(path.parent / "ray" / f"checkpoint_{ended.number}"))
             acknowledge()
             run(study, ended)
             acknowledge()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 import threading
@@ -259,6 +260,48 @@ mlflow_store.create_database("sqlite:///" + sys.argv[1], Path(sys.argv[1]))
     mlflow_store.create_database(f"sqlite:///{path}", path)
     assert search.start(f"sqlite:///{path}").close("finished", []) is None
     assert set(read_runs(f"sqlite:///{path}")) == {None}
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Path:
+    """A database and its files next to a search that was interrupted."""
+    database = tmp_path / "first" / "mlflow.db"
+    mlflow_store.prepare_store()
+    database.parent.mkdir()
+    mlflow_store.create_database(f"sqlite:///{database}", database)
+    with SmallSearch(database.parent) as small:
+        tracker = small.start(f"sqlite:///{database}")
+        small.run()
+        assert tracker.close("interrupted") is None
+    return database
+
+
+@pytest.mark.parametrize("leave", [shutil.move, shutil.copytree])
+def test_a_database_that_moved_or_was_copied_with_its_files_writes_next_to_itself(
+    started: Path, tmp_path: Path, leave: Callable[[Path, Path], Any]
+) -> None:
+    elsewhere = tmp_path / "a copy" / "of it"
+    elsewhere.parent.mkdir()
+    leave(started.parent, elsewhere)
+    before = sorted(started.parent.rglob("*"))
+    uri = f"sqlite:///{elsewhere}/mlflow.db"
+    with SmallSearch(elsewhere) as small:
+        assert small.finish(small.start(uri)) is None
+    assert_complete(uri)
+    assert sorted(started.parent.rglob("*")) == before
+    for run in read_runs(uri).values():
+        assert run.info.artifact_uri.startswith(elsewhere.as_uri() + "/mlflow-artifacts/")
+
+
+def test_files_that_a_database_left_behind_stay_where_they_are(
+    started: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(started.read_bytes())
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with SmallSearch(started.parent) as small:
+        assert small.finish(small.start(uri)) is None
+    assert_complete(uri)
+    assert not (tmp_path / "mlflow-artifacts").exists()
 
 
 def test_a_new_database_gets_all_of_earlier_sessions(uri: str, search: SmallSearch) -> None:
