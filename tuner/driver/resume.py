@@ -78,18 +78,18 @@ def changes(before: SearchSpec, spec: SearchSpec) -> list[Change]:
 
 
 def check_data(fingerprint: str, data: "Data") -> None:
-    """Check that the data are those of a search: trials of others, or of another split, differ.
+    """Check that the data are those of a search: with others, or another split, trials differ.
 
     Args:
-        fingerprint: That of the data that the search began with.
+        fingerprint: The fingerprint of the data that the search began with.
         data: The data now.
 
     Raises:
         BadInput: if they are not.
     """
     if data.fingerprint() != fingerprint:
-        what = "are not those that this search began with: put them back as they were to resume"
-        raise BadInput("--resume", [Fault("data", f"{what}, or start another search by --name")])
+        message = "are not those that this search began with: restore them to resume"
+        raise BadInput("--resume", [Fault("data", f"{message}, or start another search by --name")])
 
 
 def preview(run_dir: Path, spec: SearchSpec, data: "Data") -> list[str]:

@@ -252,8 +252,10 @@ class Tracker(Listener):
                 if changes is None and self._write(self._last, None):
                     self._changed.all_done()
         except (OSError, ValueError, BadInput) as error:  # the search's own log cannot be read
-            self._retries.last_failure = reason(error)
-            text = f"is not written to any more: {reason(error)}. The search continues."
+            is_damaged = isinstance(error, BadInput)
+            failure = f"metrics.jsonl: {error.faults[0]}" if is_damaged else reason(error)
+            self._retries.last_failure = failure
+            text = f"is not written to any more: {failure}. The search continues."
             self._retries.warn("log", text)
         finally:
             self._update_places(is_last=True)

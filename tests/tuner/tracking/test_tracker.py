@@ -182,7 +182,7 @@ def test_a_log_that_cannot_be_read_costs_mlflow_only(uri: str, search: SmallSear
     search.current.notify(Listener.trial_reported, search.trials[0], {})
     assert "lacks data of 1 trial and of the search itself" in (tracker.close("finished") or "")
     assert len(warnings) == 1
-    assert "is not written to any more: Expecting value: line 1" in warnings[0]
+    assert "is not written to any more: metrics.jsonl: line 1: is not as it was" in warnings[0]
 
 
 def test_ui_command_is_absolute(
