@@ -284,7 +284,7 @@ def test_the_final_imports_no_network_but_those_of_the_search(run_dir: Path, mar
     with settings_restored():
         for allowed in ((), {"mine"}):
             with pytest.raises(CodeNotAllowed, match="names poison:Net"):
-                score_checkpoint(checkpoint, data, objective, 1, False, allowed)
+                score_checkpoint(checkpoint, "poisoned_00000", data, objective, 1, False, allowed)
     assert not mark.exists()
 
 
