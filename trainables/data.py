@@ -27,7 +27,7 @@ from trainables.datasets import (
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BadData", "Data", "Scale", "as_floats", "as_tensor", "load", "split"]
+__all__ = ["BadData", "Data", "MappedParts", "Scale", "as_floats", "as_tensor", "load", "split"]
 
 #: Shares of the parts of a finite dataset.
 SHARES = {"train": 0.6, "critic_train": 0.2, "critic_eval": 0.1, "final": 0.1}
@@ -37,6 +37,27 @@ SIZES = {"train": 8192, "critic_train": 8192, "critic_eval": 4096, "final": 8192
 MIN_SAMPLES_PER_PART = 50
 
 Part = Float32[np.ndarray, "_ *sample"] | UInt8[np.ndarray, "_ *sample"]
+
+
+@dataclass(frozen=True)
+class MappedParts:
+    """The parts on which generators are scored, mapped into the space of a ground metric.
+
+    Attributes:
+        critic_train: The part of this name in :class:`Data`, mapped.
+        critic_eval: Likewise.
+        final: Likewise.
+        ground: Name of the ground metric.
+        gains: The factor of each block of its features.
+        lipschitz: An upper bound of the map's Lipschitz constant; infinite if there is none.
+    """
+
+    critic_train: Float32[np.ndarray, "_ d"]
+    critic_eval: Float32[np.ndarray, "_ d"]
+    final: Float32[np.ndarray, "_ d"]
+    ground: str
+    gains: tuple[float, ...]
+    lipschitz: float
 
 
 @dataclass(frozen=True)
@@ -52,6 +73,8 @@ class Data:
         critic_eval: The data on which these critics are evaluated.
         final: The data on which the critics of the final are evaluated; nothing else uses it.
         scale: How vectors were scaled, if they were.
+        mapped: The parts as :func:`trainables.ground.with_ground` maps them; no part of the
+            fingerprint.
     """
 
     train: Part
@@ -59,6 +82,12 @@ class Data:
     critic_eval: Part
     final: Part
     scale: Scale | None = field(default=None, kw_only=True)
+    mapped: MappedParts | None = field(default=None, kw_only=True)
+
+    @property
+    def compared(self) -> "Data | MappedParts":
+        """Return the parts between which and generated samples distances are measured."""
+        return self if self.mapped is None else self.mapped
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

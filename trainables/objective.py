@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trainables.config import CriticBudget
 from trainables.data import as_floats
+from trainables.ground import Ground
 from trainables.training import Adam, evaluating, gradient_norms, interpolate, seeded
 
 Generate = Callable[[Tensor], Tensor]
@@ -41,7 +42,8 @@ NUM_GRADIENT_POINTS = 512
 class Score:
     """The independent critics' estimates for a generator; lower is better.
 
-    All values are in the data's units, by the L2 norm of a whole sample. They are ``nan`` for a
+    All values are in the data's units, by the L2 norm of a whole sample; under a ground metric, of
+    its features, which are scaled to the same size. They are ``nan`` for a
     generator of which a sample is not finite, or too large to be squared.
 
     Attributes:
@@ -66,6 +68,7 @@ def score(
     critic_train: Samples,
     critic_eval: Samples,
     budget: CriticBudget,
+    ground: Ground | None = None,
 ) -> Score:
     """Estimate W1 between a generator and held-out data (Arjovsky 2017, eq. 2; Petzka 2018, eq. 8).
 
@@ -82,6 +85,8 @@ def score(
         critic_eval: Other real samples, at least two, on which the critics are evaluated.
         budget: How the critics are trained. If its ``num_generated`` samples would have more than
             2**26 elements, fewer are generated, but at least 1,024.
+        ground: Maps generated samples to features [batch, d], between which the distance is
+            measured; the real samples are features already. ``None``: the samples themselves.
     """
     device = critic_train.device
     rng = torch.Generator(device).manual_seed(budget.seed)
@@ -90,7 +95,8 @@ def score(
 
     critic_train, critic_eval = critic_train.flatten(1), critic_eval.flatten(1)
     dim = critic_train.shape[1]
-    max_generated = max(MIN_GENERATED_SAMPLES, MAX_GENERATED_ELEMENTS // dim)
+    sample_dim = dim if ground is None else max(dim, math.prod(ground.sample_shape))
+    max_generated = max(MIN_GENERATED_SAMPLES, MAX_GENERATED_ELEMENTS // sample_dim)
     num_generated = min(budget.num_generated, max_generated)
 
     @torch.no_grad()
@@ -98,9 +104,10 @@ def score(
         latents = torch.randn(num_generated, latent_dim, generator=latent_rng, device=device)
         # Not torch.cat, which would need twice the memory.
         samples = torch.empty(num_generated, dim, device=device)
-        size = _batch_size(dim)
+        size = _batch_size(sample_dim)
         for rows, batch in zip(samples.split(size), latents.split(size), strict=True):
-            rows.copy_(generate(batch).flatten(1))
+            generated = generate(batch)
+            rows.copy_(generated.flatten(1) if ground is None else ground(generated))
         return samples
 
     # A generator may draw random numbers of its own, also in evaluation mode.

@@ -15,8 +15,17 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from trainables.checkpoint import GENERATOR, STATE, DamagedCheckpointError, Identity, load_whole
-from trainables.config import Frozen, NetworkConfig, ObjectiveConfig, TrialConfig, Whole, code_fault
+from trainables.config import (
+    CriticBudget,
+    Frozen,
+    NetworkConfig,
+    ObjectiveConfig,
+    TrialConfig,
+    Whole,
+    code_fault,
+)
 from trainables.data import Data, Scale, as_floats, as_tensor
+from trainables.ground import Ground, ground_of, with_ground
 from trainables.networks import BadNetwork, CodeNotAllowed, build_generator, in_one_line
 from trainables.objective import Score, score
 from trainables.pictures import num_drawn, save_samples
@@ -84,7 +93,8 @@ def run(
     Args:
         config: The trial.
         data: The trial trains on ``data.train``, and is scored on ``data.critic_train`` and
-            ``data.critic_eval``. Bytes stay bytes on the device.
+            ``data.critic_eval``. Bytes stay bytes on the device. Data without the objective's
+            ground metric are mapped first (:func:`trainables.ground.with_ground`).
         schedule: When to score, report and save.
         device: Where to train.
         checkpoint: A folder that the ``save`` of an earlier report wrote, to resume from. A trial
@@ -98,8 +108,9 @@ def run(
         DamagedCheckpointError: if the checkpoint is damaged.
     """
     identity = None if name is None else identity_of(name, config)
-    parts = (data.train, data.critic_train, data.critic_eval)
-    real, critic_train, critic_eval = (as_tensor(part).to(device) for part in parts)
+    data = with_ground(data, config.objective)
+    real = as_tensor(data.train).to(device)
+    scoring = _Scoring.of(data, config.objective, device)
     state = TrainState.create(config, data.sample_shape, device)
     last_metrics: dict[str, float] = {}
     if checkpoint is not None:
@@ -112,7 +123,7 @@ def run(
         metrics = measurement.as_floats()
         steps = measurement.generator_steps
         if not measurement.diverged and steps in schedule.rungs:
-            metrics |= _score(state, config.objective, critic_train, critic_eval)
+            metrics |= _score(state, config.objective, scoring)
         metrics["scoring_seconds"] = state.scoring_seconds
         metrics["scoring_cpu_seconds"] = state.scoring_cpu_seconds
         diverged = measurement.diverged or not math.isfinite(metrics.get("w1", 0.0))
@@ -122,7 +133,7 @@ def run(
             yield Report(metrics, None)
             return
         is_saved = schedule.saves_at(steps)
-        saver = _saver(state, config, metrics, critic_eval, data.scale, identity)
+        saver = _saver(state, config, metrics, data, identity)
         yield Report(metrics, saver if is_saved else None)
 
 
@@ -131,11 +142,38 @@ def identity_of(name: str, config: TrialConfig) -> Identity:
     return Identity(name, config.model_dump(mode="json"))
 
 
-def _score(
-    state: TrainState, objective: ObjectiveConfig, critic_train: Tensor, critic_eval: Tensor
-) -> dict[str, float]:
+@dataclass(frozen=True)
+class _Scoring:
+    """What generators are scored on: real samples on a device, mapped by the ground metric."""
+
+    critic_train: Tensor
+    critic_eval: Tensor
+    ground: Ground | None
+
+    @classmethod
+    def of(cls, data: Data, objective: ObjectiveConfig, device: torch.device) -> "_Scoring":
+        """Take the parts of the rungs from data of ``with_ground``."""
+        parts = (data.compared.critic_train, data.compared.critic_eval)
+        critic_train, critic_eval = (as_tensor(part).to(device) for part in parts)
+        return cls(critic_train, critic_eval, ground_of(data, objective, device))
+
+    @classmethod
+    def of_final(cls, data: Data, objective: ObjectiveConfig, device: torch.device) -> "_Scoring":
+        """Take the parts of the final."""
+        rungs = cls.of(data, objective, device)
+        critic_train = torch.cat([rungs.critic_train, rungs.critic_eval])
+        return cls(critic_train, as_tensor(data.compared.final).to(device), rungs.ground)
+
+    def score(
+        self, generate: Callable[[Tensor], Tensor], latent_dim: int, budget: CriticBudget
+    ) -> Score:
+        """Score a generator."""
+        return score(generate, latent_dim, self.critic_train, self.critic_eval, budget, self.ground)
+
+
+def _score(state: TrainState, objective: ObjectiveConfig, scoring: _Scoring) -> dict[str, float]:
     started_s, started_cpu_s = time.perf_counter(), time.thread_time()
-    estimate = score(state.scored, state.latent_dim, critic_train, critic_eval, objective.rung)
+    estimate = scoring.score(state.scored, state.latent_dim, objective.rung)
     seconds = time.perf_counter() - started_s
     state.scoring_seconds += seconds
     state.scoring_cpu_seconds += time.thread_time() - started_cpu_s
@@ -154,14 +192,13 @@ def floor(data: Data, objective: ObjectiveConfig) -> Score:
     The samples are drawn with replacement, so this is the score of a generator that has memorised
     the training data. A score that is not clearly above it cannot be distinguished from real data.
     """
-    parts = (data.train, data.critic_train, data.critic_eval)
-    train, critic_train, critic_eval = map(as_tensor, parts)
+    data, train = with_ground(data, objective), as_tensor(data.train)
 
     def draw(latents: Tensor) -> Tensor:
         uniform = torch.special.ndtr(latents.squeeze(1))  # from standard normal latents
         return as_floats(train[(uniform * len(train)).long().clamp_max(len(train) - 1)])
 
-    return score(draw, 1, critic_train, critic_eval, objective.rung)
+    return _Scoring.of(data, objective, torch.device("cpu")).score(draw, 1, objective.rung)
 
 
 def final_score(
@@ -189,18 +226,15 @@ def final_score(
         BadNetwork: as :func:`load_generator`.
     """
     generator, latent_dim, _ = _load(generator_path, device, allow_code)
-    parts = (data.critic_train, data.critic_eval, data.final)
-    critic_train, critic_eval, final = (as_tensor(part).to(device) for part in parts)
-    critic_train = torch.cat([critic_train, critic_eval])
-    return score(generator, latent_dim, critic_train, final, objective.final)
+    scoring = _Scoring.of_final(with_ground(data, objective), objective, device)
+    return scoring.score(generator, latent_dim, objective.final)
 
 
 def _saver(
     state: TrainState,
     config: TrialConfig,
     metrics: Mapping[str, float],
-    real: Tensor,
-    scale: Scale | None,
+    data: Data,
     identity: Identity | None,
 ) -> Callable[[Path], None]:
     kept = {} if identity is None else identity.kept()
@@ -209,13 +243,13 @@ def _saver(
         saved = {"state": state.state_dict(), "metrics": dict(metrics)}
         torch.save(saved | kept, folder / STATE)
         if "w1" in metrics:
-            sample_shape = tuple(real.shape[1:])
-            generator = generator_file(state, config, sample_shape, scale)
+            generator = generator_file(state, config, data.sample_shape, data.scale)
             # Its name alone: a generator is given away, and the configuration names paths.
             generator |= {} if identity is None else Identity(identity.name).kept()
             torch.save(generator, folder / GENERATOR)
-            num = min(len(real), num_drawn(sample_shape))
-            save_samples(real[:num], _samples(state, num), folder / "samples.png")
+            num = min(len(data.critic_eval), num_drawn(data.sample_shape))
+            real = as_tensor(data.critic_eval)[:num]
+            save_samples(real, _samples(state, num), folder / "samples.png")
 
     return save
 

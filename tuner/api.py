@@ -178,7 +178,7 @@ def run_search(
     with cli.halts_on_full_disk("call run_search again with resume=True"):
         search = driver.check_request(request, console)
         _run(search, resume, console)
-    return load_search(search.run_dir, allow_code=search.spec.network_modules)
+    return load_search(search.run_dir, allow_code=search.spec.code_modules)
 
 
 def _silence_widgets() -> None:

@@ -67,11 +67,15 @@ def _table(searches: Sequence[Summary], *, is_wide: bool) -> Table:
         table.add_column(name, no_wrap=name in ("state", "changed"), overflow="fold")
     for name in ("trials", "best", "w1", "w1_final"):
         table.add_column(name, justify="left" if name == "trials" else "right")
+    differ = len({search.ground for search in searches if search.ground is not None}) > 1
+    if differ:  # numbers of different ground metrics do not compare
+        table.add_column("ground", overflow="fold")
     for search in searches:
         changed = _changed(search) if is_wide else _changed(search)[5:] or "-"
         trials = _counts(search, by_status=is_wide)
         cells = (search.name, search.state, search.data or "-", changed, trials)
-        table.add_row(*cells, *_best(search))
+        ground = [search.ground or "-"] if differ else []
+        table.add_row(*cells, *_best(search), *ground)
     return table
 
 

@@ -270,7 +270,7 @@ def test_a_journal_that_names_another_network_is_refused(
 ) -> None:
     """A resume takes its trials' configurations from there."""
     clean = make_spec(name="poisoned", search={"num_trials": 2, "sampler": "random"})
-    with pytest.raises(BadInput, match="trial 0 has the network poison:Net, which the search does"):
+    with pytest.raises(BadInput, match="trial 0 has the class poison:Net, which the search does"):
         Study(run_dir / "study.log", clean).trials()
     (run_dir / "spec.yaml").write_text(clean.to_yaml())
     for command in ("report", "sample", "train"):

@@ -35,7 +35,12 @@ from trainables.config.networks import (
     module_of,
     top_level_module,
 )
-from trainables.config.objective import GENERATOR_ALONE, CriticBudget, ObjectiveConfig
+from trainables.config.objective import (
+    EARLIER_GROUND,
+    GENERATOR_ALONE,
+    CriticBudget,
+    ObjectiveConfig,
+)
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import TrialConfig
 
@@ -48,6 +53,7 @@ __all__ = [
     "DEFAULT_CONSTRAINT",
     "DEFAULT_LOSS",
     "DOWNLOADED",
+    "EARLIER_GROUND",
     "GENERATOR_ALONE",
     "LAYERWISE",
     "PUBLISHED",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from trainables.config.base import SEED_LIMIT, Frozen, Whole
+from trainables.config.networks import ImportPath
 from trainables.metrics import METRICS
 
 
@@ -46,6 +47,12 @@ GENERATOR_ALONE = (
 )
 
 
+#: The ground metric of images, unless another is given, and of searches older than the key.
+DEFAULT_GROUND, EARLIER_GROUND = "energies", "pixels"
+#: Images with a shorter side are compared by their pixels, as vectors are by their numbers.
+MIN_GROUND_SIDE = 16
+
+
 class ObjectiveConfig(Frozen):
     """The metric that ranks the trials, and its critics. No key may be searched."""
 
@@ -56,6 +63,19 @@ class ObjectiveConfig(Frozen):
         "critic_estimate: the estimate of the trial's own critic; only where nothing that sets its "
         "scale is searched. The final uses independent critics in either case. The name alone may "
         "stand in place of the section.",
+    )
+    ground: Literal["energies", "pixels"] | None = Field(
+        default=None,
+        description="The distance between two images, of which w1 is made. energies: between "
+        "their coarse pixels and the energies of oriented filters, so that a blurred average is "
+        "not near. pixels: between their pixels. Default: energies. Vectors and images below 16 "
+        "pixels a side are compared as they are.",
+    )
+    features: ImportPath | None = Field(
+        default=None,
+        description="Custom features that are compared in place of ground, as package.module:Name: "
+        "a torch module, created as Name(sample_shape=...), that maps samples "
+        "[batch, *sample_shape] to [batch, length] and is not trained.",
     )
     critic_steps: Whole = Field(
         default=200,
@@ -98,7 +118,30 @@ class ObjectiveConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _accept_name_alone(cls, given: Any) -> Any:
-        return {"name": given} if isinstance(given, str) else given
+        given = {"name": given} if isinstance(given, str) else given
+        if isinstance(given, Mapping) and given.get("features") is None:
+            return {**given, "ground": given.get("ground") or DEFAULT_GROUND}
+        return given
+
+    @model_validator(mode="after")
+    def _refuse_two_grounds(self) -> "ObjectiveConfig":
+        if self.features is not None and self.ground is not None:
+            raise ValueError(
+                f"ground must be left out where features is given, got {self.ground}: give one"
+            )
+        return self
+
+    def ground_of(self, sample_shape: tuple[int, ...]) -> str | None:
+        """Return the name of the ground metric of such samples; ``None``: the samples' L2 norm."""
+        if self.features is not None:
+            return self.features
+        is_small = len(sample_shape) != 3 or min(sample_shape[1:]) < MIN_GROUND_SIDE
+        return None if self.ground == "pixels" or is_small else self.ground
+
+    @property
+    def compared(self) -> str:
+        """Return the name of what is compared of two images: the ground or the features."""
+        return self.features or self.ground or DEFAULT_GROUND
 
     @property
     def metric(self) -> Literal["w1", "critic_estimate"]:

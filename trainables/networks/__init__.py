@@ -7,7 +7,7 @@ from torch import nn
 
 from trainables.config import Architecture, Constraint, NetworkConfig
 from trainables.networks import dcgan, mlp, resnet
-from trainables.networks.custom import Player, build_custom
+from trainables.networks.custom import Player, build_custom, build_extractor
 from trainables.networks.errors import BadNetwork, CodeNotAllowed, in_one_line
 from trainables.networks.layers import Design
 
@@ -17,6 +17,7 @@ __all__ = [
     "Player",
     "build_critic",
     "build_custom",
+    "build_extractor",
     "build_generator",
     "in_one_line",
 ]

@@ -19,6 +19,7 @@ from trainables.config import module_of, top_level_module
 from trainables.networks.errors import BadNetwork, in_one_line
 
 Player = Literal["generator", "critic"]
+_Key = Player | Literal["features"]
 
 #: Packages that hold no user's networks: Python's, those that this project needs, and its own.
 #: Some of their modules act when they are imported, and some classes when they are created.
@@ -70,7 +71,30 @@ def build_custom(player: Player, path: str, args: Mapping[str, Any], **shapes: A
     return network
 
 
-def _import(player: Player, path: str) -> type[nn.Module]:
+def build_extractor(path: str, sample_shape: tuple[int, ...]) -> nn.Module:
+    """Import ``package.module:Name``, and return ``Name(sample_shape=...)``, which is not trained.
+
+    Args:
+        path: The import path, found through ``sys.path``.
+        sample_shape: Shape of one sample.
+
+    Raises:
+        BadNetwork: with the key ``features``, if it cannot be imported or called, or is no module.
+    """
+    extractor_class, shapes = _import("features", path), {"sample_shape": sample_shape}
+    _refuse_keywords("features", path, extractor_class, {}, shapes)
+    try:
+        extractor = extractor_class(**shapes)
+    except Exception as error:
+        raise BadNetwork(
+            "features",
+            f"{path} must be callable with (sample_shape={sample_shape}), but raised "
+            f"{in_one_line(error)}",
+        ) from error
+    return extractor.requires_grad_(False)
+
+
+def _import(player: _Key, path: str) -> type[nn.Module]:
     """Import the class, after a check that the module belongs to no library."""
     module_name, name = module_of(path), path.rpartition(":")[2]
     if (package := top_level_module(path)) in LIBRARIES:
@@ -114,7 +138,7 @@ def _import(player: Player, path: str) -> type[nn.Module]:
 
 
 def _refuse_keywords(
-    player: Player,
+    player: _Key,
     path: str,
     network_class: type[nn.Module],
     args: Mapping[str, Any],

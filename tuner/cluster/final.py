@@ -33,7 +33,7 @@ def run_final(
     if interrupted.is_set() or not (finalists := record.start_final()):
         return
     spec = record.spec
-    score_again = _scoring_task(spec.objective, spec.resources, needs, spec.network_modules)
+    score_again = _scoring_task(spec.objective, spec.resources, needs, spec.code_modules)
     waiting, running = deque(finalists), {}
     most = spec.search.max_concurrent_trials or len(finalists)
     while (waiting or running) and not interrupted.is_set():

@@ -98,7 +98,7 @@ class LocalExecutor:
                         record.spec.objective,
                         self._threads,
                         self._use_gpu,
-                        record.spec.network_modules,
+                        record.spec.code_modules,
                     )
             except bdb.BdbQuit:
                 interrupted.set()

@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from trainables.config import code_fault
+from trainables.config import ObjectiveConfig, code_fault
 from tuner.display import working
 from tuner.driver import preflight, warm_start
 from tuner.driver.preflight import DATA_CACHE
 from tuner.errors import BadInput, Fault
 from tuner.results import is_search
-from tuner.space import ResultsConfig, SearchSpec, load_yaml, validate_points, validate_sections
+from tuner.space import (
+    ResultsConfig,
+    SearchSpec,
+    load_yaml,
+    validate_points,
+    validate_sections,
+    with_earlier_values,
+)
 from tuner.storage import join, redact
 
 if TYPE_CHECKING:
@@ -148,6 +155,7 @@ def check_request(request: SearchRequest, console: Console) -> CheckedSearch:
         cache = None if request.dry_run else runs_dir / DATA_CACHE
         data = _load_data(spec, cache, request, console)
         _check_networks(spec, data, request)
+        _check_features(spec, data, request, console)
     return CheckedSearch(spec, data, runs_dir, request.address, runtime_env, request.is_local)
 
 
@@ -174,6 +182,8 @@ def check_document(
     if "name" in sections and "results" in sections:
         if not request.dry_run:
             _fetch_search(sections["name"], sections["results"], request, log)
+        if request.resume and "objective" in sections:
+            sections["objective"] = _resumed_objective(sections, request.document)
         if request.warm_start is not None:
             points = _warm_start_points(request.warm_start, sections, request.resume)
             sections["initial_points"], more = validate_points(points, sections)
@@ -202,7 +212,7 @@ def _code_faults(spec: SearchSpec, allow_code: Collection[str] | None) -> list[F
     """List the custom networks that the request may not import."""
     if allow_code is None:
         return []
-    faults = (code_fault(path, allow_code) for path in sorted(spec.custom_networks))
+    faults = (code_fault(path, allow_code) for path in sorted(spec.custom_classes))
     return [Fault("networks", fault) for fault in faults if fault is not None]
 
 
@@ -219,6 +229,20 @@ def _warm_start_points(run: str, sections: Mapping[str, Any], resume: bool) -> S
     if not earlier.is_dir() and (runs_dir / run).is_dir():
         earlier = runs_dir / run
     return [*warm_start.best_points(earlier, sections), *sections["initial_points"]]
+
+
+def _resumed_objective(sections: Mapping[str, Any], given: Mapping[str, Any]) -> ObjectiveConfig:
+    """Return the objective, with the ground metric of a search that is older than the key."""
+    saved = Path(sections["results"].runs_dir, sections["name"], "spec.yaml")
+    objective = given.get("objective")
+    is_given = isinstance(objective, Mapping) and {"ground", "features"} & objective.keys()
+    if is_given or not saved.exists():
+        return sections["objective"]
+    began = load_yaml(saved)[0]
+    ground = with_earlier_values(began).get("objective", {}).get("ground")
+    if ground is None or began == with_earlier_values(began):
+        return sections["objective"]
+    return sections["objective"].model_copy(update={"ground": ground})
 
 
 def _load_runtime_env(request: SearchRequest) -> tuple[Mapping[str, Any] | None, list[Fault]]:
@@ -289,3 +313,18 @@ def _check_networks(spec: SearchSpec, data: "Data", request: SearchRequest) -> N
             faults.append(Fault(f"networks.{error.key}", str(error)))
     if faults:
         raise BadInput(request.source, list(dict.fromkeys(faults)))
+
+
+def _check_features(
+    spec: SearchSpec, data: "Data", request: SearchRequest, console: Console
+) -> None:
+    """Map real samples by the custom features, if there are any."""
+    from trainables.ground import check_ground
+    from trainables.networks import BadNetwork
+
+    try:
+        note = check_ground(data, spec.objective)
+    except BadNetwork as error:
+        raise BadInput(request.source, [Fault(f"objective.{error.key}", str(error))]) from error
+    if note is not None:
+        console.print(note)

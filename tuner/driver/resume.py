@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import BadInput, Fault
-from tuner.space import SearchSpec, load_yaml, read_spec, validate
+from tuner.space import SearchSpec, load_yaml, read_spec, validate, with_earlier_values
 
 if TYPE_CHECKING:
     from trainables.data import Data
@@ -62,7 +62,8 @@ def read_saved(saved: Path) -> tuple[SearchSpec | None, list[Fault]]:
     Raises:
         BadInput: if the file cannot be read as a mapping.
     """
-    spec, unsupported = validate(load_yaml(saved)[0])  # a sampler of an earlier version, say
+    document = with_earlier_values(load_yaml(saved)[0])
+    spec, unsupported = validate(document)  # a sampler of an earlier version, say
     way_out = "which cannot be resumed by this version: start another search by --name"
     return spec, [Fault(f.where, f"{f.message} in {saved}, {way_out}") for f in unsupported]
 

@@ -1,6 +1,7 @@
 """One session of a search: opens its folder, wires the parts together, leaves the results."""
 
 import importlib.util
+import math
 import os
 import threading
 import time
@@ -107,6 +108,7 @@ def run_session(
         if foreign := study.foreign_checkpoints():
             say(_foreign_text(foreign, location))
         with working(console, "measuring the w1 of real samples", delay_s=1):
+            data = _mapped(data, spec, say)
             floor = _floor_text(study, data, spec)
         say(floor)
         tracker = Tracker(spec, run_dir, study.search_id, warn=lambda text: say(text))
@@ -274,7 +276,7 @@ def _leave(
     generator = None if ended == "interrupted" else kept_generator(record.run_dir)
     if generator is not None:
         try:
-            results.check_code(generator, record.spec.network_modules)
+            results.check_code(generator, record.spec.code_modules)
         except BadInput as error:  # a file that this search has not written
             troubles.append(f"MLflow got no model: {generator} {error.faults[0].message}")
             generator = None
@@ -311,14 +313,26 @@ def _foreign_text(foreign: Sequence[str], location: str) -> str:
     )
 
 
+def _mapped(data: Data, spec: SearchSpec, say: Callable[[str], None]) -> Data:
+    """Map the real samples by the ground metric, once for all trials."""
+    from trainables.ground import with_ground
+    from trainables.trial import start_worker
+
+    # More threads only wait for each other.
+    start_worker(spec.resources.threads_per_trial, use_gpu=False)
+    data = with_ground(data, spec.objective)
+    if data.mapped is not None:
+        bound = data.mapped.lipschitz
+        known = f"at most {bound:.3g}" if bound < math.inf else "not known"
+        say(f"ground metric: {data.mapped.ground} (Lipschitz constant {known})")
+    return data
+
+
 def _floor_text(study: Study, data: Data, spec: SearchSpec) -> str:
     """Measure the score of real samples, once in a search, and describe it."""
     if (floor := study.floor) is None:
         from trainables.trial import floor as score_real_samples
-        from trainables.trial import start_worker
 
-        # More threads only wait for each other.
-        start_worker(spec.resources.threads_per_trial, use_gpu=False)
         found = score_real_samples(data, spec.objective)
         floor = {"w1_floor": found.w1, "w1_floor_stderr": found.w1_stderr}
         study.set_floor(floor)

@@ -12,7 +12,7 @@ from tuner.errors import BadInput, Fault
 from tuner.results.ranking import best_of, is_finished
 from tuner.results.reports import as_of_now, latest, read_reports
 from tuner.results.search_folder import check_is_search
-from tuner.space import SearchSpec, read_spec
+from tuner.space import SearchSpec, read_saved_spec
 from tuner.study import Study, Trial
 
 State = Literal["running", "interrupted", "finished"]
@@ -90,7 +90,7 @@ def read_snapshot(run_dir: Path) -> Snapshot:
         BadInput: if the folder holds no search, or a damaged one.
     """
     check_is_search(run_dir)
-    search = read_spec(run_dir / "spec.yaml")
+    search = read_saved_spec(run_dir / "spec.yaml")
     is_running = storage.is_owned(run_dir)
     with tempfile.TemporaryDirectory() as scratch:
         # A copy, since opening a journal truncates a partial last line, which the running search

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
+from trainables.config import EARLIER_GROUND
 from trainables.metrics import METRICS
 from tuner import storage
 from tuner.errors import BadInput
@@ -39,15 +40,17 @@ class Summary:
     """The summary of a search.
 
     ``trials`` counts the trials by status. ``num_trials`` is the number of trials that the search
-    will run, or ``None`` if only its time budget limits it. ``began_s`` and ``changed_s`` are
-    seconds since 1970. If the folder cannot be read, ``state`` is ``broken`` and ``trouble`` gives
-    the reason.
+    will run, or ``None`` if only its time budget limits it. ``ground`` names the ground metric of
+    images, or the custom features: ``w1`` of two searches compares only if it is the same.
+    ``began_s`` and ``changed_s`` are seconds since 1970. If the folder cannot be read, ``state`` is
+    ``broken`` and ``trouble`` gives the reason.
     """
 
     name: str
     run_dir: Path
     state: Literal["running", "interrupted", "finished", "broken"]
     data: str | None = None
+    ground: str | None = None
     num_trials: int | None = None
     trials: Mapping[str, int] | None = None
     best: Best | None = None
@@ -82,8 +85,9 @@ def summarize(run_dir: Path) -> Summary:
 def _summarize(run_dir: Path) -> Summary:
     with (run_dir / "spec.yaml").open("rb") as file:
         spec = yaml.safe_load(file)
+    objective = spec["objective"]
     journal = (run_dir / "study.log").stat()
-    trials = _trials(run_dir / "trials.csv", METRICS[spec["objective"]["name"]])
+    trials = _trials(run_dir / "trials.csv", METRICS[objective["name"]])
     num_trials = _num_trials(run_dir, spec)
     is_running = storage.is_owned(run_dir)
     budget_s = spec["search"].get("time_budget_s")
@@ -92,13 +96,14 @@ def _summarize(run_dir: Path) -> Summary:
         num_trials=num_trials,
         budget_s=budget_s,
         elapsed_s=0.0 if budget_s is None else _elapsed_s(run_dir / "study.log"),
-        num_finalists=spec["objective"]["final_trials"],
+        num_finalists=objective["final_trials"],
     )
     return Summary(
         name=spec["name"],
         run_dir=run_dir,
         state="running" if is_running else "finished" if is_complete else "interrupted",
         data=spec["data"]["dataset"],
+        ground=objective.get("features") or objective.get("ground", EARLIER_GROUND),
         num_trials=num_trials,
         trials=dict(Counter(trial.status or "running" for trial in trials)),
         best=_best(best_of(trials)),

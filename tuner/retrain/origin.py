@@ -13,7 +13,7 @@ from trainables.config import TrialConfig
 from tuner import results
 from tuner.errors import BadInput, Fault
 from tuner.results import Snapshot
-from tuner.space import SECTION_KEYS, describe_error, load_yaml
+from tuner.space import SECTION_KEYS, describe_error, load_yaml, with_earlier_values
 from tuner.study import Trial
 
 #: Without ``--generator-steps``, a trial is continued to so many times its generator steps: to the
@@ -74,7 +74,7 @@ def find_origin(source: Path, trial_id: str | None) -> Origin:
         message = "needs a search's folder: this file has only one trial, so leave --trial out"
         faults = [Fault("--trial", message)]
     try:
-        config = TrialConfig.model_validate(document)
+        config = TrialConfig.model_validate(with_earlier_values(document))
     except ValidationError as error:
         errors = error.errors(include_url=False)
         faults += [describe_error(e, e["loc"] or ("training",), SECTION_KEYS) for e in errors]

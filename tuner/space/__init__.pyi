@@ -16,10 +16,12 @@ from .sections import ResultsConfig as ResultsConfig
 from .spec import SECTION_KEYS as SECTION_KEYS
 from .spec import SearchSpec as SearchSpec
 from .spec import largest_budget_generator_steps as largest_budget_generator_steps
+from .spec import read_saved_spec as read_saved_spec
 from .spec import read_spec as read_spec
 from .spec import validate as validate
 from .spec import validate_points as validate_points
 from .spec import validate_sections as validate_sections
+from .spec import with_earlier_values as with_earlier_values
 from .yaml_file import dump_yaml as dump_yaml
 from .yaml_file import load_yaml as load_yaml
 from .yaml_file import override as override

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from trainables.config import (
+    EARLIER_GROUND,
     DataConfig,
     Frozen,
     NetworkConfig,
@@ -168,20 +169,20 @@ class SearchSpec(Frozen):
         return [self.trial_config(sections, seed=0) for sections in distinct]
 
     @property
-    def custom_networks(self) -> set[str]:
-        """Return the import paths of the custom networks."""
-        values = (self.networks.generator, self.networks.critic)
+    def custom_classes(self) -> set[str]:
+        """Return the import paths of the custom networks and features."""
+        values = (self.networks.generator, self.networks.critic, self.objective.features)
         return {path for value in values if value for path in possible_values(value)}
 
     @property
-    def network_modules(self) -> set[str]:
-        """Return the modules that the custom networks are imported from."""
-        return set(map(module_of, self.custom_networks))
+    def code_modules(self) -> set[str]:
+        """Return the modules that the custom networks and features are imported from."""
+        return set(map(module_of, self.custom_classes))
 
     @property
     def custom_modules(self) -> set[str]:
-        """Return the top-level modules of the custom networks."""
-        return set(map(top_level_module, self.custom_networks))
+        """Return the top-level modules of the custom networks and features."""
+        return set(map(top_level_module, self.custom_classes))
 
     def grid_points(self) -> Iterator[dict[str, Any]]:
         """Yield all points of a finite space: the searched values that apply, by dotted key."""
@@ -233,6 +234,31 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
     if spec is None or faults:
         raise BadInput(str(path), [*faults, *more])
     return spec
+
+
+def read_saved_spec(path: Path) -> SearchSpec:
+    """Read the ``spec.yaml`` of a search, with :func:`with_earlier_values`.
+
+    Raises:
+        BadInput: with all faults.
+    """
+    document, faults = load_yaml(path)
+    spec, more = validate(with_earlier_values(document))
+    if spec is None or faults:
+        raise BadInput(str(path), [*faults, *more])
+    return spec
+
+
+def with_earlier_values(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the keys that are younger than a resolved document, with the values they stand for.
+
+    Searches wrote all keys, so that one without ``objective.ground`` was begun before there was
+    one, when images were compared by their pixels.
+    """
+    objective = document.get("objective")
+    if isinstance(objective, Mapping) and not objective.keys() & {"ground", "features"}:
+        return {**document, "objective": {**objective, "ground": EARLIER_GROUND}}
+    return dict(document)
 
 
 #: The fields of each section; ``name`` has none.

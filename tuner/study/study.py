@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
 from tuner.errors import BadInput, Fault
-from tuner.space import SearchSpec
+from tuner.space import SearchSpec, with_earlier_values
 from tuner.study.checkpoints import CheckpointFolder
 from tuner.study.proposals import STATES, SamplerView, propose
 from tuner.study.trial import Status, Trial
@@ -213,7 +213,7 @@ class Study:
         attrs = frozen.user_attrs
         ending = attrs.get("ending", {})
         if frozen.number not in self._configs:  # cached: validation is slow
-            config = TrialConfig.model_validate(attrs["config"])
+            config = TrialConfig.model_validate(with_earlier_values(attrs["config"]))
             self._check_networks(frozen.number, config)
             self._configs[frozen.number] = config
         return Trial(
@@ -230,14 +230,15 @@ class Study:
         )
 
     def _check_networks(self, number: int, config: TrialConfig) -> None:
-        """Check that a trial has no custom network but the search's: its module will be imported.
+        """Check that a trial has no custom class but the search's: its module will be imported.
 
         Raises:
             BadInput: if it has another, so that the journal is not as it was written.
         """
-        used = {config.networks.generator, config.networks.critic} - {None}
-        if foreign := used - self._spec.custom_networks:
-            message = f"trial {number} has the network {foreign.pop()}, which the search does not "
+        networks = config.networks
+        used = {networks.generator, networks.critic, config.objective.features} - {None}
+        if foreign := used - self._spec.custom_classes:
+            message = f"trial {number} has the class {foreign.pop()}, which the search does not "
             message += "name: restore the journal, or start another search by --name"
             raise BadInput("study.log", [Fault("", message)])
 

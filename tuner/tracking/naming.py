@@ -85,6 +85,7 @@ def naming_of(spec: SearchSpec) -> Naming:
             "search": spec.name,
             "data": spec.data.dataset,
             "objective": spec.objective.name,
+            "ground": spec.objective.compared,
             **same,
         },
         apart,

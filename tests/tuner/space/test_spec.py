@@ -662,9 +662,9 @@ def test_conditions_nest_and_span_sections(make_spec: MakeSpec):
 def test_the_modules_of_custom_networks_are_the_packages_that_hold_them(
     make_spec: Callable[..., SearchSpec],
 ) -> None:
-    assert make_spec().custom_modules == make_spec().network_modules == set()
+    assert make_spec().custom_modules == make_spec().code_modules == set()
     networks = {"generator": {"choice": ["nets:A", "deep.inner.nets:B"]}, "critic": "nets:C"}
     found = make_spec(networks=networks)
     assert found.custom_modules == {"nets", "deep"}
-    assert found.network_modules == {"nets", "deep.inner.nets"}
-    assert found.custom_networks == {"nets:A", "deep.inner.nets:B", "nets:C"}
+    assert found.code_modules == {"nets", "deep.inner.nets"}
+    assert found.custom_classes == {"nets:A", "deep.inner.nets:B", "nets:C"}
