@@ -100,7 +100,7 @@ def test_the_unit_stays_the_norm_of_a_sample(photos: Data):
     """The blocks have their shares of the pixels' mean squared distance from the mean."""
     mapped = with_ground(photos, ENERGIES)
     assert mapped.mapped is not None
-    lengths = Ground(OrientedEnergies((3, 32, 32)), [1] * 4, (3, 32, 32)).lengths()
+    lengths = Ground(OrientedEnergies((3, 32, 32)), [1.0] * 4, (3, 32, 32)).lengths()
     blocks = np.split(mapped.mapped.critic_train, np.cumsum(lengths)[:-1], axis=1)
     spread = float(pixels(photos.critic_train).flatten(1).var(0, correction=0).sum())
     shares = [float(block.var(0).sum()) / spread for block in blocks]

@@ -52,9 +52,9 @@ def _lead(facts: Facts) -> str:
         metric = f"{spec.objective.metric}, estimated by the trials' own critics"
     return (
         f"A search of {len(spec.domains)} hyperparameters on {spec.data.dataset}, ranked by "
-        f"{metric}; lower is better. w1 is an estimate of the Wasserstein-1 distance to the data, in the "
-        "units of the data. Do not compare it between searches that measure the distance of images "
-        f"in different ways: this search uses {spec.objective.compared}."
+        f"{metric}; lower is better. w1 is an estimate of the Wasserstein-1 distance to the data, "
+        "in the units of the data. Do not compare it between searches that measure the distance of "
+        f"images in different ways: this search uses {spec.objective.compared}."
     )
 
 
