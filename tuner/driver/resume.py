@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import BadInput, Fault
-from tuner.space import SearchSpec, load_yaml, read_spec, validate, with_earlier_values
+from tuner.space import SearchSpec, load_yaml, read_saved_spec, validate, with_earlier_values
 
 if TYPE_CHECKING:
     from trainables.data import Data
@@ -108,7 +108,7 @@ def preview(run_dir: Path, spec: SearchSpec, data: "Data") -> list[str]:
         return [f"{run_dir} holds no search yet: --resume would start it"]
     from tuner.results import read_snapshot, trials_text
 
-    lines = [f"changed: {change}" for change in changes(read_spec(run_dir / "spec.yaml"), spec)]
+    lines = [f"changed: {change}" for change in changes(read_saved_spec(run_dir / "spec.yaml"), spec)]
     if not (run_dir / "study.log").exists():
         return lines
     search = read_snapshot(run_dir)

@@ -24,7 +24,7 @@ from tuner.driver.resume import changes, check_data
 from tuner.errors import BadInput, Fault
 from tuner.record import Record
 from tuner.results import ties_text, trials_text, write_best
-from tuner.space import SearchSpec, read_spec
+from tuner.space import SearchSpec, read_saved_spec
 from tuner.storage import Mirror, join, write_atomically
 from tuner.study import Study, Trial
 from tuner.tracking import Tracker, kept_files, kept_generator
@@ -143,7 +143,7 @@ def _update_spec(path: Path, spec: SearchSpec, say: Callable[[str], None]) -> No
     """Bring the search's ``spec.yaml`` up to date, after saying what has changed."""
     if path.read_text(encoding="utf-8") == spec.to_yaml():
         return
-    for change in changes(read_spec(path), spec):
+    for change in changes(read_saved_spec(path), spec):
         say(f"changed: {change}")
     # Its time is when the search began, which tuner.list shows: to the second, as the copying to
     # the storage sees by another time that the file has changed.
