@@ -108,7 +108,8 @@ def preview(run_dir: Path, spec: SearchSpec, data: "Data") -> list[str]:
         return [f"{run_dir} holds no search yet: --resume would start it"]
     from tuner.results import read_snapshot, trials_text
 
-    lines = [f"changed: {change}" for change in changes(read_saved_spec(run_dir / "spec.yaml"), spec)]
+    saved = read_saved_spec(run_dir / "spec.yaml")
+    lines = [f"changed: {change}" for change in changes(saved, spec)]
     if not (run_dir / "study.log").exists():
         return lines
     search = read_snapshot(run_dir)
