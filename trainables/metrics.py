@@ -1,4 +1,4 @@
-"""The metric that ranks the trials under each objective; imports nothing."""
+"""Names that packages without any import of theirs need: metrics and ground metrics."""
 
 from typing import Literal
 
@@ -7,3 +7,6 @@ METRICS: dict[str, Literal["w1", "critic_estimate"]] = {
     "independent_critic": "w1",
     "critic_estimate": "critic_estimate",
 }
+
+#: The ground metric of images, unless another is given, and of searches older than the key.
+DEFAULT_GROUND, EARLIER_GROUND = "energies", "pixels"

@@ -36,7 +36,6 @@ from trainables.config.networks import (
     top_level_module,
 )
 from trainables.config.objective import (
-    EARLIER_GROUND,
     GENERATOR_ALONE,
     CriticBudget,
     ObjectiveConfig,
@@ -53,7 +52,6 @@ __all__ = [
     "DEFAULT_CONSTRAINT",
     "DEFAULT_LOSS",
     "DOWNLOADED",
-    "EARLIER_GROUND",
     "GENERATOR_ALONE",
     "LAYERWISE",
     "PUBLISHED",

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from trainables.config.base import SEED_LIMIT, Frozen, Whole
 from trainables.config.networks import ImportPath
-from trainables.metrics import METRICS
+from trainables.metrics import DEFAULT_GROUND, METRICS
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,6 @@ GENERATOR_ALONE = (
 )
 
 
-#: The ground metric of images, unless another is given, and of searches older than the key.
-DEFAULT_GROUND, EARLIER_GROUND = "energies", "pixels"
 #: Images with a shorter side are compared by their pixels, as vectors are by their numbers.
 MIN_GROUND_SIDE = 16
 

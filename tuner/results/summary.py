@@ -14,8 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
-from trainables.config import EARLIER_GROUND
-from trainables.metrics import METRICS
+from trainables.metrics import EARLIER_GROUND, METRICS
 from tuner import storage
 from tuner.errors import BadInput
 from tuner.results.ranking import best_of, is_finished

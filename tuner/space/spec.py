@@ -15,7 +15,6 @@ from pydantic import (
 )
 
 from trainables.config import (
-    EARLIER_GROUND,
     DataConfig,
     Frozen,
     NetworkConfig,
@@ -26,6 +25,7 @@ from trainables.config import (
     module_of,
     top_level_module,
 )
+from trainables.metrics import EARLIER_GROUND
 from tuner.errors import BadInput, Fault
 from tuner.space.cross_checks import cross_section_faults
 from tuner.space.defaults import resolve_defaults

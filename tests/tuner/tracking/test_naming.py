@@ -65,6 +65,7 @@ def test_names_are_short_where_method_and_architecture_are_the_same(
         "search": "search",
         "data": "digits",
         "objective": "independent_critic",
+        "ground": "energies",
         "method": "gradient_penalty",
         "architecture": "mlp",
     }
