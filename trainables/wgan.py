@@ -101,7 +101,7 @@ def _checkpoints(recorded: Sequence[str]) -> Iterator[tune.Checkpoint]:
 
 
 def _before(latest: tune.Checkpoint) -> list[tune.Checkpoint]:
-    """The older checkpoints in a trial's folder, the newest first.
+    """List the older checkpoints in a trial's folder, the newest first.
 
     A newer one than the latest that Ray knows belongs to a report that may not have arrived.
     """
@@ -118,6 +118,6 @@ def _filesystem(checkpoint: tune.Checkpoint) -> FileSystem:
 
 
 def _number(path: Path) -> int:
-    """Ray's number of a checkpoint, or -1 of what is none."""
+    """Return Ray's number of a checkpoint, or -1 if it is none."""
     found = re.fullmatch(r"checkpoint_(\d+)", path.name)
     return int(found[1]) if found else -1

@@ -128,7 +128,7 @@ def _file(search: Snapshot, trial: Trial) -> Iterator[Path]:
 
 
 def _is_in_best(search: Snapshot, trial: Trial) -> bool:
-    """Whether ``best/`` is of this trial, as the first line of ``best.yaml`` says."""
+    """Tell whether ``best/`` is of this trial, as the first line of ``best.yaml`` says."""
     path = search.run_dir / "best.yaml"
     if not path.exists():
         return False

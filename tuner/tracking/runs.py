@@ -360,7 +360,7 @@ class Runs:
         }
 
     def _files(self, run: Run, folder: str | None = None) -> dict[str, int | None]:
-        """The bytes of the files of a run by name; listed once, before the first is copied."""
+        """Return the bytes of the files of a run by name; list them before the first is copied."""
         if run.files is None:
             listed = self._client.list_artifacts(run.run_id, folder)
             run.files = {Path(file.path).name: file.file_size for file in listed}
@@ -408,7 +408,7 @@ class Runs:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """One request, of what the run does not have; none where it has everything."""
+        """Send one request, of what the run does not have; none if it has everything."""
         from mlflow.entities import Param, RunTag
 
         params, tags = params or {}, tags or {}

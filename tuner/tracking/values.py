@@ -151,26 +151,26 @@ def metrics_of(report: Mapping[str, float], marker: str, time_ms: int) -> list[A
 
 
 def metric_name(name: str) -> str:
-    """What MLflow calls a metric: in its section, if it has one."""
+    """Return MLflow's name of a metric: in its section, if it has one."""
     section = _SECTION_OF.get(name)
     return key_of(name if section is None else f"{section}/{name}")
 
 
 def rung_metric(steps: int) -> str:
-    """The metric of the score at a rung; sorts as the steps do."""
+    """Return the metric of the score at a rung, which sorts as the steps do."""
     return f"w1_at_{steps:06d}"
 
 
 def texts(values: Mapping[str, object], max_chars: int) -> dict[str, str]:
-    """Params or tags as MLflow takes them, without those that are ``None``."""
+    """Convert params or tags for MLflow, without those that are ``None``."""
     return {key_of(k): str(v)[:max_chars] for k, v in values.items() if v is not None}
 
 
 def key_of(name: str) -> str:
-    """A name as MLflow takes it."""
+    """Convert a name for MLflow."""
     return re.sub(r"[^\w.\- :/]", "_", name)[:250]  # all that MLflow allows
 
 
 def marker_of(trial_id: str | None) -> str:
-    """The metric by which a run's reports are counted."""
+    """Return the metric by which a run's reports are counted."""
     return TRIALS_FINISHED if trial_id is None else STEP
