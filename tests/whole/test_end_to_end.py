@@ -152,7 +152,7 @@ def test_broken_off_at_20_moments_and_resumed_ends_where_an_unbroken_search_does
     The driver is killed, or told to go, at 20 moments, and once more in the final; a checkpoint
     loses its end besides. The cluster stays, as one does; the unbroken search needs none.
     """
-    few = ("--set", "search.max_concurrent_trials=1", "--set", "search.num_trials=36")
+    few = ("--set", "search.max_concurrent_trials=1", "--set", "search.num_trials=60")
     unbroken = searches.start(space, *few, "--runs-dir", "unbroken", "--local")
     ray_cluster.add()
     joined = ("--address", ray_cluster.address, "--set", "resources.wait_for_nodes_s=60")
@@ -189,5 +189,5 @@ def test_broken_off_at_20_moments_and_resumed_ends_where_an_unbroken_search_does
     assert best[0] == best[1]
     runs = searches.mlflow_runs(run_dir.parent / "mlflow.db")
     assert runs["searches"] == [("small", "FINISHED")]
-    assert len(runs["trials"]) == len({name for name, _ in runs["trials"]}) == 36
+    assert len(runs["trials"]) == len({name for name, _ in runs["trials"]}) == 60
     assert {status for _, status in runs["trials"]} <= {"FINISHED", "FAILED"}
