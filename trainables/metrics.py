@@ -1,4 +1,4 @@
-"""Names that packages without any import of theirs need: metrics and ground metrics."""
+"""The metrics that rank the trials, and the ground metrics of w1; imports nothing."""
 
 from typing import Literal
 

@@ -193,8 +193,11 @@ def test_images_that_do_not_differ_in_a_block_leave_the_metric_finite():
     assert mapped.lipschitz < 200
 
 
-def test_a_trial_the_floor_and_the_final_measure_by_the_ground_metric(photos: Data, tmp_path):
+def test_a_trial_the_floor_and_the_final_measure_by_the_ground_metric(
+    photos: Data, tmp_path, monkeypatch
+):
     """And data that were not mapped before are mapped alike."""
+    monkeypatch.setattr("trainables.objective.MAX_GENERATED_ELEMENTS", 1)
     config = TrialConfig.model_validate(
         {
             "networks": {"generator_width": 8, "critic_width": 8},

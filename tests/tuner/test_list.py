@@ -104,3 +104,23 @@ def test_no_folder_is_refused_and_an_empty_one_has_no_search(
     assert json.loads(capsys.readouterr().out) == []
     assert main([str(tmp_path / "none")]) == 2
     assert "cannot be read (No such file or directory)" in capsys.readouterr().err
+
+
+def test_searches_of_different_ground_metrics_are_told_apart(
+    runs_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their numbers do not compare; a search that does not name one is older than the key."""
+    (runs_dir / "new").mkdir()
+    objective = {**SPEC["objective"], "ground": "energies"}
+    spec = {**SPEC, "name": "new", "objective": objective}
+    (runs_dir / "new" / "spec.yaml").write_text(yaml.safe_dump(spec))
+    (runs_dir / "new" / "trials.csv").write_text(TABLE)
+    (runs_dir / "new" / "study.log").write_text("")
+    assert main([str(runs_dir)]) == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.split()[-1] == "ground"
+    assert {line.split()[0]: line.split()[-1] for line in lines[:3]} == {
+        "gp": "pixels",
+        "new": "energies",
+        "broken": "-",
+    }

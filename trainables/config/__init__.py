@@ -35,11 +35,7 @@ from trainables.config.networks import (
     module_of,
     top_level_module,
 )
-from trainables.config.objective import (
-    GENERATOR_ALONE,
-    CriticBudget,
-    ObjectiveConfig,
-)
+from trainables.config.objective import GENERATOR_ALONE, CriticBudget, ObjectiveConfig
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import TrialConfig
 

@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 from tuner.driver import preflight
+from tuner.driver.request import SearchRequest, check_document
 from tuner.errors import BadInput, Fault
 from tuner.space.sections import ResourceConfig
 from tuner.space.spec import SearchSpec
+from tuner.space.yaml_file import load_yaml
 
 MakeSpec = Callable[..., SearchSpec]
 
@@ -281,3 +283,29 @@ def test_a_name_that_is_no_folder_of_a_search_is_refused(
     assert str(fault) == (
         f"name: {tmp_path / name} is not the folder of a search: give another name by --name"
     )
+
+
+def test_a_search_older_than_the_ground_metric_resumes_with_pixels(
+    tmp_path: Path, make_spec: MakeSpec
+):
+    spec = make_spec(results={"runs_dir": str(tmp_path)})
+    save(tmp_path, spec)
+    saved = tmp_path / "search" / "spec.yaml"
+    saved.write_text(saved.read_text().replace("  ground: energies\n", ""))
+    assert "ground" not in saved.read_text()
+    document = {"name": "search", "training": spec.resolved()["training"]}
+    document |= {"search": {"num_trials": 4, "sampler": "random"}}
+    document |= {"results": {"runs_dir": str(tmp_path)}}
+    for given in (document, load_yaml(saved)[0]):
+        request = SearchRequest("space.yaml", given, resume=True)
+        assert check_document(request, print)[0].objective.ground == "pixels"
+    now = {**document, "objective": {"ground": "energies"}}
+    with pytest.raises(BadInput, match="ground: was 'pixels' when this search began, is now 'ene"):
+        check_document(SearchRequest("space.yaml", now, resume=True), print)
+
+
+def test_a_resumed_search_keeps_its_ground_metric(tmp_path: Path, make_spec: MakeSpec):
+    spec = make_spec(results={"runs_dir": str(tmp_path)})
+    save(tmp_path, spec)
+    request = SearchRequest("space.yaml", spec.resolved(), resume=True)
+    assert check_document(request, print)[0].objective.ground == "energies"

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainables.config import TrialConfig
+from trainables.config import ObjectiveConfig, TrialConfig
 from tuner.errors import BadInput, Fault
 from tuner.space.domains import Choice, Range
 from tuner.space.spec import (
@@ -668,3 +668,28 @@ def test_the_modules_of_custom_networks_are_the_packages_that_hold_them(
     assert found.custom_modules == {"nets", "deep"}
     assert found.code_modules == {"nets", "deep.inner.nets"}
     assert found.custom_classes == {"nets:A", "deep.inner.nets:B", "nets:C"}
+
+
+def test_images_are_compared_by_energies_unless_pixels_or_features_are_given():
+    def objective(**given: object) -> ObjectiveConfig:
+        return ObjectiveConfig.model_validate(given)
+
+    image, small, vector = (1, 28, 28), (1, 8, 8), (2,)
+    assert objective().ground_of(image) == "energies"
+    assert objective().ground_of(small) is None
+    assert objective().ground_of(vector) is None
+    assert objective(ground="pixels").ground_of(image) is None
+    custom = objective(features="mine:Features")
+    assert custom.ground_of(image) == custom.ground_of(vector) == "mine:Features"
+    assert ObjectiveConfig.model_validate(custom.model_dump()) == custom
+
+
+def test_a_ground_metric_and_features_are_not_given_together(faults_of: FaultsOf):
+    (fault,) = faults_of(objective={"ground": "pixels", "features": "mine:Features"})
+    assert fault.where == "objective"
+    assert "ground must be left out where features is given, got pixels" in fault.message
+
+
+def test_the_module_of_features_is_shipped_like_that_of_a_network(make_spec: MakeSpec):
+    spec = make_spec(objective={"features": "mine.parts:Features"})
+    assert spec.custom_modules == {"mine"}
