@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
-from benchmarks.fidelity.truth import train_classifier, turned
-from trainables.config import CriticBudget, ObjectiveConfig
+from trainables.config import ObjectiveConfig
 from trainables.objective import score
 from trainables.training import (
     gradient_norms,
@@ -167,42 +166,6 @@ def _until_it_settles(trials: Any, member: Any, seed: int) -> float:
     return current
 
 
-class _Features:
-    """W1 between features of a classifier of rotated images.
-
-    The classifier is trained on the data that the critic is trained on, since the objective has no
-    access to the trials' training data. Features are scaled to mean norm 1.
-    """
-
-    def __init__(self) -> None:
-        self._extractors: dict[int, Callable[[Tensor], Tensor]] = {}
-
-    def __call__(self, trials: Any, member: Any, seed: int) -> float:
-        if trials.critic_train.ndim != 4:
-            return float("nan")
-        if id(trials) not in self._extractors:
-            self._extractors[id(trials)] = self._train(trials)
-        extract = self._extractors[id(trials)]
-        parts = extract(trials.critic_train), extract(trials.critic_eval)
-        return score(
-            lambda z: extract(member.generate(z)),
-            member.latent_dim,
-            *parts,
-            replace(RUNG, seed=seed),
-        ).w1
-
-    def _train(self, trials: Any) -> Callable[[Tensor], Tensor]:
-        network = train_classifier(*turned(trials.critic_train.numpy()), 0)
-        with torch.no_grad():
-            norm = network[:-1](trials.critic_train).norm(dim=1).mean()
-
-        @torch.no_grad()
-        def extract(images: Tensor) -> Tensor:
-            return torch.cat([network[:-1](chunk) for chunk in images.split(2048)]) / norm
-
-        return extract
-
-
 DESIGNS: dict[str, Callable[..., float]] = {
     "one critic": _averaged(1),
     "mean of four": _averaged(4),
@@ -217,5 +180,4 @@ DESIGNS: dict[str, Callable[..., float]] = {
     "over its largest gradient norm": _single(divide_by_largest_norm=True),
     "random numbers of its own": _own_random_numbers,
     "until it settles": _until_it_settles,
-    "features, not pixels": _Features(),
 }

@@ -46,7 +46,8 @@ def load_data(name: str, seed: int) -> Data:
         return load(DataConfig.model_validate({"dataset": name, "split_seed": seed}))
     with np.load(name) as file:
         images = file["images"]
-    return split(images[:, None].astype(np.float32) / 127.5 - 1, np.random.default_rng(seed))
+    images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    return split(images.astype(np.float32) / 127.5 - 1, np.random.default_rng(seed))
 
 
 def mixed(rng: np.random.Generator, number: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +23,7 @@ from benchmarks.fidelity.pools import POINTS_2D, Member, load_data, pool
 from benchmarks.fidelity.ranking import Number, Row, Trials, rank
 from benchmarks.fidelity.truth import measure
 from trainables.config import CriticBudget, DataConfig, ObjectiveConfig
+from trainables.ground import Ground, ground_of, with_ground
 from trainables.objective import score
 
 #: Trials count as converged if their W1 is below a fifth of the data's standard deviation.
@@ -65,14 +66,16 @@ def main() -> None:
     args = _parser().parse_args()
     torch.set_num_threads(1)  # as a trial that has one CPU
     answers = known_answers.score_cases(args.data, _log)
+    objective = ObjectiveConfig.model_validate({"ground": args.ground})
     pools = [
-        _trials(args.data, "mixed", args.trials, seed, args.cache) for seed in range(args.seeds)
+        _trials(args.data, "mixed", args.trials, seed, args.cache, objective)
+        for seed in range(args.seeds)
     ]
     numbers = NUMBERS | (DESIGNS if args.designs else {})
     rows = [rank(name, number, pools, _log) for name, number in numbers.items()]
     tables = {"mixed": (pools, rows)}
     if args.data in POINTS_2D:
-        near = [_trials(args.data, "converged", args.trials, 0, args.cache)]
+        near = [_trials(args.data, "converged", args.trials, 0, args.cache, objective)]
         names = ("own critic's estimate", *list(NUMBERS)[-3:])
         tables["converged"] = (near, [rank(n, NUMBERS[n], near, _log) for n in names])
     print(_report(args.data, answers, tables))
@@ -94,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help=f"{names}, or images in an .npz by path")
     parser.add_argument("--trials", type=int, default=24, help="trials in a pool")
     parser.add_argument("--seeds", type=int, default=3, help="pools")
+    parser.add_argument("--ground", choices=("energies", "pixels"), help="ground metric of images")
     parser.add_argument("--designs", action="store_true", help="other designs of the critic too")
     parser.add_argument("--json", type=Path, help="write the figures of every trial")
     parser.add_argument("--picture", type=Path, help="draw the truth against both numbers")
@@ -105,7 +109,14 @@ def _log(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def _trials(data_name: str, space: str, num_trials: int, seed: int, cache: Path) -> Trials:
+def _trials(
+    data_name: str,
+    space: str,
+    num_trials: int,
+    seed: int,
+    cache: Path,
+    objective: ObjectiveConfig,
+) -> Trials:
     members = pool(data_name, space, num_trials, seed, cache, _log)
     truths, floor = measure(data_name, members, cache, _log)
     data = load_data(data_name, seed)
@@ -115,12 +126,21 @@ def _trials(data_name: str, space: str, num_trials: int, seed: int, cache: Path)
         if space == "mixed" or truth["w1"] < spread / CONVERGED_SHARE
     ]  # fmt: skip
     _log(f"{data_name} {space} pool {seed}: {len(kept)} trials; real against real {floor}")
+    data = with_ground(data, objective)
+    ground, compared = ground_of(data, objective), data.compared
     return Trials(
-        [members[k] for k in kept],
+        [_mapped(members[k], ground) for k in kept],
         {name: np.array([truths[k][name] for k in kept]) for name in truths[0]},
         floor,
-        *(torch.from_numpy(part) for part in (data.critic_train, data.critic_eval, data.final)),
+        *map(torch.from_numpy, (compared.critic_train, compared.critic_eval, compared.final)),
     )
+
+
+def _mapped(member: Member, ground: Ground | None) -> Member:
+    """Let a trial generate what the ground metric compares."""
+    if ground is None:
+        return member
+    return replace(member, generate=lambda latents: ground(member.generate(latents)))
 
 
 def _report(

@@ -88,13 +88,13 @@ class ImageTruth:
     def __init__(self, data_name: str) -> None:
         data = load_data(data_name, 0)
         self.real = np.concatenate([data.train, data.critic_train, data.critic_eval, data.final])
-        labelled = _labelled(data_name, self.real)
+        labelled = _labelled(data_name)
         self._networks = [train_classifier(*labelled, seed) for seed in range(NUM_CLASSIFIERS)]
 
     def _frechet(self, left: np.ndarray, right: np.ndarray) -> list[float]:
         """Return the Fréchet distance of two sets of images, by each classifier's features."""
         return [
-            frechet(_features(network, left), _features(network, right))
+            frechet(network_features(network, left), network_features(network, right))
             for network in self._networks
         ]
 
@@ -129,7 +129,8 @@ class ImageTruth:
         }
 
 
-def _features(network: nn.Sequential, images: np.ndarray) -> np.ndarray:
+def network_features(network: nn.Sequential, images: np.ndarray) -> np.ndarray:
+    """Return the last hidden layer of a classifier for images [n, C, H, W]."""
     with torch.no_grad():
         chunks = torch.from_numpy(np.ascontiguousarray(images)).float().split(2048)
         return torch.cat([network[:-1](chunk) for chunk in chunks]).double().numpy()
@@ -143,24 +144,28 @@ def frechet(left: np.ndarray, right: np.ndarray) -> float:
     return float(means @ means + np.trace(covariances[0] + covariances[1] - 2 * root))
 
 
-def _labelled(data_name: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return images with class labels: those of the digits, else the rotation of each image.
+def _labelled(data_name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Load all images of a dataset with their classes."""
+    if data_name != "digits":
+        return load_labelled(Path(data_name))
+    from sklearn.datasets import load_digits
 
-    Predicting the rotation needs features of the content, and no labels (Gidaris 2018, arXiv
-    1803.07728).
+    pixels, labels = load_digits(return_X_y=True)
+    return (np.asarray(pixels).reshape(-1, 1, 8, 8) / 8 - 1).astype(np.float32), labels
+
+
+def load_labelled(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Load images in [-1, 1], [n, C, H, W], and their classes from an ``.npz`` file.
+
+    Raises:
+        ValueError: if it has no ``labels``.
     """
-    if data_name == "digits":
-        from sklearn.datasets import load_digits
-
-        pixels, labels = load_digits(return_X_y=True)
-        return (np.asarray(pixels).reshape(-1, 1, 8, 8) / 8 - 1).astype(np.float32), labels
-    return turned(images)
-
-
-def turned(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate images [n, C, H, W] by 0 to 3 quarter turns; also return the quarters, [4 n]."""
-    all_four = [np.rot90(images, quarters, axes=(2, 3)) for quarters in range(4)]
-    return np.concatenate(all_four), np.repeat(np.arange(4), len(images))
+    with np.load(path) as file:
+        if "labels" not in file.files:
+            raise ValueError(f"{path} must have labels, got {', '.join(file.files)}")
+        images, labels = file["images"], file["labels"]
+    images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    return (images / np.float32(127.5) - 1).astype(np.float32), labels
 
 
 def train_classifier(images: np.ndarray, labels: np.ndarray, seed: int) -> nn.Sequential:

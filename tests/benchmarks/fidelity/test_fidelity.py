@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from benchmarks.fidelity import pools
-from benchmarks.fidelity.designs import DESIGNS, Design, estimate
-from benchmarks.fidelity.ranking import Trials
+from benchmarks.fidelity.designs import Design, estimate
 from trainables.training.lipschitz import gradient_penalty
 
 
@@ -44,8 +43,3 @@ def test_a_design_finds_a_shift(design: Design) -> None:
     cloud = torch.randn(2000, 2, generator=torch.Generator().manual_seed(3)) * 0.3
     w1 = estimate(design, lambda z: 0.3 * z + torch.tensor([0.6, 0.8]), 2, cloud, cloud, 0)
     assert w1 == pytest.approx(1, rel=0.1)
-
-
-def test_features_are_for_images_only() -> None:
-    pool = Trials([], {}, {}, *(torch.zeros(3, 2) for _ in range(3)))
-    assert np.isnan(DESIGNS["features, not pixels"](pool, None, 0))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fidelity.known_answers import textbook
-from benchmarks.fidelity.truth import exact_w1, frechet, grouped, turned
+from benchmarks.fidelity.truth import exact_w1, frechet, grouped, load_labelled
 
 
 def points(num_points: int, seed: int) -> np.ndarray:
@@ -53,11 +53,20 @@ def test_frechet_of_gaussians_is_that_of_means_and_of_roots(shift, scale, distan
     assert frechet(left, scale * right + shift) == pytest.approx(distance, rel=0.02)
 
 
-def test_turned_images_come_with_their_quarters() -> None:
-    images = np.arange(4.0).reshape(1, 1, 2, 2)
-    rotated, quarters = turned(images)
-    assert quarters.tolist() == [0, 1, 2, 3]
-    assert rotated[2].tolist() == [[[3.0, 2.0], [1.0, 0.0]]]
+@pytest.mark.parametrize(("shape", "loaded"), [((4, 6), (1, 4, 6)), ((4, 6, 3), (3, 4, 6))])
+def test_labelled_images_are_floats_with_channels_first(tmp_path, shape, loaded) -> None:
+    labels = np.array([0, 1], np.uint8)
+    np.savez(tmp_path / "a.npz", images=np.full((2, *shape), 255, np.uint8), labels=labels)
+    images, found = load_labelled(tmp_path / "a.npz")
+    assert images.shape == (2, *loaded)
+    assert (images == 1).all()
+    assert found.tolist() == [0, 1]
+
+
+def test_images_without_labels_are_no_truth(tmp_path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 4, 4), np.uint8))
+    with pytest.raises(ValueError, match="must have labels, got images"):
+        load_labelled(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("case", textbook(0), ids=lambda case: case.name)

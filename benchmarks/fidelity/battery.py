@@ -1,0 +1,377 @@
+"""Does w1 order distorted images as people would?
+
+``python -m benchmarks.fidelity.battery FILE...``
+
+Each ladder distorts real images in one way, more at every level, so that its order is beyond
+dispute. Their distance from other real images is measured by the critics of a rung, between pixels
+and under the ground metric, and by the Fréchet distance in the features of LeNets that were trained
+with labels. Each FILE is an ``.npz`` with ``images`` (uint8) and ``labels``. Writes
+``BATTERY.md`` and ``battery.png``; figures are cached by file and level.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.stats import kendalltau
+from torch import Tensor
+
+from benchmarks.fidelity.truth import frechet, load_labelled, network_features, train_classifier
+from trainables.config import ObjectiveConfig
+from trainables.data import Data
+from trainables.ground import ground_of, with_ground
+from trainables.objective import score
+
+PAGE = Path(__file__).with_name("BATTERY.md")
+GROUNDS = ("pixels", "energies")
+#: Images of a level, and LeNets, whose Fréchet distances are averaged.
+NUM_IMAGES, NUM_LENETS = 2000, 2
+MIXTURE = (0.1, 0.25, 0.5, 0.75, 1.0)
+#: The first of each is nearer to the data than the second, as everyone would say.
+UNDISPUTED = (
+    (("shift", 1), ("blur", 2.0)),
+    (("contrast", 0.9), ("rectangles", 0.5)),
+    (("classes", "most"), ("classes", "one")),
+    (("contrast", 0.9), ("two averaged", 0.5)),
+    (("shift", 1), ("patch shuffle", 4)),
+    (("noise", 0.05), ("copies of", 1)),
+    (("contrast", 0.9), ("patch shuffle", 2)),
+    (("shift", 1), ("two averaged", 0.35)),
+    (("noise", 0.05), ("blur", 2.0)),
+    (("contrast", 0.9), ("PCA", 4)),
+)
+
+Images = np.ndarray  # [n, channels, height, width], float32 in [-1, 1]
+Level = float | int | str
+Distort = Callable[[Images, np.ndarray, Level, np.random.Generator], Images]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is measured of one level: a w1 with its standard error by ground, and the truths."""
+
+    w1: dict[str, float]
+    stderr: dict[str, float]
+    frechet: list[float]
+
+
+def _blur(x: Images, _: np.ndarray, sigma: Level, rng: np.random.Generator) -> Images:
+    return gaussian_filter(x, (0, 0, float(sigma), float(sigma)), mode="nearest")
+
+
+def _noise(x: Images, _: np.ndarray, size: Level, rng: np.random.Generator) -> Images:
+    return (x + float(size) * rng.standard_normal(x.shape)).clip(-1, 1)
+
+
+def _salt(x: Images, _: np.ndarray, share: Level, rng: np.random.Generator) -> Images:
+    hit = rng.random((len(x), 1, *x.shape[2:])) < float(share)
+    return np.where(hit, rng.choice([-1.0, 1.0], hit.shape), x)
+
+
+def _rectangles(x: Images, _: np.ndarray, share: Level, rng: np.random.Generator) -> Images:
+    x = x.copy()
+    height, width = (round(float(share) * side) for side in x.shape[2:])
+    for image in x:
+        top, left = (
+            rng.integers(s - r + 1) for s, r in zip(x.shape[2:], (height, width), strict=True)
+        )
+        image[:, top : top + height, left : left + width] = rng.uniform(-1, 1)
+    return x
+
+
+def _classes(x: Images, labels: np.ndarray, kept: Level, rng: np.random.Generator) -> Images:
+    order = rng.permutation(np.unique(labels))
+    num = {"most": math.ceil(0.8 * len(order)), "half": len(order) // 2, "one": 1}[str(kept)]
+    pool = x[np.isin(labels, order[:num])]
+    return pool[rng.integers(len(pool), size=len(x))]
+
+
+def _copies(x: Images, _: np.ndarray, distinct: Level, rng: np.random.Generator) -> Images:
+    return x[rng.integers(min(int(distinct), len(x)), size=len(x))]
+
+
+def _averaged(x: Images, _: np.ndarray, share: Level, rng: np.random.Generator) -> Images:
+    return (1 - float(share)) * x + float(share) * x[rng.permutation(len(x))]
+
+
+def _pca(x: Images, _: np.ndarray, rank: Level, rng: np.random.Generator) -> Images:
+    flat = torch.from_numpy(x.reshape(len(x), -1))
+    mean = flat.mean(0)
+    basis = torch.linalg.eigh((flat - mean).T @ (flat - mean)).eigenvectors[:, -int(rank) :]
+    return (mean + (flat - mean) @ basis @ basis.T).clamp(-1, 1).reshape(x.shape).numpy()
+
+
+def _shuffle(x: Images, _: np.ndarray, pieces: Level, rng: np.random.Generator) -> Images:
+    num, (n, c, height, width) = int(pieces), x.shape
+    high, wide = height // num, width // num
+    cut = x[:, :, : high * num, : wide * num].reshape(n, c, num, high, num, wide)
+    cut = cut.transpose(0, 2, 4, 1, 3, 5).reshape(n, num * num, c, high, wide)
+    cut = np.stack([image[rng.permutation(num * num)] for image in cut])
+    cut = cut.reshape(n, num, num, c, high, wide).transpose(0, 3, 1, 4, 2, 5)
+    out = x.copy()
+    out[:, :, : high * num, : wide * num] = cut.reshape(n, c, high * num, wide * num)
+    return out
+
+
+def _checkers(x: Images, _: np.ndarray, size: Level, rng: np.random.Generator) -> Images:
+    signs = np.indices(x.shape[2:]).sum(0) % 2 * 2 - 1
+    return x + float(size) * signs
+
+
+def _nearest(x: Images, _: np.ndarray, factor: Level, rng: np.random.Generator) -> Images:
+    k, (n, c, height, width) = int(factor), x.shape
+    means = x.reshape(n, c, height // k, k, width // k, k).mean((3, 5))
+    return means.repeat(k, 2).repeat(k, 3)
+
+
+def _contrast(x: Images, _: np.ndarray, factor: Level, rng: np.random.Generator) -> Images:
+    return float(factor) * x
+
+
+def _shift(x: Images, _: np.ndarray, by: Level, rng: np.random.Generator) -> Images:
+    return np.roll(x, int(by), 3)
+
+
+LADDERS: Mapping[str, tuple[Distort, tuple[Level, ...]]] = {
+    "blur": (_blur, (0.5, 1.0, 2.0, 4.0)),
+    "noise": (_noise, (0.05, 0.1, 0.2, 0.4, 0.8)),
+    "salt and pepper": (_salt, (0.01, 0.03, 0.1, 0.3)),
+    "rectangles": (_rectangles, (0.125, 0.25, 0.5, 0.75)),
+    "classes": (_classes, ("most", "half", "one")),
+    "copies of": (_copies, (300, 30, 10, 1)),
+    "two averaged": (_averaged, (0.1, 0.2, 0.35, 0.5)),
+    "PCA": (_pca, (64, 32, 16, 8, 4)),
+    "patch shuffle": (_shuffle, (2, 4, 7)),
+    "checkerboard": (_checkers, (0.05, 0.1, 0.2, 0.4)),
+    "nearest": (_nearest, (2, 4)),
+    "contrast": (_contrast, (0.9, 0.7, 0.5, 0.25)),
+    "shift": (_shift, (1, 2, 4)),
+}
+
+
+class Battery:
+    """One file's images: a part that is distorted, and others that it is measured against."""
+
+    def __init__(self, path: Path) -> None:
+        images, labels = load_labelled(path)
+        order = np.random.default_rng(0).permutation(len(images))
+        # As many for the truth, for the critics, and to be distorted.
+        lenet, rest = order[: len(order) // 3], order[len(order) // 3 :]
+        source, held_out = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+        self.source, self.labels = images[source[:NUM_IMAGES]], labels[source[:NUM_IMAGES]]
+        self.lenets = [train_classifier(images[lenet], labels[lenet], k) for k in range(NUM_LENETS)]
+        self.reference = images[held_out]
+        half = len(held_out) * 2 // 3
+        parts = (self.source, images[held_out[:half]], images[held_out[half:]], self.source)
+        self.data = Data(*parts)
+        self.accuracy = [
+            float((net(torch.from_numpy(self.source)).argmax(1).numpy() == self.labels).mean())
+            for net in self.lenets
+        ]
+        self._features = [network_features(net, self.reference) for net in self.lenets]
+
+    def distorted(self, name: str, level: Level) -> Images:
+        """Return the source at a level of a ladder."""
+        distort = LADDERS[name][0]
+        rng = np.random.default_rng(1)
+        return distort(self.source, self.labels, level, rng).astype(np.float32)
+
+    def read(self, images: Images) -> Reading:
+        """Measure the distance of images from the held-out ones."""
+        w1, stderr = {}, {}
+        for ground in GROUNDS:
+            estimate = self.score(images, ground)
+            w1[ground], stderr[ground] = estimate.w1, estimate.w1_stderr
+        truths = [
+            frechet(network_features(net, images), features)
+            for net, features in zip(self.lenets, self._features, strict=True)
+        ]
+        return Reading(w1, stderr, truths)
+
+    def score(self, images: Images, name: str, other: Images | None = None, share: float = 0.0):
+        """Score images, of which a share is replaced by others."""
+        objective = ObjectiveConfig.model_validate({"ground": name})
+        data = with_ground(self.data, objective)
+        self.data = data if data.mapped is not None else self.data
+        ground = ground_of(data, objective)
+
+        def mapped(part: Images) -> Tensor:
+            flat = torch.from_numpy(part)
+            return flat.flatten(1) if ground is None else ground(flat)
+
+        rows = mapped(images)
+        others = rows if other is None else mapped(other)
+
+        def draw(latents: Tensor) -> Tensor:
+            uniform, second = torch.special.ndtr(latents).unbind(1)
+            chosen = (uniform * len(rows)).long().clamp_max(len(rows) - 1)
+            return torch.where((second < share)[:, None], others[chosen], rows[chosen])
+
+        parts = (
+            torch.from_numpy(p) for p in (data.compared.critic_train, data.compared.critic_eval)
+        )
+        return score(draw, 2, *parts, objective.rung)
+
+
+def measure(path: Path, cache: Path) -> dict[str, object]:
+    """Measure all levels of a file; what the cache has is not measured again."""
+    kept = cache / f"battery-{path.stem}.json"
+    found = json.loads(kept.read_text()) if kept.exists() else {"levels": {}, "mixture": {}}
+    battery: Battery | None = None
+    wanted = [("real", 0), *((name, v) for name, (_, levels) in LADDERS.items() for v in levels)]
+    for name, level in wanted:
+        key = f"{name} {level}"
+        if key in found["levels"]:
+            continue
+        battery = battery or Battery(path)
+        found["accuracy"] = battery.accuracy
+        side = battery.source.shape[2]
+        level = {(7, 32): 8, (7, 64): 8}.get((level, side), level)
+        images = battery.source if name == "real" else battery.distorted(name, level)
+        found["levels"][key] = asdict(battery.read(images))
+        _keep(kept, found, f"{path.stem} {key}: {found['levels'][key]}")
+    for ground in GROUNDS:
+        if ground in found["mixture"]:
+            continue
+        battery = battery or Battery(path)
+        other = battery.distorted("patch shuffle", 4)
+        readings = [battery.score(battery.source, ground, other, share).w1 for share in MIXTURE]
+        found["mixture"][ground] = readings
+        _keep(kept, found, f"{path.stem} mixture, {ground}: {readings}")
+    return found
+
+
+def _keep(path: Path, found: Mapping[str, object], text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found))
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def adjacent(found: Mapping, ground: str) -> tuple[int, int, list[str]]:
+    """Count the neighbouring levels of all ladders in order, of those that differ at all.
+
+    A pair whose readings are within two standard errors of their difference is a tie, and not
+    counted.
+
+    Returns:
+        The pairs in order, all pairs that are no ties, and those out of order in words.
+    """
+    right, total, wrong = 0, 0, []
+    for name, (_, levels) in LADDERS.items():
+        keys = [f"{name} {level}" for level in levels]
+        for low, high in pairwise(keys):
+            first, second = found["levels"][low], found["levels"][high]
+            gap = second["w1"][ground] - first["w1"][ground]
+            error = math.hypot(first["stderr"][ground], second["stderr"][ground])
+            if abs(gap) > 2 * error:
+                total += 1
+                right += gap > 0
+                wrong += [] if gap > 0 else [f"{low} over {high}"]
+    return right, total, wrong
+
+
+def undisputed(found: Mapping, ground: str) -> list[str]:
+    """Return the undisputed pairs that are out of order, in words."""
+    pairs = [tuple(f"{name} {level}" for name, level in pair) for pair in UNDISPUTED]
+    levels = found["levels"]
+    return [
+        f"{near} over {far}"
+        for near, far in pairs
+        if levels[near]["w1"][ground] >= levels[far]["w1"][ground]
+    ]
+
+
+def _mixture_spread(found: Mapping, ground: str) -> float:
+    """Return the largest deviation of estimate / weight from that at weight 1."""
+    readings = found["mixture"][ground]
+    return max(abs(w1 / a / readings[-1] - 1) for a, w1 in zip(MIXTURE, readings, strict=True))
+
+
+def _kendall(found: Mapping, ground: str) -> float:
+    rows = [row for key, row in found["levels"].items() if key != "real 0"]
+    truths = [np.log(row["frechet"]).mean() for row in rows]
+    return float(kendalltau(truths, [row["w1"][ground] for row in rows])[0])
+
+
+def report(results: Mapping[str, Mapping]) -> str:
+    """Write the page."""
+    lines = [
+        "# A battery of distortions",
+        "",
+        "Made by `python -m benchmarks.fidelity.battery`, with the critics of a rung. "
+        f"{sum(len(levels) for _, levels in LADDERS.values())} levels of {len(LADDERS)} ladders.",
+        "",
+        "| images | LeNets: right | Kendall between LeNets | ground | adjacent pairs in order "
+        "| out of order | undisputed pairs | out of order | mixture: largest deviation of estimate "
+        "/ weight | Kendall with LeNet-Fréchet |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, found in results.items():
+        truths = np.array([r["frechet"] for k, r in found["levels"].items() if k != "real 0"])
+        between = kendalltau(truths[:, 0], truths[:, 1])[0]
+        right = ", ".join(f"{a:.1%}" for a in found["accuracy"])
+        for ground in GROUNDS:
+            ordered, total, wrong = adjacent(found, ground)
+            disputed = undisputed(found, ground)
+            num = len(UNDISPUTED)
+            lines.append(
+                f"| {name} | {right} | {between:.2f} | {ground} | {ordered} of {total} | "
+                f"{', '.join(wrong)} | {num - len(disputed)} of {num} | {', '.join(disputed)} | "
+                f"{_mixture_spread(found, ground):.0%} | {_kendall(found, ground):.2f} |"
+            )
+    for name, found in results.items():
+        lines += ["", f"## {name}", "", "| level | pixels | energies | LeNet-Fréchet |"]
+        lines.append("|---|---|---|---|")
+        for key, row in found["levels"].items():
+            w1 = " | ".join(f"{row['w1'][g]:.3g} ± {2 * row['stderr'][g]:.1g}" for g in GROUNDS)
+            lines.append(f"| {key} | {w1} | {np.exp(np.log(row['frechet']).mean()):.3g} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(path: Path, found: Mapping, picture: Path) -> None:
+    """Draw distorted images in the order of pixels, and in that of the ground metric."""
+    from matplotlib.figure import Figure
+
+    images, labels = load_labelled(path)
+    shown = [("contrast", 0.9), ("shift", 1), ("noise", 0.2), ("two averaged", 0.35),
+             ("blur", 1.0), ("PCA", 16), ("rectangles", 0.25), ("patch shuffle", 4)]  # fmt: skip
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    rows = figure.subplots(len(GROUNDS), len(shown))
+    for axes, ground in zip(rows, GROUNDS, strict=True):
+        order = sorted(shown, key=lambda s: found["levels"][f"{s[0]} {s[1]}"]["w1"][ground])
+        for ax, (name, level) in zip(axes, order, strict=True):
+            rng = np.random.default_rng(1)
+            sample = LADDERS[name][0](images[:500], labels[:500], level, rng)[3].clip(-1, 1)
+            grey = sample.mean(0) if len(sample) == 1 else sample.transpose(1, 2, 0) / 2 + 0.5
+            ax.imshow(grey, cmap="gray")
+            w1 = found["levels"][f"{name} {level}"]["w1"][ground]
+            ax.set_title(f"{name} {level}\nw1 {w1:.3g}", fontsize=8)
+            ax.set(xticks=[], yticks=[])
+        axes[0].set_ylabel(f"{ground}:\nnear to far")
+    figure.savefig(picture, dpi=100)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, and write the page and the picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--cache", type=Path, default=Path(".fidelity"))
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    results = {path.stem: measure(path, args.cache) for path in args.files}
+    PAGE.write_text(report(results), encoding="utf-8")
+    draw(args.files[0], results[args.files[0].stem], PAGE.with_name("battery.png"))
+    print(PAGE.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
