@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,11 +28,16 @@ from torch import Tensor
 
 from benchmarks.fidelity.truth import frechet, load_labelled, network_features, train_classifier
 from trainables.config import ObjectiveConfig
-from trainables.data import Data
+from trainables.data import Data, split
 from trainables.ground import ground_of, with_ground
-from trainables.objective import score
+from trainables.objective import Score, score
+from trainables.training import TrainState, train
+from tuner.space import Choice, Domain, read_spec
 
 PAGE = Path(__file__).with_name("BATTERY.md")
+#: The search of which the cost of scoring is measured, and the generator steps that are timed.
+SEARCH = Path(__file__).parents[2] / "search_spaces" / "mnist_dcgan.yaml"
+TIMED_STEPS = 5
 GROUNDS = ("pixels", "energies")
 #: Images of a level, and LeNets, whose Fréchet distances are averaged.
 NUM_IMAGES, NUM_LENETS = 2000, 2
@@ -197,7 +203,9 @@ class Battery:
         ]
         return Reading(w1, stderr, truths)
 
-    def score(self, images: Images, name: str, other: Images | None = None, share: float = 0.0):
+    def score(
+        self, images: Images, name: str, other: Images | None = None, share: float = 0.0
+    ) -> Score:
         """Score images, of which a share is replaced by others."""
         objective = ObjectiveConfig.model_validate({"ground": name})
         data = with_ground(self.data, objective)
@@ -248,6 +256,39 @@ def measure(path: Path, cache: Path) -> dict[str, object]:
         found["mixture"][ground] = readings
         _keep(kept, found, f"{path.stem} mixture, {ground}: {readings}")
     return found
+
+
+def cost(path: Path) -> str:
+    """Measure the CPU time of scoring at the first rung of a search of images, beside training."""
+    spec = read_spec(SEARCH)
+    config = spec.trial_config(spec.choose(lambda key, domain: _lowest(domain)), seed=0)
+    images, _ = load_labelled(path)
+    data = split(images, np.random.default_rng(0))
+    state = TrainState.create(config, data.sample_shape)
+    started_s = time.process_time()
+    list(train(state, config.training, torch.from_numpy(data.train), [TIMED_STEPS]))
+    rung = spec.asha.rungs[0]
+    training_s = (time.process_time() - started_s) / TIMED_STEPS * rung
+    shares = []
+    for ground in GROUNDS:
+        objective = ObjectiveConfig.model_validate({"ground": ground})
+        mapped = with_ground(data, objective)
+        found = ground_of(mapped, objective)
+        parts = (mapped.compared.critic_train, mapped.compared.critic_eval)
+        parts = [torch.from_numpy(part) for part in parts]
+        started_s = time.process_time()
+        score(state.scored, state.latent_dim, *parts, objective.rung, found)
+        seconds = time.process_time() - started_s
+        shares.append(f"{ground} {seconds:.1f} s ({seconds / (training_s + seconds):.1%})")
+    return (
+        f"CPU time at the first rung of `{SEARCH.name}`, at the low end of its ranges, on "
+        f"{path.stem}: {training_s:.0f} s of training to step {rung} (from {TIMED_STEPS} steps); "
+        f"scoring by {', by '.join(shares)} of both."
+    )
+
+
+def _lowest(domain: Domain) -> Any:
+    return domain.choice[0] if isinstance(domain, Choice) else domain.low
 
 
 def _keep(path: Path, found: Mapping[str, object], text: str) -> None:
@@ -368,7 +409,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     results = {path.stem: measure(path, args.cache) for path in args.files}
-    PAGE.write_text(report(results), encoding="utf-8")
+    page = f"{report(results)}\n## Cost\n\n{cost(args.files[0])}\n"
+    PAGE.write_text(page, encoding="utf-8")
     draw(args.files[0], results[args.files[0].stem], PAGE.with_name("battery.png"))
     print(PAGE.read_text(encoding="utf-8"))
 
