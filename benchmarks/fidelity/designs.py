@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
-from trainables.config import ObjectiveConfig
+from trainables.config import CriticBudget, ObjectiveConfig
 from trainables.objective import score
 from trainables.training import (
     gradient_norms,
