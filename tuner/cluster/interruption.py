@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import final
+from typing import Any, final
 
 
 @final
@@ -14,6 +14,17 @@ class Interruption(threading.Event):
     def __init__(self) -> None:
         super().__init__()
         self._breaks = False
+
+    def listen(self) -> dict[int, Any]:
+        """Handle the signals from now on; return their handlers until now, by signal."""
+        handled = [signal.SIGINT, signal.SIGTERM]
+        if (
+            signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+        ):  # else nohup has the search outlive it
+            handled.append(signal.SIGHUP)
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {number: signal.signal(number, self.handle) for number in handled}
 
     @contextmanager
     def breaking(self) -> Iterator[None]:
@@ -42,13 +53,7 @@ def interruptible() -> Iterator[Interruption]:
     part of.
     """
     interrupted = Interruption()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-    handled = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else nohup has the search outlive it
-        handled.append(signal.SIGHUP)
-    before = {number: signal.signal(number, interrupted.handle) for number in handled}
+    before = interrupted.listen()
     try:
         yield interrupted
     finally:

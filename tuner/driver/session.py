@@ -88,11 +88,15 @@ def run_session(
         threading.Thread(
             target=_import_meanwhile, args=(place.is_local,), name="imports", daemon=True
         ).start()
+        # Before Ray starts, or an exception of a signal might be lost within it.
+        interrupted = stack.enter_context(interruptible())
         # Before anything is written: a cluster may turn out not to be there, or unfit.
         ray = f"joining Ray at {place.address}" if place.address else "starting Ray"
         with nullcontext() if place.is_local else working(console, ray):
             executor = stack.enter_context(_executor(spec, place, say))
-        interrupted = stack.enter_context(interruptible())  # Ray's start sets a handler of its own
+        interrupted.listen()  # Ray's start has set a handler of its own
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         location = join(spec.results.storage or str(runs_dir), spec.name)
         try:
             executor.prepare(location, interrupted)
