@@ -207,6 +207,7 @@ def final_score(
     objective: ObjectiveConfig,
     device: torch.device,
     allow_code: Collection[str] = (),
+    identity: Identity | None = None,
 ) -> Score:
     """Score a saved generator by the stronger critics of the final.
 
@@ -220,12 +221,13 @@ def final_score(
         objective: Its budget ``final`` is used.
         device: Where to compute.
         allow_code: As of :func:`load_generator`.
+        identity: As of :func:`load_generator`.
 
     Raises:
-        DamagedCheckpointError: if the file is damaged.
+        DamagedCheckpointError: if the file is damaged, or of another trial.
         BadNetwork: as :func:`load_generator`.
     """
-    generator, latent_dim, _ = _load(generator_path, device, allow_code)
+    generator, latent_dim, _ = _load(generator_path, device, allow_code, identity)
     scoring = _Scoring.of_final(with_ground(data, objective), objective, device)
     return scoring.score(generator, latent_dim, objective.final)
 
@@ -286,7 +288,10 @@ def generator_file(
 
 
 def load_generator(
-    path: Path, device: torch.device, allow_code: Collection[str] = ()
+    path: Path,
+    device: torch.device,
+    allow_code: Collection[str] = (),
+    identity: Identity | None = None,
 ) -> tuple[nn.Module, int]:
     """Load a ``generator.pt``.
 
@@ -295,6 +300,7 @@ def load_generator(
         device: Where the generator is put.
         allow_code: The modules from which the file may import a custom network. Importing one runs
             its code, so allow only modules that you know.
+        identity: The trial that it must be of; ``None`` for any.
 
     Returns:
         The generator in evaluation mode, and its ``latent_dim``. It maps latents
@@ -302,21 +308,21 @@ def load_generator(
         or vectors in the units of the data.
 
     Raises:
-        DamagedCheckpointError: if the file is damaged, or holds no generator.
+        DamagedCheckpointError: if the file is damaged, of another trial, or holds no generator.
         CodeNotAllowed: if it names a module that is not allowed; nothing was imported then.
         BadNetwork: if it holds a custom network that cannot be built.
     """
-    generator, latent_dim, scale = _load(path, device, allow_code)
+    generator, latent_dim, scale = _load(path, device, allow_code, identity)
     if scale is not None:
         generator = nn.Sequential(generator, _Unscaled(**scale).to(device))
     return generator.eval(), latent_dim
 
 
 def _load(
-    path: Path, device: torch.device, allow_code: Collection[str]
+    path: Path, device: torch.device, allow_code: Collection[str], identity: Identity | None
 ) -> tuple[nn.Module, int, Mapping[str, Tensor] | None]:
     """Load a generator of samples as in training, its ``latent_dim``, and the samples' scale."""
-    saved = load_whole(path, device)
+    saved = load_whole(path, device, identity)
     try:
         networks = NetworkConfig.model_validate(saved["networks"])
         if networks.generator is not None and (fault := code_fault(networks.generator, allow_code)):

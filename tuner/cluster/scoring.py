@@ -40,7 +40,7 @@ def score_checkpoint(
         OSError: if there is no checkpoint, or it cannot be read.
         DamagedCheckpointError: if its generator is not whole, or is of another trial.
     """
-    from trainables.checkpoint import Identity, load_whole
+    from trainables.checkpoint import Identity
     from trainables.trial import final_score, start_worker
 
     if checkpoint is None:
@@ -49,6 +49,5 @@ def score_checkpoint(
         device, started_s = start_worker(threads, use_gpu), time.perf_counter()
         generator = Path(scratch, "generator.pt")
         fetch_file(checkpoint, generator.name, generator)
-        load_whole(generator, "meta", Identity(name))
-        score = final_score(generator, data, objective, device, allow_code)
+        score = final_score(generator, data, objective, device, allow_code, Identity(name))
         return score.w1, score.w1_stderr, time.perf_counter() - started_s

@@ -62,9 +62,7 @@ def generator_of_file(
     from trainables.trial import load_generator
 
     try:
-        if identity is not None:
-            load_whole(path, "meta", identity)
-        network, latent_dim = load_generator(path, torch.device("cpu"), allow_code)
+        network, latent_dim = load_generator(path, torch.device("cpu"), allow_code, identity)
     except DamagedCheckpointError as error:
         raise BadInput(str(path), [Fault("", error.fault)]) from error
     except CodeNotAllowed as error:
