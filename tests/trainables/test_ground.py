@@ -44,14 +44,6 @@ def crops(side: int, channels: int, num: int = 600) -> np.ndarray:
     return np.asarray(cut).astype(np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def photos() -> Data:
     return split(crops(32, 3), np.random.default_rng(0))

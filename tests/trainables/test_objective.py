@@ -17,14 +17,6 @@ BUDGET = ObjectiveConfig().rung
 NUM_MODES = 8
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def normal(num_samples: int, dim: int, seed: int) -> Tensor:
     return torch.randn(num_samples, dim, generator=torch.Generator().manual_seed(seed))
 

@@ -114,6 +114,16 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(method) ->
         assert mine.critic_estimate != others.critic_estimate
 
 
+def resumed_and_unbroken(config: TrialConfig, checkpoint: Path) -> tuple[TrainState, TrainState]:
+    """Train for 8 steps, once in two parts with a checkpoint between them, once in one."""
+    unbroken, stopped = create(config), create(config)
+    run(config, [8], unbroken)
+    run(config, [3], stopped)
+    resumed = round_trip(stopped, config, checkpoint)
+    run(config, [8], resumed)
+    return resumed, unbroken
+
+
 OPTIONS = [
     {"lr_decay": "linear"},
     {"ema_decay": 0.9},
@@ -127,12 +137,7 @@ OPTIONS = [
 def test_a_resumed_trial_with_options_equals_an_unbroken_one(method, options, tmp_path) -> None:
     """The learning rates too: they follow from how far the trial has come."""
     config = trial(method, **options).model_copy(update={"max_generator_steps": 8})
-    unbroken, stopped = create(config), create(config)
-    run(config, [8], unbroken)
-    run(config, [3], stopped)
-    resumed = round_trip(stopped, config, tmp_path / "checkpoint.pt")
-    run(config, [8], resumed)
-    assert identical(resumed, unbroken)
+    assert identical(*resumed_and_unbroken(config, tmp_path / "checkpoint.pt"))
 
 
 def test_an_averaged_generators_buffers_are_copies_of_the_generators() -> None:
@@ -211,13 +216,7 @@ def test_two_steps_of_networks_that_draw_random_numbers_do_not_draw_the_same() -
 def test_a_resumed_trial_whose_networks_draw_random_numbers_equals_an_unbroken_one(
     tmp_path,
 ) -> None:
-    config = random_trial()
-    unbroken, stopped = create(config), create(config)
-    run(config, [8], unbroken)
-    run(config, [3], stopped)
-    resumed = round_trip(stopped, config, tmp_path / "checkpoint.pt")
-    run(config, [8], resumed)
-    assert identical(resumed, unbroken)
+    assert identical(*resumed_and_unbroken(random_trial(), tmp_path / "checkpoint.pt"))
 
 
 def test_a_checkpoint_without_the_global_generators_still_loads() -> None:
