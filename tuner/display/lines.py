@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.live import Live
 
+from tuner.display.progress import in_background
 from tuner.display.screen import Screen
 from tuner.display.text import (
     LINE_EVERY_S,
@@ -60,9 +61,12 @@ class Display:
         if not self._console.is_terminal:
             for name, address in self._addresses.items():
                 self._console.print(f"{name}: {address}")
-            lines = _Lines(record, self._console)
+            lines, interrupted = _Lines(record, self._console), self._interrupted
             record.listeners.append(lines)
-            with lines.ticking(self._interrupted):
+            if interrupted is None:
+                yield
+                return
+            with in_background(lambda is_over: lines.tick_until(is_over, interrupted)):
                 yield
             return
         screen = Screen(record, self._addresses, self._console, self._interrupted)
@@ -96,29 +100,14 @@ class _Lines(Listener):
         self._console = console
         self._printed_s = time.monotonic()
 
-    @contextmanager
-    def ticking(self, interrupted: threading.Event | None) -> Iterator[None]:
+    def tick_until(self, is_over: threading.Event, interrupted: threading.Event) -> None:
         """Print a line now and then, whatever happens, and one at once when it is interrupted."""
-        if interrupted is None:
-            yield
-            return
-        is_over = threading.Event()
-
-        def tick() -> None:
-            is_stopping = False
-            while not is_over.wait(_LOOK_EVERY_S):
-                if interrupted.is_set() and not is_stopping:
-                    is_stopping = True
-                    self._print(STOPPING)
-                self.tick()
-
-        ticking = threading.Thread(target=tick, name="lines", daemon=True)
-        ticking.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            ticking.join()
+        is_stopping = False
+        while not is_over.wait(_LOOK_EVERY_S):
+            if interrupted.is_set() and not is_stopping:
+                is_stopping = True
+                self._print(STOPPING)
+            self.tick()
 
     def trial_ended(self, trial: "Trial") -> None:
         self._print(ending_line(self._record, trial))

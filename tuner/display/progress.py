@@ -44,9 +44,9 @@ def working(console: Console, text: str, delay_s: float = 0.0) -> Iterator[None]
         with console.status(f"{text} ..."):
             yield
         return
-    is_done, started_s = threading.Event(), time.monotonic()
+    started_s = time.monotonic()
 
-    def print_lines() -> None:
+    def print_lines(is_done: threading.Event) -> None:
         if delay_s and not is_done.wait(delay_s):
             console.print(f"{text} ...")
         while not is_done.wait(LINE_EVERY_S):
@@ -54,10 +54,18 @@ def working(console: Console, text: str, delay_s: float = 0.0) -> Iterator[None]
 
     if not delay_s:
         console.print(f"{text} ...")
-    printing = threading.Thread(target=print_lines, name="progress", daemon=True)
-    printing.start()
+    with in_background(print_lines):
+        yield
+
+
+@contextmanager
+def in_background(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run ``work`` in a thread until the block ends, which sets the event that it is given."""
+    is_over = threading.Event()
+    thread = threading.Thread(target=work, args=(is_over,), name="display", daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        is_done.set()
-        printing.join()
+        is_over.set()
+        thread.join()
