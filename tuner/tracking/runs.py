@@ -71,6 +71,27 @@ class Step:
 
 
 @final
+@dataclass(frozen=True)
+class TrialUpdate:
+    """What there is to write of a trial.
+
+    Attributes:
+        trial: The trial as it is now.
+        reports: Its reports, but for those of earlier updates.
+        since_ms: When there was something to write, in ms since 1970; a run that does not exist
+            yet starts then, or at its first report.
+        is_running: Whether the trial runs in this session.
+        is_all: Whether there are no further reports for now; else only these are written.
+    """
+
+    trial: Trial
+    reports: Sequence[Report]
+    since_ms: int
+    is_running: bool
+    is_all: bool
+
+
+@final
 @dataclass
 class Runs:
     """All runs of one search. Each write may be tried again as it is after a failure."""
@@ -202,57 +223,40 @@ class Runs:
             return self.naming.parent()
         return self.naming.child(trial.trial_id, hyperparameters(trial))
 
-    def trial_steps(
-        self,
-        trial: Trial,
-        reports: Sequence[Report],
-        since_ms: int,
-        *,
-        is_running: bool,
-        is_all: bool,
-    ) -> Iterator[Step]:
-        """Bring the run of a trial up to date, in steps: all that MLflow does not have of it.
-
-        Args:
-            trial: The trial as it is now.
-            reports: Its reports, but for those that earlier calls had.
-            since_ms: When there was something to write; a run that is not there yet starts then,
-                or at its first report.
-            is_running: Whether it runs in this session.
-            is_all: Whether there are no further reports for now; else only these are written.
-        """
-        if not self._is_settled(trial, reports, is_running):
-            yield Step(partial(self._write_reports, trial, reports, since_ms, is_running))
-            if is_all:
+    def trial_steps(self, update: TrialUpdate) -> Iterator[Step]:
+        """Bring the run of a trial up to date, in steps: all that MLflow does not have of it."""
+        trial = update.trial
+        if not self._is_settled(update):
+            yield Step(partial(self._write_reports, update))
+            if update.is_all:
                 yield Step(partial(self._add_pictures, trial), is_file=True)
-        if is_all and trial.final is not None:
+        if update.is_all and trial.final is not None:
             yield Step(partial(self._log_final, trial, trial.final))
-        if is_all and not is_running:
+        if update.is_all and not update.is_running:
             yield Step(partial(self._end_trial, trial, now_ms()))
 
-    def _is_settled(self, trial: Trial, reports: Sequence[Report], is_running: bool) -> bool:
+    def _is_settled(self, update: TrialUpdate) -> bool:
         """Tell whether MLflow has the end of a run, which is written after all the rest."""
-        run = self._runs.get(trial.trial_id)
-        status, state = status_of(trial, is_running)
-        if is_running or run is None or run.state != state or not run.is_complete:
+        trial, run = update.trial, self._runs.get(update.trial.trial_id)
+        status, state = status_of(trial, update.is_running)
+        if update.is_running or run is None or run.state != state or not run.is_complete:
             return False
-        if any(report[STEP] > run.last_step for report in reports):
+        if any(report[STEP] > run.last_step for report in update.reports):
             return False
         tags = ending_tags(run, status, trial.message)
         if not run.is_described:
             tags |= texts(self._facts(trial).tags, MAX_TAG_CHARS)
         return tags.items() <= run.tags.items()
 
-    def _write_reports(
-        self, trial: Trial, reports: Sequence[Report], since_ms: int, is_running: bool
-    ) -> None:
+    def _write_reports(self, update: TrialUpdate) -> None:
         """Write the params, the tags and the reports that the run lacks, if possible at once."""
+        trial, reports, since_ms = update.trial, update.reports, update.since_ms
         began_ms = min([since_ms, *(reported_ms(report, since_ms) for report in reports[:1])])
         run = self._find_or_create(trial, began_ms)
         batches = new_metrics(run, reports, since_ms)
-        if is_running or batches != [[]]:
+        if update.is_running or batches != [[]]:
             self._reopen(run)  # before its reports: a run that has ended lacks none
-        tags = ending_tags(run, status_of(trial, is_running)[0], trial.message)
+        tags = ending_tags(run, status_of(trial, update.is_running)[0], trial.message)
         self._log_in_batches(run, trial, batches, tags)
 
     def _reopen(self, run: Run) -> None:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
@@ -29,7 +30,7 @@ from tuner.tracking.description import search_note
 from tuner.tracking.naming import naming_of
 from tuner.tracking.places import PlacesFile
 from tuner.tracking.retry import Retries
-from tuner.tracking.runs import Runs, Step
+from tuner.tracking.runs import Runs, Step, TrialUpdate
 from tuner.tracking.store import absolute_uri, open_client
 from tuner.tracking.text import masked, reason
 from tuner.tracking.values import now_ms, reported_ms
@@ -269,13 +270,9 @@ class Tracker(Listener):
             reports, is_all = self._log.read()
             others = {n: more for n, more in reports.items() if n not in changes.trials}
             for number, trial in changes.trials.items():
-                if (is_all or number in reports) and not self._write_trial(
-                    trial,
-                    reports.get(number, ()),
-                    changes.since_ms[number],
-                    is_running=number in changes.running,
-                    is_all=is_all,
-                ):
+                more, since_ms = reports.get(number, ()), changes.since_ms[number]
+                update = TrialUpdate(trial, more, since_ms, number in changes.running, is_all)
+                if (is_all or more) and not self._write_trial(update):
                     return False
             if not self._write_reports(others):
                 return False
@@ -292,29 +289,18 @@ class Tracker(Listener):
             trial, is_running = self._changed.now(number)
             # Of a trial that is unknown a crash cut off the line in the study.
             if trial is not None and not self._write_trial(
-                trial, more, now_ms(), is_running=is_running, is_all=False
+                TrialUpdate(trial, more, now_ms(), is_running, is_all=False)
             ):
                 return False
         return True
 
-    def _write_trial(
-        self,
-        trial: Trial,
-        reports: Sequence[Report],
-        since_ms: int,
-        *,
-        is_running: bool,
-        is_all: bool,
-    ) -> bool:
-        if trial.number in self._retries.cut:
-            reports = ()
-        steps = self._runs.trial_steps(
-            trial, reports, since_ms, is_running=is_running, is_all=is_all
-        )
-        if not self._write(steps, trial):
+    def _write_trial(self, update: TrialUpdate) -> bool:
+        if update.trial.number in self._retries.cut:
+            update = replace(update, reports=())
+        if not self._write(self._runs.trial_steps(update), update.trial):
             return False
-        if is_all:
-            self._changed.done(trial)
+        if update.is_all:
+            self._changed.done(update.trial)
         return True
 
     def _write(self, steps: Iterable[Step], trial: Trial | None) -> bool:
