@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmarks.fidelity import battery
-from benchmarks.fidelity.battery import LADDERS, MIXTURE, UNDISPUTED
+from benchmarks.fidelity import battery, distortions
+from benchmarks.fidelity.battery import MIXTURE
+from benchmarks.fidelity.distortions import LADDERS, UNDISPUTED
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_a_distortion_moves_images_further_at_every_level(images: np.ndarray, na
 
 
 def test_shuffled_patches_are_the_same_pixels(images: np.ndarray) -> None:
-    out = battery._shuffle(images, np.zeros(40), 4, np.random.default_rng(1))
+    out = distortions._shuffle(images, np.zeros(40), 4, np.random.default_rng(1))
     assert not np.array_equal(out, images)
     np.testing.assert_array_equal(np.sort(out.reshape(40, -1)), np.sort(images.reshape(40, -1)))
 
