@@ -52,10 +52,11 @@ def connected(
     if ray.is_initialized():
         message = "is connected to a Ray already: call ray.shutdown() first, or search with --local"
         raise BadInput("this process", [Fault("", message)])
-    if address is None:
-        context = _start(num_cpus, all_train=all_train)
-    else:
-        context = _join(address, _runtime_env(own_code, runtime_env or {}))
+    with ray_internals.kept_sigterm_handler():
+        if address is None:
+            context = _start(num_cpus, all_train=all_train)
+        else:
+            context = _join(address, _runtime_env(own_code, runtime_env or {}))
     try:
         url = context.dashboard_url
         yield f"http://{url}" if url else "not running"

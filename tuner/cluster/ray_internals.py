@@ -110,5 +110,25 @@ def own_process_groups() -> Iterator[None]:
         services.ConsolePopen = plain  # type: ignore[misc]
 
 
+@contextmanager
+def kept_sigterm_handler() -> Iterator[None]:
+    """Keep Ray from setting a handler of SIGTERM, for a block.
+
+    Ray's raises SystemExit wherever the main thread is within its start, where that can be lost.
+    """
+    from ray._private import utils
+
+    try:
+        plain = utils.set_sigterm_handler
+    except AttributeError:
+        yield
+        return
+    utils.set_sigterm_handler = lambda sigterm_handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = plain
+
+
 def _note(consequence: str) -> str:
     return f"Ray {ray.__version__} has changed since it was tested here: {consequence}"

@@ -94,7 +94,7 @@ def run_session(
         ray = f"joining Ray at {place.address}" if place.address else "starting Ray"
         with nullcontext() if place.is_local else working(console, ray):
             executor = stack.enter_context(_executor(spec, place, say))
-        interrupted.listen()  # Ray's start has set a handler of its own
+        interrupted.listen()  # a later Ray's start may have set handlers of its own
         if interrupted.is_set():
             raise KeyboardInterrupt
         location = join(spec.results.storage or str(runs_dir), spec.name)

@@ -1,6 +1,7 @@
 """How a process gets a Ray, and what it says where it gets none."""
 
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -14,12 +15,12 @@ from typing import Any
 
 import pytest
 import ray
-from ray._private import services
+from ray._private import services, utils
 
 from tuner.cluster import connection
 from tuner.cluster.connection import connected
 from tuner.cluster.environment import private_token, short_temporary_folder
-from tuner.cluster.ray_internals import own_process_groups
+from tuner.cluster.ray_internals import kept_sigterm_handler, own_process_groups
 from tuner.errors import BadInput, Halted
 
 
@@ -161,6 +162,14 @@ def test_rays_folder_is_elsewhere_only_where_its_sockets_would_have_too_long_a_p
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/" + "t" * (length - 1))
     assert short_temporary_folder() == ({} if length <= 40 else {"RAY_TMPDIR": "/tmp"})
+
+
+def test_rays_start_leaves_the_handler_of_sigterm_alone() -> None:
+    before, plain = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
+    with kept_sigterm_handler():
+        utils.set_sigterm_handler(lambda number, frame: None)
+        assert signal.getsignal(signal.SIGTERM) == before
+    assert utils.set_sigterm_handler is plain
 
 
 @contextmanager

@@ -1,8 +1,12 @@
 """One session of a search: what it refuses to resume."""
 
+import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,6 +60,29 @@ def test_a_start_that_is_refused_leaves_nothing_running_and_nothing_held(
         assert not (tmp_path / "shared" / "search" / "driver.json").exists()
     assert (journal.parent / "spec.yaml").read_text() == text
     assert (tmp_path / "shared" / "search" / "study.log").read_bytes() == journal.read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_trials_get_a_place_to_run_ends_the_search_before_anything_is_written(
+    tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+):
+    """Though the start sets handlers of its own, and loses what is raised in it."""
+    before = signal.getsignal(number)
+
+    @contextmanager
+    def start(*_: object) -> Iterator[SimpleNamespace]:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+        signal.signal(number, signal.SIG_IGN)
+        yield SimpleNamespace(prepare=lambda *_: None)
+
+    monkeypatch.setattr(experiment, "_executor", start)
+    monkeypatch.setattr(experiment, "_import_meanwhile", lambda _: None)
+    place, quiet = Place(None, 1, is_local=True), Console(quiet=True)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run_session(make_spec(), data(seed=0), tmp_path, place, quiet)
+    assert not (tmp_path / "search" / "spec.yaml").exists()
+    assert signal.getsignal(number) == before
 
 
 def test_own_modules_are_shipped_and_installed_ones_are_not(
