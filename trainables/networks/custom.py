@@ -24,20 +24,10 @@ _Key = Player | Literal["features"]
 #: Packages that hold no user's networks: Python's, those that this project needs, and its own.
 #: Some of their modules act when they are imported, and some classes when they are created.
 LIBRARIES = sys.stdlib_module_names | {
-    *(
-        "PIL",
-        "filelock",
-        "functorch",
-        "grpc",
-        "jaxtyping",
-        "jinja2",
-        "joblib",
-        "lazy_loader",
-        "matplotlib",
-    ),
-    *("mlflow", "mpl_toolkits", "numpy", "optuna", "pandas", "pip", "pkg_resources", "plotly"),
-    *("pyarrow", "pydantic", "pylab", "ray", "rich", "scipy", "setuptools", "sklearn", "torch"),
-    *("torchgen", "torchvision", "trainables", "tuner", "yaml"),
+    *("PIL", "filelock", "functorch", "grpc", "jaxtyping", "jinja2", "joblib", "lazy_loader"),
+    *("matplotlib", "mlflow", "mpl_toolkits", "numpy", "optuna", "pandas", "pip", "pkg_resources"),
+    *("plotly", "pyarrow", "pydantic", "pylab", "ray", "rich", "scipy", "setuptools", "sklearn"),
+    *("torch", "torchgen", "torchvision", "trainables", "tuner", "yaml"),
 }
 
 
