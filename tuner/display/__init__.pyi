@@ -1,4 +1,5 @@
 from .lines import Display as Display
 from .lines import LogFile as LogFile
+from .progress import acknowledging as acknowledging
 from .progress import decoding as decoding
 from .progress import working as working

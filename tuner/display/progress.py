@@ -11,6 +11,9 @@ from rich.progress import Progress
 from tuner.display.text import LINE_EVERY_S
 from tuner.results import clock
 
+#: So often it is checked whether there is something to print.
+_LOOK_EVERY_S = 0.2
+
 
 @contextmanager
 def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
@@ -55,6 +58,20 @@ def working(console: Console, text: str, delay_s: float = 0.0) -> Iterator[None]
     if not delay_s:
         console.print(f"{text} ...")
     with in_background(print_lines):
+        yield
+
+
+@contextmanager
+def acknowledging(interrupted: threading.Event, console: Console, text: str) -> Iterator[None]:
+    """Print a text as soon as the block is interrupted, which may take seconds to end."""
+
+    def watch(is_over: threading.Event) -> None:
+        while not is_over.wait(_LOOK_EVERY_S):
+            if interrupted.is_set():
+                console.print(text)
+                return
+
+    with in_background(watch):
         yield
 
 

@@ -19,7 +19,7 @@ from trainables.data import Data
 from trainables.trial import settings_restored
 from tuner import results, storage, tracking
 from tuner.cluster import Interruption, interruptible
-from tuner.display import Display, LogFile, working
+from tuner.display import Display, LogFile, acknowledging, working
 from tuner.driver.resume import changes, check_data
 from tuner.errors import BadInput, Fault
 from tuner.record import Record
@@ -92,7 +92,11 @@ def run_session(
         interrupted = stack.enter_context(interruptible())
         # Before anything is written: a cluster may turn out not to be there, or unfit.
         ray = f"joining Ray at {place.address}" if place.address else "starting Ray"
-        with nullcontext() if place.is_local else working(console, ray):
+        stopping = "stopping, once Ray has started; Ctrl-C again ends it at once"
+        with (
+            nullcontext() if place.is_local else working(console, ray),
+            acknowledging(interrupted, console, stopping),
+        ):
             executor = stack.enter_context(_executor(spec, place, say))
         interrupted.listen()  # a later Ray's start may have set handlers of its own
         if interrupted.is_set():

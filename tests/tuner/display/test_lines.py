@@ -21,7 +21,7 @@ from shown_search import (
 from tuner.display import lines as lines_module
 from tuner.display import progress as progress_module
 from tuner.display.lines import Display
-from tuner.display.progress import decoding, working
+from tuner.display.progress import acknowledging, decoding, working
 from tuner.display.text import STOPPING, ending_line
 from tuner.record import record as record_module
 from tuner.record.record import Record
@@ -191,6 +191,17 @@ def test_without_a_terminal_work_that_takes_time_is_named_at_once_and_then_now_a
         wait_for(lambda: out.getvalue().count("\n") >= 3)
     lines = out.getvalue().splitlines()
     assert set(lines[1:]) == {"starting Ray ... 0:00:00"}
+
+
+def test_an_interruption_of_what_takes_long_is_acknowledged_once_and_at_once() -> None:
+    out, interrupted = io.StringIO(), threading.Event()
+    with acknowledging(interrupted, make_console(out), "stopping"):
+        sleep(0.5)
+        assert out.getvalue() == ""
+        interrupted.set()
+        wait_for(lambda: out.getvalue() != "")
+        sleep(0.5)
+    assert out.getvalue() == "stopping\n"
 
 
 def test_work_that_ends_soon_is_not_named() -> None:
