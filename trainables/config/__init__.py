@@ -35,7 +35,12 @@ from trainables.config.networks import (
     module_of,
     top_level_module,
 )
-from trainables.config.objective import GENERATOR_ALONE, CriticBudget, ObjectiveConfig
+from trainables.config.objective import (
+    GENERATOR_ALONE,
+    MIN_GROUND_SIDE,
+    CriticBudget,
+    ObjectiveConfig,
+)
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import TrialConfig
 
@@ -50,6 +55,7 @@ __all__ = [
     "DOWNLOADED",
     "GENERATOR_ALONE",
     "LAYERWISE",
+    "MIN_GROUND_SIDE",
     "PUBLISHED",
     "REFUSED",
     "Activation",

@@ -138,7 +138,7 @@ class ObjectiveConfig(Frozen):
 
     @property
     def compared(self) -> str:
-        """Return the name of what is compared of two images: the ground or the features."""
+        """Return the setting that two searches must share, for their scores to compare."""
         return self.features or self.ground or DEFAULT_GROUND
 
     @property

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from trainables.config import MIN_GROUND_SIDE, ObjectiveConfig
 from tuner import results
 from tuner.page.baseline import Baseline
 from tuner.page.facts import OUT_OF_TIME, RUNNING, Cost, Facts, cost, last_common_rung
@@ -53,8 +54,19 @@ def _lead(facts: Facts) -> str:
     return (
         f"A search of {len(spec.domains)} hyperparameters on {spec.data.dataset}, ranked by "
         f"{metric}; lower is better. w1 is an estimate of the Wasserstein-1 distance to the data, "
-        "in the units of the data. Do not compare it between searches that measure the distance of "
-        f"images in different ways: this search uses {spec.objective.compared}."
+        f"in the units of the data. {_ground_text(spec.objective)}"
+    )
+
+
+def _ground_text(objective: ObjectiveConfig) -> str:
+    """Say between what the distance is measured: w1 compares only where that is the same."""
+    if objective.features is not None:
+        return f"It is measured between the features {objective.features} of the samples."
+    if objective.ground == "pixels":
+        return "It is measured between the samples as they are."
+    return (
+        f"It is measured between the {objective.ground} of images with sides of {MIN_GROUND_SIDE} "
+        "pixels or more, and between all other samples as they are."
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from made_search import facts, trial
 
 from tuner.page.answer import answer
@@ -46,3 +47,20 @@ def test_the_own_critics_pick_is_described(make_spec: MakeSpec) -> None:
     some = facts(make_spec(), [trial(make_spec(), n, [4.0 + n]) for n in range(2)])
     notes = trials(some)["critic_notes"]
     assert notes[1].startswith("At step 250, of 2 trials, the lowest own estimate is that of trial")
+
+
+@pytest.mark.parametrize(
+    ("objective", "text"),
+    [
+        ({}, "between the energies of images with sides of 16 pixels or more, and between all"),
+        ({"ground": "pixels"}, "between the samples as they are."),
+        ({"features": "mine:Features"}, "between the features mine:Features of the samples."),
+    ],
+)
+def test_the_lead_says_between_what_w1_is_measured(
+    make_spec: MakeSpec, objective: dict[str, str], text: str
+) -> None:
+    """True of digits of 8x8 pixels, too, which no ground metric maps."""
+    spec = make_spec(objective=objective)
+    lead = answer(facts(spec, [trial(spec, 0, [4.0])]), [], [])["lead"]
+    assert f"It is measured {text}" in lead
