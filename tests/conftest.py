@@ -1,6 +1,7 @@
 """What all tests run under."""
 
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from ray_cluster import Cluster, cluster
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+# Under nohup it is ignored, and a search leaves it so; the tests expect that it ends a search.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

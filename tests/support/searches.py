@@ -23,6 +23,7 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 _started: list["Search"] = []
@@ -76,15 +77,21 @@ def start(
     *options: str,
     environment: Mapping[str, str] | None = None,
     module: str = "tuner.search",
+    with_dashboard: bool = False,
 ) -> Search:
-    """Start a search, or another command of its kind, in the folder of its search space."""
+    """Start a search, or another command of its kind, in the folder of its search space.
+
+    Ray's dashboard is a dozen processes, which take as much CPU time to start as many a test.
+    """
     folder = Path(tempfile.mkdtemp(dir=_scratch().name))
     files = folder / "out", folder / "err"
     for file in files:
         file.touch()
     environment = {**os.environ, "COLUMNS": "200", **(environment or {})}
     given = (module, [str(space), *options], space.parent, environment, files)
-    process = _server().Process(target=_search, args=given)
+    process = _server().Process(
+        target=_search, args=given, kwargs={"with_dashboard": with_dashboard}
+    )
     process.start()
     while not (folder / "listens").exists() and process.is_alive():
         time.sleep(0.01)
@@ -117,6 +124,8 @@ def _search(
     folder: Path,
     environment: Mapping[str, str],
     files: Sequence[Path],
+    *,
+    with_dashboard: bool,
 ) -> None:
     """What ``python -m MODULE`` is, in a process that was forked."""
     os.setsid()  # a process group of its own
@@ -129,9 +138,24 @@ def _search(
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
     sys.path[0] = str(_PATH[0])  # which Ray tells its workers
     assert "preloaded" in sys.modules, "each search would import for seconds"
+    if not with_dashboard and "--local" not in arguments:
+        _leave_out_the_dashboard()
     status = importlib.import_module(module).main(arguments)
     assert "--local" not in arguments or "ray" not in sys.modules, "it was to do without Ray"
     sys.exit(status)
+
+
+def _leave_out_the_dashboard() -> None:
+    """Start no dashboard with any Ray that this process starts."""
+    import ray
+
+    init = ray.init
+
+    def init_without(**options: Any) -> Any:
+        without = {"include_dashboard": False} if "include_dashboard" in options else {}
+        return init(**{**options, **without})
+
+    ray.init = init_without
 
 
 def end_all() -> None:

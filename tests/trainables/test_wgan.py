@@ -204,7 +204,7 @@ def test_what_hangs_or_dies_with_a_damaged_checkpoint_ends_where_an_unbroken_tri
         wgan.run = run_wrongly
         train()
 
-    heard = _fit(in_ray / "faults", around, 4, gpus=0, report_timeout_s=20.0)
+    heard = _fit(in_ray / "faults", around, 4, gpus=0, report_timeout_s=8.0)
     assert heard.failed == {2}
     expected = heard.numbers(0)
     assert list(expected) == STEPS

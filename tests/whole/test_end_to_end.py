@@ -31,6 +31,8 @@ search: {num_trials: 8, seed: 3}
 asha: {grace_generator_steps: 20, max_generator_steps: 80, reduction_factor: 2}
 reporting: {report_every_generator_steps: 10, checkpoint_every_generator_steps: 15}
 """
+#: How often a search is broken off at random: ``TIMES_BROKEN=50 pytest ...`` looks harder.
+TIMES_BROKEN = int(os.environ.get("TIMES_BROKEN", "8"))
 
 
 @pytest.fixture
@@ -145,15 +147,16 @@ def _break_off(search: searches.Search, run_dir: Path, moment: random.Random) ->
 
 
 @pytest.mark.timeout(900)
-def test_broken_off_at_20_moments_and_resumed_ends_where_an_unbroken_search_does(
+def test_broken_off_at_many_moments_and_resumed_ends_where_an_unbroken_search_does(
     space: Path, ray_cluster: Cluster
 ):
     """One worker and one seed: the same trials and the same numbers, however often broken.
 
-    The driver is killed, or told to go, at 20 moments, and once more in the final; a checkpoint
-    loses its end besides. The cluster stays, as one does; the unbroken search needs none.
+    The driver is killed or interrupted at ``TIMES_BROKEN`` moments, and once more in the final; one
+    checkpoint is truncated as well. The cluster stays; the unbroken search needs none.
     """
-    few = ("--set", "search.max_concurrent_trials=1", "--set", "search.num_trials=60")
+    num_trials = 3 * TIMES_BROKEN
+    few = ("--set", "search.max_concurrent_trials=1", "--set", f"search.num_trials={num_trials}")
     unbroken = searches.start(space, *few, "--runs-dir", "unbroken", "--local")
     ray_cluster.add()
     joined = ("--address", ray_cluster.address, "--set", "resources.wait_for_nodes_s=60")
@@ -164,7 +167,7 @@ def test_broken_off_at_20_moments_and_resumed_ends_where_an_unbroken_search_does
 
     run_dir, moment = space.parent / "broken" / "small", random.Random(5)
     ended, damaged = [], None
-    for _ in range(20):
+    for _ in range(TIMES_BROKEN):
         ended.append(_break_off(start(), run_dir, moment))
         if damaged is None and (run_dir / "study.log").exists():
             damaged = _damage_a_checkpoint(run_dir)
@@ -190,5 +193,5 @@ def test_broken_off_at_20_moments_and_resumed_ends_where_an_unbroken_search_does
     assert best[0] == best[1]
     runs = searches.mlflow_runs(run_dir.parent / "mlflow.db")
     assert runs["searches"] == [("small", "FINISHED")]
-    assert len(runs["trials"]) == len({name for name, _ in runs["trials"]}) == 60
+    assert len(runs["trials"]) == len({name for name, _ in runs["trials"]}) == num_trials
     assert {status for _, status in runs["trials"]} <= {"FINISHED", "FAILED"}
