@@ -78,7 +78,7 @@ def test_the_answer_says_what_the_numbers_are(make_spec: MakeSpec, tmp_path: Pat
     page = report.page(facts(spec, trials, tmp_path), limit_s=0)
     for words in (
         "Its w1 is 50% lower than that of the papers&#39; default point: 2 against 4",
-        "It is tied within the error with trial 00001 (1.12).",
+        "It is tied within the error with trial 00001 (1.12), as if",
         "its mean w1 was 1.5 ± 1.3 (95%), with a standard deviation of 0.14, from 1.4 to 1.6.",
         "0.5 below the mean of the fresh seeds, within the 95% interval of a single seed",
         "no mlflow.json",
