@@ -77,10 +77,14 @@ def test_the_answer_says_what_the_numbers_are(make_spec: MakeSpec, tmp_path: Pat
     ))  # fmt: skip
     page = report.page(facts(spec, trials, tmp_path), limit_s=0)
     for words in (
-        "Its w1 is 50% lower than that of the papers&#39; default point: 2 against 4",
+        "At step 1,000, the last rung of the published point of gradient_penalty (trial 00002: "
+        "stopped at 1,000), its w1 was 50% lower: 2 against 4. That trial&#39;s w1 at step 4,000 "
+        "is not known.",
         "It is tied within the error with trial 00001 (1.12), as if",
         "its mean w1 was 1.5 ± 1.3 (95%), with a standard deviation of 0.14, from 1.4 to 1.6.",
         "0.5 below the mean of the fresh seeds, within the 95% interval of a single seed",
+        "1.5 <small>± 1.3 mean w1 of 2 fresh seeds at step 4,000",
+        "In the final its w1 is 1.1 ± 0.039 (95%).",
         "no mlflow.json",
     ):
         assert words in page
