@@ -18,7 +18,6 @@ import audited_search
 import pytest
 from scipy.stats import t as student
 
-SUPPORT = Path(audited_search.__file__).parent
 NUM_TRIALS = 16
 FAULTS = ("nan", "raise", *["none"] * (NUM_TRIALS - 2))
 SHARED = {
@@ -35,6 +34,7 @@ SHARED = {
 }  # fmt: skip
 LR = {"low": 1e-5, "high": 1e-2, "log": True}
 RUNGS = (30, 60, 90)
+ENDS: list[str] = ["completed", "stopped", "out of time", "diverged", "failed"]
 
 
 def networks(marks: Path) -> dict[str, Any]:
@@ -307,7 +307,7 @@ def test_the_verdict_is_that_of_the_last_rung(audited: Audited) -> None:
 
 def test_the_cards_add_up(audited: Audited) -> None:
     truth, cards = audited.truth, {card[0]: card[1:] for card in audited.page.cards}
-    counts = dict.fromkeys(("completed", "stopped", "out of time", "diverged", "failed"), 0)
+    counts: dict[str, int] = dict.fromkeys(ENDS, 0)
     for number_ in truth.params:
         counts[truth.outcome(number_).split(" at")[0]] += 1
     assert cards["trials"][1] == ", ".join(f"{n} {end}" for end, n in counts.items() if n)

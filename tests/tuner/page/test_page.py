@@ -191,16 +191,20 @@ def sort_and_filter(page: Any) -> None:
             ".map(r => r.cells[i].dataset.v ?? r.cells[i].textContent)", index)  # fmt: skip
         return list(rows)
 
-    head = page.locator("#trials th", has_text="w1").first
+    names = [text.strip(" \u2191\u2193") for text in page.locator("#trials th").all_inner_texts()]
+    of_w1, of_status = names.index("w1"), names.index("status")
+    head = page.locator("#trials th").nth(of_w1)
+    box = page.locator("#trials tbody tr").first.locator("td").nth(of_w1).bounding_box()
+    assert box["x"] + box["width"] <= 390, "the scores are seen on a telephone"
     head.locator("button").click()
-    w1 = [float(text) for text in column(4) if text]
+    w1 = [float(text) for text in column(of_w1) if text]
     assert head.get_attribute("aria-sort") == "ascending"
     assert w1 == sorted(w1)
     head.locator("button").click()
     assert head.get_attribute("aria-sort") == "descending"
-    assert [float(text) for text in column(4) if text] == sorted(w1, reverse=True)
+    assert [float(text) for text in column(of_w1) if text] == sorted(w1, reverse=True)
     page.select_option("#filter-status", "completed")
-    assert set(column(2)) == {"completed"}
+    assert set(column(of_status)) == {"completed"}
     page.fill("#filter-text", "00003")
     assert column(1) == ["3"]
     assert page.locator("#filter-count").inner_text() == "1 of 24 trials"
