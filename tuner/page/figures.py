@@ -90,8 +90,8 @@ def curves(facts: Facts, by: str) -> go.Figure | None:
     drawn = figure(traces, x, axis(W1, **scale(values)), 420)
     if below is not None:
         drawn.add_annotation(
-            text=escaped(below), xref="paper", yref="paper", x=1, y=0.01, showarrow=False,
-            xanchor="right", yanchor="bottom", font={"size": 11, "color": GREY},
+            text=escaped(below), xref="paper", yref="paper", x=1, y=1, showarrow=False,
+            xanchor="right", yanchor="top", font={"size": 11, "color": GREY},
         )  # fmt: skip
     return drawn
 
