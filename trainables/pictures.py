@@ -1,8 +1,13 @@
-"""Draw samples as a PNG: images in a grid, vectors in a scatter plot."""
+"""Draw samples as a PNG: images in a grid, vectors in plots of their distribution.
+
+Vectors of one or two numbers are a scatter plot. Longer ones are projected onto the two principal
+components of the real samples, above their correlations and the quantiles of each column.
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float, Float32, UInt8
@@ -11,10 +16,19 @@ from torch.nn import functional
 
 from trainables.data import as_floats
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 #: Limits of a row of real or of generated images: their number, and its width in pixels.
 MAX_COLUMNS, MAX_PIXELS = 8, 1024
 #: Real or generated points in a scatter plot.
 NUM_POINTS = 1024
+#: Columns of which correlations and quantiles are drawn, the first ones.
+MAX_VECTOR_COLUMNS = 64
+#: Quantiles of a column: the ends of a thin line, those of a thick one, and the mark between.
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_COLOURS = {"real": "#0072B2", "generated": "#D55E00"}
 #: The ends of the axes for points in about [-1, 1].
 MAX_COORDINATE = 1.5
 
@@ -32,8 +46,8 @@ def save_samples(
     """Draw real samples on the left and generated ones on the right, as a PNG.
 
     Args:
-        real: Images [n, 1 or 3, height, width] in [-1, 1] or of bytes, or vectors [n, d], of which
-            the first two coordinates are drawn. Samples beyond :func:`num_drawn` are not.
+        real: Images [n, 1 or 3, height, width] in [-1, 1] or of bytes, or vectors [n, d]. Samples
+            beyond :func:`num_drawn` are not drawn.
         generated: As many samples of a generator.
         path: The file to write, in an existing folder.
     """
@@ -54,7 +68,8 @@ def save_generated(
     """
     samples = samples.detach().float().cpu()
     if samples.ndim != 4:
-        _scatter({"generated": samples}, path)
+        points, labels = _projected(samples, {"generated": samples})
+        _scatter(points, labels, path)
         return
     columns = columns or math.ceil(math.sqrt(len(samples)))
     num_missing = -len(samples) % columns
@@ -96,24 +111,115 @@ def _grid(images: Float[Tensor, "n channel height width"], columns: int) -> Tens
 
 
 def _draw_points(real: Tensor, generated: Tensor, path: Path) -> None:
-    _scatter({"real": real, "generated": generated}, path)
+    points, labels = _projected(real, {"real": real, "generated": generated})
+    if real.shape[1] <= 2:
+        _scatter(points, labels, path)
+        return
+    # Fixed places: matplotlib's own layout would draw all of it several times.
+    figure = _figure(8.0, 10.0, layout=None)
+    lefts, width = (0.09, 0.56), 0.36
+    panels = [figure.add_axes((left, 0.69, width, 0.28)) for left in lefts]
+    _scatter_into(panels, points, labels)
+    drawn = min(real.shape[1], MAX_VECTOR_COLUMNS)
+    for left, (name, cloud) in zip(
+        lefts, {"real": real, "generated": generated}.items(), strict=True
+    ):
+        axes = figure.add_axes((left, 0.34, width, 0.28))
+        matrix = _correlations(cloud[:, :drawn]).numpy()
+        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+        axes.set(title=f"correlations of columns: {name}", xlabel="column")
+    figure.colorbar(image, cax=figure.add_axes((0.935, 0.34, 0.015, 0.28)), ticks=(-1, 0, 1))
+    axes = figure.add_axes((0.09, 0.05, 0.87, 0.22))
+    _draw_quantiles(axes, real[:, :drawn], generated[:, :drawn])
+    figure.savefig(path, dpi=100, format="png")
 
 
-def _scatter(clouds: Mapping[str, Tensor], path: Path) -> None:
+def _projected(
+    basis: Float[Tensor, "n d"], clouds: Mapping[str, Float[Tensor, "_ d"]]
+) -> tuple[dict[str, Float[Tensor, "_ 2"]], tuple[str, str]]:
+    """Project vectors onto two axes, and name these.
+
+    Vectors of one number get y = 0; from three numbers on the axes are the first two principal
+    components of ``basis``.
+    """
+    dim = basis.shape[1]
+    if dim <= 2:
+        padded = {name: functional.pad(cloud, (0, 2 - dim)) for name, cloud in clouds.items()}
+        return padded, ("column 0", "column 1" if dim == 2 else "")
+    centre = basis.nan_to_num().mean(0)
+    _, lengths, components = torch.linalg.svd(basis.nan_to_num() - centre, full_matrices=False)
+    shares = lengths.square() / lengths.square().sum().clamp_min(1e-30)
+    labels = [f"principal component {i + 1} ({shares[i]:.0%})" for i in range(2)]
+    points = {name: (cloud - centre) @ components[:2].T for name, cloud in clouds.items()}
+    return points, (labels[0], labels[1])
+
+
+def _correlations(samples: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+    """Return the correlations of the columns; NaN, drawn blank, for those that are constant."""
+    centred = samples.double() - samples.double().mean(0)
+    deviations = centred.square().mean(0).sqrt()
+    # The mean of equal numbers may miss them by a rounding error.
+    is_constant = (samples == samples[:1]).all(0)
+    deviations = deviations.masked_fill(is_constant, math.nan)
+    return (centred.T @ centred) / len(samples) / torch.outer(deviations, deviations)
+
+
+def _draw_quantiles(
+    axes: "Axes", real: Float[Tensor, "n d"], generated: Float[Tensor, "n d"]
+) -> None:
+    """Draw the quantiles of each column, in deviations of the real samples from their mean."""
+    mean, deviation = real.double().mean(0), real.double().std(0)
+    is_constant = (real == real[:1]).all(0)
+    columns = torch.arange(real.shape[1])[~is_constant]
+    levels = torch.tensor(_QUANTILES, dtype=torch.float64)
+    for shift, name, cloud in ((-0.15, "real", real), (0.15, "generated", generated)):
+        scaled = ((cloud.double() - mean) / deviation)[:, columns].nan_to_num()
+        lowest, low, middle, high, highest = scaled.quantile(levels, 0).numpy()
+        x, colour = (columns + shift).numpy(), _COLOURS[name]
+        axes.vlines(x, lowest, highest, linewidth=1, color=colour, label=name)
+        axes.vlines(x, low, high, linewidth=3, color=colour)
+        axes.plot(x, middle, "_", markersize=8, color=colour)
+    left_out = int(is_constant.sum())
+    note = f"; {left_out} constant in the real samples left out" if left_out else ""
+    axes.set(
+        title=f"5, 25, 50, 75 and 95% quantiles of columns{note}",
+        xlabel="column",
+        ylabel="real deviations from the mean",
+    )
+    axes.legend(loc="upper right", fontsize="small")
+
+
+def _figure(
+    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
+) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4 * len(clouds), 4), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(clouds), sharex=True, sharey=True, squeeze=False)[0]
-    # Vectors of one number get y = 0.
-    points = [functional.pad(cloud, (0, max(0, 2 - cloud.shape[1]))) for cloud in clouds.values()]
-    x_limits, y_limits = (_limits(points[0][:, axis]) for axis in range(2))
+    return figure
+
+
+def _scatter(
+    points: Mapping[str, Float[Tensor, "_ 2"]], labels: tuple[str, str], path: Path
+) -> None:
+    figure = _figure(4.0 * len(points), 4.0)
+    panels = figure.subplots(1, len(points), sharex=True, sharey=True, squeeze=False)[0]
+    _scatter_into(panels, points, labels)
+    figure.savefig(path, dpi=100, format="png")
+
+
+def _scatter_into(
+    panels: Sequence["Axes"], points: Mapping[str, Float[Tensor, "_ 2"]], labels: tuple[str, str]
+) -> None:
+    """Draw each cloud into a panel of its own; all have the axes that suit the first."""
+    first = next(iter(points.values()))
+    x_limits, y_limits = (_limits(first[:, axis]) for axis in range(2))
     aspect = "equal" if x_limits == y_limits else "auto"
-    for axes, title, cloud in zip(panels, clouds, points, strict=True):
+    for axes, (title, cloud) in zip(panels, points.items(), strict=True):
         axes.scatter(cloud[:, 0], cloud[:, 1], s=3, linewidths=0)
         axes.set(title=title, aspect=aspect, xlim=x_limits, ylim=y_limits)
-    figure.savefig(path, dpi=100, format="png")
+        axes.set(xlabel=labels[0], ylabel=labels[1])
 
 
 def _limits(values: Float[Tensor, " n"]) -> tuple[float, float]:

@@ -192,13 +192,27 @@ def floor(data: Data, objective: ObjectiveConfig) -> Score:
     The samples are drawn with replacement, so this is the score of a generator that has memorised
     the training data. A score that is not clearly above it cannot be distinguished from real data.
     """
-    data, train = with_ground(data, objective), as_tensor(data.train)
+    data, device = with_ground(data, objective), torch.device("cpu")
+    scoring = _Scoring.of(data, objective, device)
+    return scoring.score(_drawn(data, device), 1, objective.rung)
+
+
+def final_floor(data: Data, objective: ObjectiveConfig, device: torch.device) -> Score:
+    """Score the same real samples as :func:`floor` by the stronger critics of the final."""
+    data = with_ground(data, objective)
+    scoring = _Scoring.of_final(data, objective, device)
+    return scoring.score(_drawn(data, device), 1, objective.final)
+
+
+def _drawn(data: Data, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Return a generator of the real samples ``data.train``, drawn with replacement."""
+    train = as_tensor(data.train).to(device)
 
     def draw(latents: Tensor) -> Tensor:
         uniform = torch.special.ndtr(latents.squeeze(1))  # from standard normal latents
         return as_floats(train[(uniform * len(train)).long().clamp_max(len(train) - 1)])
 
-    return _Scoring.of(data, objective, torch.device("cpu")).score(draw, 1, objective.rung)
+    return draw
 
 
 def final_score(

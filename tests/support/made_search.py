@@ -44,7 +44,8 @@ def trial(
         "training_cpu_seconds": steps / 20, "scoring_cpu_seconds": 0.5,
         **({"w1": w1[-1], "w1_stderr": 0.01, "critic_estimate": -w1[-1]} if w1 else {}),
     }  # fmt: skip
-    scored = final and {"w1_final": final, "w1_final_stderr": 0.02, "final_scoring_seconds": 3.0}
+    seconds = {"final_scoring_seconds": 3.0, "final_scoring_cpu_seconds": 2.0}
+    scored = final and {"w1_final": final, "w1_final_stderr": 0.02, **seconds}
     return Trial(number, config, params, scores, status, metrics, message, (), scored or None)
 
 

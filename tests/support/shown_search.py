@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+from final_scores import final_score
 from rich.console import Console
 
 from tuner.record.record import Record
@@ -60,5 +61,5 @@ def run_final(record: Record) -> None:
         report(record, number, 4000, w1=w1, continues=False)
         record.ended(number)
     assert [trial.number for trial in record.start_final()] == [2, 0]
-    record.final_scored(2, 0.75, 0.25, seconds=1.0)
+    record.final_scored(2, final_score(0.75, 0.25, seconds=1.0))
     record.final_failed(0, "the worker died")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from final_scores import final_score
+
 from tuner.record.listener import Listener
 from tuner.record.record import Record
 from tuner.results.pictures import picture_name
@@ -186,7 +188,7 @@ class SmallSearch:
 
     def score_final(self) -> None:
         for trial in self.current.start_final():
-            self.current.final_scored(trial.number, 4.5, 0.25, seconds=1.0)
+            self.current.final_scored(trial.number, final_score(4.5, 0.25, seconds=1.0))
 
 
 def assert_complete(uri: str, experiment: str = "wgan") -> None:
@@ -268,7 +270,7 @@ def tell_search(
         record.ended(trial.number)
     if finish:
         for trial in record.start_final():
-            record.final_scored(trial.number, 1.5, 0.1, 2.0)
+            record.final_scored(trial.number, final_score(1.5, 0.1, seconds=2.0))
     record.close()
     ended = "finished" if finish else "interrupted"
     answer = tracker.close(ended, kept_files(run_dir), timeout_s)

@@ -1,6 +1,7 @@
 """Laws of the independent critic: known distances, orders that must hold, and repeatability."""
 
 import math
+import statistics
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from trainables import objective
 from trainables.config import CriticBudget, ObjectiveConfig
 from trainables.data import as_floats
-from trainables.objective import Score, _Critics, score
+from trainables.objective import Score, _blocks, _Critics, score
 from trainables.training.lipschitz import gradient_norms
 
 BUDGET = ObjectiveConfig().rung
@@ -228,6 +229,32 @@ def test_the_standard_error_is_the_spread_of_estimates_on_fresh_data():
     spread = torch.tensor([s.w1 for s in results]).std().item()
     # Of the two parts of the error only the real samples vary here: 200 against 4,096.
     assert 0.5 < spread / results[0].w1_stderr < 2
+
+
+@pytest.mark.parametrize(("num", "num_blocks"), [(100, 100), (256, 256), (1000, 256)])
+def test_the_parts_of_an_estimate_have_its_variance(num: int, num_blocks: int):
+    values = normal(num, 1, 0)[:, 0].double() + 3
+    blocks = torch.tensor(_blocks(values), dtype=torch.float64)
+    assert len(blocks) == num_blocks
+    assert blocks.sum() == pytest.approx(0, abs=1e-9)
+    # A block holds several samples: its variance is that of so many draws.
+    expected = values.var() / num
+    assert (blocks.var() / num_blocks).item() == pytest.approx(expected.item(), rel=0.25)
+
+
+def test_the_parts_of_a_score_add_up_to_its_standard_error():
+    result = score_modes(shifted(0.1))
+    parts = (result.readings.real, result.readings.generated, result.readings.critics)
+    variance = sum(statistics.variance(part) / len(part) for part in parts)
+    assert math.sqrt(variance) == pytest.approx(result.w1_stderr, rel=0.1)
+    assert statistics.fmean(result.readings.critics) == pytest.approx(result.w1)
+
+
+def test_generators_that_are_nearly_the_same_differ_by_far_less_than_their_errors():
+    one, other = (score_modes(shifted(distance)).readings for distance in (0.1, 0.1001))
+    pairs = zip(one.real + one.generated, other.real + other.generated, strict=True)
+    differences = [a - b for a, b in pairs]
+    assert statistics.pstdev(differences) < 0.2 * statistics.pstdev(one.real + one.generated)
 
 
 def test_the_estimate_on_the_critics_training_data_is_higher():

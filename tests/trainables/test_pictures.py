@@ -6,7 +6,13 @@ import torch
 from PIL import Image
 
 from trainables.data import as_floats
-from trainables.pictures import num_drawn, save_generated, save_samples
+from trainables.pictures import (
+    _correlations,
+    _projected,
+    num_drawn,
+    save_generated,
+    save_samples,
+)
 
 
 def test_images_keep_their_positions_and_pixels(tmp_path: Path) -> None:
@@ -57,6 +63,47 @@ def test_points_in_any_units_fill_the_picture(tmp_path: Path, unit: float) -> No
         for half in np.array_split(ink, 2)
         for quarter in np.array_split(half, 2, 1)
     )
+
+
+def test_correlations_are_numpys_and_blank_for_a_constant_column() -> None:
+    samples = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    samples[:, 1] += 2 * samples[:, 0]
+    samples[:, 3] = 0.1
+    found = _correlations(samples)
+    np.testing.assert_allclose(found[:3, :3], np.corrcoef(samples[:, :3].T), atol=1e-6)
+    assert found[3].isnan().all()
+    assert found[:, 3].isnan().all()
+
+
+def test_long_vectors_are_projected_onto_the_components_of_the_real_ones() -> None:
+    """All variance is along two of five columns, which are not the first two."""
+    rng = torch.Generator().manual_seed(0)
+    real = torch.zeros(500, 5)
+    real[:, 2] = 7 + 3 * torch.randn(500, generator=rng)
+    real[:, 4] = torch.randn(500, generator=rng)
+    points, labels = _projected(real, {"real": real, "generated": real + 1})
+    assert points["real"].std(0).tolist() == pytest.approx([3, 1], rel=0.1)
+    share = int(labels[0].removeprefix("principal component 1 (").removesuffix("%)"))
+    assert share == pytest.approx(90, abs=3)
+    moved = (points["generated"] - points["real"])[0].abs()
+    assert moved.tolist() == pytest.approx([1, 1], abs=0.1)
+
+
+@pytest.mark.parametrize("num_columns", [3, 100])
+def test_vectors_show_real_beside_generated_in_axes_of_their_own(
+    tmp_path: Path, num_columns: int
+) -> None:
+    """A constant column and values that are not finite are drawn, too."""
+    real = 1e4 * torch.rand(300, num_columns, generator=torch.Generator().manual_seed(0))
+    real[:, 0] = 5.0
+    generated = real.flip(0).clone()
+    generated[0, 1] = float("inf")
+    save_samples(real, generated, tmp_path / "samples.png")
+    grey = np.asarray(Image.open(tmp_path / "samples.png").convert("L"))
+    height, width = grey.shape
+    assert height > width
+    rows = np.array_split(grey, 3)
+    assert all((half < 250).mean() > 0.01 for row in rows for half in np.array_split(row, 2, 1))
 
 
 def test_bytes_are_drawn_as_they_are(tmp_path: Path) -> None:

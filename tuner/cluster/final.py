@@ -14,6 +14,7 @@ from tuner.cluster.failures import last_raised
 from tuner.cluster.nodes import TrialResources
 from tuner.record import Record
 from tuner.space import ResourceConfig
+from tuner.study import FinalScore, Trial
 
 if TYPE_CHECKING:
     from trainables.data import Data
@@ -33,56 +34,82 @@ def run_final(
     if interrupted.is_set() or not (finalists := record.start_final()):
         return
     spec = record.spec
-    score_again = _scoring_task(spec.objective, spec.resources, needs, spec.code_modules)
-    waiting, running = deque(finalists), {}
-    most = spec.search.max_concurrent_trials or len(finalists)
+    score_again, score_floor = _scoring_tasks(
+        spec.objective, spec.resources, needs, spec.code_modules
+    )
+    # None: the real samples, first, as no later session would score them alone.
+    waiting: deque[Trial | None] = deque([] if record.final_floor else [None])
+    waiting.extend(finalists)
+    running: dict[Any, Trial | None] = {}
+    most = spec.search.max_concurrent_trials or len(waiting)
     while (waiting or running) and not interrupted.is_set():
         while waiting and len(running) < most:
-            trial = waiting.popleft()
-            task = score_again.remote(trial.checkpoint, trial.name_in(spec.name), data)
+            if (trial := waiting.popleft()) is None:
+                task = score_floor.remote(data)
+            else:
+                task = score_again.remote(trial.checkpoint, trial.name_in(spec.name), data)
             running[task] = trial
         record.tick()
         for task in ray.wait([*running], timeout=_POLL_S)[0]:
-            number = running.pop(task).number
-            try:
-                w1, w1_stderr, seconds = ray.get(task)
-            except RayError as error:
-                record.final_failed(number, last_raised(str(error).splitlines()))
-                continue
-            if math.isfinite(w1):
-                record.final_scored(number, w1, w1_stderr, seconds)
-            else:
-                record.final_failed(number, "its samples are not finite")
+            _record(record, running.pop(task), task)
     for task in running:
         ray.cancel(task, force=True)
 
 
-def _scoring_task(
+def _record(record: Record, trial: Trial | None, task: ray.ObjectRef) -> None:
+    """Record the result of a task that has ended, of a trial or of the real samples."""
+    try:
+        score: FinalScore = ray.get(task)
+    except RayError as error:
+        reason = last_raised(str(error).splitlines())
+        if trial is None:
+            record.note(f"real samples could not be scored by the final's critics: {reason}")
+        else:
+            record.final_failed(trial.number, reason)
+        return
+    if trial is None:
+        record.final_floor_scored(score)
+    elif math.isfinite(score.w1):
+        record.final_scored(trial.number, score)
+    else:
+        record.final_failed(trial.number, "its samples are not finite")
+
+
+def _scoring_tasks(
     objective: ObjectiveConfig,
     resources: ResourceConfig,
     needs: TrialResources,
     allow_code: Collection[str],
-) -> Any:
-    """Make Ray's task from a checkpoint's folder to w1, its standard error and its seconds."""
+) -> tuple[Any, Any]:
+    """Make Ray's tasks: from a checkpoint's folder to its score, and of the real samples' score."""
     threads, timeout_s, use_gpu = (
         resources.threads_per_trial,
         resources.report_timeout_s,
         needs.gpus > 0,
     )
-
-    # Ray ships a function within a function as it is: a module's would make every worker import
-    # that module, and with it Ray Tune, which takes as long as the scoring.
-    @ray.remote(
+    task = ray.remote(
         num_cpus=needs.cpus,
         num_gpus=needs.gpus,
         resources=dict(needs.others),
         max_retries=resources.retries_per_trial,
     )
-    def score_again(checkpoint: str | None, name: str, data: "Data") -> tuple[float, float, float]:
+
+    # Ray ships a function within a function as it is: a module's would make every worker import
+    # that module, and with it Ray Tune, which takes as long as the scoring.
+    @task
+    def score_again(checkpoint: str | None, name: str, data: "Data") -> "FinalScore":
         from trainables.watchdog import Watchdog
         from tuner.cluster.scoring import score_checkpoint
 
         with Watchdog(timeout_s):
             return score_checkpoint(checkpoint, name, data, objective, threads, use_gpu, allow_code)
 
-    return score_again
+    @task
+    def score_floor(data: "Data") -> "FinalScore":
+        from trainables.watchdog import Watchdog
+        from tuner.cluster.scoring import score_real_samples
+
+        with Watchdog(timeout_s):
+            return score_real_samples(data, objective, threads, use_gpu)
+
+    return score_again, score_floor

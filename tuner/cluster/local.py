@@ -22,7 +22,7 @@ from trainables.data import Data
 from tuner.cluster.asha import Asha, Decision
 from tuner.cluster.failures import is_full, last_raised, retry_note
 from tuner.cluster.interruption import Interruption
-from tuner.cluster.scoring import score_checkpoint
+from tuner.cluster.scoring import score_checkpoint, score_real_samples
 from tuner.record import Listener, Record
 from tuner.space import ResourceConfig
 from tuner.storage import join, resolve_location
@@ -87,33 +87,40 @@ class LocalExecutor:
 
     def run_final(self, record: Record, data: Data, interrupted: Interruption) -> None:
         """Score the finalists again, one after the other, until done or interrupted."""
-        for trial in record.start_final():
-            record.tick()
-            try:
+        objective, threads, use_gpu = record.spec.objective, self._threads, self._use_gpu
+        finalists = record.start_final()
+        try:
+            if finalists and record.final_floor is None:
                 with interrupted.breaking():
-                    w1, w1_stderr, seconds = score_checkpoint(
-                        trial.checkpoint,
-                        trial.name_in(record.spec.name),
-                        data,
-                        record.spec.objective,
-                        self._threads,
-                        self._use_gpu,
-                        record.spec.code_modules,
-                    )
-            except bdb.BdbQuit:
-                interrupted.set()
-                return
-            except KeyboardInterrupt:
-                if not interrupted.is_set():
+                    floor = score_real_samples(data, objective, threads, use_gpu)
+                record.final_floor_scored(floor)
+            for trial in finalists:
+                record.tick()
+                try:
+                    with interrupted.breaking():
+                        score = score_checkpoint(
+                            trial.checkpoint,
+                            trial.name_in(record.spec.name),
+                            data,
+                            objective,
+                            threads,
+                            use_gpu,
+                            record.spec.code_modules,
+                        )
+                except bdb.BdbQuit:
                     raise
-                return
-            except Exception as error:  # the user's network may raise anything
-                record.final_failed(trial.number, last_raised(_traceback(error).splitlines()))
-                continue
-            if math.isfinite(w1):
-                record.final_scored(trial.number, w1, w1_stderr, seconds)
-            else:
-                record.final_failed(trial.number, "its samples are not finite")
+                except Exception as error:  # the user's network may raise anything
+                    record.final_failed(trial.number, last_raised(_traceback(error).splitlines()))
+                    continue
+                if math.isfinite(score.w1):
+                    record.final_scored(trial.number, score)
+                else:
+                    record.final_failed(trial.number, "its samples are not finite")
+        except bdb.BdbQuit:
+            interrupted.set()
+        except KeyboardInterrupt:
+            if not interrupted.is_set():
+                raise
 
 
 class _Halted(Exception):

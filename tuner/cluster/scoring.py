@@ -1,16 +1,19 @@
-"""Score a finalist again: the same on a worker of Ray's and in this process."""
+"""Score finalists again, and real samples: on a worker of Ray's as in this process."""
 
 import tempfile
 import time
 from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.storage import fetch_file
+from tuner.study import FinalScore
 
 if TYPE_CHECKING:
     from trainables.config import ObjectiveConfig
     from trainables.data import Data
+    from trainables.objective import Score
 
 
 def score_checkpoint(
@@ -21,7 +24,7 @@ def score_checkpoint(
     threads: int,
     use_gpu: bool,
     allow_code: Collection[str] = (),
-) -> tuple[float, float, float]:
+) -> FinalScore:
     """Score the generator of a checkpoint by the final's stronger critics.
 
     Args:
@@ -33,9 +36,6 @@ def score_checkpoint(
         use_gpu: Whether the process was given a GPU.
         allow_code: The modules of the search's custom generators.
 
-    Returns:
-        ``w1``, its standard error, and the seconds that it took.
-
     Raises:
         OSError: if there is no checkpoint, or it cannot be read.
         DamagedCheckpointError: if its generator is not whole, or is of another trial.
@@ -46,8 +46,31 @@ def score_checkpoint(
     if checkpoint is None:
         raise FileNotFoundError("it has no checkpoint in the search's folder")
     with tempfile.TemporaryDirectory() as scratch:
-        device, started_s = start_worker(threads, use_gpu), time.perf_counter()
+        device, timed = start_worker(threads, use_gpu), _Timed()
         generator = Path(scratch, "generator.pt")
         fetch_file(checkpoint, generator.name, generator)
-        score = final_score(generator, data, objective, device, allow_code, Identity(name))
-        return score.w1, score.w1_stderr, time.perf_counter() - started_s
+        identity = Identity(name)
+        return timed(final_score(generator, data, objective, device, allow_code, identity))
+
+
+def score_real_samples(
+    data: "Data", objective: "ObjectiveConfig", threads: int, use_gpu: bool
+) -> FinalScore:
+    """Score real samples as :func:`score_checkpoint` does generated ones: the final's floor."""
+    from trainables.trial import final_floor, start_worker
+
+    device, timed = start_worker(threads, use_gpu), _Timed()
+    return timed(final_floor(data, objective, device))
+
+
+class _Timed:
+    """Adds the time that has passed since its creation to a score."""
+
+    def __init__(self) -> None:
+        self._started_s, self._started_cpu_s = time.perf_counter(), time.thread_time()
+
+    def __call__(self, score: "Score") -> FinalScore:
+        seconds = time.perf_counter() - self._started_s
+        cpu_seconds = time.thread_time() - self._started_cpu_s
+        readings = asdict(score.readings)
+        return FinalScore(score.w1, score.w1_stderr, seconds, cpu_seconds, readings)

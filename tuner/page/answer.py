@@ -1,15 +1,16 @@
 """Write the top section of a report: the best trial, its comparisons, the cost and luck."""
 
+import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.config import MIN_GROUND_SIDE, ObjectiveConfig
 from tuner import results
-from tuner.page.baseline import Baseline
+from tuner.page.baseline import METHOD_KEYS, Baseline
 from tuner.page.facts import OUT_OF_TIME, RUNNING, Cost, Facts, cost, last_common_rung
 from tuner.page.hints import best_config
-from tuner.page.style import number
+from tuner.page.style import number, short
 from tuner.results import clock, ties_text
 from tuner.retrain import Retrained, luck_text, seed_spread
 from tuner.space import dump_yaml
@@ -23,7 +24,7 @@ def answer(
 
     Args:
         facts: The search.
-        defaults: The papers' default points.
+        defaults: The published points.
         seeds: The scores of the best trial's configuration with other seeds.
     """
     search, best = facts.search, facts.search.best
@@ -31,7 +32,7 @@ def answer(
         "name": search.spec.name,
         "state": search.state,
         "lead": _lead(facts),
-        "best": None if best is None else _best(facts, best),
+        "best": None if best is None else _best(facts, best, seeds),
         "verdict": _verdict(facts, best, defaults),
         "config": best_config(facts),
         "full_config": best and dump_yaml(best.config.applied()).strip(),
@@ -70,7 +71,12 @@ def _ground_text(objective: ObjectiveConfig) -> str:
     )
 
 
-def _best(facts: Facts, best: Trial) -> dict[str, str]:
+def _best(facts: Facts, best: Trial, seeds: Sequence[Retrained]) -> dict[str, str]:
+    if seeds:  # the mean of fresh seeds is not selected for its luck, as the search's score is
+        spread, steps = seed_spread(seeds[-1].w1), seeds[-1].generator_steps
+        half = "" if math.isnan(spread.mean_error) else f"{spread.mean_error:.2g}"
+        unit = f"mean w1 of {spread.num} fresh seeds at step {steps:,}"
+        return {"trial_id": best.trial_id, "w1": f"{spread.mean:.4g}", "error": half, "unit": unit}
     if best.final is not None:
         w1, error = best.final["w1_final"], best.final["w1_final_stderr"]
         return _best_values(best, w1, error, "w1 in the final")
@@ -93,7 +99,10 @@ def _verdict(facts: Facts, best: Trial | None, defaults: Sequence[Baseline]) -> 
     texts = []
     if best.final is not None:
         ties = ties_text(best, search.trials)
+        w1, error = best.final["w1_final"], results.half_width(best.final["w1_final_stderr"])
+        texts.append(f"In the final its w1 is {w1:.4g} ± {error:.2g} (95%).")
         texts.append(f"It is {ties}." if ties else "No other trial of the final is tied with it.")
+        texts += _final_floor_texts(facts, best, w1)
     else:
         texts.append("It was not scored in the final: its only scores are those at its rungs.")
     w1 = facts.curves.get(best.number, {}).get(best.generator_steps)
@@ -107,20 +116,24 @@ def _verdict(facts: Facts, best: Trial | None, defaults: Sequence[Baseline]) -> 
 
 
 def _headline(facts: Facts, best: Trial, defaults: Sequence[Baseline]) -> str:
-    """Compare the best trial with the papers' default point, the best one if there are several."""
+    """Compare the best trial with the published point, the best one if there are several."""
     scored = [b for b in defaults if b.steps is not None and b.w1 is not None]
     if not scored:
-        return "No trial had the papers' default point, so the best is not compared with it."
+        return "No trial had a published point, so the best is not compared with one."
     baseline = min(scored, key=lambda b: (-(b.steps or 0), b.w1))
-    if baseline.trial is not None and baseline.trial.number == best.number:
-        return f"The best is the papers' default point of {baseline.method} itself."
-    method = f" ({baseline.method})" if len(defaults) > 1 else ""
+    trial, steps = baseline.trial, baseline.steps or 0
+    if trial is None or trial.number == best.number:
+        return f"The best is the published point of {baseline.method} itself."
+    kind = "best of the published points, that" if len(scored) > 1 else "published point"
+    name = f"the {kind} of {baseline.method}"
     ratio = _ratio(baseline.w1 or 0.0, baseline.best_w1 or 0.0)
-    several = len(scored) > 1
-    name = "the best of the papers' default points" if several else "the papers' default point"
+    values = f"{number(baseline.best_w1)} against {number(baseline.w1)}"
+    if steps == facts.last_rung:
+        return f"Its w1 is {ratio} than that of {name}: {values}, both at the last rung."
     return (
-        f"Its w1 is {ratio} than that of {name}{method}: {number(baseline.best_w1)} against "
-        f"{number(baseline.w1)}, both at step {baseline.steps:,}."
+        f"At step {steps:,}, the last rung of {name} (trial {trial.trial_id}: "
+        f"{facts.outcome(trial)}), its w1 was {ratio}: {values}. That trial's w1 at step "
+        f"{facts.last_rung:,} is not known."
     )
 
 
@@ -134,6 +147,23 @@ def _no_best(facts: Facts) -> str:
             trials = "The only trial" if num == 1 else f"All {num} trials"
             return f"{trials} {status}: there is no best one. The table of trials has the messages."
     return f"None of {num} trial{'s' * (num > 1)} has completed, so there is no best one yet."
+
+
+def _final_floor_texts(facts: Facts, best: Trial, w1: float) -> list[str]:
+    """Compare the best with real samples, both scored by the final's critics."""
+    if (floor := facts.search.final_floor) is None:
+        return []
+    text = (
+        f"The final's critics score real samples {floor.w1:.4g} ± "
+        f"{results.half_width(floor.w1_stderr):.2g} (its floor)"
+    )
+    error = results.paired_error(best.final_readings, floor.readings)
+    if error is None:
+        return [f"{text}."]
+    gap = f"{abs(w1 - floor.w1):.2g} ± {error.half_width:.2g}"
+    if w1 - floor.w1 <= error.half_width:
+        return [f"{text}: the best does not lie above that by more than the error ({gap})."]
+    return [f"{text}: the best lies above that, by {gap}."]
 
 
 def _floor_texts(facts: Facts, w1: float, stderr: float) -> list[str]:
@@ -168,14 +198,15 @@ def _stats(spent: Cost, facts: Facts) -> list[tuple[str, str, str]]:
     num_trials = facts.search.spec.num_trials
     total = f" of {num_trials:,}" if num_trials and num_trials != len(trials) else ""
     saved = f"{spent.saved_steps:,} steps that stopped trials did not train"
-    final = f", {spent.final_s:,.0f} s of the final" if spent.final_s else ""
+    parts = [(spent.training_cpu_s, "training"), (spent.scoring_cpu_s, "scoring")]
+    parts += [(spent.final_cpu_s, "the final")] * bool(spent.final_cpu_s)
     return [
         ("trials", f"{len(trials):,}{total}", ", ".join(f"{n} {s}" for n, s in counts if n)),
         ("wall time", clock(spent.wall_s), "h:mm:ss, over all sessions"),
         (
             "CPU time of the trials",
-            f"{spent.training_cpu_s + spent.scoring_cpu_s:,.0f} s",
-            f"{spent.training_cpu_s:,.0f} s training, {spent.scoring_cpu_s:,.0f} s scoring{final}",
+            f"{sum(round(seconds) for seconds, _ in parts):,} s",  # so that the parts add up
+            ", ".join(f"{round(seconds):,} s {name}" for seconds, name in parts),
         ),
         ("generator steps", f"{spent.generator_steps:,}", "over all trials"),
         ("saved by stopping early", f"{spent.saved_share:.0%}", saved),
@@ -185,9 +216,7 @@ def _stats(spent: Cost, facts: Facts) -> list[tuple[str, str, str]]:
 def _comparison(facts: Facts, defaults: Sequence[Baseline]) -> list[dict[str, str]]:
     best = facts.search.best
     rows = [
-        _row(
-            f"papers' default point, {b.method}", b.trial, b.trial is best, b.steps, b.w1, b.best_w1
-        )
+        _row(f"published point of {b.method}", b.trial, b.trial is best, b.steps, b.w1, b.best_w1)
         for b in defaults
         if best is not None and b.trial is not None
     ]
@@ -236,12 +265,25 @@ def _baseline_notes(defaults: Sequence[Baseline]) -> list[str]:
         if b.excluded:
             values = ", ".join(f"{key} {number(value)}" for key, value in b.excluded.items())
             notes.append(
-                f"The papers' default point of {b.method} is outside of this search's ranges, "
+                f"The published point of {b.method} is outside of this search's ranges, "
                 f"which exclude {values}. Widen them, and add the point to initial_points."
             )
         elif b.trial is None:
-            notes.append(f"No trial had the papers' default point of {b.method}.")
+            notes.append(f"No trial had the published point of {b.method}.")
+    if notes or defaults:
+        notes.append(
+            "A published point has the values that were published with its method, of those "
+            "hyperparameters that this search varies: "
+            + "; ".join(f"{b.method}: {_values_text(b.point)}" for b in defaults)
+            + ". All others may have any value, such as the networks' widths, of which no "
+            "method's publication speaks."
+        )
     return notes
+
+
+def _values_text(point: Mapping[str, Any]) -> str:
+    values = {short(key): value for key, value in point.items() if key not in METHOD_KEYS}
+    return ", ".join(f"{key} {number(value)}" for key, value in values.items()) or "none"
 
 
 def _luck(facts: Facts, seeds: Sequence[Retrained]) -> list[str]:

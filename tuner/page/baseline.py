@@ -1,31 +1,35 @@
-"""Find the trials that had the papers' default points, and describe the points that are missing."""
+"""Find the trials that had the published points, and describe the points that are missing.
+
+The published point of a method has, of the searched hyperparameters, those values that were
+published with the method. It may have any value of the others.
+"""
 
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
-from trainables.config import ARCHITECTURES, DEFAULT_ARCHITECTURE, PUBLISHED, TrainingConfig
+from trainables.config import PUBLISHED, TrialConfig
 from tuner.page.facts import Facts, last_common_rung
 from tuner.space import Choice, Domain, SearchSpec, coerce, dump_yaml, possible_values
 from tuner.study import Trial
 
 #: The keys that define a method.
-_METHOD_KEYS = ("training.loss", "training.constraint")
-#: Keys without a published value: a default point may have any.
-_FREE_KEYS = (*_METHOD_KEYS, "networks.architecture")
+METHOD_KEYS = ("training.loss", "training.constraint")
+#: Keys whose value in ``PUBLISHED`` is none of a publication's, as the decay of AdamW.
+_FREE_KEYS = (*METHOD_KEYS, "training.weight_decay", "training.instance_noise")
 
 
 @final
 @dataclass(frozen=True)
 class Baseline:
-    """The default point of a method in a search.
+    """The published point of a method in a search.
 
     ``trial`` is the trial that had it, if any. ``steps`` is the last rung that it and the best
-    trial both reached, with the ``w1`` of each there. ``excluded`` are the default values that lie
-    outside of the search's domains, by key. ``yaml`` is the point as an item of
-    ``initial_points``.
+    trial both reached, with the ``w1`` of each there. ``point`` are the published values of the
+    searched keys; ``excluded`` are the published values that no trial can have, since they lie
+    outside of the search's domains. ``yaml`` is the point as an item of ``initial_points``.
     """
 
     method: str
@@ -35,10 +39,11 @@ class Baseline:
     best_w1: float | None = None
     excluded: Mapping[str, Any] | None = None
     yaml: str = ""
+    point: Mapping[str, Any] = field(default_factory=dict)
 
 
 def baselines(facts: Facts) -> list[Baseline]:
-    """Return the default point of each method of the search, in the search's order."""
+    """Return the published point of each method of the search, in the search's order."""
     search = facts.search.spec
     points = []
     for chosen in _methods(search):
@@ -46,10 +51,11 @@ def baselines(facts: Facts) -> list[Baseline]:
         method = _name(chosen)
         trials = [t for t in facts.search.trials if _has(t, point)] if not excluded else []
         if not trials:
-            points.append(Baseline(method, None, excluded=excluded, yaml=_yaml(point)))
-            continue
-        # If several trials had the point, the first one counts: the best of them would be biased.
-        points.append(_compared(facts, method, trials[0], _yaml(point)))
+            found = Baseline(method, None, excluded=excluded, yaml=_yaml(point))
+        else:
+            # The first counts, of several trials: the best of them would be biased.
+            found = _compared(facts, method, trials[0], _yaml(point))
+        points.append(replace(found, point={**point, **excluded}))
     return points
 
 
@@ -67,61 +73,64 @@ def _methods(search: SearchSpec) -> Iterator[dict[str, Any]]:
     constraints = possible_values(search.training.constraint)
     for loss in possible_values(search.training.loss):
         for constraint in constraints if loss == "wasserstein" else (None,):
-            yield dict(zip(_METHOD_KEYS, (loss, constraint), strict=True))
+            yield dict(zip(METHOD_KEYS, (loss, constraint), strict=True))
 
 
 def _name(chosen: Mapping[str, Any]) -> str:
-    loss, constraint = (chosen[key] for key in _METHOD_KEYS)
+    loss, constraint = (chosen[key] for key in METHOD_KEYS)
     return constraint if loss == "wasserstein" else loss
 
 
-def _default(key: str, method: str, architecture: str) -> Any:
-    """Return the published value of a searched key, or ``None`` if there is none."""
-    _, name = key.split(".", 1)
-    for values in (PUBLISHED.get(method, {}), ARCHITECTURES.get(architecture, {})):
-        if name in values:
-            return values[name]
-    field = TrainingConfig.model_fields.get(name)
-    return None if field is None or key in _FREE_KEYS else field.default
+def _published(key: str, method: str) -> Any:
+    """Return the value of a searched key that was published with a method, or ``None``."""
+    section, name = key.split(".", 1)
+    is_given = section == "training" and key not in _FREE_KEYS
+    return PUBLISHED.get(method, {}).get(name) if is_given else None
 
 
 def _point(search: SearchSpec, chosen: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a method's default point by dotted key, and those defaults that no domain has."""
+    """Return a method's published point by dotted key, and those values that no domain has."""
     method = _name(chosen)
     point: dict[str, Any] = {}
     excluded: dict[str, Any] = {}
-    architectures = possible_values(search.networks.architecture or DEFAULT_ARCHITECTURE)
 
     def pick(key: str, domain: Domain) -> Any:
         first = domain.choice[0] if isinstance(domain, Choice) else domain.low
-        if key in _METHOD_KEYS:
+        if key in METHOD_KEYS:
             point[key] = chosen[key]
             return chosen[key]
-        value = _default(key, method, architectures[0])
+        value = _published(key, method)
         if value is None:
             return first  # any value is allowed
         if (fitted := coerce(domain, value)) is None:
             excluded[key] = value
             return first
-        # The defaults of the network depend on the architecture, so they are only part of the
-        # point if there is one architecture.
-        if key.startswith("training.") or len(architectures) == 1:
-            point[key] = fitted
+        point[key] = fitted
         return fitted
 
-    search.choose(pick)
+    config = search.trial_config(search.choose(pick), seed=0)
+    excluded |= {
+        key: value for key, (value, is_had) in _compared_keys(config).items() if not is_had
+    }
     return point, excluded
 
 
+def _compared_keys(config: TrialConfig) -> dict[str, tuple[Any, bool]]:
+    """Return the published values of the keys that apply to a trial, and whether it has them."""
+    training = config.applied()["training"]
+    method = _name({key: training.get(key.split(".")[1]) for key in METHOD_KEYS})
+    published = {name: _published(f"training.{name}", method) for name in training}
+    return {
+        f"training.{name}": (value, _equal(training[name], value))
+        for name, value in published.items()
+        if value is not None
+    }
+
+
 def _has(trial: Trial, point: Mapping[str, Any]) -> bool:
-    method_keys = {key for key in point if key in _METHOD_KEYS}
-    if any(trial.params.get(key) != point[key] for key in method_keys):
+    if any(trial.params.get(key) != point[key] for key in METHOD_KEYS if key in point):
         return False
-    method = _name({k: getattr(trial.config.training, k.split(".")[1]) for k in _METHOD_KEYS})
-    architecture = trial.config.networks.architecture or DEFAULT_ARCHITECTURE
-    keys = [key for key in trial.params if key not in _FREE_KEYS]
-    defaults = {key: _default(key, method, architecture) for key in keys}
-    return all(value is None or _equal(trial.params[key], value) for key, value in defaults.items())
+    return all(is_had for _, is_had in _compared_keys(trial.config).values())
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -151,7 +151,7 @@ class Cost:
     wall_s: float
     training_cpu_s: float
     scoring_cpu_s: float
-    final_s: float
+    final_cpu_s: float
     generator_steps: int
     saved_steps: int
 
@@ -162,8 +162,9 @@ class Cost:
 
 
 def cost(facts: Facts) -> Cost:
-    """Sum the costs of all trials."""
-    trials = facts.search.trials
+    """Sum the costs of all trials, and of the final where its CPU time was measured."""
+    trials, floor = facts.search.trials, facts.search.final_floor
+    finals = [t.final.get("final_scoring_cpu_seconds", 0.0) for t in trials if t.final]
     # Only trials that a rung stopped count as savings, not those that the time budget ended.
     stopped = [
         t.generator_steps
@@ -178,7 +179,7 @@ def cost(facts: Facts) -> Cost:
         wall_s=facts.search.elapsed_s,
         training_cpu_s=total("training_cpu_seconds", "training_seconds"),
         scoring_cpu_s=total("scoring_cpu_seconds", "scoring_seconds"),
-        final_s=math.fsum(t.final.get("final_scoring_seconds", 0.0) for t in trials if t.final),
+        final_cpu_s=math.fsum([*finals, floor.cpu_seconds if floor else 0.0]),
         generator_steps=sum(t.generator_steps for t in trials),
         saved_steps=sum(facts.last_rung - steps for steps in stopped),
     )

@@ -1,5 +1,6 @@
 """Draw the figures of a report that show the trials' scores and rungs."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,8 +19,10 @@ from tuner.page.style import (
     axis,
     escaped,
     figure,
+    number,
     outcome_styles,
     scale,
+    wants_log,
 )
 from tuner.study import Trial
 
@@ -69,9 +72,14 @@ def curves(facts: Facts, by: str) -> go.Figure | None:
         traces.append(_lines(facts, [best], f"best: {best.trial_id}", style, x_of, 4))
     values = [w1 for t in trials for w1 in facts.curves[t.number].values()]
     xs = [x for t in trials for s in facts.curves[t.number] if (x := x_of(t, s)) is not None]
+    below = None
     if facts.search.floor is not None and xs:
-        values.append(facts.search.floor["w1_floor"])
-        traces.append(_floor(values[-1], min(xs), max(xs)))
+        floor = facts.search.floor["w1_floor"]
+        if _is_near(floor, values):
+            values.append(floor)
+            traces.append(_floor(floor, min(xs), max(xs)))
+        else:
+            below = f"floor: real samples score {number(floor)}, below this figure"
     is_steps = by == "generator_steps"
     ticks = {"tickvals": facts.rungs, "ticktext": [f"{s:,}" for s in facts.rungs]}
     crowded = len(facts.rungs) > 8
@@ -79,7 +87,23 @@ def curves(facts: Facts, by: str) -> go.Figure | None:
         _STEPS if is_steps else "training time of the trial (s)",
         **(scale(xs) | (ticks if is_steps and not crowded else {})),
     )
-    return figure(traces, x, axis(W1, **scale(values)), 420)
+    drawn = figure(traces, x, axis(W1, **scale(values)), 420)
+    if below is not None:
+        drawn.add_annotation(
+            text=escaped(below), xref="paper", yref="paper", x=1, y=1, showarrow=False,
+            xanchor="right", yanchor="top", font={"size": 11, "color": GREY},
+        )  # fmt: skip
+    return drawn
+
+
+def _is_near(floor: float, values: Sequence[float]) -> bool:
+    """Tell whether an axis that shows the floor as well leaves the curves half of its height."""
+    low, high = min(values), max(values)
+    if floor >= low:
+        return floor <= high
+    if floor > 0 and wants_log([floor, *values]):
+        return math.log(low / floor) <= math.log(high / low)
+    return low - floor <= high - low
 
 
 def _lines(
@@ -161,7 +185,8 @@ def rung_ladder(facts: Facts) -> go.Figure | None:
         for name, field, colour, pattern in kinds
         if any(getattr(row, field) for row in rows)
     ]
-    y = axis("rung (generator steps)", type="category", autorange="reversed", showgrid=False)
+    # A longer title would be cut where there are few rungs.
+    y = axis("rung", type="category", autorange="reversed", showgrid=False)
     # Otherwise several ticks would round to the same number.
     ticks = {"dtick": 1} if rows[0].entered <= 10 else {}
     x = axis("trials", rangemode="tozero", tickformat=",d", **ticks)

@@ -47,7 +47,7 @@ def hints(
     Args:
         facts: The search.
         rankings: The importances over all scored trials, one ranking per evaluator.
-        baselines: The papers' default points.
+        baselines: The published points.
         seeds: The scores of retrained trials.
     """
     run = shlex.quote(str(facts.search.run_dir))
@@ -207,7 +207,7 @@ def _missing_defaults(baselines: Sequence[Baseline]) -> Iterator[Hint]:
     missing = [b.method for b in baselines if b.trial is None and not b.excluded]
     if missing:
         names = ", ".join(missing)
-        reason = f"no trial had the papers' default point of {names}; the YAML is given above"
+        reason = f"no trial had the published point of {names}; the YAML is given above"
         yield Hint("Add it to initial_points of the next search", reason)
 
 

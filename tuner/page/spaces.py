@@ -153,7 +153,9 @@ def parallel(facts: Facts, keys: Sequence[str]) -> go.Figure | None:
         return None
     places = [facts.place_of[t.number] for t in trials]
     last = max(2, *places)
-    first = {"label": "place", "values": places, "range": [last, 1], "tickvals": [1, last]}
+    # No ticks by hand, but for choices: plotly would take the axis for one of choices, and a drag
+    # between two ticks would select nothing.
+    first = {"label": "place", "values": places, "range": [last, 1], "tickformat": "~g"}
     line = {
         "color": places,
         # Colours that are visible on a white and on a black background.
@@ -175,38 +177,32 @@ def parallel(facts: Facts, keys: Sequence[str]) -> go.Figure | None:
     return drawn.update_layout(margin={"l": 60, "r": 70, "t": 60, "b": 30})
 
 
-def _dimension(key: str, domain: Domain, trials: Any) -> dict[str, Any]:
+def _dimension(key: str, domain: Domain, trials: Sequence[Trial]) -> dict[str, Any]:
     """Return an axis; trials without the hyperparameter are drawn below its range."""
     values = [t.params.get(key) for t in trials]
+    label, options = short(key), {"tickformat": "~g"}
     if isinstance(domain, Choice):
         positions = [None if v is None else float(domain.labels.index(v)) for v in values]
         ticks = {float(i): number(v) for i, v in enumerate(domain.labels)}
+        low, high = 0.0, float(len(ticks) - 1)
+        if None in positions:
+            ticks[_below(low, high)] = "has none"
+        texts = [escaped(text) for text in ticks.values()]
+        options = {"tickvals": list(ticks), "ticktext": texts}
     elif domain.log:
+        label = f"log10 {label}"
         positions = [None if v is None else math.log10(v) for v in values]
         low, high = math.log10(domain.low), math.log10(domain.high)
-        decades = [float(e) for e in range(math.ceil(low), math.floor(high) + 1)]
-        inner = decades if len(decades) > 1 else _evenly_spaced(low, high)
-        ticks = {x: number(10**x) for x in dict.fromkeys((low, *inner, high))}
     else:
         positions = [None if v is None else float(v) for v in values]
         low, high = float(domain.low), float(domain.high)
-        is_short = is_integer(domain) and high - low <= 8
-        integers = range(domain.low, domain.high + 1) if is_short else ()
-        ticks = {float(x): number(round(x, 2)) for x in integers or _evenly_spaced(low, high)}
-    low, high = min(ticks), max(ticks)
     if None in positions:
-        below = low - 0.2 * ((high - low) or 1.0)
+        below = _below(low, high)
         positions = [below if x is None else x for x in positions]
-        ticks = {below: "has none", **ticks}
         low = below
-    return {
-        "label": escaped(short(key)),
-        "values": positions,
-        "range": [low, high] if low < high else [low - 0.5, high + 0.5],
-        "tickvals": list(ticks),
-        "ticktext": [escaped(text) for text in ticks.values()],
-    }
+    limits = [low, high] if low < high else [low - 0.5, high + 0.5]
+    return {"label": escaped(label), "values": positions, "range": limits, **options}
 
 
-def _evenly_spaced(low: float, high: float) -> list[float]:
-    return [low + (high - low) * i / 4 for i in range(5)]
+def _below(low: float, high: float) -> float:
+    return low - 0.2 * ((high - low) or 1.0)

@@ -27,8 +27,9 @@ def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
     keys = [key for key in facts.search.spec.domains if any(key in t.params for t in trials)]
     has_final = any(t.final for t in trials)
     has_message = any(t.message for t in trials)
-    columns = ["place", "trial", "status", "steps", "w1", "± 95%"]
-    columns += ["w1 final"] * has_final + ["own critic", "training s"]
+    # The scores first: a telephone shows four columns.
+    columns = ["place", "trial", *["w1 final"] * has_final, "w1", "± 95%", "status", "steps"]
+    columns += ["own critic", "training s"]
     columns += [short(key) for key in keys]
     columns += ["MLflow"] * bool(links.runs) + ["message"] * has_message
     best = facts.search.best
@@ -42,7 +43,7 @@ def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
         if has_message:
             cells.append(Cell(trial.message or "", wrap=True))
         is_best = best is not None and trial.number == best.number
-        status = trial.status or "running"
+        status = facts.outcome(trial).partition(" at ")[0]
         rows.append({"cells": cells, "status": status, "is_best": is_best})
     return {
         "columns": columns,
@@ -67,11 +68,11 @@ def _cells(facts: Facts, trial: Trial, has_final: bool) -> list[Cell]:
     return [
         Cell(str(facts.place_of[trial.number]), facts.place_of[trial.number]),
         Cell(trial.trial_id, trial.number),
-        Cell(facts.outcome(trial)),
-        Cell(f"{trial.generator_steps:,}", trial.generator_steps),
+        *([_value(final)] if has_final else []),
         _value(None if last is None else curve[last]),
         _value(None if error is None or last is None else half_width(error), "{:.2g}"),
-        *([_value(final)] if has_final else []),
+        Cell(facts.outcome(trial)),
+        Cell(f"{trial.generator_steps:,}", trial.generator_steps),
         _value(report.get("critic_estimate")),
         _value(trial.metrics.get("training_seconds"), "{:.1f}"),
     ]

@@ -143,9 +143,17 @@ def space(
         "slices_note": f"The {MAX_SLICES} most important of {num_keys} hyperparameters."
         if num_slices < num_keys and num_slices == MAX_SLICES
         else "",
-        "parallel_note": f"Of {scored:,} trials {drawn:,} are drawn." if drawn < scored else "",
+        "parallel_note": _parallel_note(facts, drawn, scored),
         "parallel_px": 110 * min(10, num_keys + 2),
     }
+
+
+def _parallel_note(facts: Facts, drawn: int, scored: int) -> str:
+    notes = [f"Of {scored:,} trials {drawn:,} are drawn."] if drawn < scored else []
+    keys = facts.search.spec.domains.keys()
+    if any(keys - t.params.keys() for t in facts.search.trials):
+        notes.append("A trial without a hyperparameter passes through the lower end of its axis.")
+    return " ".join(notes)
 
 
 def _importance_notes(rows: Sequence[Importance]) -> list[str]:

@@ -27,7 +27,7 @@ from tuner.results import (
 )
 from tuner.space import SearchSpec
 from tuner.storage import fetch_file, remove_folder
-from tuner.study import Status, Study, Trial
+from tuner.study import FinalScore, Status, Study, Trial
 
 Details = TypeVarTuple("Details")
 
@@ -66,6 +66,7 @@ class Record:
         self.in_final = False
         self.final_faults: dict[int, str] = {}
         self._floor = study.floor
+        self._final_floor = study.final_floor
         self._elapsed_before_s = study.elapsed_s
         self._started = time.monotonic()
         self._table_due = 0.0
@@ -238,16 +239,28 @@ class Record:
             self.notify(Listener.final_started, missing)
         return missing
 
-    def final_scored(self, number: int, w1: float, w1_stderr: float, seconds: float) -> None:
+    @property
+    def final_floor(self) -> FinalScore | None:
+        """Return the score of real samples by the final's critics, once it was measured."""
+        return self._final_floor
+
+    def final_floor_scored(self, score: FinalScore) -> None:
+        """Record the score of real samples by the final's critics."""
+        self._study.set_final_floor(score)
+        self._final_floor = score
+        self.tick()
+
+    def final_scored(self, number: int, score: FinalScore) -> None:
         """Record a score of the final, at once, so that no resume has to repeat it."""
         final = {
-            "w1_final": w1,
-            "w1_final_stderr": w1_stderr,
-            "final_scoring_seconds": seconds,
+            "w1_final": score.w1,
+            "w1_final_stderr": score.w1_stderr,
+            "final_scoring_seconds": score.seconds,
+            "final_scoring_cpu_seconds": score.cpu_seconds,
             "generator_steps": float(self.trials[number].generator_steps),
             "unix_time_s": time.time(),
         }
-        self._study.set_final(number, final)
+        self._study.set_final(number, final, score.readings)
         self._refresh(number)
         self.notify(Listener.final_scored, self.trials[number])
 

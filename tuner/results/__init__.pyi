@@ -10,7 +10,6 @@ from .ranking import best_of as best_of
 from .ranking import half_width as half_width
 from .ranking import placed as placed
 from .ranking import ranked as ranked
-from .ranking import tied_with as tied_with
 from .reports import Report as Report
 from .reports import ReportLog as ReportLog
 from .reports import as_of_now as as_of_now
@@ -34,3 +33,6 @@ from .text import clock as clock
 from .text import score_text as score_text
 from .text import ties_text as ties_text
 from .text import trials_text as trials_text
+from .ties import Error as Error
+from .ties import paired_error as paired_error
+from .ties import tied_with as tied_with

@@ -139,20 +139,6 @@ class Leaderboard:
         return len(self._at_rungs.get(steps, ())), self._best_at.get(steps)
 
 
-def tied_with(best: "Trial", trials: Iterable["Trial"]) -> list["Trial"]:
-    """Return the trials whose ``w1_final`` does not differ significantly (95%) from the best's."""
-    if best.final is None:
-        return []
-    others = [t for t in ranked(trials) if t.final is not None and t.number != best.number]
-    return [
-        t for t in others if w1_final(t) - w1_final(best) <= half_width(_stderr_between(t, best))
-    ]
-
-
 def half_width(stderr: float) -> float:
     """Return half of the width of a 95% confidence interval, for a normal error."""
     return 1.96 * stderr
-
-
-def _stderr_between(one: "Trial", other: "Trial") -> float:
-    return math.hypot(*(t.final["w1_final_stderr"] for t in (one, other) if t.final))

@@ -13,7 +13,7 @@ from tuner.results.ranking import best_of, is_finished
 from tuner.results.reports import as_of_now, latest, read_reports
 from tuner.results.search_folder import check_is_search
 from tuner.space import SearchSpec, read_saved_spec
-from tuner.study import Study, Trial
+from tuner.study import FinalScore, Study, Trial
 
 State = Literal["running", "interrupted", "finished"]
 
@@ -26,7 +26,8 @@ class Snapshot:
     ``trials`` are sorted by number; their metrics are the last report
     (:func:`tuner.results.reports.as_of_now`). ``reports`` are all reports by trial number and
     generator step; a report at a rung has ``w1``. ``data`` is the fingerprint of the data.
-    ``floor`` has ``w1_floor`` and ``w1_floor_stderr``, or is ``None`` before they are measured.
+    ``floor`` has ``w1_floor`` and ``w1_floor_stderr``, or is ``None`` before they are measured;
+    ``final_floor`` is the score of the same real samples by the final's critics.
     """
 
     run_dir: Path
@@ -38,6 +39,7 @@ class Snapshot:
     elapsed_s: float
     is_running: bool
     data: str | None = None
+    final_floor: FinalScore | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -102,6 +104,7 @@ def read_snapshot(run_dir: Path) -> Snapshot:
             raise BadInput(str(run_dir / "study.log"), error.faults) from error
         trials, search_id = study.trials(), study.search_id
         floor, elapsed_s, data = study.floor, study.elapsed_s, study.data
+        final_floor = study.final_floor
     reports = read_reports(run_dir / "metrics.jsonl")
     return Snapshot(
         run_dir=run_dir,
@@ -113,4 +116,5 @@ def read_snapshot(run_dir: Path) -> Snapshot:
         elapsed_s=elapsed_s,
         is_running=is_running,
         data=data,
+        final_floor=final_floor,
     )

@@ -2,8 +2,12 @@
 
 from collections.abc import Iterable
 
-from tuner.results.ranking import half_width, tied_with, w1_final
+from tuner.results.ranking import half_width, w1_final
+from tuner.results.ties import are_paired, tied_with
 from tuner.study import Trial
+
+#: Said of ties among scores of which an earlier version kept no parts.
+_UNPAIRED = ", as if their errors were independent: an earlier version scored them"
 
 
 def clock(seconds: float) -> str:
@@ -28,7 +32,9 @@ def score_text(trial: Trial) -> str:
 
 def ties_text(best: Trial, trials: Iterable[Trial]) -> str | None:
     """Format the list of trials that are tied with the best; return ``None`` if there are none."""
-    tied = [f"{t.trial_id} ({w1_final(t):.4g})" for t in tied_with(best, trials)]
+    ties = tied_with(best, trials)
+    tied = [f"{t.trial_id} ({w1_final(t):.4g})" for t in ties]
     if not tied:
         return None
-    return f"tied within the error with trial{'s' * (len(tied) > 1)} {', '.join(tied)}"
+    text = f"tied within the error with trial{'s' * (len(tied) > 1)} {', '.join(tied)}"
+    return text if are_paired([best, *ties]) else f"{text}{_UNPAIRED}"

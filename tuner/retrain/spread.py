@@ -69,5 +69,12 @@ def luck_text(search_score: float, fresh_scores: Sequence[float]) -> str:
         return f"{text}, outside {interval}: it was a lucky draw, so expect the mean instead"
     if search_score > high:
         return f"{text}, outside {interval}: it was an unlucky draw"
+    gaps = [score - search_score for score in fresh_scores]
+    if min(gaps) > 0:
+        return (
+            f"{text}, within {interval}, but all {spread.num} fresh seeds are worse, by "
+            f"{min(gaps):.2g} to {max(gaps):.2g}: expect the mean instead. A draw like the others "
+            f"is the best of {spread.num + 1} with a chance of {1 / (spread.num + 1):.0%}"
+        )
     few = "; so few seeds show only large differences" if spread.num < 5 else ""
     return f"{text}, within {interval}: no sign of a lucky draw{few}"

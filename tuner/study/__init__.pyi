@@ -10,5 +10,7 @@ from .proposals import propose as propose
 from .study import Study as Study
 from .trial import ENDINGS as ENDINGS
 from .trial import STATUSES as STATUSES
+from .trial import FinalScore as FinalScore
+from .trial import Readings as Readings
 from .trial import Status as Status
 from .trial import Trial as Trial

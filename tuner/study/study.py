@@ -9,6 +9,7 @@ import json
 import logging
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from tuner.errors import BadInput, Fault
 from tuner.space import SearchSpec, with_earlier_values
 from tuner.study.checkpoints import CheckpointFolder
 from tuner.study.proposals import STATES, SamplerView, propose
-from tuner.study.trial import Status, Trial
+from tuner.study.trial import FinalScore, Readings, Status, Trial
 
+#: Attributes of the study: the parts of a finalist's score, or of that of real samples.
+_READINGS, _FLOOR = "final_readings:", "floor"
 #: The way out where a journal is damaged.
 _WAY_OUT = "put back a copy of it, from a backup or the search's storage"
 
@@ -64,7 +67,13 @@ class Study:
         self._num_trials = spec.num_trials
         self._ids: dict[int, int] = {}
         self._configs: dict[int, TrialConfig] = {}
-        self._finals = dict(self._study.user_attrs.get("finals", {}))
+        attrs = self._study.user_attrs
+        self._finals = dict(attrs.get("finals", {}))
+        self._readings: dict[str, Readings] = {
+            name.removeprefix(_READINGS): readings
+            for name, readings in attrs.items()
+            if name.startswith(_READINGS)
+        }
         frozen = self._frozen()
         self._sampler_view = SamplerView(frozen)
         self._finish_interrupted_endings()
@@ -140,12 +149,34 @@ class Study:
         self._storage.set_trial_user_attr(self._id(number), "ending", ending)
         self._tell(number, ending)
 
-    def set_final(self, number: int, final: Mapping[str, float]) -> None:
-        """Record the scores of a trial in the final."""
+    def set_final(self, number: int, final: Mapping[str, float], readings: Readings) -> None:
+        """Record the scores of a trial in the final, and the parts to compare them by."""
         # An attribute of the study: Optuna does not allow changes to a trial that has ended.
+        self._set_readings(str(number), readings)
         finals = {**self._finals, str(number): dict(final)}
         self._study.set_user_attr("finals", finals)
         self._finals = finals
+
+    @property
+    def final_floor(self) -> FinalScore | None:
+        """Return the score of real samples in the final, or ``None`` before it is measured."""
+        floor = self._study.user_attrs.get("final_floor")
+        return floor and FinalScore(**floor, readings=self._readings[_FLOOR])
+
+    def set_final_floor(self, score: FinalScore) -> None:
+        """Record the score of real samples in the final."""
+        self._set_readings(_FLOOR, score.readings)
+        values = asdict(score)
+        del values["readings"]
+        self._study.set_user_attr("final_floor", values)
+
+    def _set_readings(self, name: str, readings: Readings) -> None:
+        """Record the parts of a score, in a line of its own: "finals" is written for each trial."""
+        rounded = {
+            part: [float(f"{value:.6g}") for value in values] for part, values in readings.items()
+        }
+        self._study.set_user_attr(f"{_READINGS}{name}", rounded)
+        self._readings[name] = rounded
 
     def trials(self) -> list[Trial]:
         """Return all proposed trials, by number."""
@@ -226,6 +257,7 @@ class Study:
             message=ending.get("message"),
             checkpoints=tuple(self._located(attrs.get("checkpoints", ()))),
             final=self._finals.get(str(frozen.number)),
+            final_readings=self._readings.get(str(frozen.number)),
             ended_unix_time_s=ended.timestamp() if (ended := frozen.datetime_complete) else None,
         )
 

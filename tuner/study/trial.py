@@ -1,6 +1,6 @@
 """A trial, independent of Optuna."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,6 +13,24 @@ ENDINGS: tuple[str, ...] = get_args(Status)
 #: All statuses that a trial may be displayed with.
 STATUSES = (*ENDINGS, "running")
 
+#: The parts of a score in the final by which it is compared with another: the fields of
+#: :class:`trainables.objective.Readings`.
+Readings = Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class FinalScore:
+    """A score by the critics of the final, of a trial's generator or of real samples.
+
+    ``seconds`` are those of the clock, ``cpu_seconds`` those of the CPU that it took.
+    """
+
+    w1: float
+    w1_stderr: float
+    seconds: float
+    cpu_seconds: float
+    readings: Readings
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -21,7 +39,8 @@ class Trial:
     ``status`` is ``None`` until the trial ends. ``scores`` are its scores at the rungs, by
     generator step; ``metrics`` is its last report; ``checkpoints`` are the paths of the last two,
     the newer first. ``final`` has ``w1_final``, ``w1_final_stderr``, ``generator_steps`` and more,
-    if the trial was in the final. ``ended_unix_time_s`` is when it ended.
+    if the trial was in the final; ``final_readings`` are the parts of that score, unless an
+    earlier version measured it. ``ended_unix_time_s`` is when it ended.
     """
 
     number: int
@@ -33,6 +52,7 @@ class Trial:
     message: str | None = None
     checkpoints: tuple[str, ...] = ()
     final: Mapping[str, float] | None = None
+    final_readings: Readings | None = field(default=None, repr=False)
     ended_unix_time_s: float | None = field(default=None, compare=False)
 
     @property

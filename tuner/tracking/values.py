@@ -50,6 +50,7 @@ _SECTIONS = {
     "while_scoring": (
         "w1_train", "w1_floor", "independent_critic_lipschitz", "scoring_seconds",
         "scoring_cpu_seconds", "rung_scoring_seconds", "final_scoring_seconds",
+        "final_scoring_cpu_seconds",
     ),
 }  # fmt: skip
 _SECTION_OF = {name: section for section, names in _SECTIONS.items() for name in names}

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from trainables.config import NetworkConfig
 from trainables.data import Data
 from trainables.networks import build_generator
-from trainables.trial import final_score
+from trainables.trial import final_floor, final_score
 from tuner.cluster import final
 from tuner.cluster import nodes as cluster
 from tuner.cluster.connection import connected
@@ -127,3 +127,9 @@ def test_an_interrupted_final_goes_on_with_the_trials_that_it_has_not_scored(
         found = final_score(path, data, record.spec.objective, torch.device("cpu"))
         assert trial.final["w1_final"] == pytest.approx(found.w1)
         assert trial.final["w1_final_stderr"] == pytest.approx(found.w1_stderr)
+        # Whichever session scored it, its parts are kept to compare it with the others.
+        for part, values in asdict(found.readings).items():
+            assert trial.final_readings[part] == pytest.approx(values, rel=1e-4, abs=1e-6)
+    floor = final_floor(data, record.spec.objective, torch.device("cpu"))
+    assert record.final_floor is not None
+    assert record.final_floor.w1 == pytest.approx(floor.w1)

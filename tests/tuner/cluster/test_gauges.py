@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from final_scores import final_score
 
 from tuner.cluster import gauges as gauges_module
 from tuner.cluster.gauges import GAUGES, Gauges, gauge_values
@@ -86,8 +87,8 @@ def test_every_gauge_says_what_the_record_has(make_spec: MakeSpec, open_record: 
     for number, speed in ((2, 10.0), (3, 2.5)):
         assert record.next_trial() is not None
         report(record, number, 100, generator_steps_per_s=speed)
-    record.final_scored(0, 0.3, 0.01, 1.0)
-    record.final_scored(1, 0.4, 0.01, 1.0)
+    record.final_scored(0, final_score(0.3, 0.01, seconds=1.0))
+    record.final_scored(1, final_score(0.4, 0.01, seconds=1.0))
 
     found = values(record)
     assert found.pop(("wgan_elapsed_seconds", None)) == pytest.approx(record.elapsed_s, abs=1)

@@ -1,6 +1,7 @@
 """The text of a report, for made-up searches whose numbers are known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from made_search import facts, trial
@@ -9,6 +10,7 @@ from tuner.page.answer import answer
 from tuner.page.text import trials
 from tuner.retrain.retrained import Retrained
 from tuner.space.spec import SearchSpec
+from tuner.study import FinalScore, Readings
 
 MakeSpec = Callable[..., SearchSpec]
 
@@ -19,9 +21,7 @@ def test_the_top_section_compares_the_best_and_counts_the_trials(make_spec: Make
     some = facts(spec, [trial(spec, 0, [4.0, 2.0, 0.21], "completed"), cut, trial(spec, 2, [5.0])])
     values = answer(some, [], [])
     headline, text = values["verdict"]
-    assert headline == (
-        "No trial had the papers' default point, so the best is not compared with it."
-    )
+    assert headline == ("No trial had a published point, so the best is not compared with one.")
     assert "Real samples score 0.2 ± 0.098 at the same precision (the floor): the best" in text
     assert "the best does not differ from it by more than the error." in text
     assert text.endswith(
@@ -41,6 +41,47 @@ def test_luck_is_described_as_by_the_command(make_spec: MakeSpec) -> None:
         "The score in the search, 1, is 1 below the mean of the fresh seeds, outside"
     )
     assert luck.endswith("it was a lucky draw, so expect the mean instead.")
+
+
+def test_after_fresh_seeds_the_headline_is_their_mean_with_its_error(make_spec: MakeSpec) -> None:
+    some = facts(make_spec(), [trial(make_spec(), 0, [4.0, 2.0, 1.0], "completed", final=1.1)])
+    before = answer(some, [], [])["best"]
+    assert (before["w1"], before["error"], before["unit"]) == ("1.1", "0.039", "w1 in the final")
+    seeds = Retrained("00000", 4000, (2.0, 2.1, 2.2, 1.9, 1.8))
+    after = answer(some, [], [seeds])["best"]
+    unit = "mean w1 of 5 fresh seeds at step 4,000"
+    assert (after["w1"], after["error"], after["unit"]) == ("2", "0.2", unit)
+
+
+@pytest.mark.parametrize(
+    ("real", "verdict"),
+    [
+        # Its readings on the real samples are those of the best, but for a tenth of the error.
+        ([0.9, -0.9], "the best lies above that, by 0.9 ± 0.2."),
+        ([-9.0, 9.0], "the best does not lie above that by more than the error (0.9 ± 20)."),
+    ],
+)
+def test_the_final_is_shown_with_its_own_floor(
+    make_spec: MakeSpec, real: list[float], verdict: str
+) -> None:
+    best = trial(make_spec(), 0, [4.0, 2.0, 1.0], "completed", final=1.1)
+    parts = {"real": [1.0] * 128 + [-1.0] * 128, "generated": [0.0], "critics": [1.0]}
+    of_floor = {**parts, "real": [real[0]] * 128 + [real[1]] * 128}
+    scale = 16.0  # of 256 readings, the mean has a 16th of their deviation
+    best = replace(best, final_readings=scaled(parts, scale))
+    floor = FinalScore(0.2, 1.0, 3.0, 2.0, scaled(of_floor, scale))
+    text = answer(facts(make_spec(), [best], final_floor=floor), [], [])["verdict"][1]
+    assert f"The final's critics score real samples 0.2 ± 2 (its floor): {verdict}" in text
+
+
+def scaled(readings: Readings, factor: float) -> Readings:
+    return {part: [factor * value for value in values] for part, values in readings.items()}
+
+
+def test_the_parts_of_the_cpu_time_add_up(make_spec: MakeSpec) -> None:
+    some = facts(make_spec(), [trial(make_spec(), 0, [4.0, 2.0, 1.0], "completed", final=1.1)])
+    (card,) = [stat for stat in answer(some, [], [])["stats"] if stat[0].startswith("CPU")]
+    assert card[1:] == ("202 s", "200 s training, 0 s scoring, 2 s the final")
 
 
 def test_the_own_critics_pick_is_described(make_spec: MakeSpec) -> None:

@@ -75,6 +75,25 @@ def test_each_method_has_its_own_paper_and_any_architecture(mixed: SearchSpec) -
     assert found == {"gradient_penalty": None, "clip": 1}
 
 
+def test_a_published_point_has_any_width_since_no_method_publishes_one(
+    make_spec: MakeSpec,
+) -> None:
+    spec = make_spec(
+        training={"critic_lr": LR}, networks={"generator_width": {"choice": [64, 128]}}
+    )
+    (found,) = baselines(facts(spec, [trial(spec, 0, [3.0], values=AT_DEFAULT)]))
+    assert found.trial is not None
+    assert found.trial.params["networks.generator_width"] == 64
+    assert found.point == AT_DEFAULT
+
+
+def test_a_search_that_fixes_another_value_has_no_published_point(make_spec: MakeSpec) -> None:
+    spec = make_spec(training={"critic_lr": LR, "gp_weight": 1.0})
+    (found,) = baselines(facts(spec, [trial(spec, 0, [3.0], values=AT_DEFAULT)]))
+    assert found.trial is None
+    assert found.excluded == {"training.gp_weight": 10.0}
+
+
 def test_without_a_best_there_is_nothing_to_compare_with(make_spec: MakeSpec) -> None:
     spec = make_spec()
     (found,) = baselines(facts(spec, [trial(spec, 0, [3.0], values=AT_DEFAULT)]))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from made_search import facts, of_every_end, trial
 
-from tuner.page.spaces import slices
+from tuner.page.spaces import parallel, slices
 from tuner.space.spec import SearchSpec
 
 MakeSpec = Callable[..., SearchSpec]
@@ -39,3 +39,26 @@ def test_a_slice_has_the_trials_that_have_the_hyperparameter(make_spec: MakeSpec
     by_key = dict(slices(facts(spec, trials), ["training.constraint", "training.clip_value"]))
     assert by_key["training.constraint"].data[0].x == ("clip", "gradient_penalty", "clip")
     assert by_key["training.clip_value"].data[0].y == (4.0, 6.0)
+
+
+def test_a_drag_on_any_axis_of_numbers_selects_what_it_covers(make_spec: MakeSpec) -> None:
+    """With ticks by hand plotly takes an axis for one of choices, and a drag snaps to them."""
+    lr = {"low": 1e-5, "high": 1e-2, "log": True}
+    spec = make_spec(
+        training={
+            "constraint": {"choice": ["clip", "gradient_penalty"]}, "clip_value": {**lr},
+            "n_critic": {"low": 1, "high": 5}, "critic_lr": lr, "generator_lr": 1e-4,
+            "optimizer": "adam",
+        }
+    )  # fmt: skip
+    kinds = ({"training.constraint": kind} for kind in ("clip", "gradient_penalty"))
+    trials = [trial(spec, n, [4.0 + n], values=values) for n, values in enumerate(kinds)]
+    figure = parallel(facts(spec, trials), [*spec.domains])
+    assert figure is not None
+    axes = {axis.label: axis for axis in figure.data[0].dimensions}
+    assert [name for name, axis in axes.items() if axis.tickvals] == ["constraint"]
+    assert set(axes) == {"place", "constraint", "log10 clip_value", "n_critic", "log10 critic_lr"}
+    low, high = axes["log10 clip_value"].range
+    with_none = axes["log10 clip_value"]["values"][1]
+    assert (with_none, high) == (low, -2.0)
+    assert low < -5.0

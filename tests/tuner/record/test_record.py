@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from final_scores import final_score
 
 from tuner.record import record as record_module
 from tuner.record.listener import Listener
@@ -479,7 +480,7 @@ def test_the_best_completed_trials_are_in_the_final_each_once_over_all_sessions(
     assert [trial.number for trial in finalists] == [1, 2]
     assert events.named("final_started") == [(finalists,)]
     assert record.in_final
-    record.final_scored(2, w1=0.7, w1_stderr=0.1, seconds=3.0)
+    record.final_scored(2, final_score(0.7, 0.1, seconds=3.0))
     ((scored,),) = events.named("final_scored")
     assert scored == record.trials[2]
     told = scored.final
@@ -489,7 +490,7 @@ def test_the_best_completed_trials_are_in_the_final_each_once_over_all_sessions(
     record, events = open_record(spec)  # killed between the two
     assert [t.final for t in events.trials] == [None, None, told, None]
     assert [trial.number for trial in record.start_final()] == [1]
-    record.final_scored(1, w1=0.6, w1_stderr=0.1, seconds=3.0)
+    record.final_scored(1, final_score(0.6, 0.1, seconds=3.0))
     assert record.best_so_far.number == 1
 
     record, events = open_record(spec)
@@ -529,7 +530,7 @@ def test_a_trial_that_the_final_could_not_score_keeps_its_score_and_is_tried_aga
     assert events.all[-1] == ("final_failed", record.trials[1], "the worker died")
     assert record.final_faults == {1: "the worker died"}
     assert (record.best_so_far.number, record.best_so_far.score) == (1, 0.3)
-    record.final_scored(0, w1=0.9, w1_stderr=0.1, seconds=1.0)
+    record.final_scored(0, final_score(0.9, 0.1, seconds=1.0))
     assert record.best_so_far.number == 0
     record, _ = open_record(spec)
     assert [trial.number for trial in record.start_final()] == [1]
@@ -574,7 +575,7 @@ def test_an_event_arrives_once_it_is_on_the_disk(make_spec: MakeSpec, open_recor
     report(record, 0, 250, w1=1.0)
     report(record, 0, 4000, w1=0.5, continues=False)
     record.ended(0)
-    record.final_scored(0, w1=0.6, w1_stderr=0.1, seconds=1.0)
+    record.final_scored(0, final_score(0.6, 0.1, seconds=1.0))
     assert witness.lines == [1, 2]
     assert witness.counts == [{"completed": 1, "running": 0}]
     assert witness.trials == [trial for _, trial, *_ in events.all[1:]]
@@ -594,7 +595,7 @@ def test_a_listener_that_overrides_nothing_takes_every_event(
     record.checkpointed(0, str(tmp_path / "ray" / "one"))
     record.ended(0)
     record.start_final()
-    record.final_scored(0, w1=0.6, w1_stderr=0.1, seconds=1.0)
+    record.final_scored(0, final_score(0.6, 0.1, seconds=1.0))
     record.final_failed(0, "the worker died")
     record.note("a line")
     record.tick()

@@ -93,7 +93,7 @@ def test_a_search_is_finished_too_when_its_time_is_used_up(tell: Callable[..., P
         study.end(1, "stopped", {"generator_steps": 100.0}, None)
         study.set_elapsed(6.0)
         for trial in results.ranked(study.trials()):
-            study.set_final(trial.number, {"w1_final": 1.0, "w1_final_stderr": 0.1})
+            study.set_final(trial.number, {"w1_final": 1.0, "w1_final_stderr": 0.1}, {})
         write_trials(run_dir / "trials.csv", study.trials())
         assert_agrees(summarize(run_dir))
         states.append(summarize(run_dir).state)

@@ -58,6 +58,16 @@ def test_luck_is_a_score_outside_the_interval_of_a_single_seed(
     assert luck_text(search_score, FRESH).endswith(verdict)
 
 
+def test_seeds_that_are_all_worse_are_said_to_be_so() -> None:
+    """Within the interval of one seed, which of few seeds is wide, and yet no good sign."""
+    text = luck_text(0.97, FRESH)
+    assert "within the 95% interval of a single seed" in text
+    assert text.endswith(
+        "but all 5 fresh seeds are worse, by 0.01 to 0.05: expect the mean instead. A draw like "
+        "the others is the best of 6 with a chance of 17%"
+    )
+
+
 def test_the_text_warns_of_few_seeds() -> None:
     assert luck_text(1.0, [1.0, 1.1]).endswith("so few seeds show only large differences")
     assert "one fresh seed: too few seeds to tell" in luck_text(0.1, [1.0])

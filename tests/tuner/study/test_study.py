@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 import pytest
+from final_scores import final_score
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -263,13 +264,19 @@ def test_the_final_of_a_trial_that_ended_and_the_floor_are_stored_at_once(
     assert [trial.final for trial in trials] == [None, None]
     for number, w1 in ((1, 0.5), (0, 0.1 + 0.2)):
         final = {"w1_final": w1, "w1_final_stderr": 1e-3}
-        study.set_final(number, final)
+        readings = {"real": [w1, -w1], "generated": [0.123456789], "critics": []}
+        study.set_final(number, final, readings)
         reopened = Study(path, spec)
         assert study.trial(number) == reopened.trial(number)
         assert reopened.trial(number).final == final
+        rounded = {**readings, "real": [round(w1, 6), -round(w1, 6)], "generated": [0.123457]}
+        assert reopened.trial(number).final_readings == rounded
         assert reopened.trial(number).score == trials[number].score
     assert [trial.final is None for trial in reopened.trials()] == [False, False]
     assert reopened.floor == {"w1_floor": 0.25, "w1_floor_stderr": 0.0625}
+    assert reopened.final_floor is None
+    study.set_final_floor(final_score(0.5, 0.25, seconds=3.0))
+    assert Study(path, spec).final_floor == final_score(0.5, 0.25, seconds=3.0)
 
 
 def test_optuna_has_the_true_state_of_each_trial(path: Path, make_spec: MakeSpec):
