@@ -39,7 +39,7 @@ def run_final(
     while (waiting or running) and not interrupted.is_set():
         while waiting and len(running) < most:
             trial = waiting.popleft()
-            task = score_again.remote(trial.checkpoint, trial.name_in(spec.name), data)
+            task = score_again.remote(trial.best_generator, trial.name_in(spec.name), data)
             running[task] = trial
         record.tick()
         for task in ray.wait([*running], timeout=_POLL_S)[0]:

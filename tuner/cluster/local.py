@@ -92,7 +92,7 @@ class LocalExecutor:
             try:
                 with interrupted.breaking():
                     w1, w1_stderr, seconds = score_checkpoint(
-                        trial.checkpoint,
+                        trial.best_generator,
                         trial.name_in(record.spec.name),
                         data,
                         record.spec.objective,
