@@ -3,15 +3,17 @@
 import math
 from collections import deque
 from collections.abc import Collection
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayError
 
 from trainables.config import ObjectiveConfig
+from tuner.cluster import ray_internals
 from tuner.cluster.failures import last_raised
+from tuner.cluster.interruption import Interruption
 from tuner.cluster.nodes import TrialResources
+from tuner.cluster.servers import Servers
 from tuner.record import Record
 from tuner.space import ResourceConfig
 
@@ -23,7 +25,7 @@ _POLL_S = 0.5
 
 
 def run_final(
-    record: Record, data: ray.ObjectRef, needs: TrialResources, interrupted: Event
+    record: Record, data: ray.ObjectRef, needs: TrialResources, interrupted: Interruption
 ) -> None:
     """Score the best trials again, as many at a time as trials run, until done or interrupted.
 
@@ -35,8 +37,12 @@ def run_final(
     spec = record.spec
     score_again = _scoring_task(spec.objective, spec.resources, needs, spec.code_modules)
     waiting, running = deque(finalists), {}
+    servers = Servers(ray_internals.servers(), record, interrupted)
     most = spec.search.max_concurrent_trials or len(finalists)
     while (waiting or running) and not interrupted.is_set():
+        if servers.are_lost():
+            ray.shutdown()
+            return
         while waiting and len(running) < most:
             trial = waiting.popleft()
             task = score_again.remote(trial.best_generator, trial.name_in(spec.name), data)
@@ -47,6 +53,8 @@ def run_final(
             try:
                 w1, w1_stderr, seconds = ray.get(task)
             except RayError as error:
+                if servers.are_lost():
+                    break
                 record.final_failed(number, last_raised(str(error).splitlines()))
                 continue
             if math.isfinite(w1):
