@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from jaxtyping import Float, Float32, UInt8
@@ -43,23 +44,23 @@ def save_samples(
 
 
 def save_generated(
-    samples: Float[Tensor, "n *sample"], path: Path, columns: int | None = None
+    samples: Float[Tensor, "n *sample"], file: Path | BinaryIO, columns: int | None = None
 ) -> None:
     """Draw all given samples of a generator row by row, as a PNG.
 
     Args:
         samples: Samples, as for :func:`save_samples`.
-        path: The file to write, in an existing folder.
+        file: The file to write, a path in an existing folder or an open file.
         columns: Images per row; by default the picture is nearly square.
     """
     samples = samples.detach().float().cpu()
     if samples.ndim != 4:
-        _scatter({"generated": samples}, path)
+        _scatter({"generated": samples}, file)
         return
     columns = columns or math.ceil(math.sqrt(len(samples)))
     num_missing = -len(samples) % columns
     black = samples.new_full((num_missing, *samples.shape[1:]), -1)
-    _save(_grid(torch.cat([samples, black]), columns), path, 512)
+    _save(_grid(torch.cat([samples, black]), columns), file, 512)
 
 
 def _columns(width: int) -> int:
@@ -73,14 +74,16 @@ def _draw_images(real: Tensor, generated: Tensor, path: Path) -> None:
     _save(torch.cat([halves[0], gap, halves[1]], dim=1), path)
 
 
-def _save(pixels: UInt8[Tensor, "height width channel"], path: Path, min_height: int = 256) -> None:
+def _save(
+    pixels: UInt8[Tensor, "height width channel"], file: Path | BinaryIO, min_height: int = 256
+) -> None:
     """Write a picture; enlarge it by a whole factor to about ``min_height`` if it is lower."""
     # Not torchvision's make_grid: importing it would cost every worker three seconds.
     from PIL import Image
 
     scale = max(1, min_height // pixels.shape[0])
     pixels = pixels.repeat_interleave(scale, dim=0).repeat_interleave(scale, dim=1)
-    Image.fromarray(pixels.squeeze(2).numpy()).save(path, format="PNG")
+    Image.fromarray(pixels.squeeze(2).numpy()).save(file, format="PNG")
 
 
 def _grid(images: Float[Tensor, "n channel height width"], columns: int) -> Tensor:
@@ -99,7 +102,7 @@ def _draw_points(real: Tensor, generated: Tensor, path: Path) -> None:
     _scatter({"real": real, "generated": generated}, path)
 
 
-def _scatter(clouds: Mapping[str, Tensor], path: Path) -> None:
+def _scatter(clouds: Mapping[str, Tensor], file: Path | BinaryIO) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -113,7 +116,7 @@ def _scatter(clouds: Mapping[str, Tensor], path: Path) -> None:
     for axes, title, cloud in zip(panels, clouds, points, strict=True):
         axes.scatter(cloud[:, 0], cloud[:, 1], s=3, linewidths=0)
         axes.set(title=title, aspect=aspect, xlim=x_limits, ylim=y_limits)
-    figure.savefig(path, dpi=100, format="png")
+    figure.savefig(file, dpi=100, format="png")
 
 
 def _limits(values: Float[Tensor, " n"]) -> tuple[float, float]:
