@@ -7,7 +7,7 @@ components of the real samples, above their correlations and the quantiles of ea
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import torch
 from jaxtyping import Float, Float32, UInt8
@@ -57,24 +57,24 @@ def save_samples(
 
 
 def save_generated(
-    samples: Float[Tensor, "n *sample"], path: Path, columns: int | None = None
+    samples: Float[Tensor, "n *sample"], file: Path | BinaryIO, columns: int | None = None
 ) -> None:
     """Draw all given samples of a generator row by row, as a PNG.
 
     Args:
         samples: Samples, as for :func:`save_samples`.
-        path: The file to write, in an existing folder.
+        file: The file to write, a path in an existing folder or an open file.
         columns: Images per row; by default the picture is nearly square.
     """
     samples = samples.detach().float().cpu()
     if samples.ndim != 4:
         points, labels = _projected(samples, {"generated": samples})
-        _scatter(points, labels, path)
+        _scatter(points, labels, file)
         return
     columns = columns or math.ceil(math.sqrt(len(samples)))
     num_missing = -len(samples) % columns
     black = samples.new_full((num_missing, *samples.shape[1:]), -1)
-    _save(_grid(torch.cat([samples, black]), columns), path, 512)
+    _save(_grid(torch.cat([samples, black]), columns), file, 512)
 
 
 def _columns(width: int) -> int:
@@ -88,14 +88,16 @@ def _draw_images(real: Tensor, generated: Tensor, path: Path) -> None:
     _save(torch.cat([halves[0], gap, halves[1]], dim=1), path)
 
 
-def _save(pixels: UInt8[Tensor, "height width channel"], path: Path, min_height: int = 256) -> None:
+def _save(
+    pixels: UInt8[Tensor, "height width channel"], file: Path | BinaryIO, min_height: int = 256
+) -> None:
     """Write a picture; enlarge it by a whole factor to about ``min_height`` if it is lower."""
     # Not torchvision's make_grid: importing it would cost every worker three seconds.
     from PIL import Image
 
     scale = max(1, min_height // pixels.shape[0])
     pixels = pixels.repeat_interleave(scale, dim=0).repeat_interleave(scale, dim=1)
-    Image.fromarray(pixels.squeeze(2).numpy()).save(path, format="PNG")
+    Image.fromarray(pixels.squeeze(2).numpy()).save(file, format="PNG")
 
 
 def _grid(images: Float[Tensor, "n channel height width"], columns: int) -> Tensor:
@@ -201,12 +203,12 @@ def _figure(
 
 
 def _scatter(
-    points: Mapping[str, Float[Tensor, "_ 2"]], labels: tuple[str, str], path: Path
+    points: Mapping[str, Float[Tensor, "_ 2"]], labels: tuple[str, str], file: Path | BinaryIO
 ) -> None:
     figure = _figure(4.0 * len(points), 4.0)
     panels = figure.subplots(1, len(points), sharex=True, sharey=True, squeeze=False)[0]
     _scatter_into(panels, points, labels)
-    figure.savefig(path, dpi=100, format="png")
+    figure.savefig(file, dpi=100, format="png")
 
 
 def _scatter_into(

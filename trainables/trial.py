@@ -45,19 +45,21 @@ class Schedule(Frozen):
     report_every_generator_steps: Whole
     checkpoint_every_generator_steps: Whole
 
-    def report_at(self) -> list[int]:
-        """Return the sorted steps at which the trial reports: rungs, checkpoints and between."""
+    def report_at(self, after: int = 0) -> Iterator[int]:
+        """Give the steps at which the trial reports, ascending: rungs, checkpoints and between.
+
+        Args:
+            after: Only steps past this one.
+        """
         last = self.rungs[-1]
-        regular = set(
-            range(self.report_every_generator_steps, last, self.report_every_generator_steps)
-        )
-        saves = set(
-            range(
-                self.checkpoint_every_generator_steps, last, self.checkpoint_every_generator_steps
-            )
-        )
-        first = {FIRST_REPORT_GENERATOR_STEPS} if last > FIRST_REPORT_GENERATOR_STEPS else set()
-        return sorted(regular | saves | first | set(self.rungs))
+        at = after
+        while at < last:
+            every = (self.report_every_generator_steps, self.checkpoint_every_generator_steps)
+            multiples = ((at // interval + 1) * interval for interval in every)
+            first = FIRST_REPORT_GENERATOR_STEPS
+            rung = self.rungs[bisect.bisect_right(self.rungs, at)]
+            at = min(*multiples, rung, first if at < first else last)
+            yield at
 
     def saves_at(self, generator_steps: int) -> bool:
         """Tell whether the trial writes a checkpoint at this step, at most the last rung."""
@@ -119,7 +121,9 @@ def run(
         last_metrics = saved["metrics"]
         if "w1" in last_metrics:
             yield Report(last_metrics, None)
-    for measurement in train(state, config.training, real, schedule.report_at()):
+    for measurement in train(
+        state, config.training, real, schedule.report_at(state.generator_steps)
+    ):
         metrics = measurement.as_floats()
         steps = measurement.generator_steps
         if not measurement.diverged and steps in schedule.rungs:

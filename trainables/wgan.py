@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import ray
-from pyarrow.fs import FileSelector, FileSystem
+from pyarrow.fs import FileSelector, FileSystem, FileType
 from ray import tune
 
-from trainables.checkpoint import newest_whole
+from trainables.checkpoint import STATE, newest_whole
 from trainables.config import TrialConfig
 from trainables.data import Data
 from trainables.trial import (
@@ -90,7 +90,9 @@ def _checkpoints(recorded: Sequence[str]) -> Iterator[tune.Checkpoint]:
     """List all candidates, the newest first: Ray's of this session, then the recorded ones."""
     seen = set()
     if (latest := tune.get_checkpoint()) is not None:
-        for checkpoint in (latest, *_before(latest)):
+        seen.add(latest.path)
+        yield latest
+        for checkpoint in _before(latest):
             seen.add(checkpoint.path)
             yield checkpoint
     for location in recorded:
@@ -103,14 +105,17 @@ def _checkpoints(recorded: Sequence[str]) -> Iterator[tune.Checkpoint]:
 def _before(latest: tune.Checkpoint) -> list[tune.Checkpoint]:
     """List the older checkpoints in a trial's folder, the newest first.
 
-    A newer one than the latest that Ray knows belongs to a report that may not have arrived.
+    A newer one than the latest that Ray knows belongs to a report that may not have arrived. One
+    without a training state is kept for its generator alone.
     """
     path, filesystem = Path(latest.path), _filesystem(latest)
     siblings = filesystem.get_file_info(FileSelector(str(path.parent), allow_not_found=True))
     numbers = {info.path: _number(Path(info.path)) for info in siblings}
     older = [at for at, number in numbers.items() if 0 <= number < _number(path)]
     older.sort(key=lambda at: numbers[at], reverse=True)
-    return [tune.Checkpoint(at, filesystem) for at in older]
+    states = filesystem.get_file_info([f"{at}/{STATE}" for at in older])
+    whole = (at for at, state in zip(older, states, strict=True) if state.type == FileType.File)
+    return [tune.Checkpoint(at, filesystem) for at in whole]
 
 
 def _filesystem(checkpoint: tune.Checkpoint) -> FileSystem:

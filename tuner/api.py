@@ -31,14 +31,16 @@ class BestTrial:
     Attributes:
         trial_id: Its number, such as ``00007``.
         config: Its full configuration, as in ``best.yaml``.
-        w1: Its score at the last rung.
+        w1: Its ``w1`` at its best rung.
         w1_final: Its score in the final; ``None`` if it was in none.
+        generator_steps: The generator step of that rung, whose generator this is.
     """
 
     trial_id: str
     config: Mapping[str, Any]
     w1: float
     w1_final: float | None
+    generator_steps: int
     _search: "Snapshot"
     _trial: "Trial"
     _allow_code: Collection[str] = ()
@@ -220,6 +222,14 @@ def load_search(run_dir: str | Path, *, allow_code: Collection[str] = ()) -> Res
     best = None
     if trial is not None:
         w1_final = trial.final["w1_final"] if trial.final else None
-        config, w1 = trial.config.applied(), trial.metrics["w1"]
-        best = BestTrial(trial.trial_id, config, w1, w1_final, snapshot, trial, allow_code)
+        best = BestTrial(
+            trial.trial_id,
+            trial.config.applied(),
+            trial.w1 or 0.0,
+            w1_final,
+            trial.best_rung or 0,
+            snapshot,
+            trial,
+            allow_code,
+        )
     return Result(Path(run_dir).absolute(), best)

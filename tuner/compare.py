@@ -76,7 +76,7 @@ def headings(by: Sequence[str], below: float | None = None) -> list[str]:
 def _summarize(rows: Sequence[Row], below: float | None) -> tuple[tuple[float, float], list[str]]:
     """Return the sort key of a group, and its cells."""
     counts = [sum(row.status == end for row in rows) for end in ENDINGS]
-    w1 = [row.score for row in ranked(rows) if row.score is not None]
+    w1 = [row.last_w1 for row in ranked(rows) if row.last_w1 is not None]
     scores = [min(w1), statistics.median(w1)] if w1 else [math.inf, math.inf]
     cells = [
         *map(str, (len(rows), *counts)),
@@ -85,7 +85,7 @@ def _summarize(rows: Sequence[Row], below: float | None) -> tuple[tuple[float, f
     if below is None:
         return (0.0, scores[1]), cells
     # A trial that diverged, failed or runs has the w1 of an earlier rung.
-    scored = [row.score for row in rows if row.status in ("completed", "stopped")]
+    scored = [row.last_w1 for row in rows if row.status in ("completed", "stopped")]
     num_below = sum(w1 is not None and w1 < below for w1 in scored)
     num_ended = sum(counts)
     share, (low, high) = num_below / max(1, num_ended), wilson_interval(num_below, num_ended)
@@ -100,7 +100,7 @@ def as_json(
     for cells in compare(rows, by, below):
         columns = dict(zip(headings(by, below), cells, strict=True))
         members = [row for row in rows if [row.cells[key] or "-" for key in by] == cells[: len(by)]]
-        w1 = [row.score for row in ranked(members) if row.score is not None]
+        w1 = [row.last_w1 for row in ranked(members) if row.last_w1 is not None]
         group = {
             **{key: _plain(members[0].cells[key]) for key in by},
             **{name: int(columns[name]) for name in ("trials", *ENDINGS)},

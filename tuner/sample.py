@@ -140,23 +140,20 @@ def write(samples: "Tensor", out: Path, columns: int | None = None) -> None:
     import numpy as np
 
     from trainables.pictures import save_generated
+    from tuner.storage import replacing
 
     if columns is not None and samples.ndim != 4 and out.suffix != ".npy":
         message = "can be drawn of images only, and these are vectors: give --out FILE.npy"
         raise BadInput(str(out), [Fault("--interpolate", message)])
-    scratch = out.with_name(f".{out.name}.tmp")
     try:
-        if out.suffix == ".npy":
-            with scratch.open("wb") as file:
+        with replacing(out) as file:
+            if out.suffix == ".npy":
                 np.save(file, samples.numpy())
-        else:
-            save_generated(samples, scratch, columns)
-        scratch.replace(out)
+            else:
+                save_generated(samples, file, columns)
     except OSError as error:
         message = f"cannot be written ({error.strerror or error}): give another file by --out"
         raise BadInput(str(out), [Fault("", message)]) from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

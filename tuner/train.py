@@ -124,8 +124,12 @@ def _print_plan(
     if args.seeds is not None:
         seeds = f"{args.seeds} fresh seed{'s' * (args.seeds > 1)}"
         console.print(f"{trial} of {origin.source}, {steps} steps from each of {seeds}")
+    else:
+        console.print(f"{trial} of {origin.source}, {steps} steps from its own seed")
+    if origin.ranked_at is not None and origin.ranked_at < max(origin.search_w1 or {}, default=0):
+        console.print(f"its best rung was step {origin.ranked_at}: it is scored there again")
+    if args.seeds is not None:
         return
-    console.print(f"{trial} of {origin.source}, {steps} steps from its own seed")
     if origin.config.training.lr_decay != "constant":
         console.print("its learning rates decay over these steps, so it differs from the first run")
 

@@ -1,3 +1,4 @@
+import itertools
 import math
 import platform
 import subprocess
@@ -63,13 +64,22 @@ def test_a_trial_reports_at_every_rung_and_never_past_the_last(
         report_every_generator_steps=every,
         checkpoint_every_generator_steps=saves,
     )
-    steps = schedule.report_at()
+    steps = list(schedule.report_at())
     assert steps == sorted(set(steps))
+    assert list(schedule.report_at(steps[0])) == steps[1:]
     assert steps[-1] == max(rungs)
     assert rungs <= set(steps)
     assert set(range(every, max(rungs), every)) <= set(steps)
     saved = {step for step in steps if schedule.saves_at(step)}
     assert saved == rungs | set(range(saves, max(rungs), saves))
+
+
+def test_the_steps_of_the_longest_trial_are_counted_one_by_one() -> None:
+    schedule = Schedule(
+        rungs=(10**9,), report_every_generator_steps=1, checkpoint_every_generator_steps=1
+    )
+    assert list(itertools.islice(schedule.report_at(), 3)) == [1, 2, 3]
+    assert list(schedule.report_at(10**9 - 1)) == [10**9]
 
 
 def test_only_reports_at_rungs_have_scores(data: Data) -> None:

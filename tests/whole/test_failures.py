@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import faulty
+import psutil
 import pytest
 import searches
 
@@ -123,6 +124,27 @@ def test_of_two_searches_of_one_name_the_second_is_refused(make_space):
     assert f"report: {run_dir / 'report.html'}\n" in out
     assert "faulty" in (run_dir / "report.html").read_text()
     assert (run_dir / "spec.yaml").read_bytes() == before
+
+
+def test_a_killed_raylet_stops_the_search_and_a_resume_ends_as_an_unbroken_one(make_space):
+    space = make_space("none", sampler="random")
+    options = ("--set", "search.num_trials=6", "--set", "search.max_concurrent_trials=1")
+    run_dir = space.parent / "runs" / "faulty"
+    search = searches.start(space, *options)
+    searches.wait_for_reports(search, run_dir, 8)
+    children = psutil.Process(search.process.pid).children()
+    (raylet,) = (child for child in children if Path(child.cmdline()[0]).name == "raylet")
+    raylet.kill()
+    status, out, err = search.ended(60)
+    assert (status, err) == (3, "stopped: Ray's raylet on this machine was killed by SIGKILL\n")
+    assert out.splitlines()[-1].endswith("--resume")
+    assert "state-dump" not in out
+    status, _, err = searches.run(space, *options, "--resume", "--local")
+    assert (status, err) == (0, "")
+    unbroken = space.parent / "unbroken"
+    assert searches.run(space, *options, "--runs-dir", str(unbroken), "--local")[0] == 0
+    tables = [searches.without_times(searches.rows(at)) for at in (run_dir, unbroken / "faulty")]
+    assert tables[0] == tables[1]
 
 
 FULL_DISK = """

@@ -93,12 +93,12 @@ def train(
         config: The training, as the state was created with.
         real: Training data on the state's device: scaled float32, or images as uint8, which
             are scaled batch by batch.
-        report_at: The generator steps, in any order.
+        report_at: The generator steps, ascending.
     """
     step: Step = partial(_iteration, state, config, real)
     if state.captures:
         step = captured(step, state.rng).__next__
-    for generator_step in sorted(set(report_at)):
+    for generator_step in report_at:
         if generator_step > state.generator_steps:
             with state.global_rng.active():
                 measurement = _train_until(state, config, step, generator_step)

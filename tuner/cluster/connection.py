@@ -54,6 +54,7 @@ def connected(
         raise BadInput("this process", [Fault("", message)])
     with ray_internals.kept_sigterm_handler():
         if address is None:
+            ray_internals.silence_servers()
             context = _start(num_cpus, all_train=all_train)
         else:
             context = _join(address, _runtime_env(own_code, runtime_env or {}))

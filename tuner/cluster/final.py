@@ -3,15 +3,17 @@
 import math
 from collections import deque
 from collections.abc import Collection
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayError
 
 from trainables.config import ObjectiveConfig
+from tuner.cluster import ray_internals
 from tuner.cluster.failures import last_raised
+from tuner.cluster.interruption import Interruption
 from tuner.cluster.nodes import TrialResources
+from tuner.cluster.servers import Servers
 from tuner.record import Record
 from tuner.space import ResourceConfig
 from tuner.study import FinalScore, Trial
@@ -24,7 +26,7 @@ _POLL_S = 0.5
 
 
 def run_final(
-    record: Record, data: ray.ObjectRef, needs: TrialResources, interrupted: Event
+    record: Record, data: ray.ObjectRef, needs: TrialResources, interrupted: Interruption
 ) -> None:
     """Score the best trials again, as many at a time as trials run, until done or interrupted.
 
@@ -40,27 +42,33 @@ def run_final(
     # None: the real samples, first, as no later session would score them alone.
     waiting: deque[Trial | None] = deque([] if record.final_floor else [None])
     waiting.extend(finalists)
+    servers = Servers(ray_internals.servers(), record, interrupted)
     running: dict[Any, Trial | None] = {}
     most = spec.search.max_concurrent_trials or len(waiting)
     while (waiting or running) and not interrupted.is_set():
+        if servers.are_lost():
+            ray.shutdown()
+            return
         while waiting and len(running) < most:
             if (trial := waiting.popleft()) is None:
                 task = score_floor.remote(data)
             else:
-                task = score_again.remote(trial.checkpoint, trial.name_in(spec.name), data)
+                task = score_again.remote(trial.best_generator, trial.name_in(spec.name), data)
             running[task] = trial
         record.tick()
         for task in ray.wait([*running], timeout=_POLL_S)[0]:
-            _record(record, running.pop(task), task)
+            _record(record, servers, running.pop(task), task)
     for task in running:
         ray.cancel(task, force=True)
 
 
-def _record(record: Record, trial: Trial | None, task: ray.ObjectRef) -> None:
+def _record(record: Record, servers: Servers, trial: Trial | None, task: ray.ObjectRef) -> None:
     """Record the result of a task that has ended, of a trial or of the real samples."""
     try:
         score: FinalScore = ray.get(task)
     except RayError as error:
+        if servers.are_lost():
+            return
         reason = last_raised(str(error).splitlines())
         if trial is None:
             record.note(f"real samples could not be scored by the final's critics: {reason}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: By name, to which Ray adds ``ray_`` in front: its meaning, and its tags besides ``search``.
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "wgan_best_w1": ("w1 of the best trial so far, at its last rung", ()),
+    "wgan_best_w1": ("w1 of the best trial so far, at its best rung", ()),
     "wgan_best_w1_final": ("w1 of the best trial, by the final", ()),
     "wgan_trials": ("Trials by status", ("status",)),
     "wgan_generator_steps_per_second": ("Generator steps a second of all running trials", ()),
@@ -32,8 +32,8 @@ def gauge_values(record: "Record") -> Iterator[tuple[str, dict[str, str], float]
     """
     tags = {"search": record.spec.name}
     best = record.best_so_far
-    if best is not None and "w1" in best.metrics:
-        yield "wgan_best_w1", tags, best.metrics["w1"]
+    if best is not None and best.w1 is not None:
+        yield "wgan_best_w1", tags, best.w1
     if best is not None and best.final is not None:
         yield "wgan_best_w1_final", tags, best.final["w1_final"]
     counts = record.counts()

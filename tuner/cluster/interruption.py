@@ -14,6 +14,7 @@ class Interruption(threading.Event):
     def __init__(self) -> None:
         super().__init__()
         self._breaks = False
+        self._is_broken_off = self._is_held = False
 
     def listen(self) -> dict[int, Any]:
         """Handle the signals from now on; return their handlers until now, by signal."""
@@ -37,8 +38,33 @@ class Interruption(threading.Event):
         finally:
             self._breaks = False
 
+    def break_off(self) -> None:
+        """Raise KeyboardInterrupt in the main thread, from another one; nothing elsewhere."""
+        main = threading.main_thread().ident
+        if main is not None and signal.getsignal(signal.SIGINT) == self.handle:
+            self._is_broken_off = True
+            signal.pthread_kill(main, signal.SIGINT)  # also ends a wait within a library
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Run a block that :meth:`break_off` leaves at its end only: what it writes is whole."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+        self._leave_if_broken_off()
+
+    def _leave_if_broken_off(self) -> None:
+        if self._is_broken_off and not self._is_held:
+            self._is_broken_off = False
+            raise KeyboardInterrupt
+
     def handle(self, *_: object) -> None:
         """Handle a signal."""
+        if self._is_broken_off:
+            self._leave_if_broken_off()
+            return
         was_set = self.is_set()
         self.set()
         if was_set or self._breaks:

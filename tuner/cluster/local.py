@@ -99,7 +99,7 @@ class LocalExecutor:
                 try:
                     with interrupted.breaking():
                         score = score_checkpoint(
-                            trial.checkpoint,
+                            trial.best_generator,
                             trial.name_in(record.spec.name),
                             data,
                             objective,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _PROBE_TIMEOUT_S = 120.0
 #: After this long the cluster reports a node's death.
 _DEATH_KNOWN_S = 40.0
+#: Ray counts resources in units of a ten-thousandth.
+_UNITS = 10_000
 #: While a search waits for a node, nodes are checked so often.
 _LOOK_AGAIN_S = 2.0
 
@@ -45,7 +47,7 @@ class TrialResources:
 
     def num_slots(self, available: Mapping[str, float]) -> int:
         """Count the trials that such resources run at a time."""
-        return min(int(available.get(name, 0) / n) for name, n in self._by_name().items())
+        return min(_num_fit(name, available.get(name, 0), n) for name, n in self._by_name().items())
 
     def __str__(self) -> str:
         """List them for a person."""
@@ -54,6 +56,17 @@ class TrialResources:
     def _by_name(self) -> dict[str, float]:
         named = {"CPU": self.cpus, "GPU": self.gpus, **self.others}
         return {name: amount for name, amount in named.items() if amount}
+
+
+def _num_fit(name: str, available: float, amount: float) -> int:
+    """Count how often an amount of a resource fits, in Ray's whole units, without rounding errors.
+
+    Parts of a GPU are of one GPU each.
+    """
+    there, needed = (round(value * _UNITS) for value in (available, amount))
+    if name == "GPU" and needed < _UNITS:
+        return there // _UNITS * (_UNITS // needed) + there % _UNITS // needed
+    return there // needed
 
 
 def wait_for_resources(

@@ -8,6 +8,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from subprocess import Popen
 from typing import Any
 
 import ray
@@ -34,6 +35,26 @@ def forget(trial: Trial) -> None:
         trial.metric_n_steps.clear()
         if trial.latest_checkpoint_result is not None:
             trial.latest_checkpoint_result.metrics.clear()  # a copy of the report
+
+
+def servers() -> dict[str, "Popen[bytes]"]:
+    """Return the servers that this process has started, and without which Ray ends it.
+
+    Where a later Ray keeps them elsewhere, their loss ends a search without a message of ours.
+    """
+    with suppress(AttributeError, LookupError):
+        from ray._private import worker
+
+        started = worker._global_node.all_processes  # type: ignore[union-attr]
+        return {name: started[name][0].process for name in ("gcs_server", "raylet")}
+    return {}
+
+
+def silence_servers() -> None:
+    """Keep Ray from printing its servers' logs, screens of them, where one of them is killed."""
+    from ray._private import worker
+
+    worker._worker_logs_enabled = False
 
 
 @functools.cache

@@ -4,7 +4,6 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import ray
@@ -15,8 +14,10 @@ from ray.tune.search import Searcher
 from tuner.cluster import ray_internals
 from tuner.cluster.asha import Asha
 from tuner.cluster.failures import is_full, last_raised, retry_note
+from tuner.cluster.interruption import Interruption
 from tuner.cluster.nodes import TrialResources
 from tuner.cluster.scheduler import AshaScheduler
+from tuner.cluster.servers import Servers
 from tuner.record import Record
 from tuner.storage import is_remote, location_of, resolve_location
 
@@ -35,7 +36,7 @@ def run_trials(
     data: ray.ObjectRef,
     location: str,
     needs: TrialResources,
-    interrupted: Event,
+    interrupted: Interruption,
     num_slots: int | None,
 ) -> None:
     """Run trials until the search has no more, its budget is used up, or it is interrupted.
@@ -59,6 +60,7 @@ def run_trials(
     asha = Asha(spec.asha, spec.search.seed)
     asha.refill({number: trial.scores for number, trial in record.trials.items()})
     trainable = tune.with_parameters(train_wgan, data=[data])
+    servers = Servers(ray_internals.servers(), record, interrupted)
     file_system, path = resolve_location(location)
     folder, _, session = path.rpartition("/")
     tuner = tune.Tuner(
@@ -66,7 +68,7 @@ def run_trials(
             trainable, {"cpu": needs.cpus, "gpu": needs.gpus, **dict(needs.others)}
         ),
         tune_config=tune.TuneConfig(
-            search_alg=_Proposer(record),
+            search_alg=_Proposer(record, interrupted),
             scheduler=AshaScheduler(asha, spec.objective),
             num_samples=-1,
             max_concurrent_trials=spec.search.max_concurrent_trials or num_slots,
@@ -78,7 +80,7 @@ def run_trials(
             name=session,
             storage_path=folder,
             storage_filesystem=file_system if is_remote(location) else None,
-            callbacks=[_Callback(record, location)],
+            callbacks=[_Callback(record, location, interrupted, servers)],
             stop=_Stopper(record, interrupted),
             failure_config=tune.FailureConfig(max_failures=spec.resources.retries_per_trial),
             # No `num_to_keep`: with it Ray writes a snapshot of all trials at every second
@@ -89,7 +91,8 @@ def run_trials(
         ),
     )
     try:
-        tuner.fit()
+        with servers.watched():
+            tuner.fit()
     except Exception as error:  # Ray Tune keeps files of its own, and hides their errors in text
         full = [line for line in str(error).splitlines() if is_full(line)]
         if not full:
@@ -111,17 +114,19 @@ class _NotPickled:
 def _halting(method: Callable[..., Any]) -> Callable[..., Any]:
     """Stop the search in order where its own files cannot be written.
 
-    An exception in a callback would end Ray Tune with it, and what is running be lost.
+    An exception in a callback would end Ray Tune with it, and what is running be lost. Nor is it
+    left halfway where Ray is lost.
     """
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self._record.halted is not None:
             return None
-        try:
-            return method(self, *args, **kwargs)
-        except OSError as error:
-            self._record.cannot_write(error)
+        with self._interrupted.held():
+            try:
+                return method(self, *args, **kwargs)
+            except OSError as error:
+                self._record.cannot_write(error)
 
     return call
 
@@ -129,9 +134,10 @@ def _halting(method: Callable[..., Any]) -> Callable[..., Any]:
 class _Proposer(_NotPickled, Searcher):
     """Propose the record's trials to Ray."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, interrupted: Interruption) -> None:
         super().__init__(metric="score", mode="min")
         self._record = record
+        self._interrupted = interrupted
 
     def suggest(self, trial_id: str) -> Any:
         return self._next() or Searcher.FINISHED
@@ -167,7 +173,7 @@ class _Proposer(_NotPickled, Searcher):
 class _Stopper(_NotPickled, tune.Stopper):
     """Stop trials at their next report once the budget is used up, and all of them on Ctrl-C."""
 
-    def __init__(self, record: Record, interrupted: Event) -> None:
+    def __init__(self, record: Record, interrupted: Interruption) -> None:
         self._record = record
         self._interrupted = interrupted
 
@@ -181,9 +187,13 @@ class _Stopper(_NotPickled, tune.Stopper):
 class _Callback(_NotPickled, tune.Callback):
     """Notify the record of Ray Tune's events."""
 
-    def __init__(self, record: Record, location: str) -> None:
+    def __init__(
+        self, record: Record, location: str, interrupted: Interruption, servers: Servers
+    ) -> None:
         self._record = record
         self._location = location
+        self._interrupted = interrupted
+        self._servers = servers
         self._last_report_s: dict[int, float] = {}
 
     def on_trial_start(
@@ -230,6 +240,8 @@ class _Callback(_NotPickled, tune.Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         number, reason = trial.config["number"], self._reason(trial)
+        if self._servers.are_lost():
+            return  # it is Ray that failed, not the trial
         if is_full(reason):
             self._record.halt(reason)
             return
@@ -244,6 +256,8 @@ class _Callback(_NotPickled, tune.Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         reason = self._reason(trial)
+        if self._servers.are_lost():
+            return
         if is_full(reason):
             self._record.halt(reason)
         else:

@@ -42,15 +42,23 @@ def steps_per_s(record: "Record") -> float:
 def best_text(best: "Trial") -> str:
     """Describe the best score so far, its trial, and its score in the final."""
     again = f", w1 {best.final['w1_final']:.4g} by the final" if best.final else ""
-    return f"{best.score:.4g}, trial {best.trial_id}{again}"
+    return f"{best.score:.4g}, trial {best.trial_id}{_earlier_rung(best)}{again}"
 
 
 def ending_text(trial: "Trial", metric: str) -> str:
     """Describe how a trial ended."""
-    score = "" if trial.score is None else f", {metric} {trial.score:.4g}"
+    score = "" if trial.last_score is None else f", {metric} {trial.last_score:.4g}"
+    if earlier := _earlier_rung(trial):
+        score += f" (best: {trial.score:.4g}{earlier})"
     reason = f" ({trial.message})" if trial.message else ""
     at = f"at generator step {trial.generator_steps}"
     return f"trial {trial.trial_id} {trial.status} {at}{score}{reason}"
+
+
+def _earlier_rung(trial: "Trial") -> str:
+    """Name the best rung of a trial where it is not the last: `` at step 250``."""
+    is_last = trial.best_rung == trial.last_rung
+    return "" if is_last else f" at step {trial.best_rung:,}"
 
 
 def final_text(trial: "Trial", failure: str | None = None) -> str:
@@ -70,7 +78,11 @@ def in_final_text(record: "Record") -> str:
 def ending_line(record: "Record", trial: "Trial") -> str:
     """Describe, in one line, a trial that ended and the progress of the search."""
     metric, best = record.spec.objective.metric, record.best_so_far
-    so_far = f"; best {metric} {best.score:.4g} (trial {best.trial_id})" if best else ""
+    so_far = (
+        f"; best {metric} {best.score:.4g} (trial {best.trial_id}{_earlier_rung(best)})"
+        if best
+        else ""
+    )
     num_trials, ended = record.spec.num_trials, num_ended(record)
     ended_text = f"{ended}/{num_trials} trials" if num_trials else trials_text(ended)
     return f"{ending_text(trial, metric)}; {ended_text} ended{so_far}"

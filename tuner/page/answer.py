@@ -11,7 +11,7 @@ from tuner.page.baseline import METHOD_KEYS, Baseline
 from tuner.page.facts import OUT_OF_TIME, RUNNING, Cost, Facts, cost, last_common_rung
 from tuner.page.hints import best_config
 from tuner.page.style import number, short
-from tuner.results import clock, ties_text
+from tuner.results import clock, rung_text, ties_text
 from tuner.retrain import Retrained, luck_text, seed_spread
 from tuner.space import dump_yaml
 from tuner.study import Trial
@@ -80,11 +80,11 @@ def _best(facts: Facts, best: Trial, seeds: Sequence[Retrained]) -> dict[str, st
     if best.final is not None:
         w1, error = best.final["w1_final"], best.final["w1_final_stderr"]
         return _best_values(best, w1, error, "w1 in the final")
-    w1 = facts.curves.get(best.number, {}).get(best.generator_steps)
+    w1 = facts.curves.get(best.number, {}).get(best.best_rung or 0)
     if w1 is None:
         metric = facts.search.spec.objective.metric
-        return _best_values(best, best.score or 0.0, None, f"{metric} at its last rung")
-    return _best_values(best, w1, facts.stderr_at_rung, "w1 at its last rung")
+        return _best_values(best, best.score or 0.0, None, f"{metric} at {rung_text(best)}")
+    return _best_values(best, w1, facts.stderr_at_rung, f"w1 at {rung_text(best)}")
 
 
 def _best_values(best: Trial, w1: float, error: float | None, unit: str) -> dict[str, str]:
@@ -105,11 +105,15 @@ def _verdict(facts: Facts, best: Trial | None, defaults: Sequence[Baseline]) -> 
         texts += _final_floor_texts(facts, best, w1)
     else:
         texts.append("It was not scored in the final: its only scores are those at its rungs.")
-    w1 = facts.curves.get(best.number, {}).get(best.generator_steps)
+    w1 = facts.curves.get(best.number, {}).get(best.best_rung or 0)
     if w1 is not None:
         stderr = facts.stderr_at_rung
         error_text = "" if stderr is None else f" ± {results.half_width(stderr):.2g} (95%)"
-        texts.append(f"At its last rung, step {best.generator_steps:,}: {w1:.4g}{error_text}.")
+        is_last = best.best_rung == best.last_rung
+        rung = f"At its {'last' if is_last else 'best'} rung, step {best.best_rung:,}"
+        texts.append(f"{rung}: {w1:.4g}{error_text}.")
+        if not is_last:
+            texts.append(f"After it, w1 rose to {best.last_score:.4g} at step {best.last_rung:,}.")
         texts += _floor_texts(facts, w1, stderr or 0.0)
     texts += _cut_off(facts)
     return [_headline(facts, best, defaults), " ".join(texts)]

@@ -121,9 +121,17 @@ class Facts:
 
     @property
     def stderr_at_rung(self) -> float | None:
-        """Return the standard error of the best trial's ``w1`` at its last rung."""
+        """Return the standard error of the best trial's ``w1`` at its best rung."""
         best = self.search.best
-        return None if best is None else best.metrics.get("w1_stderr")
+        if best is None:
+            return None
+        reports = self.search.reports.get(best.number, {})
+        return reports.get(best.best_rung or 0, best.metrics).get("w1_stderr")
+
+    def best_rung(self, trial: Trial) -> int | None:
+        """Return the best rung of a trial; if it was not ranked there, the last one with ``w1``."""
+        curve = self.curves.get(trial.number, {})
+        return trial.best_rung if trial.best_rung in curve else max(curve, default=None)
 
 
 @final

@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tuner.page.facts import Facts
 from tuner.page.style import number
-from tuner.results import picture_name
+from tuner.results import picture_name, rung_text
 from tuner.study import Trial
 
 #: The most trials whose samples are shown, and the most rungs of the best one.
@@ -26,7 +26,7 @@ def samples(facts: Facts) -> dict[str, Any]:
     top = [
         (shot, _caption(facts, t))
         for t in completed[:_MAX_TRIALS]
-        if (shot := _last(facts, t)) is not None
+        if (shot := _of_best_rung(facts, t)) is not None
     ]
     of_rungs = []
     rungs = [*facts.curves.get(best.number, {})] if best is not None else []
@@ -35,7 +35,7 @@ def samples(facts: Facts) -> dict[str, Any]:
             w1 = facts.curves[best.number][steps]
             of_rungs.append((shot, f"step {steps:,}: w1 {number(w1)}"))
     return {
-        "best_picture": None if best is None else _last(facts, best),
+        "best_picture": None if best is None else _of_best_rung(facts, best),
         "top_pictures": top,
         "rung_pictures": of_rungs if len(of_rungs) > 1 else [],
         # Enlarged without interpolation; scatter plots and photographs are interpolated.
@@ -52,13 +52,13 @@ def _evenly_spaced(steps: list[int]) -> list[int]:
 
 def _caption(facts: Facts, trial: Trial) -> str:
     final = "" if trial.final is None else f"w1 {number(trial.final['w1_final'])} in the final, "
-    w1 = facts.curves.get(trial.number, {}).get(trial.generator_steps)
-    rung = "" if w1 is None else f"{number(w1)} at its last rung"
+    w1 = facts.curves.get(trial.number, {}).get(trial.best_rung or 0)
+    rung = "" if w1 is None else f"{number(w1)} at {rung_text(trial)}"
     return f"{facts.place_of[trial.number]}. trial {trial.trial_id}: {final}{rung}".rstrip(": ,")
 
 
-def _last(facts: Facts, trial: Trial) -> str | None:
-    steps = max(facts.curves.get(trial.number, {}), default=None)
+def _of_best_rung(facts: Facts, trial: Trial) -> str | None:
+    steps = facts.best_rung(trial)
     return None if steps is None else _at_step(facts, trial, steps)
 
 

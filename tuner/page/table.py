@@ -28,8 +28,8 @@ def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
     has_final = any(t.final for t in trials)
     has_message = any(t.message for t in trials)
     # The scores first: a telephone shows four columns.
-    columns = ["place", "trial", *["w1 final"] * has_final, "w1", "± 95%", "status", "steps"]
-    columns += ["own critic", "training s"]
+    columns = ["place", "trial", *["w1 final"] * has_final, "w1", "± 95%", "at rung"]
+    columns += ["status", "steps", "own critic", "training s"]
     columns += [short(key) for key in keys]
     columns += ["MLflow"] * bool(links.runs) + ["message"] * has_message
     best = facts.search.best
@@ -61,16 +61,17 @@ def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
 
 def _cells(facts: Facts, trial: Trial, has_final: bool) -> list[Cell]:
     curve = facts.curves.get(trial.number, {})
-    last = max(curve, default=None)
-    report = facts.search.reports.get(trial.number, {}).get(last or -1, trial.metrics)
+    rung = facts.best_rung(trial)
+    report = facts.search.reports.get(trial.number, {}).get(rung or -1, trial.metrics)
     error = report.get("w1_stderr")
     final = (trial.final or {}).get("w1_final")
     return [
         Cell(str(facts.place_of[trial.number]), facts.place_of[trial.number]),
         Cell(trial.trial_id, trial.number),
         *([_value(final)] if has_final else []),
-        _value(None if last is None else curve[last]),
-        _value(None if error is None or last is None else half_width(error), "{:.2g}"),
+        _value(None if rung is None else curve[rung]),
+        _value(None if error is None or rung is None else half_width(error), "{:.2g}"),
+        _value(rung, "{:,}"),
         Cell(facts.outcome(trial)),
         Cell(f"{trial.generator_steps:,}", trial.generator_steps),
         _value(report.get("critic_estimate")),
@@ -98,9 +99,9 @@ def _mlflow(facts: Facts, links: RunLinks) -> dict[str, str | None]:
 
 def _notes(facts: Facts, links: RunLinks) -> list[str]:
     notes = [
-        "Click a heading to sort. The place is by w1 in the final, then by w1 at the last rung, "
-        "then by the last rung that was reached. The column w1 is that of a trial's last rung: "
-        "compare it only between trials that ended at the same rung."
+        "Click a heading to sort. The place is by w1 in the final, then by w1 at the best rung, "
+        "then by the last rung that was reached. The column w1 is that of a trial's best rung, "
+        "whose generator is kept: compare it only between trials that trained as many steps."
     ]
     if not facts.search.trials:
         return ["No trial has been proposed yet."]

@@ -4,6 +4,7 @@ The study is the durable truth of the trials, ``metrics.jsonl`` that of their re
 knows Ray or MLflow.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVarTuple
 
+from trainables.checkpoint import STATE
 from tuner import results
 from tuner.record.listener import Listener
 from tuner.results import (
@@ -26,8 +28,8 @@ from tuner.results import (
     write_trials,
 )
 from tuner.space import SearchSpec
-from tuner.storage import fetch_file, remove_folder
-from tuner.study import FinalScore, Status, Study, Trial
+from tuner.storage import Folder, fetch_file, remove_folder
+from tuner.study import FinalScore, Status, Study, Superseded, Trial
 
 Details = TypeVarTuple("Details")
 
@@ -98,12 +100,12 @@ class Record:
 
     @property
     def best_so_far(self) -> Trial | None:
-        """Return the completed trial that the final chose, or that the last rung put first."""
+        """Return the completed trial that the final chose, or that the rungs put first."""
         return self._leaderboard.best
 
     @property
     def finalists(self) -> list[Trial]:
-        """Return the best completed trials at the last rung, which are scored again."""
+        """Return the best completed trials by their best rungs, which are scored again."""
         return self._leaderboard.leading(self.spec.objective.final_trials)
 
     def next_trial(self) -> Trial | None:
@@ -176,10 +178,12 @@ class Record:
             number: The trial.
             folder: A path, or a URI.
         """
-        if "w1" in self.running[number]:
+        metrics = self.running[number]
+        score = self.spec.objective.score_of(metrics)
+        if score is not None:
             self._keep_picture(number, folder)
-        for dropped in self._study.save(number, folder):
-            self._removals.submit(self._remove, dropped)
+        rung = None if score is None else (int(metrics["generator_steps"]), score)
+        self._remove_in_background(self._study.save(number, folder, rung))
         self._refresh(number)
 
     def remove_superseded(self) -> None:
@@ -188,16 +192,21 @@ class Record:
         To be called before a trial starts: a checkpoint that is not recorded yet counts as one.
         """
         try:
-            superseded = self._study.superseded_checkpoints() if self.trials else []
+            superseded = self._study.superseded_checkpoints() if self.trials else Superseded()
         except OSError as error:
             self.note(f"checkpoints that are needed no more may be left: {error}")
             return
-        for folder in superseded:
-            self._removals.submit(self._remove, folder)
+        self._remove_in_background(superseded)
 
-    def _remove(self, folder: str) -> None:
+    def _remove_in_background(self, superseded: Superseded) -> None:
+        for folder in superseded.checkpoints:
+            self._removals.submit(self._remove, remove_folder, folder)
+        for folder in superseded.states:
+            self._removals.submit(self._remove, _remove_state, folder)
+
+    def _remove(self, remove: Callable[[str], None], folder: str) -> None:
         try:
-            remove_folder(folder)
+            remove(folder)
         except OSError as error:
             self.note(f"a checkpoint that is no longer needed is left: {error}")
 
@@ -252,12 +261,13 @@ class Record:
 
     def final_scored(self, number: int, score: FinalScore) -> None:
         """Record a score of the final, at once, so that no resume has to repeat it."""
+        trial = self.trials[number]
         final = {
             "w1_final": score.w1,
             "w1_final_stderr": score.w1_stderr,
             "final_scoring_seconds": score.seconds,
             "final_scoring_cpu_seconds": score.cpu_seconds,
-            "generator_steps": float(self.trials[number].generator_steps),
+            "generator_steps": float(trial.best_rung or trial.generator_steps),
             "unix_time_s": time.time(),
         }
         self._study.set_final(number, final, score.readings)
@@ -319,6 +329,12 @@ class Record:
 
     def _picture(self, number: int, steps: int) -> Path:
         return self.run_dir / "samples" / f"{number:05d}" / picture_name(steps)
+
+
+def _remove_state(folder: str) -> None:
+    """Delete the training state of a checkpoint, whose generator is kept."""
+    with contextlib.suppress(FileNotFoundError):
+        Folder(folder).delete(STATE)
 
 
 def _status(metrics: Mapping[str, float], max_generator_steps: int) -> Status:

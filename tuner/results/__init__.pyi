@@ -30,6 +30,8 @@ from .summary import summarize as summarize
 from .table import hyperparameters as hyperparameters
 from .table import write_trials as write_trials
 from .text import clock as clock
+from .text import rung_text as rung_text
+from .text import score_and_step_text as score_and_step_text
 from .text import score_text as score_text
 from .text import ties_text as ties_text
 from .text import trials_text as trials_text

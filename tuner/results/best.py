@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainables.checkpoint import Identity, load_whole
-from tuner.results.text import score_text, ties_text
+from tuner.results.text import score_and_step_text, ties_text
 from tuner.space import dump_yaml
 from tuner.storage import fetch_file, write_atomically
 from tuner.study import Trial
@@ -13,7 +13,7 @@ from tuner.study import Trial
 def write_best(
     run_dir: Path, trial: Trial, trials: Iterable[Trial] = (), search: str | None = None
 ) -> None:
-    """Write ``best/`` from the trial's last checkpoint, then ``best.yaml``.
+    """Write ``best/`` from the trial's best rung, then ``best.yaml``.
 
     Args:
         run_dir: The search's folder.
@@ -26,19 +26,19 @@ def write_best(
         DamagedCheckpointError: if the checkpoint is incomplete, corrupt, or of another trial.
     """
     text = dump_yaml(trial.config.applied())
-    title = f"# trial {trial.trial_id}: {score_text(trial)}, generator step {trial.generator_steps}"
+    title = f"# trial {trial.trial_id}: {score_and_step_text(trial)}"
     if (ties := ties_text(trial, trials)) is not None:
         title += f"\n# {ties}"
     path, folder = run_dir / "best.yaml", run_dir / "best"
     if path.exists() and path.read_text(encoding="utf-8") == f"{title}\n{text}":
         return  # best.yaml is written last, so that best/ is complete
-    if trial.checkpoint is None:
+    if trial.best_generator is None:
         raise FileNotFoundError(f"trial {trial.trial_id} has no checkpoint")
     folder.mkdir(exist_ok=True)
     fetched = {name: folder / f".{name}.new" for name in ("generator.pt", "samples.png")}
     try:
         for name, scratch in fetched.items():
-            fetch_file(trial.checkpoint, name, scratch)
+            fetch_file(trial.best_generator, name, scratch)
         identity = None if search is None else Identity(trial.name_in(search))
         load_whole(fetched["generator.pt"], "cpu", identity)
         for name, scratch in fetched.items():

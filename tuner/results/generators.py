@@ -90,7 +90,7 @@ def check_code(path: Path, allow_code: Collection[str]) -> None:
 def generator_of_trial(
     search: Snapshot, trial: Trial, allow_code: Collection[str] = ()
 ) -> Generator:
-    """Load what a trial saved at its last rung.
+    """Load what a trial saved at its best rung.
 
     Args:
         search: The search.
@@ -112,9 +112,11 @@ def _file(search: Snapshot, trial: Trial) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as scratch:
         target, troubles = Path(scratch, GENERATOR), []
-        for checkpoint in trial.checkpoints:
+        kept = trial.generators.get(trial.best_rung or 0)
+        # Earlier versions kept none of their own: one of the last two checkpoints may have it.
+        for folder in trial.checkpoints if kept is None else (kept,):
             try:
-                fetch_file(checkpoint, GENERATOR, target)
+                fetch_file(folder, GENERATOR, target)
             except OSError as error:
                 troubles.append(str(error))
                 continue

@@ -1,7 +1,9 @@
 """Rank trials, of the study or of a table, and decide whether a search is finished.
 
-Values of ``w1`` at different rungs are not comparable, so only completed trials are ranked. This
-module imports nothing slow, since ``tuner.list`` ranks many searches at a time.
+Only completed trials are ranked, which all had the same budget: a trial that was stopped had fewer
+rungs to be good at. Each is ranked by its best rung, so that one that gets worse after it, as by
+overtraining, counts by the generator that it had there. This module imports nothing slow, since
+``tuner.list`` ranks many searches at a time.
 """
 
 import bisect
@@ -29,7 +31,7 @@ class Ranked(Protocol):
 
     @property
     def score(self) -> float | None:
-        """Return the score at the last rung."""
+        """Return the score at the best rung."""
         ...
 
     @property
@@ -42,7 +44,7 @@ AnyTrial = TypeVar("AnyTrial", bound=Ranked)
 
 
 def ranked(trials: Iterable[AnyTrial]) -> list[AnyTrial]:
-    """Return the completed trials sorted by their score at the last rung, the lowest first."""
+    """Return the completed trials sorted by their score at the best rung, the lowest first."""
     scored = [(t.score, t.number, t) for t in trials if t.status == "completed"]
     return [trial for *_, trial in sorted(s for s in scored if s[0] is not None)]
 
@@ -50,7 +52,7 @@ def ranked(trials: Iterable[AnyTrial]) -> list[AnyTrial]:
 def placed(trials: Iterable[AnyTrial]) -> list[AnyTrial]:
     """Return the completed trials, the best first: sorted by ``w1_final``, then those without it.
 
-    Ties are broken by the score at the last rung, then by number.
+    Ties are broken by the score at the best rung, then by number.
     """
     return sorted(ranked(trials), key=lambda trial: (trial.final is None, w1_final(trial)))
 

@@ -15,6 +15,8 @@ COLUMNS = (
     "generator_steps",
     "w1",
     "w1_stderr",
+    "w1_best",
+    "best_rung",
     "w1_final",
     "w1_final_stderr",
     "critic_estimate",
@@ -30,7 +32,7 @@ _REQUIRED = ("trial_id", "status", "generator_steps", "w1", "w1_final")
 class Row:
     """A row of the table, which can be ranked like a trial of the study.
 
-    ``status`` is ``None`` if the trial is running. ``score`` is the score at its last rung.
+    ``status`` is ``None`` if the trial is running. ``score`` is the score at its best rung.
     ``final`` has the ``w1_final``, if the trial was in the final. ``cells`` are all cells by
     column.
     """
@@ -40,6 +42,17 @@ class Row:
     score: float | None
     final: Mapping[str, float] | None
     cells: Mapping[str, str]
+
+    @property
+    def last_w1(self) -> float | None:
+        """Return the ``w1`` at the last rung."""
+        return float(self.cells["w1"]) if self.cells["w1"] else None
+
+    @property
+    def best_w1(self) -> float | None:
+        """Return the ``w1`` at the best rung; tables of earlier versions have only the last."""
+        best = self.cells.get("w1_best")
+        return float(best) if best else self.last_w1
 
 
 def read_trials(path: Path, metric: str = "w1") -> list[Row]:
@@ -68,10 +81,12 @@ def read_trials(path: Path, metric: str = "w1") -> list[Row]:
 
 
 def _row(line: Mapping[str, str], metric: str) -> Row:
+    # Of `w1` alone the rungs of a trial compare.
+    ranks_by = "w1_best" if metric == "w1" and line.get("w1_best") else metric
     return Row(
         number=int(line["trial_id"]),
         status=None if line["status"] == "running" else line["status"],
-        score=float(line[metric]) if line[metric] else None,
+        score=float(line[ranks_by]) if line[ranks_by] else None,
         final={"w1_final": float(line["w1_final"])} if line["w1_final"] else None,
         cells=line,
     )

@@ -27,7 +27,7 @@ _TAIL_BYTES = 65_536
 
 @dataclass(frozen=True)
 class Best:
-    """The best trial: its ``w1`` at the last rung, and its ``w1_final`` if it was in the final."""
+    """The best trial: its ``w1`` at the best rung, and its ``w1_final`` if it was in the final."""
 
     trial_id: str
     w1: float
@@ -123,7 +123,7 @@ def _best(trial: Row | None) -> Best | None:
     if trial is None:
         return None
     w1_final = None if trial.final is None else trial.final["w1_final"]
-    return Best(trial.cells["trial_id"], float(trial.cells["w1"]), w1_final)
+    return Best(trial.cells["trial_id"], trial.best_w1 or 0.0, w1_final)
 
 
 def _num_trials(run_dir: Path, spec: Mapping[str, Any]) -> int | None:

@@ -45,5 +45,7 @@ def write_trials(path: Path, trials: Sequence[Trial]) -> None:
         row = {name: reported.get(name, "") for name in COLUMNS}
         row |= {"trial_id": trial.trial_id, "status": trial.status or "running"}
         row |= {"generator_steps": trial.generator_steps, "message": trial.message or ""}
+        best = {"w1_best": trial.w1, "best_rung": trial.best_rung}
+        row |= {name: value for name, value in best.items() if value is not None}
         writer.writerow(row | values)
     write_atomically(path, out.getvalue())

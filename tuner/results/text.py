@@ -23,11 +23,25 @@ def trials_text(num: int) -> str:
 
 def score_text(trial: Trial) -> str:
     """Format the scores of a completed trial: of the final with its 95% interval, and of a rung."""
-    at_rung = f"{trial.config.objective.metric} {trial.score:.4g} at its last rung"
+    at_rung = f"{trial.config.objective.metric} {trial.score:.4g} at {rung_text(trial)}"
     if trial.final is None:
         return at_rung
     error = half_width(trial.final["w1_final_stderr"])
     return f"w1 {w1_final(trial):.4g} +- {error:.2g} (95%) by the final, {at_rung}"
+
+
+def rung_text(trial: Trial) -> str:
+    """Name the best rung of a trial: ``its last rung``, or an earlier one by its step."""
+    if trial.best_rung is None or trial.best_rung == trial.last_rung:
+        return "its last rung"
+    return f"its best rung, generator step {trial.best_rung}"
+
+
+def score_and_step_text(trial: Trial) -> str:
+    """Format the scores of a completed trial, with the generator step of its best rung."""
+    is_last = trial.best_rung == trial.last_rung
+    step = f", generator step {trial.best_rung}" if is_last else ""  # else it has it already
+    return f"{score_text(trial)}{step}"
 
 
 def ties_text(best: Trial, trials: Iterable[Trial]) -> str | None:

@@ -32,8 +32,8 @@ class Origin:
 
     ``run_dir`` and ``search`` are the search of the trial, and ``search_w1`` and
     ``search_w1_final`` the trial's scores in it: ``w1`` by generator step, and ``w1_final`` if it
-    was in the final. All are ``None`` if the configuration comes from a ``best.yaml`` outside of a
-    search's folder.
+    was in the final. ``ranked_at`` is the generator step of its best rung, whose score ranked it.
+    All are ``None`` if the configuration comes from a ``best.yaml`` outside of a search's folder.
     """
 
     source: Path
@@ -45,11 +45,7 @@ class Origin:
     trial_id: str | None = None
     search_w1: Mapping[int, float] | None = None
     search_w1_final: float | None = None
-
-    @property
-    def ranked_at(self) -> int | None:
-        """Return the generator step of the score that ranked the trial in the search."""
-        return max(self.search_w1, default=None) if self.search_w1 else None
+    ranked_at: int | None = None
 
 
 def find_origin(source: Path, trial_id: str | None) -> Origin:
@@ -112,6 +108,7 @@ def _of_search(run_dir: Path, trial_id: str | None) -> Origin:
         trial_id=trial.trial_id,
         search_w1=_w1_at_rungs(search, trial),
         search_w1_final=trial.final["w1_final"] if trial.final else None,
+        ranked_at=trial.best_rung,
     )
 
 
@@ -176,6 +173,11 @@ def _name(origin: Origin, num_seeds: int | None, steps: int) -> str:
 
 
 def _first_rung(origin: Origin, steps: int) -> int:
-    """Return the last step before ``steps`` at which the search scored, so that scores compare."""
+    """Return a step before ``steps`` at which the search scored, so that scores compare.
+
+    It is the best rung of the trial, or the last step, if those lie before ``steps``.
+    """
+    if origin.ranked_at is not None and origin.ranked_at < steps:
+        return origin.ranked_at
     rungs = [*(origin.search_w1 or {}), origin.config.max_generator_steps]
     return max((rung for rung in rungs if rung < steps), default=max(1, steps // 2))

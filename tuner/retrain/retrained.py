@@ -43,15 +43,19 @@ def read_retrained(run_dir: Path) -> list[Retrained]:
 def retrained_entry(origin: Origin, training: Snapshot) -> dict[str, Any]:
     """Return the entry of ``retrained.json`` for a training.
 
-    Its lists have one element per completed seed, in the same order.
+    Its lists have one element per completed seed, in the same order. ``w1`` is at the last rung; of
+    a training as long as the search's it is at the rung that ranked the trial there.
     """
+    steps = training.spec.asha.max_generator_steps
+    if steps == origin.config.max_generator_steps and origin.ranked_at in training.spec.asha.rungs:
+        steps = origin.ranked_at
     completed = [trial for trial in training.trials if trial.status == "completed"]
     return {
         "trial_id": origin.trial_id,
         "name": training.spec.name,
-        "generator_steps": training.spec.asha.max_generator_steps,
+        "generator_steps": steps,
         "seeds": [trial.config.seed for trial in completed],
-        "w1": [trial.metrics["w1"] for trial in completed],
+        "w1": [training.reports[trial.number][steps]["w1"] for trial in completed],
         "w1_final": [t.final["w1_final"] if t.final else None for t in completed],
         "not_completed": len(training.trials) - len(completed),
     }

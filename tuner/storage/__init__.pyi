@@ -1,4 +1,5 @@
 from .atomic import read_json as read_json
+from .atomic import replacing as replacing
 from .atomic import write_atomically as write_atomically
 from .folder import Folder as Folder
 from .folder import check_reachable as check_reachable

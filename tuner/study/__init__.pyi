@@ -1,3 +1,4 @@
+from .checkpoints import Superseded as Superseded
 from .importances import EVALUATORS as EVALUATORS
 from .importances import MIN_RESAMPLES as MIN_RESAMPLES
 from .importances import MIN_TRIALS as MIN_TRIALS

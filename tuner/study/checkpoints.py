@@ -7,13 +7,27 @@ the journal says.
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import final
 
+from trainables.checkpoint import STATE
 from tuner.storage import Folder, join, local_path
 
 #: The folder of all checkpoints, as ``ray/SESSION/TRIAL/checkpoint_000001``.
 FOLDER = "ray"
 _CHECKPOINT = re.compile(r"[^/]+/[^/]+/checkpoint_\d+")
+
+
+@final
+@dataclass(frozen=True)
+class Superseded:
+    """What no trial needs any more, by the locations of checkpoints.
+
+    Of ``states`` only the training state is to be deleted: their generator is kept.
+    """
+
+    checkpoints: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
 
 
 @final
@@ -65,17 +79,31 @@ class CheckpointFolder:
             return None
         return location if path is not None and path.is_relative_to(self._root) else None
 
-    def unrecorded(self, recorded: Iterable[str]) -> list[str]:
-        """List the locations of all checkpoints that are there, apart from those recorded.
+    def superseded(self, checkpoints: Iterable[str], generators: Iterable[str]) -> Superseded:
+        """Look for all that is there and superseded.
+
+        Args:
+            checkpoints: The recorded checkpoints.
+            generators: Those recorded for their generators.
 
         Raises:
             OSError: if the folder cannot be read.
         """
-        names = {self.recorded_name(one) for one in recorded}
+        whole = {self.recorded_name(one) for one in checkpoints}
+        kept = {self.recorded_name(one) for one in generators}
         files = Folder(join(self._location, FOLDER)).sizes()
-        folders = {match[0] for file in files if (match := _CHECKPOINT.match(file))}
-        others = sorted({f"{FOLDER}/{folder}" for folder in folders} - names)
-        return [location for name in others if (location := self.locate(name)) is not None]
+        matches = [(file, match[0]) for file in files if (match := _CHECKPOINT.match(file))]
+        present = {f"{FOLDER}/{folder}" for _, folder in matches}
+        states = {f"{FOLDER}/{folder}" for file, folder in matches if file == f"{folder}/{STATE}"}
+        return self.located(present - whole - kept, states & kept - whole)
+
+    def located(self, checkpoints: Iterable[str], states: Iterable[str]) -> Superseded:
+        """Locate what is superseded, by its paths within the search."""
+        return Superseded(*(tuple(self._locations(names)) for names in (checkpoints, states)))
+
+    def _locations(self, names: Iterable[str]) -> list[str]:
+        locations = map(self.locate, sorted(names))
+        return [location for location in locations if location is not None]
 
 
 def _valid(name: str) -> str | None:

@@ -21,9 +21,9 @@ from optuna.trial import FrozenTrial, TrialState
 from trainables.config import TrialConfig
 from tuner.errors import BadInput, Fault
 from tuner.space import SearchSpec, with_earlier_values
-from tuner.study.checkpoints import CheckpointFolder
+from tuner.study.checkpoints import CheckpointFolder, Superseded
 from tuner.study.proposals import STATES, SamplerView, propose
-from tuner.study.trial import FinalScore, Readings, Status, Trial
+from tuner.study.trial import FinalScore, Readings, Status, Trial, best_rung
 
 #: Attributes of the study: the parts of a finalist's score, or of that of real samples.
 _READINGS, _FLOOR = "final_readings:", "floor"
@@ -101,38 +101,59 @@ class Study:
         if generator_steps not in self._storage.get_trial(trial_id).intermediate_values:
             self._storage.set_trial_intermediate_value(trial_id, generator_steps, score)
 
-    def save(self, number: int, checkpoint: str) -> list[str]:
+    def save(
+        self, number: int, checkpoint: str, rung: tuple[int, float] | None = None
+    ) -> Superseded:
         """Record the path of a trial's last checkpoint; keep one earlier, in case it is damaged.
+
+        The generators of the best and of the latest rung are kept as well, without the training
+        states of their checkpoints.
 
         Args:
             number: The trial.
             checkpoint: Its location, in the folder of the search's checkpoints.
+            rung: The generator step and the score of the rung that it was saved at, if at one.
 
         Returns:
-            The locations of those that are no longer needed.
+            What is no longer needed.
 
         Raises:
             ValueError: if it lies elsewhere.
         """
         if (name := self._checkpoints.name_of(checkpoint)) is None:
             raise ValueError(f"{checkpoint} is no checkpoint of this search")
-        recorded = self._storage.get_trial(self._id(number)).user_attrs.get("checkpoints", ())
-        earlier = map(self._checkpoints.recorded_name, recorded)
+        trial_id = self._id(number)
+        frozen = self._storage.get_trial(trial_id)
+        earlier = map(self._checkpoints.recorded_name, frozen.user_attrs.get("checkpoints", ()))
         names = [name, *(other for other in earlier if other is not None and other != name)]
-        self._storage.set_trial_user_attr(self._id(number), "checkpoints", names[:2])
-        return self._located(names[2:])
+        generators = kept = _generators(frozen)
+        if rung is not None:
+            steps, score = rung
+            scores = {steps: score, **frozen.intermediate_values}
+            candidates = {at: scores[at] for at in {*generators, steps} if at in scores}
+            metric = self._spec.objective.metric
+            kept_at = {steps, best_rung(candidates, metric)}
+            kept = {at: path for at, path in {**generators, steps: name}.items() if at in kept_at}
+            # Before the checkpoint: a resume from that would not record its generator any more.
+            by_text = {str(at): path for at, path in kept.items()}
+            self._storage.set_trial_user_attr(trial_id, "generators", by_text)
+        self._storage.set_trial_user_attr(trial_id, "checkpoints", names[:2])
+        needed = {*names[:2], *kept.values()}
+        dropped = {*names[2:], *generators.values()} - needed
+        return self._checkpoints.located(dropped, set(names[2:]) & set(kept.values()))
 
     def foreign_checkpoints(self) -> list[str]:
         """List the journal's checkpoints outside of the search, which nothing may touch."""
-        return [one for one in self._recorded() if self._checkpoints.locate(one) is None]
+        recorded = dict.fromkeys([*self._recorded(), *self._recorded_generators()])
+        return [one for one in recorded if self._checkpoints.locate(one) is None]
 
-    def superseded_checkpoints(self) -> list[str]:
-        """List the locations of checkpoints that no trial needs, as a kill leaves them.
+    def superseded_checkpoints(self) -> Superseded:
+        """Look for checkpoints that no trial needs, as a kill leaves them.
 
         Raises:
             OSError: if their folder cannot be read.
         """
-        return self._checkpoints.unrecorded(self._recorded())
+        return self._checkpoints.superseded(self._recorded(), self._recorded_generators())
 
     def end(
         self,
@@ -259,6 +280,11 @@ class Study:
             final=self._finals.get(str(frozen.number)),
             final_readings=self._readings.get(str(frozen.number)),
             ended_unix_time_s=ended.timestamp() if (ended := frozen.datetime_complete) else None,
+            generators={
+                steps: location
+                for steps, path in _generators(frozen).items()
+                if (location := self._checkpoints.locate(path)) is not None
+            },
         )
 
     def _check_networks(self, number: int, config: TrialConfig) -> None:
@@ -277,6 +303,9 @@ class Study:
     def _recorded(self) -> list[str]:
         return [one for t in self._frozen() for one in t.user_attrs.get("checkpoints", ())]
 
+    def _recorded_generators(self) -> list[str]:
+        return [path for t in self._frozen() for path in _generators(t).values()]
+
     def _located(self, recorded: Iterable[str]) -> list[str]:
         """Return the locations of those recorded checkpoints that lie within the search."""
         located = map(self._checkpoints.locate, recorded)
@@ -286,6 +315,12 @@ class Study:
         for trial in self._frozen():
             if trial.state == TrialState.RUNNING and "ending" in trial.user_attrs:
                 self._tell(trial.number, trial.user_attrs["ending"])
+
+
+def _generators(frozen: FrozenTrial) -> dict[int, str]:
+    """Return the recorded paths of the checkpoints of rungs, by generator step."""
+    recorded = frozen.user_attrs.get("generators", {})
+    return {int(steps): path for steps, path in recorded.items()}
 
 
 def _drop_partial_line(path: Path) -> None:

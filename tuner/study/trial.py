@@ -40,7 +40,8 @@ class Trial:
     generator step; ``metrics`` is its last report; ``checkpoints`` are the paths of the last two,
     the newer first. ``final`` has ``w1_final``, ``w1_final_stderr``, ``generator_steps`` and more,
     if the trial was in the final; ``final_readings`` are the parts of that score, unless an
-    earlier version measured it. ``ended_unix_time_s`` is when it ended.
+    earlier version measured it. ``ended_unix_time_s`` is when it ended. ``generators`` are the
+    folders of the generators that are kept, by generator step: of the best and the latest rung.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Trial:
     final: Mapping[str, float] | None = None
     final_readings: Readings | None = field(default=None, repr=False)
     ended_unix_time_s: float | None = field(default=None, compare=False)
+    generators: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def trial_id(self) -> str:
@@ -74,11 +76,59 @@ class Trial:
         return replace(self, metrics=metrics)
 
     @property
+    def best_rung(self) -> int | None:
+        """Return the generator step of the generator that stands for the trial.
+
+        It is the best rung of those whose generator is kept. Without any, as in searches of
+        earlier versions, it is the last rung. A trial of the final keeps the rung scored there.
+        """
+        if self.final is not None and "generator_steps" in self.final:
+            return int(self.final["generator_steps"])
+        kept = {steps: score for steps, score in self.scores.items() if steps in self.generators}
+        return best_rung(kept, self.config.objective.metric) or self.last_rung
+
+    @property
+    def last_rung(self) -> int | None:
+        """Return the generator step of the last score, or ``None`` before the first."""
+        return max(self.scores, default=None)
+
+    @property
     def score(self) -> float | None:
+        """Return the score at the best rung, by which trials are ranked."""
+        return None if self.best_rung is None else self.scores.get(self.best_rung)
+
+    @property
+    def last_score(self) -> float | None:
         """Return the score at the last rung, or ``None`` before the first."""
-        return self.scores[max(self.scores)] if self.scores else None
+        return None if self.last_rung is None else self.scores[self.last_rung]
+
+    @property
+    def w1(self) -> float | None:
+        """Return the ``w1`` at the best rung, also where another metric ranks the trials."""
+        return self.score if self.config.objective.metric == "w1" else self.metrics.get("w1")
+
+    @property
+    def best_generator(self) -> str | None:
+        """Return the folder of the generator of the best rung, if any."""
+        kept = None if self.best_rung is None else self.generators.get(self.best_rung)
+        return kept or self.checkpoint
 
     @property
     def generator_steps(self) -> int:
         """Return the generator steps of the last report."""
         return int(self.metrics.get("generator_steps", 0))
+
+
+def best_rung(scores: Mapping[int, float], metric: str) -> int | None:
+    """Return the generator step of the best of a trial's scores; ``None`` without scores.
+
+    Values of ``w1`` at different rungs of one trial compare: the same independent critic trains on
+    the same data. Estimates of the trial's own critic do not, as it changes: there the last counts.
+
+    Args:
+        scores: The scores by generator step. Of equal ones the first is the best.
+        metric: The metric that ranks the trials.
+    """
+    if metric != "w1":
+        return max(scores, default=None)
+    return min(sorted(scores), key=lambda steps: scores[steps], default=None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from tuner.results import hyperparameters, score_text, ties_text
+from tuner.results import hyperparameters, score_and_step_text, ties_text
 from tuner.space import Choice, Range, SearchSpec, flat
 from tuner.study import Trial
 
@@ -39,8 +39,7 @@ def search_note(
     """
     ties = ties_text(best, trials)
     parts = [
-        f"**Best: trial {best.trial_id}**, {score_text(best)}, generator step "
-        f"{best.generator_steps:,}; {len(trials)} trials.",
+        f"**Best: trial {best.trial_id}**, {score_and_step_text(best)}; {len(trials)} trials.",
         f"It is {ties}." if ties else "",
         _samples(run),
         _report(run),

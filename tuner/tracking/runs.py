@@ -42,6 +42,7 @@ from tuner.tracking.values import (
     MAX_TAG_CHARS,
     NOTE_TAG,
     OUTCOME_STATUS,
+    RUNG_TAG,
     SEARCH_TAG,
     STEP,
     TRIAL_TAG,
@@ -243,7 +244,7 @@ class Runs:
             return False
         if any(report[STEP] > run.last_step for report in update.reports):
             return False
-        tags = ending_tags(run, status, trial.message)
+        tags = ending_tags(run, status, trial.message, trial.best_rung)
         if not run.is_described:
             tags |= texts(self._facts(trial).tags, MAX_TAG_CHARS)
         return tags.items() <= run.tags.items()
@@ -256,7 +257,8 @@ class Runs:
         batches = new_metrics(run, reports, since_ms)
         if update.is_running or batches != [[]]:
             self._reopen(run)  # before its reports: a run that has ended lacks none
-        tags = ending_tags(run, status_of(trial, update.is_running)[0], trial.message)
+        status, _ = status_of(trial, update.is_running)
+        tags = ending_tags(run, status, trial.message, trial.best_rung)
         self._log_in_batches(run, trial, batches, tags)
 
     def _reopen(self, run: Run) -> None:
@@ -320,23 +322,25 @@ class Runs:
         for batch in new_metrics(run, reports_since(run.last_step), now_ms()):
             self._log(run, batch)
 
-    def log_best(self, trial_id: str, metrics: Mapping[str, float], time_ms: int) -> None:
+    def log_best(self, trial: Trial, metrics: Mapping[str, float], time_ms: int) -> None:
         """Tag the search with the trial that it chose, and log what was chosen it by."""
         from mlflow.entities import Metric
 
         run = self._find_or_create(None, time_ms)
         logged = [Metric(key_of(name), value, time_ms, 0) for name, value in metrics.items()]
         new = [metric for metric in logged if run.metrics.get(metric.key) != metric.value]
-        self._log(run, new, tags={BEST_TAG: trial_id})
+        tags = {BEST_TAG: trial.trial_id, RUNG_TAG: trial.best_rung}
+        self._log(run, new, tags=texts(tags, MAX_TAG_CHARS))
 
     def add_file(self, path: Path) -> None:
         """Copy a file to the artifacts of the search, over one that is there already."""
         self._copy(self._find_or_create(None, now_ms()), path)
 
-    def log_model(self, trial_id: str, generator: Path) -> None:
+    def log_model(self, trial: Trial, generator: Path) -> None:
         """Make the generator of this trial the search's one model; idempotent."""
         run = self._find_or_create(None, now_ms())
-        tags = {**self.naming.tags, SEARCH_TAG: self.search_id, BEST_TAG: trial_id}
+        chosen = {BEST_TAG: trial.trial_id, RUNG_TAG: trial.best_rung}
+        tags = {**self.naming.tags, SEARCH_TAG: self.search_id, **chosen}
         self._model_id, is_new = mlflow_model.write(
             self._client, self._experiment_id, run.run_id, generator, texts(tags, MAX_TAG_CHARS)
         )

@@ -215,12 +215,12 @@ class Tracker(Listener):
             final = chosen.final or {}
             scores = {f"best_{k}": final[k] for k in ("w1_final", "w1_final_stderr") if k in final}
             chosen_ms = reported_ms(final, time_ms)
-            yield Step(partial(runs.log_best, chosen.trial_id, scores, chosen_ms))
+            yield Step(partial(runs.log_best, chosen, scores, chosen_ms))
         for path in artifacts:
             yield Step(partial(runs.add_file, path), is_file=True)
         if chosen is not None:
             if generator is not None:
-                log_model = partial(runs.log_model, chosen.trial_id, generator)
+                log_model = partial(runs.log_model, chosen, generator)
                 yield Step(log_model, is_file=True)
             note = partial(search_note, self._spec, self._run_dir, chosen, trials)
             yield Step(partial(runs.describe, note, masked(self._uri)), is_file=True)

@@ -25,6 +25,7 @@ TRIALS_FINISHED = "trials_finished"  # the step of the parent's metrics
 
 SEARCH_TAG, TRIAL_TAG = "tuner.search_id", "tuner.trial_id"
 BEST_TAG = "best_trial"  # the parent's
+RUNG_TAG = "best_rung"  # the generator step of the generator that stands for a trial
 NOTE_TAG = "mlflow.note.content"  # what MLflow shows as a run's description
 INCOMPLETE_TAG = "tuner.incomplete"  # something of this trial could not be written: look again
 
@@ -101,11 +102,13 @@ def new_metrics(run: Run, reports: Sequence[Report], time_ms: int) -> list[list[
     return batches
 
 
-def ending_tags(run: Run, status: str, message: str | None) -> dict[str, str]:
-    """Give the tags for how a run ended."""
+def ending_tags(
+    run: Run, status: str, message: str | None, best_rung: int | None = None
+) -> dict[str, str]:
+    """Give the tags for how a run ended, and for the best rung of its trial."""
     # An empty message takes the place of an earlier ending's.
     shown = message if message or not run.tags.get("message") else ""
-    return texts({"status": status, "message": shown}, MAX_TAG_CHARS)
+    return texts({"status": status, "message": shown, RUNG_TAG: best_rung}, MAX_TAG_CHARS)
 
 
 def status_of(trial: Trial, is_running: bool) -> tuple[str, str]:

@@ -1,12 +1,13 @@
 """Cached images are returned as they were stored, or not at all."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trainables.datasets.cache import keep, recall
+from trainables.datasets.cache import MAX_ENTRIES, keep, recall
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 3, 8, 8), np.uint8)
 
@@ -27,6 +28,31 @@ def test_cached_images_are_memory_mapped(tmp_path: Path) -> None:
     assert cached[1] == ["bad.png"]
     assert notes == []
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["key.json", "key.npy"]
+
+
+def test_the_images_that_were_not_used_for_the_longest_go_first(tmp_path: Path) -> None:
+    notes: list[str] = []
+    for number in range(MAX_ENTRIES):
+        keep(tmp_path, f"key{number}", PIXELS, [], notes.append)
+        os.utime(tmp_path / f"key{number}.json", (number, number))
+    in_use = recall(tmp_path, "key1", notes.append)
+    used = recall(tmp_path, "key0", notes.append)
+    for number in range(MAX_ENTRIES, MAX_ENTRIES + 2):
+        keep(tmp_path, f"key{number}", PIXELS, [], notes.append)
+    names = {path.stem for path in tmp_path.glob("*.npy")}
+    assert names == {"key0", "key1", *(f"key{n}" for n in range(4, MAX_ENTRIES + 2))}
+    assert {path.stem for path in tmp_path.glob("*.json")} == names
+    assert in_use is not None
+    assert used is not None
+    assert notes == []
+
+
+def test_images_that_are_in_use_stay_so_when_they_are_deleted(tmp_path: Path) -> None:
+    cached = recall(kept(tmp_path), "key", print)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert cached is not None
+    assert np.array_equal(cached[0], PIXELS)
 
 
 def test_another_key_finds_nothing_without_a_note(tmp_path: Path) -> None:

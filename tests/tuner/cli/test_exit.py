@@ -7,6 +7,7 @@ import pytest
 
 ENDING = """
 import atexit, sys, threading, time
+atexit.register(lambda: print("earlier"))
 from tuner.cli import exit as ending
 
 class Imported:
@@ -27,10 +28,14 @@ ending.end_with(main)
 @pytest.mark.parametrize(
     ("what", "status", "said"),
     [
-        ("return 0", 0, ["thread", "registered"]),
-        ("return 130", 130, ["thread", "registered"]),
-        ("sys.exit(2)", 2, ["thread", "registered", "taken", "apart"]),
-        ("raise ValueError('a fault of ours')", 1, ["thread", "registered", "taken", "apart"]),
+        ("return 0", 0, ["thread", "registered", "earlier"]),
+        ("return 130", 130, ["thread", "registered", "earlier"]),
+        ("sys.exit(2)", 2, ["thread", "registered", "earlier", "taken", "apart"]),
+        (
+            "raise ValueError('a fault of ours')",
+            1,
+            ["thread", "registered", "earlier", "taken", "apart"],
+        ),
     ],
 )
 def test_a_process_ends_with_its_status_and_leaves_nothing_undone(

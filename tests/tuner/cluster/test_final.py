@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from trainables.trial import final_floor, final_score
 from tuner.cluster import final
 from tuner.cluster import nodes as cluster
 from tuner.cluster.connection import connected
+from tuner.cluster.interruption import Interruption
 from tuner.record.listener import Listener
 from tuner.record.record import Record
 from tuner.space.spec import SearchSpec
@@ -33,7 +33,7 @@ NETWORKS = NetworkConfig(latent_dim=2, generator_width=8)
 class Scored(Listener):
     """Keeps which trials the final was through with, and interrupts it."""
 
-    def __init__(self, numbers: list[int], interrupted: Event) -> None:
+    def __init__(self, numbers: list[int], interrupted: Interruption) -> None:
         self.numbers, self.interrupted = numbers, interrupted
 
     def final_scored(self, trial: Trial) -> None:
@@ -95,9 +95,9 @@ def spoil(record: Record, number: int) -> None:
 
 def test_a_trial_that_cannot_be_scored_again_costs_only_its_own_score(record: Record, data: Data):
     spoil(record, 0)
-    record.trials[1] = replace(record.trials[1], checkpoints=(Deadly("checkpoint"),))
+    record.trials[1] = replace(record.trials[1], checkpoints=(Deadly("checkpoint"),), generators={})
     Path(str(record.trials[2].checkpoint), "generator.pt").unlink()
-    final.run_final(record, data, NEEDS, Event())
+    final.run_final(record, data, NEEDS, Interruption())
     assert {n: t.final is not None for n, t in record.trials.items()} == {
         0: False, 1: False, 2: False, 3: True,
     }  # fmt: skip
@@ -110,17 +110,17 @@ def test_a_trial_that_cannot_be_scored_again_costs_only_its_own_score(record: Re
 def test_an_interrupted_final_goes_on_with_the_trials_that_it_has_not_scored(
     record: Record, data: Data
 ):
-    interrupted, scored = Event(), []
+    interrupted, scored = Interruption(), []
     record.listeners.append(Scored(scored, interrupted))
     final.run_final(record, data, NEEDS, interrupted)
     before = list(scored)
     assert 1 <= len(before) <= 2, "no more than run at a time"
     final.run_final(record, data, NEEDS, interrupted)
     assert scored == before
-    record.listeners = [Scored(scored, Event())]
-    final.run_final(record, data, NEEDS, Event())
+    record.listeners = [Scored(scored, Interruption())]
+    final.run_final(record, data, NEEDS, Interruption())
     assert sorted(scored) == [0, 1, 2, 3]
-    final.run_final(record, data, NEEDS, Event())
+    final.run_final(record, data, NEEDS, Interruption())
     assert len(scored) == 4
     for trial in record.trials.values():  # and each is the number that the driver itself finds
         path = Path(str(trial.checkpoint), "generator.pt")

@@ -18,6 +18,12 @@ from tuner.space.sections import ResourceConfig
         ({"gpus_per_trial": 0.25}, {"CPU": 3, "GPU": 2}, 3),
         ({"gpus_per_trial": "auto"}, {"CPU": 64, "GPU": 2}, 2),
         ({"gpus_per_trial": "auto"}, {"CPU": 64}, 64),
+        ({"cpus_per_trial": 0.1}, {"CPU": 0.7}, 7),
+        ({"gpus_per_trial": 0.1}, {"CPU": 64, "GPU": 1}, 10),
+        ({"gpus_per_trial": 0.14}, {"CPU": 64, "GPU": 7}, 49),  # no part lies on two GPUs
+        ({"gpus_per_trial": 0.4}, {"CPU": 64, "GPU": 2}, 4),
+        ({"gpus_per_trial": 2}, {"CPU": 64, "GPU": 5}, 2),
+        ({"custom": {"part": 0.1}}, {"CPU": 64, "part": 4.7}, 47),
         ({"custom": {"fast_disk": 0.5}}, {"CPU": 64, "fast_disk": 1}, 2),
         ({"accelerator_type": "H100"}, {"CPU": 4, "accelerator_type:H100": 1}, 4),
         ({"accelerator_type": "H100"}, {"CPU": 4, "accelerator_type:A100": 1}, 0),

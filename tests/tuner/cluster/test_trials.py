@@ -16,6 +16,8 @@ from ray.tune.experiment import Trial
 from tuner.cluster import ray_internals
 from tuner.cluster import trials as runner
 from tuner.cluster.connection import connected
+from tuner.cluster.interruption import Interruption
+from tuner.cluster.servers import Servers
 
 RAISED = """Failure # 1 (occurred at 2026-11-22_10-00-00)
 ray::ImplicitFunc.train() (pid=1)
@@ -69,7 +71,8 @@ def test_a_nodes_death_costs_a_trial_none_of_its_retries(make_spec: Callable[...
     record: Any = SimpleNamespace(
         spec=make_spec(resources={"retries_per_trial": 1}), halted=None, note=notes.append
     )
-    callback = runner._Callback(record, "")
+    interrupted = Interruption()
+    callback = runner._Callback(record, "", interrupted, Servers({}, record, interrupted))
     trial = Trial("train", stub=True, config={"number": 7}, max_failures=1)
 
     def fails(reason: str) -> bool:

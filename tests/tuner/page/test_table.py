@@ -1,6 +1,7 @@
 """The table of trials, and the sample grids."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from made_search import draw_samples, facts, trial
@@ -18,13 +19,13 @@ def test_a_row_has_the_values_of_its_trial(make_spec: MakeSpec) -> None:
     trials = [trial(spec, 0, [3.0]), trial(spec, 1, [4.0, 2.0, 1.5], "completed", final=1.25)]
     links = RunLinks("http://h:1", None, {"00001": "http://h:1/r"})
     found = table(facts(spec, trials), links)
-    names = ["place", "trial", "w1 final", "w1", "± 95%", "status", "steps", "own critic",
-             "training s", "critic_lr", "MLflow"]  # fmt: skip
+    names = ["place", "trial", "w1 final", "w1", "± 95%", "at rung", "status", "steps",
+             "own critic", "training s", "critic_lr", "MLflow"]  # fmt: skip
     assert found["columns"] == names
     best, other = ([cell.text for cell in row["cells"]] for row in found["rows"])
-    assert best == ["1", "00001", "1.25", "1.5", "0.02", "completed", "4,000", "-1.5", "400.0",
-                    "1e-5", "run"]  # fmt: skip
-    assert (other[:3], other[5]) == (["2", "00000", ""], "stopped at 250")
+    assert best == ["1", "00001", "1.25", "1.5", "0.02", "4,000", "completed", "4,000", "-1.5",
+                    "400.0", "1e-5", "run"]  # fmt: skip
+    assert (other[:3], other[6]) == (["2", "00000", ""], "stopped at 250")
     assert other[-1] == "-"
     assert [row["is_best"] for row in found["rows"]] == [True, False]
     assert set(names) - set(found["numeric"]) == {"status", "MLflow"}
@@ -36,6 +37,19 @@ def test_the_trials_that_ran_out_of_time_are_filtered_by_that(make_spec: MakeSpe
     found = table(facts(spec, [cut, trial(spec, 1, [4.0])]), RunLinks())
     assert found["statuses"] == ["out of time", "stopped"]
     assert {row["status"] for row in found["rows"]} == set(found["statuses"])
+
+
+def test_w1_is_that_of_the_best_rung_with_its_step(make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    risen = replace(trial(spec, 0, [3.0, 0.5, 1.5], "completed"), generators={1000: "a", 4000: "b"})
+    (row,) = table(facts(spec, [risen]), RunLinks())["rows"]
+    assert [cell.text for cell in row["cells"]][2:7:1] == [
+        "0.5",
+        "0.02",
+        "1,000",
+        "completed",
+        "4,000",
+    ]
 
 
 def test_columns_that_no_trial_fills_are_left_out(make_spec: MakeSpec) -> None:

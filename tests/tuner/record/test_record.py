@@ -15,7 +15,7 @@ from final_scores import final_score
 from tuner.record import record as record_module
 from tuner.record.listener import Listener
 from tuner.record.record import Record
-from tuner.results import snapshot, table
+from tuner.results import read_trials, snapshot, table
 from tuner.space.spec import SearchSpec
 from tuner.study.study import Study
 from tuner.study.trial import Trial
@@ -320,6 +320,61 @@ def test_checkpoints_that_a_kill_left_are_deleted_at_the_next_start(
     record.remove_superseded()
     record._removals.shutdown()
     assert [i for i in range(8) if folders[i].exists()] == [1, 2, 4, 5, 6, 7]
+
+
+def test_a_trial_whose_score_rises_counts_by_the_generator_of_its_best_rung(
+    make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
+):
+    """It completes with w1 1.45 after 0.6; another completes with 1.0, and is the second."""
+    spec = make_spec(asha={"grace_generator_steps": 250, "max_generator_steps": 4000})
+    record, _ = open_record(spec)
+    folders: list[Path] = []
+
+    def train(number: int, scores: Mapping[int, float]) -> None:
+        between = [at + more for at in scores if at < 4000 for more in (10, 20)]
+        for steps in sorted([*scores, *between]):
+            folder = tmp_path / "ray" / "session" / f"{number}" / f"checkpoint_{len(folders)}"
+            folders.append(folder)
+            folder.mkdir(parents=True)
+            files = ["state.pt", *["generator.pt", "samples.png"] * (steps in scores)]
+            for name in files:
+                (folder / name).write_text(f"{number} at {steps}")
+            at_rung = {"w1": scores[steps]} if steps in scores else {}
+            report(record, number, steps, continues=steps < 4000, **at_rung)
+            record.checkpointed(number, str(folder))
+
+    start(record)
+    start(record)
+    train(0, {250: 3.0, 1000: 0.6})
+    record._removals.submit(lambda: None).result()
+    running = record.trials[0]
+    assert running.best_generator is not None
+    assert Path(running.best_generator, "generator.pt").read_text() == "0 at 1000"
+    assert not Path(running.best_generator, "state.pt").exists()
+
+    train(0, {4000: 1.45})
+    record.ended(0)
+    train(1, {250: 2.0, 1000: 1.5, 4000: 1.0})
+    record.ended(1)
+    record._removals.submit(lambda: None).result()
+    assert [(t.number, t.score, t.last_score) for t in record.finalists] == [
+        (0, 0.6, 1.45), (1, 1.0, 1.0),
+    ]  # fmt: skip
+    kept = {str(file.relative_to(tmp_path / "ray" / "session")) for file in tmp_path.rglob("*.pt")}
+    assert len(kept) == 7  # two checkpoints of each, and the generators of three rungs
+    for trial in record.start_final():
+        record.final_scored(trial.number, 0.7 + trial.number, 0.1, 1.0)
+    best = record.best_so_far
+    assert best is not None
+    assert best.final is not None
+    assert (best.number, best.final["generator_steps"], best.score) == (0, 1000.0, 0.6)
+    record.write_table()
+    assert [(row["w1"], row["w1_best"], row["best_rung"]) for row in rows(record)] == [
+        ("1.45", "0.6", "1000"), ("1.0", "1.0", "4000"),
+    ]  # fmt: skip
+    assert [row.score for row in read_trials(record.run_dir / "trials.csv")] == [0.6, 1.0]
+    again, _ = open_record(spec)
+    assert again.best_so_far == best
 
 
 def test_a_checkpoint_that_cannot_be_deleted_is_reported(

@@ -49,6 +49,19 @@ def test_the_best_one_is_in_best_and_another_in_its_last_checkpoint_that_has_one
     assert not torch.equal(best, saved)
 
 
+def test_past_two_checkpoints_since_its_best_rung_it_is_that_rung_s(run_dir: Path) -> None:
+    study = Study(run_dir / "study.log", snapshot.read_snapshot(run_dir).spec)
+    folder = run_dir / "ray" / "first"
+    for steps, score in ((300, 0.5), (400, 2.0)):
+        study.save(1, str(folder / f"checkpoint_{steps}"), (steps, score))
+        study.score(1, steps, score)
+    for steps in (500, 600):
+        study.save(1, str(folder / f"checkpoint_{steps}"))
+    saved = save(folder / "checkpoint_300" / "generator.pt", 2)
+    save(folder / "checkpoint_400" / "generator.pt", 3)
+    assert torch.equal(of(run_dir, "1"), saved)
+
+
 def test_a_folder_that_moved_took_its_checkpoints_along(run_dir: Path, tmp_path: Path) -> None:
     saved = save(run_dir / "ray" / "first" / "checkpoint_000002" / "generator.pt", 2)
     shutil.move(run_dir, tmp_path / "moved")

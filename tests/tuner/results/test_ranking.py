@@ -149,8 +149,9 @@ def test_the_table_has_a_row_a_trial_and_its_columns_in_their_order(tmp_path: Pa
     with path.open(newline="") as file:
         heading, *rows = list(csv.reader(file))
     assert heading == [
-        "trial_id", "status", "generator_steps", "w1", "w1_stderr", "w1_final", "w1_final_stderr",
-        "critic_estimate", "training_seconds", "scoring_seconds", "final_scoring_seconds",
+        "trial_id", "status", "generator_steps", "w1", "w1_stderr", "w1_best", "best_rung",
+        "w1_final", "w1_final_stderr", "critic_estimate", "training_seconds", "scoring_seconds",
+        "final_scoring_seconds",
         "loss", "constraint", "gp_weight", "clip_value", "n_critic", "batch_size", "optimizer",
         "critic_lr", "generator_lr", "beta1", "beta2", "lr_decay", "ema_decay", "precision",
         "compile", "cuda_graph",
@@ -159,13 +160,14 @@ def test_the_table_has_a_row_a_trial_and_its_columns_in_their_order(tmp_path: Pa
         "seed", "message",
     ]  # fmt: skip
     first, second, third = (dict(zip(heading, row, strict=True)) for row in rows)
-    assert list(first.values())[:10] == [
-        "00000", "completed", "4000", "0.125", "0.5", "0.25", "0.75", "2.0", "1.5", "0.25"
+    assert list(first.values())[:12] == [
+        "00000", "completed", "4000", "0.125", "0.5", "0.125", "4000", "0.25", "0.75", "2.0",
+        "1.5", "0.25",
     ]  # fmt: skip
     assert (first["constraint"], first["gp_weight"], first["clip_value"], first["seed"]) == (
         "gradient_penalty", "10.0", "", "9",
     )  # fmt: skip
-    assert list(second.values())[:10] == ["00001", "failed", "0", *[""] * 7]
+    assert list(second.values())[:12] == ["00001", "failed", "0", *[""] * 9]
     assert (second["gp_weight"], second["clip_value"], second["beta1"]) == ("", "0.01", "")
     assert second["message"] == 'CUDA error: "out of memory", says\nthe driver'
     assert (third["trial_id"], third["status"]) == ("00002", "running")
@@ -174,7 +176,7 @@ def test_the_table_has_a_row_a_trial_and_its_columns_in_their_order(tmp_path: Pa
 def test_a_table_of_no_trials_is_its_heading(tmp_path: Path):
     write_trials(tmp_path / "trials.csv", [])
     (heading,) = (tmp_path / "trials.csv").read_text().splitlines()
-    assert heading.startswith("trial_id,status,generator_steps,w1,w1_stderr,w1_final,w1_final_std")
+    assert heading.startswith("trial_id,status,generator_steps,w1,w1_stderr,w1_best,best_rung,w1")
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path):

@@ -71,10 +71,19 @@ def test_without_a_number_of_steps_it_is_as_long_as_before_or_four_times_as_long
 
 @pytest.mark.parametrize(("steps", "first"), [(2400, 600), (600, 150), (200, 150), (100, 50)])
 def test_the_first_rung_is_where_the_search_last_scored_it(steps: int, first: int) -> None:
-    origin = origin_of(TrialConfig(max_generator_steps=600), search_w1={150: 2.0, 600: 1.0})
+    origin = origin_of(
+        TrialConfig(max_generator_steps=600), search_w1={150: 2.0, 600: 1.0}, ranked_at=600
+    )
     asha = retrain.search_document(origin, steps, 2)["asha"]
     assert asha["grace_generator_steps"] == first
-    assert origin.ranked_at == 600
+
+
+@pytest.mark.parametrize(("steps", "first"), [(2400, 150), (600, 150), (100, 50)])
+def test_or_its_best_rung_if_it_got_worse_after_it(steps: int, first: int) -> None:
+    scores = {150: 1.0, 300: 2.0, 600: 3.0}
+    origin = origin_of(TrialConfig(max_generator_steps=600), search_w1=scores, ranked_at=150)
+    asha = retrain.search_document(origin, steps, 2)["asha"]
+    assert (asha["grace_generator_steps"], asha["max_generator_steps"]) == (first, steps)
 
 
 def test_none_is_stopped_and_all_are_in_the_final() -> None:

@@ -10,7 +10,7 @@ import s3
 
 from tuner.space.spec import SearchSpec
 from tuner.storage.folder import Folder
-from tuner.study.checkpoints import CheckpointFolder
+from tuner.study.checkpoints import CheckpointFolder, Superseded
 from tuner.study.study import Study
 
 MakeSpec = Callable[..., SearchSpec]
@@ -103,7 +103,7 @@ def test_a_copy_supersedes_its_own_checkpoints_and_never_the_original_s(
     study = Study(copy / "study.log", make_spec())
     assert study.trial(0).checkpoints == tuple(str(copy / NAME[:-1]) + number for number in "21")
     assert study.foreign_checkpoints() == []
-    assert study.save(0, str(copy / NAME[:-1]) + "3") == [str(copy / NAME)]
+    assert study.save(0, str(copy / NAME[:-1]) + "3") == Superseded((str(copy / NAME),))
     assert recorded(copy / "study.log")[-1] == [NAME[:-1] + number for number in "32"]
 
 
@@ -116,7 +116,7 @@ def test_what_the_journal_names_outside_is_neither_read_nor_given_for_deletion(
     assert study.trial(0).checkpoints == ()
     assert study.foreign_checkpoints() == hostile
     assert [study.save(0, f"{run_dir}/ray/s/t/checkpoint_{i}") for i in range(3)] == [
-        [], [], [str(run_dir / "ray/s/t/checkpoint_0")],
+        Superseded(), Superseded(), Superseded((str(run_dir / "ray/s/t/checkpoint_0"),)),
     ]  # fmt: skip
     for elsewhere in (hostile[0], f"/where/it/was/search/{NAME}"):
         with pytest.raises(ValueError, match=f"{elsewhere} is no checkpoint of this search"):
@@ -127,7 +127,7 @@ def test_checkpoints_that_no_trial_needs_are_those_that_the_journal_does_not_nam
     run_dir: Path, tmp_path: Path, make_spec: MakeSpec
 ) -> None:
     study = Study(run_dir / "study.log", make_spec())
-    assert study.superseded_checkpoints() == []  # there is no folder of them yet
+    assert study.superseded_checkpoints() == Superseded()  # there is no folder of them yet
     study.ask()
     study.save(0, str(run_dir / NAME))
     other, outside = run_dir / (NAME[:-1] + "2"), tmp_path / "checkpoint_000009"
@@ -136,7 +136,7 @@ def test_checkpoints_that_no_trial_needs_are_those_that_the_journal_does_not_nam
         (folder / "state.pt").touch()
     (other.parent / "params.json").touch()
     (run_dir / NAME).with_name("checkpoint_000007").symlink_to(outside)
-    assert study.superseded_checkpoints() == [str(other)]
+    assert study.superseded_checkpoints() == Superseded((str(other),))
 
 
 def test_so_it_is_in_an_object_store(server: s3.S3, tmp_path: Path, make_spec: MakeSpec) -> None:
@@ -147,4 +147,73 @@ def test_so_it_is_in_an_object_store(server: s3.S3, tmp_path: Path, make_spec: M
     study.save(0, str(folder.locate(NAME)))
     for name in (NAME, NAME[:-1] + "0"):
         Folder(str(folder.locate(name))).write_bytes("state.pt", b"state")
-    assert study.superseded_checkpoints() == [folder.locate(NAME[:-1] + "0")]
+    assert study.superseded_checkpoints() == Superseded((str(folder.locate(NAME[:-1] + "0")),))
+
+
+def test_the_generators_of_the_best_and_the_latest_rung_are_kept_without_their_states(
+    run_dir: Path, make_spec: MakeSpec
+) -> None:
+    """The scores fall to the second rung and rise after it; a checkpoint is between any two."""
+    study = Study(run_dir / "study.log", make_spec())
+    study.ask()
+    at = [str(run_dir / NAME[:-1]) + str(number) for number in range(9)]
+    answers = []
+    for number, score in enumerate((3.0, None, 1.0, None, 2.0, None, 4.0, None, 5.0)):
+        rung = None if score is None else (100 * number + 100, score)
+        answers.append(study.save(0, at[number], rung))
+        if rung is not None and number < 8:  # the last report of a trial is not passed
+            study.score(0, *rung)
+    assert answers == [
+        Superseded(),
+        Superseded(),
+        Superseded((at[0],)),
+        Superseded((at[1],)),
+        Superseded((), (at[2],)),
+        Superseded((at[3],)),
+        Superseded((at[4],)),
+        Superseded((at[5],)),
+        Superseded((at[6],)),
+    ]
+    assert study.trial(0).checkpoints == (at[8], at[7])
+    assert study.trial(0).generators == {300: at[2], 900: at[8]}
+    study.end(0, "completed", {"generator_steps": 900.0}, 5.0)
+    trial = study.trial(0)
+    assert (trial.best_rung, trial.score, trial.best_generator) == (300, 1.0, at[2])
+    assert (trial.last_rung, trial.last_score) == (900, 5.0)
+
+
+def test_what_a_kill_left_of_them_is_found(run_dir: Path, make_spec: MakeSpec) -> None:
+    study = Study(run_dir / "study.log", make_spec())
+    study.ask()
+    at = [run_dir / f"{NAME[:-1]}{number}" for number in range(4)]
+    for number, folder in enumerate(at):
+        folder.mkdir(parents=True)
+        for name in ("generator.pt", "state.pt"):
+            (folder / name).touch()
+        study.save(0, str(folder), (100, 1.0) if number == 0 else None)
+    assert study.superseded_checkpoints() == Superseded((str(at[1]),), (str(at[0]),))
+    (at[0] / "state.pt").unlink()
+    assert study.superseded_checkpoints() == Superseded((str(at[1]),))
+
+
+def test_a_rung_that_is_reached_again_replaces_its_generator(
+    run_dir: Path, make_spec: MakeSpec
+) -> None:
+    study = Study(run_dir / "study.log", make_spec())
+    study.ask()
+    at = [str(run_dir / NAME[:-1]) + str(number) for number in range(3)]
+    study.save(0, at[0], (100, 1.0))
+    study.save(0, at[1], (100, 1.0))
+    assert study.save(0, at[2]) == Superseded((at[0],))
+    assert study.trial(0).generators == {100: at[1]}
+
+
+def test_a_journal_names_a_generator_before_the_checkpoint_that_a_resume_takes(
+    run_dir: Path, make_spec: MakeSpec
+) -> None:
+    study = Study(run_dir / "study.log", make_spec())
+    study.ask()
+    study.save(0, str(run_dir / NAME), (100, 1.0))
+    generators, checkpoints = (run_dir / "study.log").read_text().splitlines()[-2:]
+    assert json.loads(generators)["user_attr"] == {"generators": {"100": NAME}}
+    assert json.loads(checkpoints)["user_attr"] == {"checkpoints": [NAME]}

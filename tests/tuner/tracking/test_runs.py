@@ -205,8 +205,8 @@ def test_a_finished_trial_costs_a_resume_no_request(uri: str, tmp_path: Path) ->
 
 def assert_has_the_final(uri: str) -> None:
     runs = read_runs(uri)
-    assert read_metric(uri, runs["00000"], "w1_final") == [(500, 4.5)]
-    assert read_metric(uri, runs["00000"], "w1_final_stderr") == [(500, 0.25)]
+    assert read_metric(uri, runs["00000"], "w1_final") == [(250, 4.5)]
+    assert read_metric(uri, runs["00000"], "w1_final_stderr") == [(250, 0.25)]
     assert read_metric(uri, runs[None], "best_w1_final") == [(0, 4.5)]
     assert runs[None].data.tags["best_trial"] == "00000"
     assert "**Best: trial 00000**" in runs[None].data.tags["mlflow.note.content"]
