@@ -357,7 +357,7 @@ def test_a_finalist_that_cannot_be_scored_again_costs_only_its_own_score(
 
         def start_final() -> list[Trial]:
             finalists = start()
-            Path(str(finalists[0].checkpoint), "generator.pt").unlink()
+            Path(str(finalists[0].best_generator), "generator.pt").unlink()
             return finalists
 
         monkeypatch.setattr(record, "start_final", start_final)

@@ -363,7 +363,7 @@ def test_a_trial_whose_score_rises_counts_by_the_generator_of_its_best_rung(
     kept = {str(file.relative_to(tmp_path / "ray" / "session")) for file in tmp_path.rglob("*.pt")}
     assert len(kept) == 7  # two checkpoints of each, and the generators of three rungs
     for trial in record.start_final():
-        record.final_scored(trial.number, 0.7 + trial.number, 0.1, 1.0)
+        record.final_scored(trial.number, final_score(0.7 + trial.number, 0.1, seconds=1.0))
     best = record.best_so_far
     assert best is not None
     assert best.final is not None
