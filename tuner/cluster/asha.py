@@ -1,7 +1,7 @@
 """Asynchronous successive halving, without a framework: which trial continues past a rung."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 
 import numpy as np
@@ -29,8 +29,18 @@ class Asha:
     that a restarted trial and a resumed search keep theirs.
     """
 
-    def __init__(self, config: AshaConfig, seed: int) -> None:
-        """Make the rungs of every bracket, none of them with a score."""
+    def __init__(
+        self, config: AshaConfig, seed: int, spared: Collection[int] = frozenset()
+    ) -> None:
+        """Make the rungs of every bracket, none of them with a score.
+
+        Args:
+            config: The rungs.
+            seed: Draws the brackets.
+            spared: The numbers of trials that continue to the last rung with any score; their
+                scores count for the others.
+        """
+        self._spared = spared
         # Without halving, only the last rung ends a trial.
         judged = config.rungs[:-1] if config.reduction_factor > 1 else ()
         self._last = config.rungs[-1]
@@ -62,7 +72,8 @@ class Asha:
             return Decision.STOP
         cutoff = self.cutoff(number, steps)
         self._record(number, steps, score)
-        return Decision.STOP if score > cutoff else Decision.CONTINUE
+        is_worse = score > cutoff and number not in self._spared
+        return Decision.STOP if is_worse else Decision.CONTINUE
 
     def refill(self, scores: Mapping[int, Mapping[int, float]]) -> None:
         """Record the scores of an interrupted search: by trial number, then generator steps."""

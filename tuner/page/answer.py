@@ -7,13 +7,13 @@ from typing import Any
 
 from trainables.config import MIN_GROUND_SIDE, ObjectiveConfig
 from tuner import results
-from tuner.page.baseline import METHOD_KEYS, Baseline
+from tuner.page.baseline import Baseline
 from tuner.page.facts import OUT_OF_TIME, RUNNING, Cost, Facts, cost, last_common_rung
 from tuner.page.hints import best_config
 from tuner.page.style import number, short
 from tuner.results import clock, rung_text, ties_text
 from tuner.retrain import Retrained, luck_text, seed_spread
-from tuner.space import dump_yaml
+from tuner.space import METHOD_KEYS, dump_yaml
 from tuner.study import Trial
 
 
@@ -134,10 +134,12 @@ def _headline(facts: Facts, best: Trial, defaults: Sequence[Baseline]) -> str:
     values = f"{number(baseline.best_w1)} against {number(baseline.w1)}"
     if steps == facts.last_rung:
         return f"Its w1 is {ratio} than that of {name}: {values}, both at the last rung."
+    is_stopped = facts.outcome(trial).startswith("stopped")
+    way_out = "; asha.spare_published: true would have it trained that far" * is_stopped
     return (
         f"At step {steps:,}, the last rung of {name} (trial {trial.trial_id}: "
         f"{facts.outcome(trial)}), its w1 was {ratio}: {values}. That trial's w1 at step "
-        f"{facts.last_rung:,} is not known."
+        f"{facts.last_rung:,} is not known{way_out}."
     )
 
 

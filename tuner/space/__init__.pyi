@@ -7,6 +7,10 @@ from .domains import is_integer as is_integer
 from .domains import label as label
 from .domains import possible_values as possible_values
 from .messages import describe_error as describe_error
+from .published import METHOD_KEYS as METHOD_KEYS
+from .published import published_points as published_points
+from .published import published_values as published_values
+from .published import spared_trials as spared_trials
 from .schema import json_schema as json_schema
 from .schema import keys_table as keys_table
 from .sections import AshaConfig as AshaConfig

@@ -91,6 +91,11 @@ class AshaConfig(Frozen):
     brackets: Whole = Field(
         default=1, ge=1, le=20, description="ASHA brackets; bracket s starts at rung s."
     )
+    spare_published: bool = Field(
+        default=False,
+        description="Whether the trials whose initial point has the values published with their "
+        "method train to the last rung, where the report then compares the best with them.",
+    )
 
     @model_validator(mode="after")
     def _makes_rungs(self) -> "AshaConfig":

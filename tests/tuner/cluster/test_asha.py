@@ -269,3 +269,18 @@ def test_brackets_do_not_compare_their_trials(three_brackets: Callable[[int], As
     first, second = (next(n for n in range(100) if asha.bracket(n) == b) for b in (0, 1))
     assert asha.report(first, 10, 0.0) is CONTINUE
     assert asha.report(second, 10, 1.0) is CONTINUE
+
+
+def test_a_spared_trial_continues_to_the_last_rung_and_counts_for_the_others() -> None:
+    config = asha_config()
+    first, last = config.rungs[0], config.rungs[-1]
+    decisions = {}
+    for spared in (frozenset(), frozenset({3})):
+        asha = Asha(config, 0, spared)
+        decisions[spared] = [asha.report(n, first, float(n)) for n in range(4)]
+        assert asha.report(3, last, 3.0) is Decision.STOP
+        decisions[spared] += [asha.report(4, first, 0.5)]
+    plain, spares = decisions.values()
+    assert plain[3] is Decision.STOP
+    assert spares[3] is Decision.CONTINUE
+    assert [*plain[:3], plain[4]] == [*spares[:3], spares[4]]

@@ -79,7 +79,7 @@ def test_the_answer_says_what_the_numbers_are(make_spec: MakeSpec, tmp_path: Pat
     for words in (
         "At step 1,000, the last rung of the published point of gradient_penalty (trial 00002: "
         "stopped at 1,000), its w1 was 50% lower: 2 against 4. That trial&#39;s w1 at step 4,000 "
-        "is not known.",
+        "is not known; asha.spare_published: true would have it trained that far.",
         "It is tied within the error with trial 00001 (1.12), as if",
         "its mean w1 was 1.5 ± 1.3 (95%), with a standard deviation of 0.14, from 1.4 to 1.6.",
         "0.5 below the mean of the fresh seeds, within the 95% interval of a single seed",
