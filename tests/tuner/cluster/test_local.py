@@ -141,10 +141,11 @@ def run_session(
         before(record)
         session = Session(record, False, f"{location or run_dir}/ray/{name}", notes.texts)
         executor = LocalExecutor(spec.resources, session.said.append)
-        executor.run_trials(record, data, session.location, interrupted)
+        executor.load(data)
+        executor.run_trials(record, session.location, interrupted)
         if not interrupted.is_set() and record.halted is None:
             record.end_waiting()
-            executor.run_final(record, data, interrupted)
+            executor.run_final(record, interrupted)
         session.is_interrupted = interrupted.is_set()
         return session
 
@@ -357,7 +358,7 @@ def test_a_finalist_that_cannot_be_scored_again_costs_only_its_own_score(
 
         def start_final() -> list[Trial]:
             finalists = start()
-            Path(str(finalists[0].checkpoint), "generator.pt").unlink()
+            Path(str(finalists[0].best_generator), "generator.pt").unlink()
             return finalists
 
         monkeypatch.setattr(record, "start_final", start_final)
