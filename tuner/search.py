@@ -65,7 +65,7 @@ def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console
 
 def _dry_run(search: CheckedSearch, console: Console, *, resume: bool) -> None:
     """Print the resolved search, after a check of what it resumes and of the Ray cluster."""
-    spec, data = search.spec, search.data
+    spec, data = search.spec, search.hand_over_data()
     resumed = driver.preview(search.run_dir, spec, data) if resume else []
     if search.address is not None:
         from tuner import cluster

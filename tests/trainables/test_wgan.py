@@ -260,6 +260,18 @@ def _chosen(
         return (None if folder is None else (folder / "state.pt").read_bytes()), notes
 
 
+def test_one_that_is_kept_for_its_generator_alone_is_passed_over_without_a_word(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (checkpoints / "now" / "checkpoint_000009" / "state.pt").unlink()
+    _cut(checkpoints / "now" / "checkpoint_000010")
+    latest = tune.Checkpoint(f"{checkpoints}/now/checkpoint_000010", LocalFileSystem())
+    _, notes = _chosen(monkeypatch, latest, [])
+    (note,) = notes
+    assert note.startswith("checkpoint_000010 is damaged (state.pt ")
+    assert note.endswith("): resumed from checkpoint_000002")
+
+
 @pytest.mark.parametrize("remote", [False, True])
 def test_the_newest_whole_checkpoint_is_used_and_what_was_passed_over_is_said(
     checkpoints: Path, monkeypatch: pytest.MonkeyPatch, *, remote: bool

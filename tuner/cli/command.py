@@ -138,7 +138,7 @@ def run_and_report(search: CheckedSearch, *, resume: bool, console: Console) -> 
     place = driver.Place(
         search.address, driver.num_cpus(), search.runtime_env, is_local=search.is_local
     )
-    outcome = driver.run_session(spec, search.data, search.runs_dir, place, console)
+    outcome = driver.run_session(spec, search.hand_over_data(), search.runs_dir, place, console)
     console.print(outcome.summary)
     if outcome.best is not None:
         best = f"trial {outcome.best.trial_id}, {score_text(outcome.best)}"

@@ -32,19 +32,20 @@ class Executor(Protocol):
         """Return what shall be notified of the search's events because it runs here."""
         ...
 
-    def run_trials(
-        self, record: Record, data: Data, location: str, interrupted: Interruption
-    ) -> None:
+    def load(self, data: Data) -> None:
+        """Take over the data of the search, before any trial: the caller need keep no copy."""
+        ...
+
+    def run_trials(self, record: Record, location: str, interrupted: Interruption) -> None:
         """Run trials until the search has no more, its budget is used up, or it is interrupted.
 
         Args:
             record: Gives the trials, and is notified of all that happens to them.
-            data: The data of the search.
             location: The folder, or URI, of this session's checkpoints.
             interrupted: Once set, trials end where they are, to be resumed.
         """
         ...
 
-    def run_final(self, record: Record, data: Data, interrupted: Interruption) -> None:
+    def run_final(self, record: Record, interrupted: Interruption) -> None:
         """Score the finalists again, until done or interrupted."""
         ...

@@ -42,6 +42,7 @@ class LocalExecutor:
         self._threads = resources.threads_per_trial
         self._wants_gpu = resources.gpus_per_trial != 0
         self._say = say
+        self._data: Data | None = None
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -61,14 +62,29 @@ class LocalExecutor:
 
         return self._wants_gpu and torch.cuda.is_available()
 
-    def run_trials(
-        self, record: Record, data: Data, location: str, interrupted: Interruption
-    ) -> None:
+    def load(self, data: Data) -> None:
+        """Keep the data."""
+        self._data = data
+
+    @property
+    def _loaded(self) -> Data:
+        if self._data is None:
+            raise RuntimeError("call load first")
+        return self._data
+
+    def run_trials(self, record: Record, location: str, interrupted: Interruption) -> None:
         """Run trials until the search has no more, its budget is used up, or it is interrupted."""
         asha = Asha(record.spec.asha, record.spec.search.seed, spared_trials(record.spec))
         asha.refill({number: trial.scores for number, trial in record.trials.items()})
         trials = _Trials(
-            record, data, asha, location, interrupted, self._threads, self._use_gpu, self._say
+            record,
+            self._loaded,
+            asha,
+            location,
+            interrupted,
+            self._threads,
+            self._use_gpu,
+            self._say,
         )
         try:
             while not interrupted.is_set() and record.halted is None:
@@ -85,14 +101,14 @@ class LocalExecutor:
             if not interrupted.is_set():
                 raise
 
-    def run_final(self, record: Record, data: Data, interrupted: Interruption) -> None:
+    def run_final(self, record: Record, interrupted: Interruption) -> None:
         """Score the finalists again, one after the other, until done or interrupted."""
         objective, threads, use_gpu = record.spec.objective, self._threads, self._use_gpu
         finalists = record.start_final()
         try:
             if finalists and record.final_floor is None:
                 with interrupted.breaking():
-                    floor = score_real_samples(data, objective, threads, use_gpu)
+                    floor = score_real_samples(self._loaded, objective, threads, use_gpu)
                 record.final_floor_scored(floor)
             for trial in finalists:
                 record.tick()
@@ -101,7 +117,7 @@ class LocalExecutor:
                         score = score_checkpoint(
                             trial.best_generator,
                             trial.name_in(record.spec.name),
-                            data,
+                            self._loaded,
                             objective,
                             threads,
                             use_gpu,

@@ -53,18 +53,20 @@ class RayExecutor:
         """Return Ray's metrics."""
         return [Gauges(record)]
 
-    def run_trials(
-        self, record: Record, data: Data, location: str, interrupted: Interruption
-    ) -> None:
+    def load(self, data: Data) -> None:
+        """Put the data into Ray's object store, the one copy on this machine."""
+        self._shared = share(data)
+
+    def run_trials(self, record: Record, location: str, interrupted: Interruption) -> None:
         """Run as many trials at a time as fit the cluster."""
         from tuner.cluster import trials  # and Ray Tune: seconds
 
         slots = None if self._grows else num_slots(self._trial)
-        trials.run_trials(record, self._share(data), location, self._trial, interrupted, slots)
+        trials.run_trials(record, self._data, location, self._trial, interrupted, slots)
 
-    def run_final(self, record: Record, data: Data, interrupted: Interruption) -> None:
+    def run_final(self, record: Record, interrupted: Interruption) -> None:
         """Score the finalists again, as many at a time as trials run."""
-        run_final(record, self._share(data), self._trial, interrupted)
+        run_final(record, self._data, self._trial, interrupted)
 
     @property
     def _trial(self) -> TrialResources:
@@ -72,9 +74,10 @@ class RayExecutor:
             raise RuntimeError("call prepare first")
         return self._needs
 
-    def _share(self, data: Data) -> SharedData:
+    @property
+    def _data(self) -> SharedData:
         if self._shared is None:
-            self._shared = share(data)
+            raise RuntimeError("call load first")
         return self._shared
 
 

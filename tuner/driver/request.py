@@ -65,13 +65,13 @@ class SearchRequest:
     is_local: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class CheckedSearch:
     """A search that passed all checks and can start.
 
     Attributes:
         spec: The resolved search.
-        data: Its data, loaded.
+        data: Its data, loaded, until they are handed over.
         runs_dir: The folder of all searches, absolute.
         address: As requested.
         runtime_env: Ray's runtime environment, loaded.
@@ -79,7 +79,7 @@ class CheckedSearch:
     """
 
     spec: SearchSpec
-    data: "Data"
+    data: "Data | None"
     runs_dir: Path
     address: str | None
     runtime_env: Mapping[str, Any] | None
@@ -89,6 +89,13 @@ class CheckedSearch:
     def run_dir(self) -> Path:
         """Return the search's folder."""
         return self.runs_dir / self.spec.name
+
+    def hand_over_data(self) -> "Data":
+        """Return the data, and keep them no longer: they may fill half of the memory."""
+        data, self.data = self.data, None
+        if data is None:
+            raise RuntimeError("the data were handed over already")
+        return data
 
 
 def request_from_file(

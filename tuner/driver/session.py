@@ -131,7 +131,9 @@ def run_session(
             with shown.showing(record):
                 record.start()
                 record.remove_superseded()
-                _run_all(executor, record, data, join(location, "ray"), interrupted, cache)
+                executor.load(data)
+                del data  # or this process would keep a second copy
+                _run_all(executor, record, join(location, "ray"), interrupted, cache)
             stopped = interrupted.is_set() or record.halted is not None
             ended = "interrupted" if stopped else "finished"
         finally:
@@ -188,13 +190,12 @@ def _executor(
 def _run_all(
     executor: "Executor",
     record: Record,
-    data: Data,
     location: str,
     interrupted: Interruption,
     cache: "ImportanceCache",
 ) -> None:
     session = join(location, time.strftime("%Y%m%d-%H%M%S"))
-    executor.run_trials(record, data, session, interrupted)
+    executor.run_trials(record, session, interrupted)
     if interrupted.is_set() or record.halted is not None:
         return
     drawing = ThreadPoolExecutor(1, thread_name_prefix="report")
@@ -203,7 +204,7 @@ def _run_all(
         # Now, while others compute: the final changes nothing in what mattered at the rungs. What
         # goes wrong with it is met again, and reported, at the end.
         drawing.submit(_draw, record.run_dir, _TIME_TO_DRAW_S, cache)
-        executor.run_final(record, data, interrupted)
+        executor.run_final(record, interrupted)
     except OSError as error:
         record.cannot_write(error)
     finally:

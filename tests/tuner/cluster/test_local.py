@@ -141,10 +141,11 @@ def run_session(
         before(record)
         session = Session(record, False, f"{location or run_dir}/ray/{name}", notes.texts)
         executor = LocalExecutor(spec.resources, session.said.append)
-        executor.run_trials(record, data, session.location, interrupted)
+        executor.load(data)
+        executor.run_trials(record, session.location, interrupted)
         if not interrupted.is_set() and record.halted is None:
             record.end_waiting()
-            executor.run_final(record, data, interrupted)
+            executor.run_final(record, interrupted)
         session.is_interrupted = interrupted.is_set()
         return session
 

@@ -1,10 +1,12 @@
 """One session of a search: what it refuses to resume."""
 
+import gc
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +15,8 @@ import pytest
 from rich.console import Console
 
 from trainables.data import Data, split
+from tuner import cli
+from tuner.driver import CheckedSearch
 from tuner.driver import session as experiment
 from tuner.driver.session import Place
 from tuner.errors import BadInput
@@ -83,6 +87,39 @@ def test_a_signal_while_trials_get_a_place_to_run_ends_the_search_before_anythin
         experiment.run_session(make_spec(), data(seed=0), tmp_path, place, quiet)
     assert not (tmp_path / "search" / "spec.yaml").exists()
     assert signal.getsignal(number) == before
+
+
+def test_while_trials_run_the_driver_keeps_no_copy_of_the_data(
+    tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+):
+    """Those of this process are in Ray's memory then."""
+    kept: list[weakref.ref] = []
+
+    class Executor:
+        addresses: Mapping[str, str] = {}
+
+        def prepare(self, *_: object) -> None: ...
+
+        def listeners(self, _: object) -> list:
+            return []
+
+        def load(self, given: Data) -> None:
+            kept.extend(map(weakref.ref, (given.train, given.final)))
+
+        def run_trials(self, *_: object) -> None:
+            gc.collect()
+            assert [ref() for ref in kept] == [None, None]
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "_executor", lambda *_: nullcontext(Executor()))
+    monkeypatch.setattr(experiment, "_import_meanwhile", lambda _: None)
+    monkeypatch.setattr(experiment, "_leave", lambda record, *_: record.close() or [])
+    search = CheckedSearch(make_spec(), data(seed=0), tmp_path, None, None, is_local=True)
+    with pytest.raises(KeyboardInterrupt):
+        cli.run_and_report(search, resume=False, console=Console(quiet=True))
+    assert len(kept) == 2
+    with pytest.raises(RuntimeError, match="handed over already"):
+        search.hand_over_data()
 
 
 def test_own_modules_are_shipped_and_installed_ones_are_not(
