@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.config import expand
 from tuner.errors import BadInput, Fault, Halted
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def run_search(
     given = {"search.num_trials": num_trials, "search.time_budget_s": time_budget_s}
     changed = {key: value for key, value in given.items() if value is not None}
     request = driver.request_from_file(
-        Path(space),
+        _path("space", space),
         {**(overrides or {}), **changed},
         name,
         None if runs_dir is None else str(runs_dir),
@@ -172,13 +173,21 @@ def run_search(
         address=None if local else address or os.environ.get("RAY_ADDRESS") or None,
         is_local=local,
         allow_code=allow_code,
-        runtime_env=None if runtime_env is None else Path(runtime_env),
+        runtime_env=None if runtime_env is None else _path("runtime_env", runtime_env),
     )
     console = cli.console(quiet=quiet, is_plain=local)  # a debugger cannot prompt under a screen
     with cli.halts_on_full_disk("call run_search again with resume=True"):
         search = driver.check_request(request, console)
         _run(search, resume, console)
     return load_search(search.run_dir, allow_code=search.spec.code_modules)
+
+
+def _path(name: str, value: str | Path) -> Path:
+    """Return the path of an argument, with ``~`` and variables replaced."""
+    try:
+        return Path(expand(str(value)))
+    except ValueError as error:
+        raise BadInput(name, [Fault("", str(error))]) from None
 
 
 def _silence_widgets() -> None:
@@ -215,11 +224,12 @@ def load_search(run_dir: str | Path, *, allow_code: Collection[str] = ()) -> Res
     """
     from tuner import results
 
-    snapshot = results.read_snapshot(Path(run_dir))
+    folder = _path("run_dir", run_dir)
+    snapshot = results.read_snapshot(folder)
     trial = snapshot.best
     best = None
     if trial is not None:
         w1_final = trial.final["w1_final"] if trial.final else None
         config, w1 = trial.config.applied(), trial.metrics["w1"]
         best = BestTrial(trial.trial_id, config, w1, w1_final, snapshot, trial, allow_code)
-    return Result(Path(run_dir).absolute(), best)
+    return Result(folder.absolute(), best)

@@ -7,10 +7,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from trainables.config import DataConfig, expand, variables
+from tuner import tracking
 from tuner.driver.resume import changes, read_saved
 from tuner.errors import BadInput, Fault
-from tuner.space import ResourceConfig, SearchSpec, possible_values
-from tuner.storage import location_faults
+from tuner.space import (
+    MlflowConfig,
+    ResourceConfig,
+    ResultsConfig,
+    SearchSpec,
+    possible_values,
+)
+from tuner.storage import is_remote, location_faults
 
 #: The folder of decoded images, in the folder of all searches.
 DATA_CACHE = "data-cache"
@@ -69,11 +77,14 @@ def compiler_faults(training: Any) -> list[Fault]:
     return [Fault("training.compile", f"{message}set it to false")]
 
 
-def folder_faults(runs_dir: Path) -> list[Fault]:
+def folder_faults(results: ResultsConfig) -> list[Fault]:
     """Check that the folder of all searches can be created and written to."""
-    folder = runs_dir.absolute()
-    if "\0" in str(folder):
-        return [Fault("results.runs_dir", f"must not hold a null byte, got {str(runs_dir)!r}")]
+    try:
+        folder = results.folder
+    except ValueError as error:
+        return [Fault("results.runs_dir", str(error))]
+    if "\0" in results.runs_dir:
+        return [Fault("results.runs_dir", f"must not hold a null byte, got {results.runs_dir!r}")]
     try:
         while not folder.exists():
             folder = folder.parent
@@ -84,11 +95,34 @@ def folder_faults(runs_dir: Path) -> list[Fault]:
         return [Fault("results.runs_dir", message)]
 
 
-def storage_faults(location: str | None) -> list[Fault]:
-    """Check the text of a storage location, without accessing it."""
-    if location is None:
+def storage_faults(results: ResultsConfig) -> list[Fault]:
+    """Check the text of the storage's location, without accessing it."""
+    if results.storage is None:
         return []
-    return [Fault("results.storage", message) for message in location_faults(location)]
+    try:
+        location = results.location or ""
+    except ValueError as error:
+        return [Fault("results.storage", str(error))]
+    messages = location_faults(location)
+    if is_remote(location) and (named := variables(location)):
+        rule = f"must not hold ${named[0]}: variables are replaced only in a folder"
+        messages.append(f"{rule}; write its value")
+    return [Fault("results.storage", message) for message in messages]
+
+
+def address_faults(mlflow: MlflowConfig) -> list[Fault]:
+    """Check the text of MLflow's address, without accessing it."""
+    fault = tracking.address_fault(mlflow)
+    return [] if fault is None else [Fault("mlflow.tracking_uri", fault)]
+
+
+def path_faults(data: DataConfig) -> list[Fault]:
+    """Check that the data's path can be expanded."""
+    try:
+        expand(data.path or "")
+    except ValueError as error:
+        return [Fault("data.path", str(error))]
+    return []
 
 
 def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault]:

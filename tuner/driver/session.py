@@ -101,7 +101,7 @@ def run_session(
         interrupted.listen()  # a later Ray's start may have set handlers of its own
         if interrupted.is_set():
             raise KeyboardInterrupt
-        location = join(spec.results.storage or str(runs_dir), spec.name)
+        location = join(spec.results.location or str(runs_dir), spec.name)
         try:
             executor.prepare(location, interrupted)
             mirror = stack.enter_context(_mirrored(spec, run_dir, location, say))
