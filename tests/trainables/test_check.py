@@ -97,6 +97,10 @@ BIAS = nn.Parameter(torch.ones(1))
 blind_critic = critic_of(lambda y: y.detach() * 0 + BIAS)
 
 
+sigmoid_critic = critic_of(torch.sigmoid)
+scaled_critic = critic_of(lambda outputs: 2 * torch.sigmoid(outputs))
+
+
 class Idle(Net):
     """Five of its parameters are never used."""
 
@@ -245,6 +249,24 @@ def test_a_network_that_cannot_be_trained_is_refused(player: str, custom: str, w
         check_networks(trial(player, custom), SHAPE)
     assert raised.value.key == player
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("custom", "words"),
+    [
+        ("sigmoid_critic", "ends in a sigmoid, so that its scores lie in (0, 1): the Wasserstein"),
+        ("good_critic", "ends in a tanh, so that its scores lie in (-1, 1)"),
+    ],
+)
+def test_a_critic_with_bounded_scores_is_noted(custom: str, words: str) -> None:
+    """But not where the loss is that of a classifier."""
+    assert words in (check_networks(trial("critic", custom), SHAPE) or "")
+    assert check_networks(trial("critic", custom, loss="minimax"), SHAPE) is None
+
+
+@pytest.mark.parametrize("custom", ["dropping", "scaled_critic"])
+def test_a_critic_without_such_an_end_is_not_noted(custom: str) -> None:
+    assert check_networks(trial("critic", custom), SHAPE) is None
 
 
 def test_a_critic_need_not_be_differentiable_twice_without_a_penalty() -> None:

@@ -18,6 +18,8 @@ from tuner.errors import BadInput, Fault, Halted
 #: Modules that Ray's workers import before they get work. It is set in the environment, because an
 #: option of Ray's configuration that a later Ray does not have would keep it from starting.
 _PRELOAD = "RAY_preload_python_modules"
+#: Ray runs workers at niceness 15, so that whatever else a shared machine does starves the trials.
+_NOT_NICE = {"RAY_worker_niceness": "0"}
 _OPTIONS = {"log_to_driver": False, "logging_level": "ERROR"}
 #: A cluster answers by then.
 _ANSWERS_WITHIN_S = 5.0
@@ -70,7 +72,7 @@ def _start(num_cpus: int, *, all_train: bool) -> Any:
     Raises:
         Halted: if it does not start.
     """
-    variables = {**short_temporary_folder(), **private_token()}
+    variables = {**short_temporary_folder(), **private_token(), **_NOT_NICE}
     if all_train:
         variables[_PRELOAD] = "trainables.wgan"
     options = {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
@@ -99,6 +101,9 @@ def _join(address: str, runtime_env: Mapping[str, Any]) -> Any:
     try:
         return ray.init(address=address, runtime_env=dict(runtime_env), **_OPTIONS)
     except ConnectionError as error:
+        if address == "auto":
+            message = "auto finds no Ray cluster on this machine: start one (ray start --head), or"
+            raise BadInput("--address", [Fault("", f"{message} leave it out")]) from error
         message = f"the Ray cluster at {address!r} refuses the connection ({_reason(error)}): if it"
         way_out = "requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment"
         raise BadInput("--address", [Fault("", f"{message} {way_out}")]) from error

@@ -180,7 +180,7 @@ def check_request(request: SearchRequest, console: Console) -> CheckedSearch:
             console.print(note)
         cache = None if request.dry_run else runs_dir / DATA_CACHE
         data = _load_data(spec, cache, request, console)
-        _check_networks(spec, data, request)
+        _check_networks(spec, data, request, console)
         _check_features(spec, data, request, console)
     return CheckedSearch(spec, data, runs_dir, request.address, runtime_env, request.is_local)
 
@@ -353,19 +353,23 @@ def _load_data(
         raise BadInput(request.source, [Fault(f"data.{error.key}", str(error))]) from error
 
 
-def _check_networks(spec: SearchSpec, data: "Data", request: SearchRequest) -> None:
+def _check_networks(
+    spec: SearchSpec, data: "Data", request: SearchRequest, console: Console
+) -> None:
     """Build the networks that the search may build and pass a batch through each."""
     from trainables.check import check_networks
     from trainables.networks import BadNetwork
 
-    faults = []
+    faults, notes = [], []
     for config in spec.corners():
         try:
-            check_networks(config, data.sample_shape)
+            notes.append(check_networks(config, data.sample_shape))
         except BadNetwork as error:
             faults.append(Fault(f"networks.{error.key}", str(error)))
     if faults:
         raise BadInput(request.source, list(dict.fromkeys(faults)))
+    for note in filter(None, dict.fromkeys(notes)):
+        console.print(f"warning: {note}")
 
 
 def _check_features(
