@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.config import expand
+from tuner import process
 from tuner.errors import BadInput, Fault, Halted
+from tuner.process import silence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +162,6 @@ def run_search(
     if local and address is not None:
         message = "cannot be combined with address: give one of the two"
         raise BadInput("run_search", [Fault("local", message)])
-    _silence_widgets()
     given = {"search.num_trials": num_trials, "search.time_budget_s": time_budget_s}
     changed = {key: value for key, value in given.items() if value is not None}
     request = driver.request_from_file(
@@ -176,7 +177,8 @@ def run_search(
         runtime_env=None if runtime_env is None else _path("runtime_env", runtime_env),
     )
     console = cli.console(quiet=quiet, is_plain=local)  # a debugger cannot prompt under a screen
-    with cli.halts_on_full_disk("call run_search again with resume=True"):
+    with process.restored(), cli.halts_on_full_disk("call run_search again with resume=True"):
+        _silence_widgets()
         search = driver.check_request(request, console)
         _run(search, resume, console)
     return load_search(search.run_dir, allow_code=search.spec.code_modules)
@@ -195,7 +197,7 @@ def _silence_widgets() -> None:
     import logging
     import warnings
 
-    logging.getLogger("ray.widgets").setLevel(logging.ERROR)
+    silence("ray.widgets", logging.ERROR)
     warnings.filterwarnings("ignore", "IProgress not found")
 
 
@@ -225,7 +227,8 @@ def load_search(run_dir: str | Path, *, allow_code: Collection[str] = ()) -> Res
     from tuner import results
 
     folder = _path("run_dir", run_dir)
-    snapshot = results.read_snapshot(folder)
+    with process.restored():
+        snapshot = results.read_snapshot(folder)
     trial = snapshot.best
     best = None
     if trial is not None:

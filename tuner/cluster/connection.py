@@ -12,8 +12,14 @@ import grpc
 import ray
 
 from tuner.cluster import ray_internals
-from tuner.cluster.environment import VARIABLES, private_token, short_temporary_folder
+from tuner.cluster.environment import (
+    VARIABLES,
+    private_token,
+    set_defaults,
+    short_temporary_folder,
+)
 from tuner.errors import BadInput, Fault, Halted
+from tuner.process import silence
 
 #: Modules that Ray's workers import before they get work. It is set in the environment, because an
 #: option of Ray's configuration that a later Ray does not have would keep it from starting.
@@ -50,7 +56,8 @@ def connected(
         Halted: if no Ray can be started here.
     """
     # It prints at the end which trials failed, as our summary does.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    silence("ray.tune", logging.CRITICAL)
+    set_defaults()  # an earlier search of this process may have removed them at its end
     if ray.is_initialized():
         message = "is connected to a Ray already: call ray.shutdown() first, or search with --local"
         raise BadInput("this process", [Fault("", message)])

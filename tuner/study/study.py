@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
 from tuner.errors import BadInput, Fault
+from tuner.process import silence
 from tuner.space import SearchSpec, with_earlier_values
 from tuner.study.checkpoints import CheckpointFolder
 from tuner.study.proposals import STATES, SamplerView, propose
@@ -42,7 +43,7 @@ class Study:
         Raises:
             BadInput: if the journal is damaged, with the line.
         """
-        optuna.logging.set_verbosity(logging.ERROR)
+        silence("optuna", logging.ERROR)
         _drop_partial_line(path)
         backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
         try:
