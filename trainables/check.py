@@ -156,6 +156,8 @@ def _output(player: Player, network: nn.Module, inputs: Float[Tensor, "batch *in
     try:
         output = network.train()(inputs)
     except Exception as error:
+        if str(error).startswith("the critic must return one tensor"):
+            raise BadNetwork(player, str(error)) from error
         raise BadNetwork(
             player,
             f"the {player} must accept inputs of shape {shape}, but raised {in_one_line(error)}",

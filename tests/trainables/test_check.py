@@ -85,6 +85,7 @@ constant = generator_of(lambda y: torch.zeros_like(y).requires_grad_())
 good_critic = critic_of(torch.tanh)
 two_scores = critic_of(lambda y: y.repeat(1, 3))
 one_score = critic_of(torch.mean)
+pair_critic = critic_of(lambda y: (y, y))
 half = critic_of(torch.Tensor.half)
 nan = critic_of(lambda y: y * torch.nan)
 raising_critic = critic_of(explode)
@@ -226,6 +227,7 @@ FAULTS = [
      "backward here"),
     ("critic", "two_scores", "the critic must return one score per sample, of shape [batch] or "
      "[batch, 1], got 6 numbers for 2 samples"),
+    ("critic", "pair_critic", "the critic must return one tensor, got tuple: return scores alone"),
     ("critic", "one_score", "got 1 numbers for 2 samples"),
     ("critic", "half", "the critic must return torch.float32, got torch.float16"),
     ("critic", "nan", "the critic must return finite numbers with its initial weights, got nan or "

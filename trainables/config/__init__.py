@@ -32,6 +32,7 @@ from trainables.config.networks import (
     Argument,
     NetworkConfig,
     code_fault,
+    code_of,
     module_of,
     top_level_module,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "Whole",
     "applies",
     "code_fault",
+    "code_of",
     "expand",
     "expand_variables",
     "is_variable",

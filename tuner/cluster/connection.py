@@ -108,7 +108,7 @@ def _join(address: str, runtime_env: Mapping[str, Any]) -> Any:
     try:
         return ray.init(address=address, runtime_env=dict(runtime_env), **_OPTIONS)
     except ConnectionError as error:
-        if address == "auto":
+        if "Could not find any running Ray" in str(error):
             message = "auto finds no Ray cluster on this machine: start one (ray start --head), or"
             raise BadInput("--address", [Fault("", f"{message} leave it out")]) from error
         message = f"the Ray cluster at {address!r} refuses the connection ({_reason(error)}): if it"

@@ -22,6 +22,9 @@ from tuner.storage import is_remote, location_faults
 
 #: The folder of decoded images, in the folder of all searches.
 DATA_CACHE = "data-cache"
+_DEVICES = Path("/dev")
+#: Devices of GPUs that cannot be counted by their names: in Windows' Linux, and AMD's.
+_OTHER_GPUS = ("dxg", "kfd")
 #: Files and folders in the folder of all searches that are not of one search.
 RESERVED_NAMES = ("mlflow.db", "mlflow.db.lock", "mlflow-artifacts", DATA_CACHE)
 
@@ -45,9 +48,16 @@ def num_cpus() -> int:
 
 
 def num_gpus() -> int:
-    """Count the NVIDIA GPUs that this process may use, without loading torch or Ray."""
+    """Count the GPUs that this process may use, without initialising CUDA in it.
+
+    NVIDIA's are counted without loading torch, where they have devices of their own.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    num_devices = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    num_devices = len(list(_DEVICES.glob("nvidia[0-9]*")))
+    if num_devices == 0 and any((_DEVICES / name).exists() for name in _OTHER_GPUS):
+        from torch.cuda import device_count
+
+        return device_count()
     if visible is None:
         return num_devices
     # CUDA reads the list up to the first invalid entry: people hide all GPUs by "-1".

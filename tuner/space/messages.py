@@ -85,6 +85,22 @@ def describe_error(
     return Fault(where, error["msg"].removeprefix("Value error, "))
 
 
+def without_echoes(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Drop the errors of keys that are missing only because they have another tool's name.
+
+    Args:
+        errors: ``ValidationError.errors()`` of one section.
+    """
+    unknown = [e["loc"] for e in errors if e["type"] == "extra_forbidden"]
+    meant = {
+        (*location[:-1], key)
+        for location in unknown
+        if (name := _SYNONYMS.get(str(location[-1])))
+        for key in (("low", "high") if name == "choice" else (name,))
+    }
+    return [e for e in errors if e["type"] != "missing" or e["loc"] not in meant]
+
+
 def unknown_key(path: Sequence[str], keys: Mapping[str, Sequence[str]]) -> str:
     """Return the message for an unknown key, with the key that was probably meant."""
     key, section = path[-1], path[0]

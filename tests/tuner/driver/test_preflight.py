@@ -117,6 +117,20 @@ def test_gpus_are_those_that_cuda_would_show(
     assert preflight.num_gpus() == num_gpus
 
 
+def test_gpus_without_nvidias_devices_are_counted_by_torch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """As in Windows' Linux, which has one device for all kinds of GPU."""
+    import torch
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(preflight, "_DEVICES", tmp_path)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert preflight.num_gpus() == 0
+    (tmp_path / "dxg").touch()
+    assert preflight.num_gpus() == 2
+
+
 def test_a_trial_that_this_machine_cannot_hold_is_refused(machine: Callable[[int, int], None]):
     machine(8, 1)
     assert preflight.machine_faults(ResourceConfig(cpus_per_trial=9, gpus_per_trial=2)) == [
