@@ -5,6 +5,7 @@ The samples are written as a picture or an array. A file given by ``--out`` is r
 """
 
 import argparse
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,7 +145,7 @@ def write(samples: "Tensor", out: Path, columns: int | None = None) -> None:
     if columns is not None and samples.ndim != 4 and out.suffix != ".npy":
         message = "can be drawn of images only, and these are vectors: give --out FILE.npy"
         raise BadInput(str(out), [Fault("--interpolate", message)])
-    scratch = out.with_name(f".{out.name}.tmp")
+    scratch = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     try:
         if out.suffix == ".npy":
             with scratch.open("wb") as file:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,6 +23,8 @@ from tuner.storage import is_remote, location_faults
 
 #: The folder of decoded images, in the folder of all searches.
 DATA_CACHE = "data-cache"
+#: What a database's address does not take for a part of its path.
+_SPECIAL = re.compile(r"\?|%[0-9A-Fa-f]{2}")
 _DEVICES = Path("/dev")
 #: Devices of GPUs that cannot be counted by their names: in Windows' Linux, and AMD's.
 _OTHER_GPUS = ("dxg", "kfd")
@@ -95,6 +98,8 @@ def folder_faults(results: ResultsConfig) -> list[Fault]:
         return [Fault("results.runs_dir", str(error))]
     if "\0" in results.runs_dir:
         return [Fault("results.runs_dir", f"must not hold a null byte, got {results.runs_dir!r}")]
+    if (fault := _unwritable_name(str(folder))) is not None:
+        return [Fault("results.runs_dir", fault)]
     try:
         while not folder.exists():
             folder = folder.parent
@@ -103,6 +108,20 @@ def folder_faults(results: ResultsConfig) -> list[Fault]:
     except OSError as error:
         message = f"{folder} cannot be written to ({error.strerror}): give another by --runs-dir"
         return [Fault("results.runs_dir", message)]
+
+
+def _unwritable_name(folder: str) -> str | None:
+    """Describe why a folder's name cannot stand in the files and addresses of a search."""
+    try:
+        folder.encode()
+    except UnicodeEncodeError:
+        return (
+            f"must have a name in UTF-8, got {folder!r}: rename it, or give another by --runs-dir"
+        )
+    if (special := _SPECIAL.search(folder)) is not None:
+        rule = f"must not hold {special[0]!r}, which has a meaning in the address of MLflow's "
+        return f"{rule}database, got {folder}: give another by --runs-dir"
+    return None
 
 
 def storage_faults(results: ResultsConfig) -> list[Fault]:

@@ -32,6 +32,7 @@ _TYPES = {
     "int_from_float": "must be a whole number",
     "bool_type": "must be true or false",
     "string_type": "must be text",
+    "string_unicode": "must be text that UTF-8 has",
     "tuple_type": "must be a list",
     "finite_number": "must be a finite number",
     "model_type": "must be a mapping of keys to values",

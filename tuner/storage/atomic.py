@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,17 @@ def read_json(path: Path, kind: type) -> Any:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file as a whole: a reader, also after a crash, sees the old text or the new."""
-    scratch = path.with_name(f".{path.name}.tmp")
-    with scratch.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    """Replace a file as a whole: a reader, also after a crash, sees the old text or the new.
+
+    The scratch file is a new one: a symbolic link that another user has put there is not followed.
+    What UTF-8 lacks, such as parts of a file's name, is escaped.
+    """
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with scratch.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

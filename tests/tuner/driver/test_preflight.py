@@ -283,6 +283,22 @@ def test_a_saved_search_that_somebody_broke_is_told(tmp_path: Path, make_spec: M
         preflight.name_faults(tmp_path, make_spec(), resume=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("what?", "must not hold '?', which has a meaning"),
+        ("a%41b", "must not hold '%41', which"),
+        ("caf\udce9", "must have a name in UTF-8"),
+    ],
+)
+def test_a_folder_that_no_address_can_name_is_a_fault(tmp_path: Path, name: str, rule: str):
+    """Of a relative one the whole path counts."""
+    results = ResultsConfig.model_construct(runs_dir=str(tmp_path / name / "runs"))
+    (fault,) = preflight.folder_faults(results)
+    assert fault.message.startswith(rule)
+    assert fault.message.encode()
+
+
 def test_a_null_byte_in_the_folder_is_a_fault(tmp_path: Path):
     (fault,) = preflight.folder_faults(ResultsConfig(runs_dir=str(tmp_path / "a\0b" / "c")))
     assert fault.message.startswith("must not hold a null byte, got ")
