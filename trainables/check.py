@@ -31,9 +31,13 @@ _NORMS: dict[str, tuple[type[nn.Module], ...]] = {
     "layer": (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
     "instance": (_InstanceNorm,),
 }
+#: Autograd's names for what only changes a shape.
+_RESHAPES = ("View", "Squeeze", "Unsqueeze", "Reshape", "Select", "UnsafeView", "Alias")
+#: Autograd's names for functions with bounded values, and the values.
+_BOUNDS = {"Sigmoid": "(0, 1)", "Tanh": "(-1, 1)", "Softmax": "(0, 1)"}
 
 
-def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
+def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> str | None:
     """Build both networks of a trial, and pass two samples forward and backward, on the CPU.
 
     Built-in networks that this machine cannot hold are refused before they are built. The global
@@ -42,6 +46,9 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
     Args:
         config: The trial; the networks are built from its seed, as in training.
         sample_shape: Shape of one sample: [channels, height, width], or [length] of a vector.
+
+    Returns:
+        What is probably not meant, in one line; ``None`` for nothing.
 
     Raises:
         BadNetwork: if a network cannot be trained.
@@ -67,6 +74,21 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
             )
         _refuse_gradients(state, samples, scores)
         _refuse_penalty(config, state, samples.detach())
+    return _bounded_note(config, scores)
+
+
+def _bounded_note(config: TrialConfig, scores: Float[Tensor, " batch"]) -> str | None:
+    """Describe a critic whose scores are bounded, where the loss is the distance of Wasserstein."""
+    node = scores.grad_fn
+    while node is not None and node.name().startswith(_RESHAPES):
+        node = node.next_functions[0][0]
+    last = None if node is None else node.name().removesuffix("0").removesuffix("Backward")
+    if config.training.loss != "wasserstein" or last not in _BOUNDS:
+        return None
+    return (
+        f"the critic ends in a {last.lower()}, so that its scores lie in {_BOUNDS[last]}: the "
+        "Wasserstein loss needs scores without bounds; take it out"
+    )
 
 
 def _refuse_size(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
@@ -134,6 +156,8 @@ def _output(player: Player, network: nn.Module, inputs: Float[Tensor, "batch *in
     try:
         output = network.train()(inputs)
     except Exception as error:
+        if str(error).startswith("the critic must return one tensor"):
+            raise BadNetwork(player, str(error)) from error
         raise BadNetwork(
             player,
             f"the {player} must accept inputs of shape {shape}, but raised {in_one_line(error)}",

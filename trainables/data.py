@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
-from trainables.config import DOWNLOADED, DataConfig, Scaling
+from trainables.config import DOWNLOADED, DataConfig, Scaling, expand
 from trainables.datasets import (
     DRAW,
     BadData,
@@ -125,6 +125,7 @@ def load(
         BadData: if the data are missing or cannot be used.
     """
     rng = np.random.default_rng(config.split_seed)
+    config = _with_expanded_path(config)
     if config.dataset in DRAW:
         return _split_synthetic(DRAW[config.dataset](sum(SIZES.values()), rng))
     if config.dataset == "digits":
@@ -142,6 +143,15 @@ def load(
     if samples.dtype == np.uint8:
         note_dark(samples, note)
     return split(samples, rng, "path")
+
+
+def _with_expanded_path(config: DataConfig) -> DataConfig:
+    if config.path is None:
+        return config
+    try:
+        return config.model_copy(update={"path": expand(config.path)})
+    except ValueError as error:
+        raise BadData("path", str(error)) from None
 
 
 def split(

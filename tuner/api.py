@@ -13,7 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.config import expand
+from tuner import process
 from tuner.errors import BadInput, Fault, Halted
+from tuner.process import silence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,11 +164,10 @@ def run_search(
     if local and address is not None:
         message = "cannot be combined with address: give one of the two"
         raise BadInput("run_search", [Fault("local", message)])
-    _silence_widgets()
     given = {"search.num_trials": num_trials, "search.time_budget_s": time_budget_s}
     changed = {key: value for key, value in given.items() if value is not None}
     request = driver.request_from_file(
-        Path(space),
+        _path("space", space),
         {**(overrides or {}), **changed},
         name,
         None if runs_dir is None else str(runs_dir),
@@ -174,13 +176,22 @@ def run_search(
         address=None if local else address or os.environ.get("RAY_ADDRESS") or None,
         is_local=local,
         allow_code=allow_code,
-        runtime_env=None if runtime_env is None else Path(runtime_env),
+        runtime_env=None if runtime_env is None else _path("runtime_env", runtime_env),
     )
     console = cli.console(quiet=quiet, is_plain=local)  # a debugger cannot prompt under a screen
-    with cli.halts_on_full_disk("call run_search again with resume=True"):
+    with process.restored(), cli.halts_on_full_disk("call run_search again with resume=True"):
+        _silence_widgets()
         search = driver.check_request(request, console)
         _run(search, resume, console)
     return load_search(search.run_dir, allow_code=search.spec.code_modules)
+
+
+def _path(name: str, value: str | Path) -> Path:
+    """Return the path of an argument, with ``~`` and variables replaced."""
+    try:
+        return Path(expand(str(value)))
+    except ValueError as error:
+        raise BadInput(name, [Fault("", str(error))]) from None
 
 
 def _silence_widgets() -> None:
@@ -188,7 +199,7 @@ def _silence_widgets() -> None:
     import logging
     import warnings
 
-    logging.getLogger("ray.widgets").setLevel(logging.ERROR)
+    silence("ray.widgets", logging.ERROR)
     warnings.filterwarnings("ignore", "IProgress not found")
 
 
@@ -217,7 +228,9 @@ def load_search(run_dir: str | Path, *, allow_code: Collection[str] = ()) -> Res
     """
     from tuner import results
 
-    snapshot = results.read_snapshot(Path(run_dir))
+    folder = _path("run_dir", run_dir)
+    with process.restored():
+        snapshot = results.read_snapshot(folder)
     trial = snapshot.best
     best = None
     if trial is not None:
@@ -232,4 +245,4 @@ def load_search(run_dir: str | Path, *, allow_code: Collection[str] = ()) -> Res
             trial,
             allow_code,
         )
-    return Result(Path(run_dir).absolute(), best)
+    return Result(folder.absolute(), best)

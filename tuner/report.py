@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a search's folder, such as runs/gp")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="in place of RUN/report.html")
+    parser.add_argument("--out", type=cli.path, metavar="FILE", help="in place of RUN/report.html")
     return parser
 
 

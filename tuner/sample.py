@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num", type=int, default=64, metavar="N", help="how many (default: 64)")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=cli.path,
         metavar="FILE",
         help=".png: a picture; .npy: float32 [num, *shape], images in [-1, 1], vectors in the "
         "data's units (default: a picture here, named for what it shows)",

@@ -20,7 +20,16 @@ from tuner import cli, results, storage
 from tuner.errors import BadInput, Fault
 from tuner.results import Snapshot
 from tuner.space import MlflowConfig
-from tuner.tracking import Tracker, kept_files, kept_generator, reported_ms
+from tuner.tracking import (
+    OWN_ADDRESS,
+    Tracker,
+    address_fault,
+    kept_files,
+    kept_generator,
+    own_address,
+    reported_ms,
+    unconfirmed_fault,
+)
 
 #: Without a terminal a line is printed so often.
 _LINE_EVERY_S = 30.0
@@ -39,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    _check_uri(args.tracking_uri)
+    if args.tracking_uri is not None:
+        _check_uri(args.tracking_uri)
     run_dir = args.run.absolute()
     results.check_is_search(run_dir)
     try:
@@ -48,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (generator := kept_generator(run_dir)) is not None:
                 # MLflow's model carries the module and may import it.
                 results.check_code(generator, args.allow_code)
-            return sync(search, args.tracking_uri, console)
+            uri = args.tracking_uri or _own_uri(search, console)
+            return sync(search, uri, console)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; run it again to continue") from None
 
@@ -105,12 +116,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check_uri(tracking_uri: str | None) -> None:
+def _check_uri(tracking_uri: str) -> None:
     try:
-        MlflowConfig(tracking_uri=tracking_uri)
+        fault = address_fault(MlflowConfig(tracking_uri=tracking_uri))
+        faults = [] if fault is None else [Fault("", fault)]
     except ValidationError as error:
         faults = [Fault("", e["msg"].removeprefix("Value error, ")) for e in error.errors()]
-        raise BadInput("--tracking-uri", faults) from None
+    if faults:
+        raise BadInput("--tracking-uri", faults)
+
+
+def _own_uri(search: Snapshot, console: Console) -> str | None:
+    """Return the user's own address if the search names a server; ``None`` for the search's.
+
+    Raises:
+        BadInput: if the search's own cannot be written to, or would get a secret of the user's.
+    """
+    named = search.spec.mlflow.tracking_uri
+    if named is not None and own_address() not in (None, named):
+        console.print(f"writing to the MLflow of {OWN_ADDRESS}, in place of the search's {named}")
+        _check_uri(f"${OWN_ADDRESS}")
+        return f"${OWN_ADDRESS}"
+    way_out = f"confirm it by --tracking-uri {named}, or give another"
+    fault = unconfirmed_fault(named, way_out) or address_fault(search.spec.mlflow)
+    if fault is not None:
+        where = f"mlflow.tracking_uri in {search.run_dir / 'spec.yaml'}"
+        raise BadInput(str(search.run_dir), [Fault(where, fault)])
+    return None
 
 
 @contextmanager

@@ -102,7 +102,10 @@ def search_request(origin: Origin, args: argparse.Namespace) -> SearchRequest:
     ]
     faults += override(document, [text for text in args.set if text not in wrong])
     # Next to the search, which may have been moved; without its folder, as the document says.
-    parent = None if origin.run_dir is None else str(origin.run_dir.absolute().parent)
+    # Doubled, "$" stands for itself.
+    parent = None
+    if origin.run_dir is not None:
+        parent = str(origin.run_dir.absolute().parent).replace("$", "$$")
     return SearchRequest(
         source=str(args.source),
         document=driver.with_place(document, args.name, args.runs_dir or parent),
@@ -112,6 +115,7 @@ def search_request(origin: Origin, args: argparse.Namespace) -> SearchRequest:
         address=cli.address_of(args),
         is_local=args.local,
         runtime_env=args.runtime_env,
+        confirms_mlflow=driver.sets_mlflow(args.set),
     )
 
 

@@ -85,6 +85,7 @@ constant = generator_of(lambda y: torch.zeros_like(y).requires_grad_())
 good_critic = critic_of(torch.tanh)
 two_scores = critic_of(lambda y: y.repeat(1, 3))
 one_score = critic_of(torch.mean)
+pair_critic = critic_of(lambda y: (y, y))
 half = critic_of(torch.Tensor.half)
 nan = critic_of(lambda y: y * torch.nan)
 raising_critic = critic_of(explode)
@@ -95,6 +96,10 @@ once = critic_of(lambda y: _Once.apply(y).tanh())
 BIAS = nn.Parameter(torch.ones(1))
 #: Its scores depend on its weights, but not on the samples.
 blind_critic = critic_of(lambda y: y.detach() * 0 + BIAS)
+
+
+sigmoid_critic = critic_of(torch.sigmoid)
+scaled_critic = critic_of(lambda outputs: 2 * torch.sigmoid(outputs))
 
 
 class Idle(Net):
@@ -222,6 +227,7 @@ FAULTS = [
      "backward here"),
     ("critic", "two_scores", "the critic must return one score per sample, of shape [batch] or "
      "[batch, 1], got 6 numbers for 2 samples"),
+    ("critic", "pair_critic", "the critic must return one tensor, got tuple: return scores alone"),
     ("critic", "one_score", "got 1 numbers for 2 samples"),
     ("critic", "half", "the critic must return torch.float32, got torch.float16"),
     ("critic", "nan", "the critic must return finite numbers with its initial weights, got nan or "
@@ -245,6 +251,24 @@ def test_a_network_that_cannot_be_trained_is_refused(player: str, custom: str, w
         check_networks(trial(player, custom), SHAPE)
     assert raised.value.key == player
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("custom", "words"),
+    [
+        ("sigmoid_critic", "ends in a sigmoid, so that its scores lie in (0, 1): the Wasserstein"),
+        ("good_critic", "ends in a tanh, so that its scores lie in (-1, 1)"),
+    ],
+)
+def test_a_critic_with_bounded_scores_is_noted(custom: str, words: str) -> None:
+    """But not where the loss is that of a classifier."""
+    assert words in (check_networks(trial("critic", custom), SHAPE) or "")
+    assert check_networks(trial("critic", custom, loss="minimax"), SHAPE) is None
+
+
+@pytest.mark.parametrize("custom", ["dropping", "scaled_critic"])
+def test_a_critic_without_such_an_end_is_not_noted(custom: str) -> None:
+    assert check_networks(trial("critic", custom), SHAPE) is None
 
 
 def test_a_critic_need_not_be_differentiable_twice_without_a_penalty() -> None:

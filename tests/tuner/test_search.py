@@ -104,7 +104,8 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(
         "which to stop a trial, got 4000 and 4000: lower the first or raise the second",
         "reporting.report_every_generator_steps: must be at least 1, got 0",
         "mlflow.tracking_uri: must not hold a password or user, which would be written into "
-        "spec.yaml: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment",
+        "spec.yaml: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment, "
+        "or for a database write a variable in its place, as in mysql://me:$DB_PASSWORD@host/db",
         "training.clip_value: has no effect when constraint is gradient_penalty: leave clip_value "
         "out, or set constraint to clip",
         "resources.cpus_per_trial: must be at most 8, all that this machine has, got 64: lower "
@@ -278,6 +279,73 @@ def test_a_dry_run_of_a_name_that_is_taken_is_no_fault(
     assert main([str(path), "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "trials: until the time budget is used up\nlargest possible budget: inf gen" in out
+
+
+def test_homes_and_variables_are_replaced_in_every_place_and_kept_in_the_search(
+    space: Space,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """So that the folder of searches, moved to another user's machine, finds its places there."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SCRATCH", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    points = np.random.default_rng(0).uniform(-1, 1, (600, 2))
+    np.save(tmp_path / "scratch" / "points.npy", points)
+    path = space(
+        SMALL.replace("dataset: eight_gaussians", "dataset: array, path: $SCRATCH/points.npy")
+        + "results: {storage: ~/storage}\nmlflow: {tracking_uri: 'sqlite:///~/mlflow.db'}\n"
+    )
+    request = search_request(parser().parse_args([str(path), "--runs-dir=~/runs"]))
+    spec, runs_dir, _ = check_document(request, lambda line: None)
+    assert runs_dir == tmp_path / "home" / "runs"
+    assert spec.results.location == str(tmp_path / "home" / "storage")
+    assert (spec.results.runs_dir, spec.results.storage) == ("~/runs", "~/storage")
+    assert main([str(path), "--dry-run", "--runs-dir=~/runs"]) == 0
+    out = capsys.readouterr().out
+    assert "  path: $SCRATCH/points.npy\n" in out
+    assert not (Path.cwd() / "~").exists()
+
+
+def test_a_variable_that_is_not_set_is_a_fault_of_each_place(
+    space: Space, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("NOWHERE", raising=False)
+    path = space(
+        SMALL.replace("dataset: eight_gaussians", "dataset: array, path: $NOWHERE/x.npy")
+        + "results: {runs_dir: $NOWHERE/runs, storage: $NOWHERE/s}\n"
+        + "mlflow: {tracking_uri: 'sqlite:///$NOWHERE/mlflow.db'}\n"
+    )
+    keys = ["data.path", "mlflow.tracking_uri", "results.runs_dir", "results.storage"]
+    faults = refused(capsys, path)
+    assert [fault.partition(":")[0] for fault in faults] == keys
+    assert all("set NOWHERE, or write $$ for a dollar sign" in fault for fault in faults)
+    bucket = ("--set", "results.storage=s3://bucket/$NOWHERE/x")
+    assert "must not hold $NOWHERE" in refused(capsys, path, *bucket)[-1]
+
+
+def test_a_search_from_another_persons_folder_sends_no_password_to_its_mlflow(
+    space: Space,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter22")
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "study.log").touch()
+    mlflow = "mlflow: {tracking_uri: 'https://evil.example'}\n"
+    (folder / "spec.yaml").write_text(SMALL + mlflow)
+    (fault,) = refused(capsys, folder / "spec.yaml")
+    assert fault == (
+        "mlflow.tracking_uri: stands in a search's folder, which another person may have written, "
+        "and MLFLOW_TRACKING_PASSWORD would be sent to https://evil.example: if it is yours, "
+        "confirm it by --set mlflow.tracking_uri=https://evil.example"
+    )
+    confirmed = ["--set", "mlflow.tracking_uri=https://evil.example"]
+    assert main([str(folder / "spec.yaml"), "--dry-run", *confirmed]) == 0
+    assert main([str(space(SMALL + mlflow)), "--dry-run"]) == 0  # the user's own file
 
 
 def test_a_dry_run_says_what_a_resume_would(

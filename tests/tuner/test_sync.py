@@ -61,6 +61,32 @@ def fingerprint(run_dir: Path) -> dict[str, str]:
     }
 
 
+def test_another_persons_search_sends_no_password_to_its_mlflow(
+    make_spec: Callable[..., SearchSpec],
+    run_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The address is confirmed by the option, or replaced by the user's own."""
+    search = make_spec(mlflow={"tracking_uri": NOWHERE})
+    run_dir.mkdir()
+    (run_dir / "spec.yaml").write_text(search.to_yaml())
+    Study(run_dir / "study.log", search)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter22")
+    uris: list[str | None] = []
+    monkeypatch.setattr(sync, "sync", lambda search, uri, console: uris.append(uri) or 0)
+    assert sync.main([str(run_dir)]) == 2
+    err = capsys.readouterr().err
+    assert "mlflow.tracking_uri in " in err
+    assert f"MLFLOW_TRACKING_PASSWORD would be sent to {NOWHERE}: if it is yours, confirm" in err
+    assert sync.main([str(run_dir), "--tracking-uri", NOWHERE]) == 0
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:10")
+    assert sync.main([str(run_dir)]) == 0
+    assert "in place of the search's http://127.0.0.1:9" in capsys.readouterr().out
+    assert uris == [NOWHERE, "$MLFLOW_TRACKING_URI"]
+
+
 def test_a_copy_is_as_if_it_had_been_followed_and_twice_is_once(
     search: SearchSpec,
     run_dir: Path,

@@ -9,6 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import process_state
 import pytest
 import searches
 import torch
@@ -33,11 +34,11 @@ SEEDS = ("--local", "--seeds", "2", "--set", "reporting.checkpoint_every_generat
 def result(tmp_path_factory: pytest.TempPathFactory) -> tuner.Result:
     folder = tmp_path_factory.mktemp("using")
     (folder / "space.yaml").write_text(SPACE)
-    before = signal.getsignal(signal.SIGINT)
+    before = process_state.snapshot()
     found = tuner.run_search(
         folder / "space.yaml", runs_dir=folder / "runs", local=True, quiet=True
     )
-    assert signal.getsignal(signal.SIGINT) == before
+    assert process_state.changed(before) == {}
     return found
 
 

@@ -32,6 +32,7 @@ from trainables.config.networks import (
     Argument,
     NetworkConfig,
     code_fault,
+    code_of,
     module_of,
     top_level_module,
 )
@@ -40,6 +41,14 @@ from trainables.config.objective import (
     MIN_GROUND_SIDE,
     CriticBudget,
     ObjectiveConfig,
+)
+from trainables.config.paths import (
+    SECRET_NAME,
+    URI,
+    expand,
+    expand_variables,
+    is_variable,
+    variables,
 )
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import TrialConfig
@@ -58,6 +67,8 @@ __all__ = [
     "MIN_GROUND_SIDE",
     "PUBLISHED",
     "REFUSED",
+    "SECRET_NAME",
+    "URI",
     "Activation",
     "Architecture",
     "Argument",
@@ -76,11 +87,16 @@ __all__ = [
     "Whole",
     "applies",
     "code_fault",
+    "code_of",
+    "expand",
+    "expand_variables",
+    "is_variable",
     "may_be_absent",
     "module_of",
     "plain_integer",
     "plain_number",
     "refused_together",
     "top_level_module",
+    "variables",
     "why_no_effect",
 ]

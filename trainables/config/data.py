@@ -40,8 +40,9 @@ class DataConfig(Conditional):
     )
     path: Text | None = Field(
         default=None,
-        description="The folder or file, relative to the folder where the search is started. "
-        "Default for torchvision's datasets: data. Required for image_folder and array.",
+        description="The folder or file, relative to the folder where the search is started; ~ "
+        "and $VARIABLES are replaced. Default for torchvision's datasets: data. Required for "
+        "image_folder and array.",
     )
     array_name: Text | None = Field(
         default=None,

@@ -1,8 +1,10 @@
 """The generator and the critic."""
 
+import importlib.util
 import re
 import reprlib
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -73,6 +75,19 @@ def code_fault(path: str, allow_code: Collection[str]) -> str | None:
 def top_level_module(path: str) -> str:
     """Return the top-level module of an import path: ``package`` of ``package.module:Name``."""
     return re.split(r"[.:]", path, maxsplit=1)[0]
+
+
+def code_of(module: str) -> list[Path]:
+    """Find the file of a top-level module, or the folders of a package; none if it is missing.
+
+    A package without an ``__init__.py`` may have several folders.
+    """
+    spec = importlib.util.find_spec(module)
+    if spec is None:
+        return []
+    if spec.submodule_search_locations is not None:
+        return [Path(folder) for folder in spec.submodule_search_locations]
+    return [Path(spec.origin)] if spec.origin else []
 
 
 class NetworkConfig(Conditional):

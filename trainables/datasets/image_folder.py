@@ -57,6 +57,8 @@ def load_image_folder(
             f"{len(left_out)} of {num_files} files could not be read",
             list_names(left_out),
         )
+        if not len(pixels):
+            raise BadData("path", f"must have images that can be read: {unread} ({names})")
         if share > max_share:
             raise BadData(
                 "max_corrupt_share",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.config import Architecture, Constraint, NetworkConfig
 from trainables.networks import dcgan, mlp, resnet
@@ -72,7 +72,7 @@ def build_critic(
         custom = _build_module(
             "critic", config.critic, config.critic_args or {}, sample_shape=sample_shape
         )
-        return nn.Sequential(custom, nn.Flatten(0))  # its scores may be [batch, 1]
+        return nn.Sequential(custom, _Scores(0))  # they may be [batch, 1]
     architecture = _ARCHITECTURES[cast(Architecture, config.architecture)]
     orthogonal = constraint == "orthogonal"
     design = Design(
@@ -82,6 +82,16 @@ def build_critic(
         norm=config.critic_norm or "none",
     )
     return architecture.critic(sample_shape, design)
+
+
+class _Scores(nn.Flatten):
+    """Flattens the scores of a custom critic; of anything else it names the type."""
+
+    def forward(self, scores: Any) -> Tensor:
+        if not isinstance(scores, Tensor):
+            kind = type(scores).__name__
+            raise TypeError(f"the critic must return one tensor, got {kind}: return scores alone")
+        return super().forward(scores)
 
 
 def _build_module(player: Player, path: str, args: Mapping[str, Any], **shapes: Any) -> nn.Module:

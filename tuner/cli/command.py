@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from trainables.config import expand
 from tuner import driver
 from tuner.cli.status import ExitStatus
 from tuner.driver import CheckedSearch
@@ -26,6 +27,18 @@ SEARCH_STATUS_HELP = (
 )
 #: The disk is full, or the user's quota is used up.
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def path(text: str) -> Path:
+    """Return the path that an option names, for argparse: shells leave the ``~`` of ``--out=~/x``.
+
+    Raises:
+        ArgumentTypeError: if there is no such user or variable.
+    """
+    try:
+        return Path(expand(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--runtime-env",
-        type=Path,
+        type=path,
         metavar="FILE.yaml",
         help="Ray's runtime environment for the nodes of the cluster",
     )

@@ -2,12 +2,33 @@
 
 import atexit
 import contextlib
+import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from typing import NoReturn
+
+_STDOUT, _STDERR = 1, 2
+
+
+def _open_streams() -> None:
+    """Let every text be printed: what the encoding lacks is escaped, and a closed output is none.
+
+    A closed descriptor would be given to the next file that is opened, such as a search's journal,
+    into which a library might then print.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
+    if sys.stdout is None:
+        sys.stdout = open(_STDOUT, "w", closefd=False)  # noqa: SIM115  # a descriptor
+    if sys.stderr is None:
+        sys.stderr = open(_STDERR, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def end_with(main: Callable[[], int]) -> NoReturn:
@@ -19,6 +40,7 @@ def end_with(main: Callable[[], int]) -> NoReturn:
 
     If the reader of its output is gone, as after ``| head``, the process ends silently.
     """
+    _open_streams()
     try:
         status = main()
     except BrokenPipeError:

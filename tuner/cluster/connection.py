@@ -12,12 +12,20 @@ import grpc
 import ray
 
 from tuner.cluster import ray_internals
-from tuner.cluster.environment import VARIABLES, private_token, short_temporary_folder
+from tuner.cluster.environment import (
+    VARIABLES,
+    private_token,
+    set_defaults,
+    short_temporary_folder,
+)
 from tuner.errors import BadInput, Fault, Halted
+from tuner.process import silence
 
 #: Modules that Ray's workers import before they get work. It is set in the environment, because an
 #: option of Ray's configuration that a later Ray does not have would keep it from starting.
 _PRELOAD = "RAY_preload_python_modules"
+#: Ray runs workers at niceness 15, so that whatever else a shared machine does starves the trials.
+_NOT_NICE = {"RAY_worker_niceness": "0"}
 _OPTIONS = {"log_to_driver": False, "logging_level": "ERROR"}
 #: A cluster answers by then.
 _ANSWERS_WITHIN_S = 5.0
@@ -48,7 +56,8 @@ def connected(
         Halted: if no Ray can be started here.
     """
     # It prints at the end which trials failed, as our summary does.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    silence("ray.tune", logging.CRITICAL)
+    set_defaults()  # an earlier search of this process may have removed them at its end
     if ray.is_initialized():
         message = "is connected to a Ray already: call ray.shutdown() first, or search with --local"
         raise BadInput("this process", [Fault("", message)])
@@ -71,7 +80,7 @@ def _start(num_cpus: int, *, all_train: bool) -> Any:
     Raises:
         Halted: if it does not start.
     """
-    variables = {**short_temporary_folder(), **private_token()}
+    variables = {**short_temporary_folder(), **private_token(), **_NOT_NICE}
     if all_train:
         variables[_PRELOAD] = "trainables.wgan"
     options = {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
@@ -100,6 +109,9 @@ def _join(address: str, runtime_env: Mapping[str, Any]) -> Any:
     try:
         return ray.init(address=address, runtime_env=dict(runtime_env), **_OPTIONS)
     except ConnectionError as error:
+        if "Could not find any running Ray" in str(error):
+            message = "auto finds no Ray cluster on this machine: start one (ray start --head), or"
+            raise BadInput("--address", [Fault("", f"{message} leave it out")]) from error
         message = f"the Ray cluster at {address!r} refuses the connection ({_reason(error)}): if it"
         way_out = "requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment"
         raise BadInput("--address", [Fault("", f"{message} {way_out}")]) from error

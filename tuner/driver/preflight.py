@@ -2,18 +2,32 @@
 
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from trainables.config import DataConfig, expand, variables
+from tuner import tracking
 from tuner.driver.resume import changes, read_saved
 from tuner.errors import BadInput, Fault
-from tuner.space import ResourceConfig, SearchSpec, possible_values
-from tuner.storage import location_faults
+from tuner.space import (
+    MlflowConfig,
+    ResourceConfig,
+    ResultsConfig,
+    SearchSpec,
+    possible_values,
+)
+from tuner.storage import is_remote, location_faults
 
 #: The folder of decoded images, in the folder of all searches.
 DATA_CACHE = "data-cache"
+#: What a database's address does not take for a part of its path.
+_SPECIAL = re.compile(r"\?|%[0-9A-Fa-f]{2}")
+_DEVICES = Path("/dev")
+#: Devices of GPUs that cannot be counted by their names: in Windows' Linux, and AMD's.
+_OTHER_GPUS = ("dxg", "kfd")
 #: Files and folders in the folder of all searches that are not of one search.
 RESERVED_NAMES = ("mlflow.db", "mlflow.db.lock", "mlflow-artifacts", DATA_CACHE)
 
@@ -37,9 +51,16 @@ def num_cpus() -> int:
 
 
 def num_gpus() -> int:
-    """Count the NVIDIA GPUs that this process may use, without loading torch or Ray."""
+    """Count the GPUs that this process may use, without initialising CUDA in it.
+
+    NVIDIA's are counted without loading torch, where they have devices of their own.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    num_devices = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    num_devices = len(list(_DEVICES.glob("nvidia[0-9]*")))
+    if num_devices == 0 and any((_DEVICES / name).exists() for name in _OTHER_GPUS):
+        from torch.cuda import device_count
+
+        return device_count()
     if visible is None:
         return num_devices
     # CUDA reads the list up to the first invalid entry: people hide all GPUs by "-1".
@@ -69,11 +90,16 @@ def compiler_faults(training: Any) -> list[Fault]:
     return [Fault("training.compile", f"{message}set it to false")]
 
 
-def folder_faults(runs_dir: Path) -> list[Fault]:
+def folder_faults(results: ResultsConfig) -> list[Fault]:
     """Check that the folder of all searches can be created and written to."""
-    folder = runs_dir.absolute()
-    if "\0" in str(folder):
-        return [Fault("results.runs_dir", f"must not hold a null byte, got {str(runs_dir)!r}")]
+    try:
+        folder = results.folder
+    except ValueError as error:
+        return [Fault("results.runs_dir", str(error))]
+    if "\0" in results.runs_dir:
+        return [Fault("results.runs_dir", f"must not hold a null byte, got {results.runs_dir!r}")]
+    if (fault := _unwritable_name(str(folder))) is not None:
+        return [Fault("results.runs_dir", fault)]
     try:
         while not folder.exists():
             folder = folder.parent
@@ -84,11 +110,48 @@ def folder_faults(runs_dir: Path) -> list[Fault]:
         return [Fault("results.runs_dir", message)]
 
 
-def storage_faults(location: str | None) -> list[Fault]:
-    """Check the text of a storage location, without accessing it."""
-    if location is None:
+def _unwritable_name(folder: str) -> str | None:
+    """Describe why a folder's name cannot stand in the files and addresses of a search."""
+    try:
+        folder.encode()
+    except UnicodeEncodeError:
+        return (
+            f"must have a name in UTF-8, got {folder!r}: rename it, or give another by --runs-dir"
+        )
+    if (special := _SPECIAL.search(folder)) is not None:
+        rule = f"must not hold {special[0]!r}, which has a meaning in the address of MLflow's "
+        return f"{rule}database, got {folder}: give another by --runs-dir"
+    return None
+
+
+def storage_faults(results: ResultsConfig) -> list[Fault]:
+    """Check the text of the storage's location, without accessing it."""
+    if results.storage is None:
         return []
-    return [Fault("results.storage", message) for message in location_faults(location)]
+    try:
+        location = results.location or ""
+    except ValueError as error:
+        return [Fault("results.storage", str(error))]
+    messages = location_faults(location)
+    if is_remote(location) and (named := variables(location)):
+        rule = f"must not hold ${named[0]}: variables are replaced only in a folder"
+        messages.append(f"{rule}; write its value")
+    return [Fault("results.storage", message) for message in messages]
+
+
+def address_faults(mlflow: MlflowConfig) -> list[Fault]:
+    """Check the text of MLflow's address, without accessing it."""
+    fault = tracking.address_fault(mlflow)
+    return [] if fault is None else [Fault("mlflow.tracking_uri", fault)]
+
+
+def path_faults(data: DataConfig) -> list[Fault]:
+    """Check that the data's path can be expanded."""
+    try:
+        expand(data.path or "")
+    except ValueError as error:
+        return [Fault("data.path", str(error))]
+    return []
 
 
 def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault]:

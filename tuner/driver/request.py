@@ -6,20 +6,22 @@ without such faults, and Ray is not loaded at all.
 
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from trainables.config import ObjectiveConfig, code_fault
+from trainables.config import ObjectiveConfig, code_fault, expand
+from tuner import tracking
 from tuner.display import working
 from tuner.driver import preflight, warm_start
 from tuner.driver.preflight import DATA_CACHE
 from tuner.errors import BadInput, Fault
 from tuner.results import is_search
 from tuner.space import (
+    MlflowConfig,
     ResultsConfig,
     SearchSpec,
     load_yaml,
@@ -50,6 +52,8 @@ class SearchRequest:
         address: The address of a Ray cluster; ``None`` for this machine.
         runtime_env: A YAML file with Ray's runtime environment for the nodes of the cluster.
         is_local: Run the trials in this process, without Ray.
+        confirms_mlflow: Whether MLflow's address is the user's own; else it comes from a file that
+            another person may have written.
     """
 
     source: str
@@ -63,6 +67,7 @@ class SearchRequest:
     address: str | None = None
     runtime_env: Path | None = None
     is_local: bool = False
+    confirms_mlflow: bool = False
 
 
 @dataclass
@@ -110,7 +115,8 @@ def request_from_file(
     """Make a request from a search space file.
 
     A file of a search's folder, such as its ``spec.yaml``, may have been written by another person:
-    it imports custom networks only from the allowed modules, and none from its folder.
+    it imports custom networks only from the allowed modules, and none from its folder, and MLflow's
+    address in it gets no password.
 
     Args:
         space: The file.
@@ -130,7 +136,25 @@ def request_from_file(
     if is_search(space.absolute().parent):
         code_dir = None
         allowed = (allow_code,) if isinstance(allow_code, str) else tuple(allow_code)
-    return SearchRequest(str(space), document, tuple(faults), code_dir, allowed, **options)
+    return SearchRequest(
+        str(space),
+        document,
+        tuple(faults),
+        code_dir,
+        allowed,
+        confirms_mlflow=allowed is None or sets_mlflow(overrides),
+        **options,
+    )
+
+
+def sets_mlflow(overrides: Iterable[str]) -> bool:
+    """Tell whether overrides set MLflow's address.
+
+    Args:
+        overrides: ``dotted.key=value`` texts, or dotted keys.
+    """
+    keys = (override.partition("=")[0].strip() for override in overrides)
+    return any(key in ("mlflow", "mlflow.tracking_uri") for key in keys)
 
 
 def with_place(
@@ -159,9 +183,11 @@ def check_request(request: SearchRequest, console: Console) -> CheckedSearch:
     with working(console, f"checking {request.source}", delay_s=0.5):
         spec, runs_dir, runtime_env = check_document(request, console.print)
         _make_importable(request.code_dir, spec)
+        if (note := tracking.unused_note(spec.mlflow)) is not None:
+            console.print(note)
         cache = None if request.dry_run else runs_dir / DATA_CACHE
         data = _load_data(spec, cache, request, console)
-        _check_networks(spec, data, request)
+        _check_networks(spec, data, request, console)
         _check_features(spec, data, request, console)
     return CheckedSearch(spec, data, runs_dir, request.address, runtime_env, request.is_local)
 
@@ -185,6 +211,9 @@ def check_document(
     """
     sections, faults = validate_sections(request.document)
     faults = [*request.faults, *faults]
+    unfit = _place_faults(sections, request)
+    if any(fault.where.startswith("results") for fault in unfit):
+        del sections["results"]
     # Without a valid name and folder there is nothing to look up: the request is refused below.
     if "name" in sections and "results" in sections:
         if not request.dry_run:
@@ -199,15 +228,12 @@ def check_document(
         faults += preflight.machine_faults(sections["resources"])
     if "training" in sections and request.address is None:
         faults += preflight.compiler_faults(sections["training"])
-    if "results" in sections:
-        faults += preflight.folder_faults(Path(sections["results"].runs_dir))
-        faults += preflight.storage_faults(sections["results"].storage)
     runtime_env, more = _load_runtime_env(request)
-    faults += more
+    faults += unfit + more
     if not faults:
         spec = SearchSpec.model_construct(**sections)
         faults += _code_faults(spec, request.allow_code)
-        runs_dir = Path(spec.results.runs_dir).absolute()
+        runs_dir = spec.results.folder
         if request.resume or not request.dry_run:
             faults += preflight.name_faults(runs_dir, spec, resume=request.resume)
         if not faults:
@@ -223,16 +249,43 @@ def _code_faults(spec: SearchSpec, allow_code: Collection[str] | None) -> list[F
     return [Fault("networks", fault) for fault in faults if fault is not None]
 
 
+def _place_faults(sections: Mapping[str, Any], request: SearchRequest) -> list[Fault]:
+    """Check the places that a search reads from and writes to, by their text and this machine."""
+    faults = []
+    if "data" in sections:
+        faults += preflight.path_faults(sections["data"])
+    if "mlflow" in sections:
+        faults += _mlflow_faults(sections["mlflow"], request)
+    if "results" in sections:
+        faults += preflight.folder_faults(sections["results"])
+        faults += preflight.storage_faults(sections["results"])
+    return faults
+
+
+def _mlflow_faults(mlflow: MlflowConfig, request: SearchRequest) -> list[Fault]:
+    """Check MLflow's address, and that nothing secret is sent to another person's."""
+    if request.confirms_mlflow:
+        return preflight.address_faults(mlflow)
+    way_out = f"confirm it by --set mlflow.tracking_uri={mlflow.tracking_uri}"
+    fault = tracking.unconfirmed_fault(mlflow.tracking_uri, way_out)
+    if fault is not None:
+        return [Fault("mlflow.tracking_uri", fault)]
+    return preflight.address_faults(mlflow)
+
+
 def _warm_start_points(run: str, sections: Mapping[str, Any], resume: bool) -> Sequence[Any]:
     """Return an earlier search's best trials and then the request's own initial points.
 
     A search that is resumed keeps the points that it began with.
     """
-    runs_dir = Path(sections["results"].runs_dir)
+    runs_dir = sections["results"].folder
     saved = runs_dir / sections["name"] / "spec.yaml"
     if resume and saved.exists():
         return load_yaml(saved)[0].get("initial_points", ())
-    earlier = Path(run)
+    try:
+        earlier = Path(expand(run))
+    except ValueError as error:
+        raise BadInput("--warm-start", [Fault("", str(error))]) from None
     if not earlier.is_dir() and (runs_dir / run).is_dir():
         earlier = runs_dir / run
     return [*warm_start.best_points(earlier, sections), *sections["initial_points"]]
@@ -240,7 +293,7 @@ def _warm_start_points(run: str, sections: Mapping[str, Any], resume: bool) -> S
 
 def _resumed_objective(sections: Mapping[str, Any], given: Mapping[str, Any]) -> ObjectiveConfig:
     """Return the objective, with the ground metric of a search that is older than the key."""
-    saved = Path(sections["results"].runs_dir, sections["name"], "spec.yaml")
+    saved = sections["results"].folder / sections["name"] / "spec.yaml"
     objective = given.get("objective")
     is_given = isinstance(objective, Mapping) and {"ground", "features"} & objective.keys()
     if is_given or not saved.exists():
@@ -265,14 +318,14 @@ def _fetch_search(
     name: str, results: ResultsConfig, request: SearchRequest, log: Callable[[str], None]
 ) -> None:
     """Fetch a search from its storage if this machine does not have it, to resume it here."""
-    if results.storage is None or preflight.storage_faults(results.storage):
+    if results.location is None:
         return
     from tuner.storage import check_reachable, file_exists, own_folder, restore_mirror
 
-    location, run_dir = join(results.storage, name), Path(results.runs_dir, name).absolute()
+    location, run_dir = join(results.location, name), results.folder / name
     log(f"looking into {redact(location)} ...")
     try:
-        check_reachable(results.storage)
+        check_reachable(results.location)
         if (run_dir / "spec.yaml").exists() or not file_exists(location, "spec.yaml"):
             return
         if not request.resume:
@@ -307,19 +360,23 @@ def _load_data(
         raise BadInput(request.source, [Fault(f"data.{error.key}", str(error))]) from error
 
 
-def _check_networks(spec: SearchSpec, data: "Data", request: SearchRequest) -> None:
+def _check_networks(
+    spec: SearchSpec, data: "Data", request: SearchRequest, console: Console
+) -> None:
     """Build the networks that the search may build and pass a batch through each."""
     from trainables.check import check_networks
     from trainables.networks import BadNetwork
 
-    faults = []
+    faults, notes = [], []
     for config in spec.corners():
         try:
-            check_networks(config, data.sample_shape)
+            notes.append(check_networks(config, data.sample_shape))
         except BadNetwork as error:
             faults.append(Fault(f"networks.{error.key}", str(error)))
     if faults:
         raise BadInput(request.source, list(dict.fromkeys(faults)))
+    for note in filter(None, dict.fromkeys(notes)):
+        console.print(f"warning: {note}")
 
 
 def _check_features(

@@ -1,6 +1,5 @@
 """One session of a search: opens its folder, wires the parts together, leaves the results."""
 
-import importlib.util
 import math
 import os
 import threading
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 
 from trainables.checkpoint import DamagedCheckpointError
+from trainables.config import code_of
 from trainables.data import Data
 from trainables.trial import settings_restored
 from tuner import results, storage, tracking
@@ -101,7 +101,7 @@ def run_session(
         interrupted.listen()  # a later Ray's start may have set handlers of its own
         if interrupted.is_set():
             raise KeyboardInterrupt
-        location = join(spec.results.storage or str(runs_dir), spec.name)
+        location = join(spec.results.location or str(runs_dir), spec.name)
         try:
             executor.prepare(location, interrupted)
             mirror = stack.enter_context(_mirrored(spec, run_dir, location, say))
@@ -300,9 +300,7 @@ def _write_best(record: Record, best: Trial) -> None:
 
 def _own_code(spec: SearchSpec) -> list[Path]:
     """Find the user's own modules that are not installed, which the nodes lack."""
-    found = [importlib.util.find_spec(name) for name in sorted(spec.custom_modules)]
-    files = [Path(module.origin) for module in found if module is not None and module.origin]
-    code = [file.parent if file.name == "__init__.py" else file for file in files]
+    code = [path for name in sorted(spec.custom_modules) for path in code_of(name)]
     return [path for path in code if "site-packages" not in path.parts]
 
 

@@ -81,8 +81,13 @@ class Snapshot:
 
 def _checkpoint_location(run_dir: Path, search: SearchSpec) -> str:
     """Return the folder, or URI, that holds the search's checkpoints."""
-    in_storage = search.results.storage is not None and not (run_dir / "ray").is_dir()
-    return storage.join(search.results.storage or "", search.name) if in_storage else str(run_dir)
+    if search.results.storage is None or (run_dir / "ray").is_dir():
+        return str(run_dir)
+    try:
+        location = search.results.location
+    except ValueError:  # of a machine with other variables: all but checkpoints can be read here
+        location = None
+    return storage.join(location or search.results.storage, search.name)
 
 
 def read_snapshot(run_dir: Path) -> Snapshot:

@@ -32,6 +32,7 @@ _TYPES = {
     "int_from_float": "must be a whole number",
     "bool_type": "must be true or false",
     "string_type": "must be text",
+    "string_unicode": "must be text that UTF-8 has",
     "tuple_type": "must be a list",
     "finite_number": "must be a finite number",
     "model_type": "must be a mapping of keys to values",
@@ -83,6 +84,22 @@ def describe_error(
         rule = "must be letters, digits, '.', '_' and '-', and start with a letter or digit"
         return Fault(where, f"{rule}, 100 characters at most, got {_shorten(value)}")
     return Fault(where, error["msg"].removeprefix("Value error, "))
+
+
+def without_echoes(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Drop the errors of keys that are missing only because they have another tool's name.
+
+    Args:
+        errors: ``ValidationError.errors()`` of one section.
+    """
+    unknown = [e["loc"] for e in errors if e["type"] == "extra_forbidden"]
+    meant = {
+        (*location[:-1], key)
+        for location in unknown
+        if (name := _SYNONYMS.get(str(location[-1])))
+        for key in (("low", "high") if name == "choice" else (name,))
+    }
+    return [e for e in errors if e["type"] != "missing" or e["loc"] not in meant]
 
 
 def unknown_key(path: Sequence[str], keys: Mapping[str, Sequence[str]]) -> str:

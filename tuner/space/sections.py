@@ -1,9 +1,11 @@
 """The sections of a search space that configure the search, and not a single trial."""
 
 import math
+import re
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -15,7 +17,17 @@ from pydantic import (
     model_validator,
 )
 
-from trainables.config import Frozen, Real, Whole, plain_number
+from trainables.config import (
+    SECRET_NAME,
+    URI,
+    Frozen,
+    Real,
+    Whole,
+    expand,
+    expand_variables,
+    is_variable,
+    plain_number,
+)
 
 Text = Annotated[str, StringConstraints(strict=True, min_length=1)]
 
@@ -195,16 +207,44 @@ class ReportingConfig(Frozen):
 
 
 class ResultsConfig(Frozen):
-    """Where a search writes its results."""
+    """Where a search writes its results.
+
+    The values stay as they are written, with ``~`` and ``$VARIABLES``: a folder of searches that is
+    moved to another machine, or to another user, finds its places there.
+    """
 
     runs_dir: Text = Field(
-        default="runs", description="The folder of all searches; --runs-dir replaces it."
+        default="runs",
+        description="The folder of all searches; --runs-dir replaces it. ~ and "
+        "$VARIABLES are replaced.",
     )
     storage: Text | None = Field(
         default=None,
         description="Where checkpoints and a copy of all results are written: a folder or a URI "
-        "(s3://bucket/folder, gs://...) that all nodes can access. Default: runs_dir.",
+        "(s3://bucket/folder, gs://...) that all nodes can access. ~ and $VARIABLES are replaced "
+        "in a folder. Default: runs_dir.",
     )
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of all searches, absolute.
+
+        Raises:
+            ValueError: if it cannot be expanded, as in :func:`trainables.config.expand`.
+        """
+        return Path(expand(self.runs_dir)).absolute()
+
+    @property
+    def location(self) -> str | None:
+        """Return the folder or URI for checkpoints and the copy of all results.
+
+        Raises:
+            ValueError: if it cannot be expanded, as in :func:`trainables.config.expand`.
+        """
+        is_uri = self.storage is not None and URI.match(self.storage)
+        if self.storage is None or (is_uri and not self.storage.startswith("file:")):
+            return self.storage
+        return expand(self.storage)
 
 
 #: The schemes of MLflow's tracking URIs, without a database's driver; a folder has none.
@@ -212,23 +252,56 @@ _TRACKING_STORES = ("", "databricks", "databricks-uc", "file", "http", "https", 
                     "postgresql", "sqlite", "uc")  # fmt: skip
 
 
+_SQLITE = re.compile(r"sqlite(\+\w+)?:///")
+#: User and password, which may hold slashes, before an "@"; a host's port is no password.
+_USER = re.compile(r"//(?P<user>[^/?#@:]*)(?P<password>:(?!\d*(/|$))[^@]*|)@")
+
+
+def _holds_secret(uri: str) -> bool:
+    """Tell whether a tracking URI holds a credential that is not a variable of the environment."""
+    scheme, query = uri.partition(":")[0], uri.partition("?")[2]
+    if _SQLITE.match(uri) or scheme == "file":
+        return False
+    named = [value for name, value in parse_qsl(query) if SECRET_NAME.search(name)]
+    if (user := _USER.search(uri)) is not None:
+        named.append(user["password"].removeprefix(":"))
+        # Many servers accept a token in place of a user's name.
+        named += [user["user"]] if scheme in ("", "http", "https") else []
+    return not all(is_variable(value) for value in named if value)
+
+
 class MlflowConfig(Frozen):
     """Where MLflow records the trials."""
 
     tracking_uri: Text | None = Field(
         default=None,
-        description="An MLflow tracking URI. Default: RUNS_DIR/mlflow.db (SQLite).",
+        description="An MLflow tracking URI; $VARIABLES are replaced. Default: RUNS_DIR/mlflow.db "
+        "(SQLite).",
     )
     experiment: Text = Field(default="wgan", description="The MLflow experiment.")
+
+    @property
+    def address(self) -> str | None:
+        """Return the tracking URI with variables, and a leading ``~`` of its path, replaced.
+
+        Raises:
+            ValueError: if it cannot be expanded, as in :func:`trainables.config.expand`.
+        """
+        if self.tracking_uri is None:
+            return None
+        scheme, path = _SQLITE.match(self.tracking_uri), self.tracking_uri
+        if scheme is not None:
+            return scheme[0] + expand(path[scheme.end() :])
+        return expand_variables(path) if URI.match(path) else expand(path)
 
     @field_validator("tracking_uri")
     @classmethod
     def _holds_no_credentials(cls, uri: str | None) -> str | None:
-        # Many servers accept a token in place of a user's name.
-        if uri is not None and urlsplit(uri).username is not None:
+        if uri is not None and _holds_secret(uri):
             raise ValueError(
                 "must not hold a password or user, which would be written into spec.yaml: set "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment, or for "
+                "a database write a variable in its place, as in mysql://me:$DB_PASSWORD@host/db"
             )
         return uri
 

@@ -39,7 +39,7 @@ from tuner.space.domains import (
     searchable,
 )
 from tuner.space.initial_points import InitialPoint, resolve_points
-from tuner.space.messages import describe_error, unknown_key
+from tuner.space.messages import describe_error, unknown_key, without_echoes
 from tuner.space.sections import (
     AshaConfig,
     MlflowConfig,
@@ -311,7 +311,9 @@ def validate_sections(document: Mapping[str, Any]) -> tuple[dict[str, Any], list
             sections[key] = _SECTIONS[key].validate_python(given)
         except ValidationError as error:
             errors = error.errors(include_url=False)
-            faults += [describe_error(e, (key, *e["loc"]), SECTION_KEYS) for e in errors]
+            faults += [
+                describe_error(e, (key, *e["loc"]), SECTION_KEYS) for e in without_echoes(errors)
+            ]
             if key in _SEARCHED and isinstance(given, Mapping):
                 wrong = {str(e["loc"][0]) for e in errors if e["loc"]}
                 rest = {k: v for k, v in given.items() if isinstance(k, str) and k not in wrong}

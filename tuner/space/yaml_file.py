@@ -5,6 +5,7 @@ is a number, as in YAML 1.2, and the others are refused. Text in quotes is alway
 """
 
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,12 @@ def _override(document: dict[str, Any], text: str) -> list[Fault]:
     return [*faults, *_put(document, key.strip(), parsed)]
 
 
+def _no_section(section: str, value: Any, key: str) -> str:
+    """Describe a section that an override would replace, together with its fault."""
+    got = reprlib.repr(value)
+    return f"must be a mapping of keys to values to set {key} in it, got {got}: correct {section}"
+
+
 def _put(document: dict[str, Any], key: str, value: Any) -> list[Fault]:
     parts = key.split(".") if isinstance(key, str) else [""]
     if not all(parts):
@@ -235,7 +242,11 @@ def _put(document: dict[str, Any], key: str, value: Any) -> list[Fault]:
         below: Any = inner.get(part)
         if inner is document and isinstance(below, str) and part in SHORTHANDS:
             below = {SHORTHANDS[part]: below}
-        inner[part] = below = dict(below) if isinstance(below, dict) else {}
+        if below is not None and not isinstance(below, dict):
+            if inner is document:
+                return [Fault(part, _no_section(part, below, key))]
+            below = None  # a fixed value, in whose place there is a domain or a list of arguments
+        inner[part] = below = dict(below or {})
         inner = below
     inner[parts[-1]] = value
     return []

@@ -22,9 +22,12 @@ def read_json(path: Path, kind: type) -> Any:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file as a whole: a reader, also after a crash, sees the old text or the new."""
+    """Replace a file as a whole: a reader, also after a crash, sees the old text or the new.
+
+    What UTF-8 lacks, such as parts of a file's name, is escaped.
+    """
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, final
 from urllib.parse import parse_qsl
 
-from tuner.storage.uri import BOOLEAN_OPTIONS, URI, is_remote, join, redact
+from trainables.config import URI
+from tuner.storage.uri import BOOLEAN_OPTIONS, is_remote, join, redact
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem

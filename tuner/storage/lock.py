@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from filelock import FileLock, Timeout
 from tuner.errors import BadInput, Fault
 
 _LOCK = ".lock"
+#: The files of a search that are appended to; all others are replaced as a whole.
+_APPENDED = ("study.log", "metrics.jsonl", "search.log")
 #: Seconds; longer than :func:`is_owned` takes, so that reading a folder refuses no search in it.
 _PATIENCE_S = 0.5
 
@@ -24,9 +27,11 @@ def own_folder(run_dir: Path) -> Iterator[Path]:
     The kernel releases the lock with the process, however that ends.
 
     Raises:
-        BadInput: where another process holds it, or it cannot be locked.
+        BadInput: where another process holds it, it cannot be locked, or what should be a file
+            of the search leads elsewhere.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
+    _refuse_special_files(run_dir)
     # Its fallback, a file that only exists, would outlast a process that is killed.
     lock = FileLock(run_dir / _LOCK, timeout=_PATIENCE_S, fallback_to_soft=False)
     try:
@@ -43,6 +48,22 @@ def own_folder(run_dir: Path) -> Iterator[Path]:
         finally:
             if [path.name for path in run_dir.iterdir()] == [_LOCK]:
                 shutil.rmtree(run_dir)  # it was refused: leave nothing behind
+
+
+def _refuse_special_files(run_dir: Path) -> None:
+    """Refuse links and pipes in place of the files that are opened as they are.
+
+    A link would lead out of the folder, which another person may have made, and a pipe blocks.
+
+    Raises:
+        BadInput: if there is one.
+    """
+    for name in (_LOCK, *_APPENDED):
+        path = run_dir / name
+        if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+            kind = "a symbolic link" if path.is_symlink() else "no file"
+            message = f"{path} must be a regular file, got {kind}: replace it, or give another"
+            raise BadInput("name", [Fault("", f"{message} --name")])
 
 
 def is_owned(run_dir: Path) -> bool:

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl, quote
 
+from trainables.config import SECRET_NAME, URI
+
 _GOOGLE = frozenset({"scheme", "endpoint_override", "retry_limit_seconds"})
 #: Options that are true or false.
 BOOLEAN_OPTIONS = ("allow_bucket_creation", "allow_bucket_deletion")
@@ -28,10 +30,7 @@ _BUCKETS = {
     "abfs": "abfs://container@account.dfs.core.windows.net/folder",
     "abfss": "abfss://container@account.dfs.core.windows.net/folder",
 }
-#: The scheme of a URI; a path has none.
-URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 _ILLEGAL = re.compile(r"[^\w.~:/?\[\]@!$&'()*+,;=%-]", re.ASCII)
-_SECRET = re.compile(r"key|secret|token|passw|pwd|sas|sig|credential(?!_kind)", re.IGNORECASE)
 _ELSEWHERE = (
     "give them in the environment (AWS_ACCESS_KEY_ID, ...): the location is written into files"
 )
@@ -76,7 +75,7 @@ def _query_faults(scheme: str, query: str) -> list[str]:
     faults, allowed = [], _OPTIONS[scheme]
     for name, value in parse_qsl(query, keep_blank_values=True):
         option = name if re.fullmatch(r"[a-z_]{1,40}", name) else "a part after the '?'"
-        if _SECRET.search(name) or "@" in value:
+        if SECRET_NAME.search(name) or "@" in value:
             faults.append(f"must not hold credentials ({option}): {_ELSEWHERE}")
         elif allowed is not None and name not in allowed:
             options = ", ".join(sorted(allowed)) or "none"
@@ -92,7 +91,7 @@ def is_remote(location: str) -> bool:
 def join(location: str, *names: str) -> str:
     """Return the absolute location of a file or folder below another; URIs keep their options."""
     if not URI.match(location):
-        return str(Path(location).expanduser().absolute().joinpath(*names))
+        return str(Path(location).absolute().joinpath(*names))
     head, mark, query = location.partition("?")
     return "/".join([head.rstrip("/"), *map(quote, names)]) + mark + query
 

@@ -36,6 +36,7 @@ from optuna.importance import (
 from optuna.trial import TrialState, create_trial
 from scipy.stats import rankdata
 
+from tuner.process import silence
 from tuner.space import Choice, Domain, is_integer
 
 #: With fewer trials the importances are noise.
@@ -194,7 +195,7 @@ def _study(
     values: Sequence[Mapping[str, Any]], scores: Iterable[float], domains: Mapping[str, Domain]
 ) -> optuna.Study:
     """Return an in-memory study of completed trials, restricted to these hyperparameters."""
-    optuna.logging.set_verbosity(logging.ERROR)
+    silence("optuna", logging.ERROR)
     study = optuna.create_study(direction="minimize")
     distributions = {key: _distribution(domain) for key, domain in domains.items()}
     study.add_trials(

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
 from tuner.errors import BadInput, Fault
+from tuner.process import silence
 from tuner.space import SearchSpec, with_earlier_values
 from tuner.study.checkpoints import CheckpointFolder, Superseded
 from tuner.study.proposals import STATES, SamplerView, propose
@@ -45,7 +46,7 @@ class Study:
         Raises:
             BadInput: if the journal is damaged, with the line.
         """
-        optuna.logging.set_verbosity(logging.ERROR)
+        silence("optuna", logging.ERROR)
         _drop_partial_line(path)
         backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
         try:

@@ -1,3 +1,8 @@
+from .address import OWN_ADDRESS as OWN_ADDRESS
+from .address import address_fault as address_fault
+from .address import own_address as own_address
+from .address import unconfirmed_fault as unconfirmed_fault
+from .address import unused_note as unused_note
 from .places import RunLinks as RunLinks
 from .places import read_run_links as read_run_links
 from .store import prepare_store as prepare_store

@@ -9,7 +9,6 @@ changed the new model is made first, and the old one is deleted after it.
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 import trainables
 from trainables.checkpoint import load_whole
-from trainables.config import module_of, top_level_module
+from trainables.config import code_of, module_of, top_level_module
 from tuner.tracking.values import SEARCH_TAG
 
 NAME = "generator"
@@ -121,16 +120,15 @@ def _own_code(path: str | None) -> tuple[list[Path], list[str]]:
     if path is None:
         return [], []
     name = top_level_module(path)
-    module = importlib.util.find_spec(name)
-    if module is None or module.origin is None:
+    code = code_of(name)
+    if not code:
         raise ModuleNotFoundError(
             f"the generator's module {name} is not importable from here: go to its folder, or put "
             "it into PYTHONPATH"
         )
-    file = Path(module.origin)
-    if "site-packages" in file.parts:
+    if "site-packages" in code[0].parts:
         return [], [_pinned(name) for name in importlib.metadata.packages_distributions()[name]]
-    return [file.parent if file.name == "__init__.py" else file], []
+    return code, []
 
 
 def _pinned(distribution: str) -> str:

@@ -11,6 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
+from tuner.process import silence
+
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # its retries would create a run twice; ours look first
@@ -46,7 +48,7 @@ def prepare_store() -> None:
 
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         for name in ("mlflow", "alembic", "sqlalchemy"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # it logs tracebacks as errors
+            silence(name, logging.CRITICAL)  # it logs tracebacks as errors
 
 
 def schema_lock(database: Path | None) -> contextlib.AbstractContextManager[object]:

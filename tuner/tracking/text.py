@@ -3,6 +3,8 @@
 import os
 import re
 
+from trainables.config import SECRET_NAME
+
 SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
@@ -26,4 +28,5 @@ def masked(text: str) -> str:
     for secret in filter(None, map(os.environ.get, SECRETS)):
         text = text.replace(secret, "***")
     text = re.sub(r"://[^/\s]*@", "://***@", text)
-    return re.sub(r"(?i)\b(password|token|secret|signature|sig|key)=[^&\s'\"]+", r"\1=***", text)
+    option = rf"(?i)(?<=[?&])([\w.-]*(?:{SECRET_NAME.pattern})[\w.-]*)=[^&#\s'\"]+"
+    return re.sub(option, r"\1=***", text)

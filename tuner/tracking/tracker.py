@@ -83,12 +83,15 @@ class Tracker(Listener):
             run_dir: Its folder; without a tracking URI the database stands next to it.
             search_id: Tells it from an earlier search of the same name.
             warn: Gets one line for each kind of trouble, from the thread.
-            tracking_uri: Replaces that of the search.
+            tracking_uri: Replaces that of the search; as in the search, variables are replaced.
             make_client: Makes MLflow's client for a URI.
         """
         if not re.fullmatch(r"[\w.-]+", search_id):  # it goes into a filter that cannot escape
             raise ValueError(f"search_id is {search_id!r}: use letters, digits, '_', '-' and '.'")
-        uri = tracking_uri or spec.mlflow.tracking_uri
+        mlflow = spec.mlflow
+        if tracking_uri is not None:
+            mlflow = mlflow.model_copy(update={"tracking_uri": tracking_uri})
+        uri = mlflow.address
         self._uri, database = absolute_uri(uri or f"sqlite:///{run_dir.parent}/mlflow.db")
         self._runs = Runs(
             self._uri,

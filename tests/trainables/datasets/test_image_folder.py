@@ -149,6 +149,15 @@ def test_too_many_files_that_cannot_be_read_are_refused(folder: Path) -> None:
     assert caught.value.key == "max_corrupt_share"
 
 
+def test_a_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"a web page")
+    with pytest.raises(
+        BadData, match=r"1 of 1 files could not be read \(a.png: not an image\)"
+    ) as e:
+        read(tmp_path)
+    assert e.value.key == "path"
+
+
 def test_a_decompression_bomb_counts_as_unreadable(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

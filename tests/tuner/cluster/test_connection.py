@@ -87,6 +87,15 @@ def test_a_cluster_that_cannot_be_joined_is_one_line(
     assert "\n" not in str(fault)
 
 
+def test_auto_without_a_cluster_on_this_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeRay(monkeypatch, ConnectionError("Could not find any running Ray instance."))
+    with (
+        pytest.raises(BadInput, match=r"auto finds no Ray cluster on this machine: start one"),
+        connected("auto", num_cpus=1),
+    ):
+        pass
+
+
 def test_a_busy_machine_gets_a_second_start_and_any_other_error_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -109,16 +118,31 @@ def test_what_a_start_needs_in_the_environment_is_gone_after_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", "/proc/nowhere")
-    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    for name in ("RAY_AUTH_TOKEN", "RAY_worker_niceness"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 20)))
     before, started = dict(os.environ), FakeRay(monkeypatch, None)
     with connected(None, num_cpus=1, all_train=True):
         assert dict(os.environ) == before
     (environment,) = started.environments
     added = {name: environment[name] for name in environment.keys() - before.keys()}
-    assert added.keys() == {"RAY_AUTH_TOKEN", "RAY_TMPDIR", "RAY_preload_python_modules"}
+    assert added.keys() == {
+        "RAY_AUTH_TOKEN",
+        "RAY_TMPDIR",
+        "RAY_preload_python_modules",
+        "RAY_worker_niceness",
+    }
+    assert added["RAY_worker_niceness"] == "0"
     assert len(added["RAY_AUTH_TOKEN"]) == 64
     assert added["RAY_TMPDIR"] == "/tmp"
+
+
+def test_trials_are_as_nice_as_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_worker_niceness", "7")
+    started = FakeRay(monkeypatch, None)
+    with connected(None, num_cpus=1):
+        pass
+    assert started.environments[0]["RAY_worker_niceness"] == "7"
 
 
 def test_a_process_that_is_connected_already_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import yaml
 from tuner.driver import preflight
 from tuner.driver.request import SearchRequest, check_document
 from tuner.errors import BadInput, Fault
-from tuner.space.sections import ResourceConfig
+from tuner.space.sections import ResourceConfig, ResultsConfig
 from tuner.space.spec import SearchSpec
 from tuner.space.yaml_file import load_yaml
 
@@ -117,6 +117,20 @@ def test_gpus_are_those_that_cuda_would_show(
     assert preflight.num_gpus() == num_gpus
 
 
+def test_gpus_without_nvidias_devices_are_counted_by_torch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """As in Windows' Linux, which has one device for all kinds of GPU."""
+    import torch
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(preflight, "_DEVICES", tmp_path)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert preflight.num_gpus() == 0
+    (tmp_path / "dxg").touch()
+    assert preflight.num_gpus() == 2
+
+
 def test_a_trial_that_this_machine_cannot_hold_is_refused(machine: Callable[[int, int], None]):
     machine(8, 1)
     assert preflight.machine_faults(ResourceConfig(cpus_per_trial=9, gpus_per_trial=2)) == [
@@ -145,21 +159,21 @@ def test_even_a_share_of_a_gpu_needs_one(machine: Callable[[int, int], None]):
 
 @pytest.mark.parametrize("folder", ["", "runs", "runs/of/mine"])
 def test_a_folder_that_can_be_made_is_right_and_is_not_made(tmp_path: Path, folder: str):
-    assert preflight.folder_faults(tmp_path / folder) == []
+    assert preflight.folder_faults(ResultsConfig(runs_dir=str(tmp_path / folder))) == []
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("below", ["", "runs", "runs/of/mine"])
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path, below: str):
     (tmp_path / "file").touch()
-    (fault,) = preflight.folder_faults(tmp_path / "file" / below)
+    (fault,) = preflight.folder_faults(ResultsConfig(runs_dir=str(tmp_path / "file" / below)))
     assert fault.where == "results.runs_dir"
     expected = f"{tmp_path}/file cannot be written to (Not a directory): give another by --runs-dir"
     assert fault.message == expected
 
 
 def test_a_folder_name_that_is_too_long_is_refused(tmp_path: Path):
-    (fault,) = preflight.folder_faults(tmp_path / ("x" * 300))
+    (fault,) = preflight.folder_faults(ResultsConfig(runs_dir=str(tmp_path / ("x" * 300))))
     assert "cannot be written to (File name too long): give another" in fault.message
 
 
@@ -269,8 +283,24 @@ def test_a_saved_search_that_somebody_broke_is_told(tmp_path: Path, make_spec: M
         preflight.name_faults(tmp_path, make_spec(), resume=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("what?", "must not hold '?', which has a meaning"),
+        ("a%41b", "must not hold '%41', which"),
+        ("caf\udce9", "must have a name in UTF-8"),
+    ],
+)
+def test_a_folder_that_no_address_can_name_is_a_fault(tmp_path: Path, name: str, rule: str):
+    """Of a relative one the whole path counts."""
+    results = ResultsConfig.model_construct(runs_dir=str(tmp_path / name / "runs"))
+    (fault,) = preflight.folder_faults(results)
+    assert fault.message.startswith(rule)
+    assert fault.message.encode()
+
+
 def test_a_null_byte_in_the_folder_is_a_fault(tmp_path: Path):
-    (fault,) = preflight.folder_faults(tmp_path / "a\0b" / "c")
+    (fault,) = preflight.folder_faults(ResultsConfig(runs_dir=str(tmp_path / "a\0b" / "c")))
     assert fault.message.startswith("must not hold a null byte, got ")
 
 

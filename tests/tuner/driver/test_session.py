@@ -129,11 +129,13 @@ def test_own_modules_are_shipped_and_installed_ones_are_not(
     (tmp_path / "a_package").mkdir()
     (tmp_path / "a_package" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "bare").mkdir()  # a package without an __init__.py
     networks = {
-        "generator": {"choice": ["one_file:A", "a_package.deep:B"]},
+        "generator": {"choice": ["one_file:A", "a_package.deep:B", "bare.deep:C"]},
         "critic": "torch.nn:Linear",
     }
     assert experiment._own_code(make_spec(networks=networks)) == [
         tmp_path / "a_package",
+        tmp_path / "bare",
         tmp_path / "one_file.py",
     ]

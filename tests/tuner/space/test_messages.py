@@ -126,3 +126,4 @@ def test_bad_input_lists_every_fault_under_its_source():
 def test_what_other_tools_write_is_answered_by_what_to_write_here(section: dict, expected: str):
     _, faults = validate({"name": "a", "search": {"num_trials": 1}, **section})
     assert any(f"{fault.where}: {fault.message}".startswith(expected) for fault in faults), faults
+    assert not any("is required" in fault.message for fault in faults), "it has another name"

@@ -275,6 +275,10 @@ def test_a_tracking_uri_of_no_kind_that_mlflow_takes_is_refused(faults_of: Fault
         "postgresql://me:secret@host/db",
         "http://:secret@host",
         "https://secret@host",
+        "https://host/?password=secret",
+        "postgresql://host/db?user=me&sslpassword=secret",
+        "postgresql://me:sec/ret:secret@host/db",
+        "mysql+pymysql://me:$secret-1@host/db",
     ],
 )
 def test_a_password_in_the_tracking_uri_is_refused_and_not_repeated(faults_of: FaultsOf, uri: str):
@@ -285,7 +289,19 @@ def test_a_password_in_the_tracking_uri_is_refused_and_not_repeated(faults_of: F
     assert "secret" not in fault.message
 
 
-@pytest.mark.parametrize("uri", ["http://host:5000", "sqlite:////tmp/a.db", "databricks"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://host:5000",
+        "http://host:5000/a@b?next=a@b",
+        "sqlite:////tmp/a:b@c.db",
+        "databricks",
+        "$MLFLOW_TRACKING_URI",
+        "postgresql://me@host/db",
+        "postgresql://me:${DB_PASSWORD}@host:5432/db?sslpassword=$SSL",
+        "https://$USER:$PASSWORD@host",
+    ],
+)
 def test_a_tracking_uri_without_a_password_is_taken(make_spec: MakeSpec, uri: str):
     assert make_spec(mlflow={"tracking_uri": uri}).mlflow.tracking_uri == uri
 

@@ -189,6 +189,16 @@ def test_an_alias_to_its_own_parent_is_walked_once(space: Space):
     assert faults == []
 
 
+def test_a_key_of_a_broken_section_is_not_set_in_its_place(space: Space):
+    """The fault would be gone with the section, and with it whatever was meant."""
+    document, faults = load_yaml(space("training: gp"), ["training.n_critic=5"])
+    assert document == {"training": "gp"}
+    assert list(map(str, faults)) == [
+        "training: must be a mapping of keys to values to set training.n_critic in it, got 'gp': "
+        "correct training"
+    ]
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [

@@ -56,3 +56,15 @@ def test_others_may_read_it_as_far_as_the_user_lets_them(tmp_path: Path) -> None
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+
+
+def test_what_utf8_lacks_is_escaped(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a", "caf\udce9 ü")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "caf\\udce9 ü"
+
+
+def test_what_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "in it").mkdir(parents=True)
+    with pytest.raises(OSError, match="folder"):
+        write_atomically(tmp_path / "folder", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

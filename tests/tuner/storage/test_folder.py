@@ -39,7 +39,6 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     [
         "runs",
         "/data/runs of all",
-        "~/runs",
         "file:///data/runs%20of%20all",
         "s3://bucket",
         "s3://bucket/folder?region=eu-west-1",

@@ -1,6 +1,7 @@
 """One owner of a search's folder, whoever it is and however it ends."""
 
 import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -50,6 +51,22 @@ def test_another_process_is_refused_while_one_owns_it(tmp_path: Path) -> None:
         ):
             pass
         assert run_dir.exists()
+
+
+@pytest.mark.parametrize("name", [".lock", "study.log", "metrics.jsonl", "search.log"])
+@pytest.mark.parametrize("make", ["link", "pipe"])
+def test_a_link_or_a_pipe_in_place_of_a_file_is_refused(
+    tmp_path: Path, name: str, make: str
+) -> None:
+    """And what a link names is neither made nor written to."""
+    (tmp_path / "gp").mkdir()
+    if make == "link":
+        (tmp_path / "gp" / name).symlink_to(tmp_path / "elsewhere")
+    else:
+        os.mkfifo(tmp_path / "gp" / name)
+    with pytest.raises(BadInput, match="must be a regular file, got"), own_folder(tmp_path / "gp"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_killed_owner_leaves_the_folder_free(tmp_path: Path) -> None:
@@ -102,7 +119,7 @@ def test_a_link_in_the_locks_place_is_not_followed(tmp_path: Path) -> None:
         if content is not None:
             target.write_text(content)
         with (
-            pytest.raises(BadInput, match=r"\.lock cannot be locked \(Too many levels of symb"),
+            pytest.raises(BadInput, match=r"\.lock must be a regular file, got a symbolic link"),
             own_folder(run_dir),
         ):
             pass

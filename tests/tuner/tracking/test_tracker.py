@@ -208,6 +208,7 @@ def test_a_search_id_that_cannot_be_searched_for_is_refused(tmp_path: Path) -> N
         ("https://me:secret@host/api fails", "https://***@host/api fails"),
         ("postgresql://me:p@ss:w@host/db", "postgresql://***@host/db"),
         ("GET /x?token=abc&step=3", "GET /x?token=***&step=3"),
+        ("mysql://host/db?a=1&ssl_passwd=abc", "mysql://host/db?a=1&ssl_passwd=***"),
         ("wrong password s3cr3t! of me", "wrong password *** of me"),
     ],
 )
