@@ -167,7 +167,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=cli.STATUS_HELP,
         allow_abbrev=False,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a search's folder, such as runs/gp")
+    parser.add_argument(
+        "run", type=cli.plain_path, metavar="RUN", help="a search's folder, such as runs/gp"
+    )
     by = "a hyperparameter; given more than once, every combination; left out, all trials as one"
     parser.add_argument("--by", action="append", default=[], metavar="KEY", help=by)
     parser.add_argument("--below", type=float, metavar="W1", help="count the trials that end below")

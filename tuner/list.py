@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     folder = "the folder of all searches (default: runs)"
-    parser.add_argument("runs_dir", type=Path, nargs="?", default=Path("runs"), help=folder)
+    parser.add_argument(
+        "runs_dir", type=cli.plain_path, nargs="?", default=Path("runs"), help=folder
+    )
     parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
     return parser
 

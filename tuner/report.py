@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from tuner import cli, results
 from tuner.errors import BadInput, Fault
@@ -14,6 +13,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
     results.check_is_search(args.run)
+    if args.out is not None and args.out.is_dir():
+        raise BadInput("--out", [Fault("", f"must be a file, got the folder {args.out}")])
     try:
         written = write_report(args.run, args.out)
     except OSError as error:
@@ -30,7 +31,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=cli.STATUS_HELP,
         allow_abbrev=False,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a search's folder, such as runs/gp")
+    parser.add_argument(
+        "run", type=cli.plain_path, metavar="RUN", help="a search's folder, such as runs/gp"
+    )
     parser.add_argument("--out", type=cli.path, metavar="FILE", help="in place of RUN/report.html")
     return parser
 

@@ -45,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=cli.STATUS_HELP,
         allow_abbrev=False,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="its folder, or a generator.pt")
+    parser.add_argument(
+        "run", type=cli.plain_path, metavar="RUN", help="its folder, or a generator.pt"
+    )
     parser.add_argument("--num", type=int, default=64, metavar="N", help="how many (default: 64)")
     parser.add_argument(
         "--out",

@@ -6,7 +6,6 @@ From Python, :func:`tuner.run_search` does the same.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -32,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=cli.SEARCH_STATUS_HELP,
         allow_abbrev=False,
     )
-    parser.add_argument("space", type=Path, metavar="SPACE.yaml", help="the search space")
+    parser.add_argument("space", type=cli.plain_path, metavar="SPACE.yaml", help="the search space")
     cli.add_options(parser)
     parser.add_argument(
         "--warm-start",

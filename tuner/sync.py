@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -108,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 done, 1 MLflow cannot be written, 2 bad input, 130 interrupted.",
         allow_abbrev=False,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the search's folder")
+    parser.add_argument("run", type=cli.plain_path, metavar="RUN", help="the search's folder")
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="another MLflow than the search's own"
     )

@@ -7,7 +7,6 @@ folder, and the same tracking, progress, resuming and results.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -41,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "source", type=Path, metavar="RUN", help="a search's folder, or a best.yaml"
+        "source", type=cli.plain_path, metavar="RUN", help="a search's folder, or a best.yaml"
     )
     parser.add_argument(
         "--generator-steps",

@@ -4,11 +4,12 @@ from .command import add_options as add_options
 from .command import address_of as address_of
 from .command import console as console
 from .command import halts_on_full_disk as halts_on_full_disk
-from .command import path as path
 from .command import run_and_report as run_and_report
 from .command import says_how_to_resume as says_how_to_resume
 from .command import status_of as status_of
 from .exit import end_with as end_with
+from .paths import path as path
+from .paths import plain_path as plain_path
 from .status import STATUS_HELP as STATUS_HELP
 from .status import ExitStatus as ExitStatus
 from .status import with_exit_status as with_exit_status

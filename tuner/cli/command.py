@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from trainables.config import expand
 from tuner import driver
+from tuner.cli.paths import path
 from tuner.cli.status import ExitStatus
 from tuner.driver import CheckedSearch
 from tuner.errors import Halted
@@ -27,18 +27,6 @@ SEARCH_STATUS_HELP = (
 )
 #: The disk is full, or the user's quota is used up.
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
-
-
-def path(text: str) -> Path:
-    """Return the path that an option names, for argparse: shells leave the ``~`` of ``--out=~/x``.
-
-    Raises:
-        ArgumentTypeError: if there is no such user or variable.
-    """
-    try:
-        return Path(expand(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

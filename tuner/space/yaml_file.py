@@ -6,6 +6,7 @@ is a number, as in YAML 1.2, and the others are refused. Text in quotes is alway
 
 import re
 import reprlib
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,10 @@ def override(document: dict[str, Any], overrides: Sequence[str] | Mapping[str, A
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            size = path.stat().st_size
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not path.is_dir():  # a pipe may block for ever
+            raise BadInput(str(path), [Fault("", "is a pipe or a device: give a regular file")])
+        if (size := status.st_size) > MAX_BYTES:
             message = f"must be at most {MAX_BYTES:,} bytes, got {size:,}: give a search space"
             raise BadInput(str(path), [Fault("", message)])
         return path.read_text(encoding="utf-8")

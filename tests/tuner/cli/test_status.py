@@ -3,9 +3,11 @@
 import argparse
 import errno
 import importlib
+from pathlib import Path
 
 import pytest
 
+from tuner import cli
 from tuner.cli.command import halts_on_full_disk
 from tuner.cli.status import ExitStatus, with_exit_status
 from tuner.errors import BadInput, Fault, Halted
@@ -71,3 +73,15 @@ def test_a_full_disk_says_what_to_free_and_how_to_resume(number: int) -> None:
 def test_other_errors_of_the_system_are_not_taken_for_a_full_disk() -> None:
     with pytest.raises(PermissionError, match="no"), halts_on_full_disk("resume"):
         raise PermissionError(errno.EACCES, "no")
+
+
+@pytest.mark.parametrize("text", ["a\0b", "x" * 256, "runs/" + "ü" * 128])
+def test_a_path_that_no_file_can_have_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="at most 255 bytes and no null byte, got"):
+        cli.path(text)
+
+
+def test_an_option_is_expanded_and_an_argument_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert cli.path("~/x") == Path("/home/me/x")
+    assert cli.plain_path("a$b") == Path("a$b")

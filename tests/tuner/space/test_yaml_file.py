@@ -1,6 +1,7 @@
 """A file to plain data: what is not YAML, or says a thing twice, is refused in words."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -187,6 +188,12 @@ def test_an_alias_to_its_own_parent_is_walked_once(space: Space):
     document, faults = load_yaml(space("a: &a {b: *a, c: 1}"))
     assert document["a"]["b"] is document["a"]
     assert faults == []
+
+
+def test_a_pipe_is_refused_as_it_may_block_for_ever(tmp_path: Path):
+    os.mkfifo(tmp_path / "space.yaml")
+    with pytest.raises(BadInput, match="is a pipe or a device: give a regular file"):
+        load_yaml(tmp_path / "space.yaml")
 
 
 def test_a_key_of_a_broken_section_is_not_set_in_its_place(space: Space):
