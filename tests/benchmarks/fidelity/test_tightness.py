@@ -3,7 +3,13 @@
 import pytest
 import torch
 
+from benchmarks.fidelity import tightness
 from benchmarks.fidelity.tightness import Funnels, pairs
+
+
+@pytest.fixture(autouse=True)
+def _fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tightness, "NUM_TRUTH", 10_000)
 
 
 @pytest.mark.parametrize("dim", [2, 16])
