@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Float32, Float64, UInt8
 from torch import Tensor, nn
 
+from trainables.cones import MAX_DIM, Cones, fit_cones, lower_bound
 from trainables.config import CriticBudget
 from trainables.data import as_floats
 from trainables.ground import Ground
@@ -34,6 +35,8 @@ MAX_ELEMENTS_PER_REDUCTION = 2**24
 #: Elements of all generated samples, 256 MiB of floats, unless these are fewer samples than below.
 MAX_GENERATED_ELEMENTS = 2**26
 MIN_GENERATED_SAMPLES = 1024
+#: One in so many samples is kept to choose between networks and cones by.
+VALIDATION_SHARE = 8
 #: Points between real and generated samples at which the gradient norm is measured.
 NUM_GRADIENT_POINTS = 512
 #: Most blocks of samples in :class:`Readings`: a variance of so many is known to 4.4%.
@@ -137,10 +140,38 @@ def score(
     # A generator may draw random numbers of its own, also in evaluation mode.
     with evaluating(generate), torch.enable_grad(), seeded(budget.seed, device):
         generated = draw()
-        critics = _Critics(budget.num_critics, critic_train, generated, rng)
-        _train(critics, critic_train, generated, budget, rng)
+        if budget.cones and dim <= MAX_DIM:
+            critics = _better(critic_train, generated, budget, rng)
+        else:
+            critics = _networks(critic_train, generated, budget, rng)
         del generated
         return _evaluate(critics, critic_train, critic_eval, draw(), rng)
+
+
+def _networks(
+    real: Tensor, generated: Tensor, budget: CriticBudget, rng: torch.Generator
+) -> "_Critics":
+    critics = _Critics(budget.num_critics, real, generated, rng)
+    _train(critics, real, generated, budget, rng)
+    return critics
+
+
+def _better(
+    real: Tensor, generated: Tensor, budget: CriticBudget, rng: torch.Generator
+) -> "_Critics | Cones":
+    """Train networks and cones, and return those with the larger lower bound.
+
+    Every 1-Lipschitz critic bounds W1 from below. They are chosen on samples on which they neither
+    train nor are evaluated: the larger of two evaluations would be too large by their noise.
+    """
+    kept = [max(2, len(part) // VALIDATION_SHARE) for part in (real, generated)]
+    validation = (real[-kept[0] :], generated[-kept[1] :])
+    real, generated = real[: -kept[0]], generated[: -kept[1]]
+    networks = _networks(real, generated, budget, rng)
+    # They start near their end, and take half as many steps.
+    num_steps = -(-budget.critic_steps // 2)
+    cones = fit_cones(as_floats(real), generated, validation, num_steps, budget.num_critics, rng)
+    return max((networks, cones), key=lambda critics: lower_bound(critics, *validation))
 
 
 class _Critics(nn.Module):
@@ -217,6 +248,9 @@ class _Critics(nn.Module):
         direct = torch.baddbmm(self.biases[-1], inputs, self.linear)
         return torch.baddbmm(direct, hidden, self.weights[-1]).squeeze(2), active
 
+    def corrected(self, estimate: Tensor) -> tuple[Tensor, Tensor]:
+        return _remove_penalty_bias(estimate, self.scale)
+
     def evaluate(self, samples: Samples) -> Float[Tensor, "critics n"]:
         """Score all samples by each critic, in the data's units."""
         batches = map(self.standardise, samples.split(_batch_size(samples.shape[1])))
@@ -261,7 +295,7 @@ def _batches(samples: Tensor, num_samples: int, rng: torch.Generator) -> Iterato
 
 
 def _evaluate(
-    critics: _Critics,
+    critics: _Critics | Cones,
     critic_train: Tensor,
     critic_eval: Tensor,
     generated: Tensor,
@@ -271,8 +305,8 @@ def _evaluate(
         parts = (critic_train, critic_eval, generated)
         train_values, eval_values, generated_values = map(critics.evaluate, parts)
     generated_means = generated_values.mean(1)
-    w1, rates = _remove_penalty_bias(eval_values.mean(1) - generated_means, critics.scale)
-    w1_train, _ = _remove_penalty_bias(train_values.mean(1) - generated_means, critics.scale)
+    w1, rates = critics.corrected(eval_values.mean(1) - generated_means)
+    w1_train, _ = critics.corrected(train_values.mean(1) - generated_means)
     # The variance of the mean critic: on the same samples the critics are not independent.
     samples = [(rates[:, None] * values).mean(0) for values in (eval_values, generated_values)]
     variance = torch.stack([values.var() / len(values) for values in samples]).sum()
@@ -301,7 +335,7 @@ def _blocks(values: Float64[Tensor, " n"]) -> tuple[float, ...]:
 
 
 def _largest_gradient_norm(
-    critics: _Critics, real: Tensor, generated: Tensor, rng: torch.Generator
+    critics: _Critics | Cones, real: Tensor, generated: Tensor, rng: torch.Generator
 ) -> float:
     num_points = min(NUM_GRADIENT_POINTS, len(real), len(generated))
     coefficients = torch.rand(num_points, generator=rng, device=rng.device)

@@ -26,6 +26,34 @@ from trainables.training import (
 RUNG = ObjectiveConfig().rung
 
 
+class RandomConvolutions(nn.Module):
+    """Another ground metric of images: moduli of convolutions with random orthonormal filters.
+
+    Two layers of complex 5x5 filters, each with a stride of 2 and a modulus. The features are the
+    image and the maps of both layers, averaged to a grid of 8x8, 8x8 and 4x4; the last are doubled.
+    """
+
+    def __init__(self, sample_shape: tuple[int, ...]) -> None:
+        """Expect images [channels, height, width]."""
+        super().__init__()
+        channels = sample_shape[0]
+        self.layers = nn.ModuleList()
+        for inputs, outputs in ((channels, 12), (12, 24)):
+            layer = nn.Conv2d(inputs, 2 * outputs, 5, 2, 2, bias=False, padding_mode="reflect")
+            nn.init.orthogonal_(layer.weight)
+            layer.weight.data -= layer.weight.data.mean((2, 3), keepdim=True)
+            self.layers.append(layer)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images [n, c, h, w] to features [n, length]."""
+        maps, blocks = images, [nn.functional.adaptive_avg_pool2d(images, 8).flatten(1)]
+        for layer, grid in zip(self.layers, (8, 4), strict=True):
+            even, odd = layer(maps).chunk(2, 1)
+            maps = (even.square() + odd.square()).sqrt()
+            blocks.append(nn.functional.adaptive_avg_pool2d(maps, grid).flatten(1) * 8 / grid)
+        return torch.cat(blocks, 1)
+
+
 @dataclass(frozen=True)
 class Design:
     """The design of a single critic; the defaults are those of a rung."""

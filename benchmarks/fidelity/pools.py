@@ -100,14 +100,50 @@ def converged(rng: np.random.Generator, number: int) -> dict[str, Any]:
     }
 
 
-SPACES = {"mixed": mixed, "converged": converged}
+def images(rng: np.random.Generator, number: int) -> dict[str, Any]:
+    """Draw a trial on images: two thirds are DCGANs, and a third is meant to get near the data."""
+    near = number // 3 % 3 == 2
+    low, high = (3e-4, 1e-3) if near else (1e-4, 3e-3)
+    constraints = ("gradient_penalty", "one_sided_penalty", "spectral_norm", "clip")
+    training: dict[str, Any] = {
+        "constraint": constraints[number % (3 if near else 4)],
+        "n_critic": int(rng.choice([2, 3] if near else [1, 2])),
+        "critic_lr": math.exp(rng.uniform(math.log(low), math.log(high))),
+        "generator_lr": math.exp(rng.uniform(math.log(low), math.log(high))),
+        "optimizer": "adam",
+        "beta1": float(rng.choice([0.5] if near else [0.0, 0.5])),
+        "batch_size": 32,
+    }
+    if training["constraint"] in ("gradient_penalty", "one_sided_penalty"):
+        training["gp_weight"] = math.exp(rng.uniform(math.log(1), math.log(10 if near else 50)))
+    if training["constraint"] == "clip":
+        training["clip_value"] = math.exp(rng.uniform(math.log(0.01), math.log(0.1)))
+    networks: dict[str, Any] = {"latent_dim": 32}
+    for key in ("generator_width", "critic_width"):
+        networks[key] = int(rng.choice([8, 16] if number % 3 else [64, 128, 256]))
+    if number % 3:
+        networks |= {"architecture": "dcgan", "generator_norm": str(rng.choice(["none", "batch"]))}
+    steps = [1000, 1500] if near else [300, 500, 800]
+    return {"training": training, "networks": networks, "generator_steps": int(rng.choice(steps))}
+
+
+SPACES = {"mixed": mixed, "converged": converged, "images": images}
 
 
 def pool(
-    data_name: str, space: str, num_trials: int, seed: int, cache: Path, log: Callable[[str], None]
+    data_name: str,
+    space: str,
+    num_trials: int,
+    seed: int,
+    cache: Path,
+    log: Callable[[str], None],
+    data: Data | None = None,
 ) -> list[Member]:
-    """Train a pool, or load it from ``cache``; replace a trial that diverges by another."""
-    data = load_data(data_name, seed)
+    """Train a pool, or load it from ``cache``; replace a trial that diverges by another.
+
+    ``data`` are those of the name unless others are given.
+    """
+    data = load_data(data_name, seed) if data is None else data
     members = []
     for number in range(num_trials):
         member, attempt = None, 0

@@ -81,9 +81,9 @@ def rank(name: str, number: Number, pools: Sequence[Trials], log: Callable[[str]
     w1 = np.concatenate([p.yardsticks["w1"] for p in pools])
     return Row(
         number=name,
-        spearman=_with_interval(lambda t, v: spearmanr(t, v)[0], truths, values),
-        kendall=_with_interval(lambda t, v: kendalltau(t, v)[0], truths, values),
-        kendall_best_half=_with_interval(_kendall_best_half, truths, values),
+        spearman=with_interval(lambda t, v: spearmanr(t, v)[0], truths, values),
+        kendall=with_interval(lambda t, v: kendalltau(t, v)[0], truths, values),
+        kendall_best_half=with_interval(kendall_best_half, truths, values),
         regret=[float(t[k] / t.min() - 1) for t, k in zip(truths, picks, strict=True)],
         rank_of_pick=[int(rankdata(t, "min")[k]) for t, k in zip(truths, picks, strict=True)],
         tightness=float(np.median(np.concatenate(values) / w1)),
@@ -123,12 +123,13 @@ def _best_half(truth: np.ndarray) -> np.ndarray:
     return np.argsort(truth, kind="stable")[: len(truth) // 2]
 
 
-def _kendall_best_half(truth: np.ndarray, values: np.ndarray) -> float:
+def kendall_best_half(truth: np.ndarray, values: np.ndarray) -> float:
+    """Return Kendall's tau among the half that is best by the truth."""
     half = _best_half(truth)
     return float(kendalltau(truth[half], values[half])[0])
 
 
-def _with_interval(
+def with_interval(
     statistic: Callable[[np.ndarray, np.ndarray], float],
     truths: Sequence[np.ndarray],
     values: Sequence[np.ndarray],

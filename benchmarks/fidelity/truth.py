@@ -203,12 +203,13 @@ def measure(
             np.savez(floor_path, **yardsticks.floor())
         for member, path in zip(members, paths, strict=True):
             if not path.exists():
-                np.savez(path, **yardsticks(_sampler(member)))
+                np.savez(path, **yardsticks(sampler(member)))
                 log(f"measured {Path(data_name).stem} trial {member.name}")
     return [_means(path) for path in paths], _means(floor_path)
 
 
-def _sampler(member: Member) -> Sample:
+def sampler(member: Member) -> Sample:
+    """Let a trial sample from latents that are the same in every process."""
     rng = torch.Generator().manual_seed(7)
 
     def sample(num_samples: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from trainables.config.base import SEED_LIMIT, Frozen, Whole
+from trainables.config.base import SEED_LIMIT, Flag, Frozen, Whole
 from trainables.config.networks import ImportPath
 from trainables.metrics import DEFAULT_GROUND, METRICS
 
@@ -22,6 +22,7 @@ class CriticBudget:
         learning_rate: Adam's initial learning rate; it decays to zero.
         num_generated: Generated samples to train on, and as many others to evaluate on.
         seed: Seed of the critics' initial weights, batches and latents.
+        cones: Whether critics made of cones are trained too, on samples of few dimensions.
     """
 
     critic_steps: int
@@ -30,6 +31,7 @@ class CriticBudget:
     learning_rate: float
     num_generated: int
     seed: int
+    cones: bool = False
 
 
 #: The keys that may be searched where each trial is ranked by the estimate of its own critic. Any
@@ -106,6 +108,12 @@ class ObjectiveConfig(Frozen):
         le=64,
         description="Independent critics whose estimates are averaged in the final.",
     )
+    final_cones: Flag = Field(
+        default=True,
+        description="Whether the final also trains a critic made of cones, which follows structure "
+        "that is much finer than the spread of the data, and takes the larger of the two "
+        "estimates. Only samples of at most 128 numbers.",
+    )
     seed: Whole = Field(
         default=0,
         ge=0,
@@ -162,5 +170,11 @@ class ObjectiveConfig(Frozen):
     def final(self) -> CriticBudget:
         """Return the budget of the final."""
         return CriticBudget(
-            self.final_critic_steps, self.final_num_critics, 128, 5e-3, 16384, self.seed
+            self.final_critic_steps,
+            self.final_num_critics,
+            128,
+            5e-3,
+            16384,
+            self.seed,
+            self.final_cones,
         )

@@ -292,17 +292,20 @@ def _warm_start_points(run: str, sections: Mapping[str, Any], resume: bool) -> S
 
 
 def _resumed_objective(sections: Mapping[str, Any], given: Mapping[str, Any]) -> ObjectiveConfig:
-    """Return the objective, with the ground metric of a search that is older than the key."""
+    """Return the objective, with the values of a search for keys that are younger than it."""
     saved = sections["results"].folder / sections["name"] / "spec.yaml"
-    objective = given.get("objective")
-    is_given = isinstance(objective, Mapping) and {"ground", "features"} & objective.keys()
-    if is_given or not saved.exists():
+    if not saved.exists():
         return sections["objective"]
     began = load_yaml(saved)[0]
-    ground = with_earlier_values(began).get("objective", {}).get("ground")
-    if ground is None or began == with_earlier_values(began):
+    written, now = began.get("objective"), given.get("objective")
+    if not isinstance(written, Mapping):
         return sections["objective"]
-    return sections["objective"].model_copy(update={"ground": ground})
+    chosen = {*written, *(now if isinstance(now, Mapping) else ())}
+    if "features" in chosen:
+        chosen.add("ground")
+    earlier = with_earlier_values(began)["objective"]
+    kept = {key: value for key, value in earlier.items() if key not in chosen}
+    return sections["objective"].model_copy(update=kept)
 
 
 def _load_runtime_env(request: SearchRequest) -> tuple[Mapping[str, Any] | None, list[Fault]]:

@@ -252,13 +252,16 @@ def read_saved_spec(path: Path) -> SearchSpec:
 def with_earlier_values(document: Mapping[str, Any]) -> dict[str, Any]:
     """Add the keys that are younger than a resolved document, with the values they stand for.
 
-    Searches wrote all keys, so that one without ``objective.ground`` was begun before there was
-    one, when images were compared by their pixels.
+    Searches wrote all keys. One without ``objective.ground`` was begun when images were compared by
+    their pixels, and one without ``objective.final_cones`` when the final had networks alone.
     """
     objective = document.get("objective")
-    if isinstance(objective, Mapping) and not objective.keys() & {"ground", "features"}:
-        return {**document, "objective": {**objective, "ground": EARLIER_GROUND}}
-    return dict(document)
+    if not isinstance(objective, Mapping):
+        return dict(document)
+    earlier: dict[str, Any] = {"final_cones": False}
+    if "features" not in objective:
+        earlier["ground"] = EARLIER_GROUND
+    return {**document, "objective": {**earlier, **objective}}
 
 
 #: The fields of each section; ``name`` has none.

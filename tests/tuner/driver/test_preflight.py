@@ -334,6 +334,25 @@ def test_a_search_older_than_the_ground_metric_resumes_with_pixels(
         check_document(SearchRequest("space.yaml", now, resume=True), print)
 
 
+def test_a_search_older_than_cones_resumes_without_them(tmp_path: Path, make_spec: MakeSpec):
+    spec = make_spec(results={"runs_dir": str(tmp_path)}, objective={"ground": "pixels"})
+    save(tmp_path, spec)
+    saved = tmp_path / "search" / "spec.yaml"
+    saved.write_text(saved.read_text().replace("  final_cones: true\n", ""))
+    assert "final_cones" not in saved.read_text()
+    document = {"name": "search", "training": spec.resolved()["training"]}
+    document |= {"search": {"num_trials": 4, "sampler": "random"}}
+    document |= {"results": {"runs_dir": str(tmp_path)}}
+    for objective in ({"ground": "pixels"}, {"ground": "pixels", "final_trials": 3}):
+        given = {**document, "objective": objective}
+        request = SearchRequest("space.yaml", given, resume=True)
+        resumed = check_document(request, print)[0].objective
+        assert (resumed.final_cones, resumed.ground) == (False, "pixels")
+    now = {**document, "objective": {"ground": "pixels", "final_cones": True}}
+    with pytest.raises(BadInput, match="final_cones: was False when this search began, is now Tr"):
+        check_document(SearchRequest("space.yaml", now, resume=True), print)
+
+
 def test_a_resumed_search_keeps_its_ground_metric(tmp_path: Path, make_spec: MakeSpec):
     spec = make_spec(results={"runs_dir": str(tmp_path)})
     save(tmp_path, spec)
