@@ -168,6 +168,8 @@ def _better(
     validation = (real[-kept[0] :], generated[-kept[1] :])
     real, generated = real[: -kept[0]], generated[: -kept[1]]
     networks = _networks(real, generated, budget, rng)
+    if not generated.isfinite().all():
+        return networks  # whose estimate is nan
     # They start near their end, and take half as many steps.
     num_steps = -(-budget.critic_steps // 2)
     cones = fit_cones(as_floats(real), generated, validation, num_steps, budget.num_critics, rng)
