@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trainables.config import ObjectiveConfig
 from trainables.data import Data, as_floats, as_tensor
+from trainables.metrics import CUSTOM_PREFIX
 from trainables.networks import BadNetwork, build_metrics, in_one_line
 from trainables.objective import MAX_GENERATED_ELEMENTS, Generate, Samples, score
 from trainables.training import evaluating, seeded
@@ -27,8 +28,6 @@ NUM_COMPARED = 1024
 MAX_SEARCHED_ELEMENTS = 2**27
 #: Real samples, at most, by which custom metrics are checked.
 NUM_CHECKED = 128
-#: In the names of the values of custom metrics; MLflow makes a section of it.
-CUSTOM_PREFIX = "metrics/"
 _NUM_RESAMPLES = 1000
 # Elements of a batch of generated samples, and of a chunk of those that are searched.
 _MAX_ELEMENTS_PER_BATCH, _MAX_ELEMENTS_PER_CHUNK = 2**20, 2**23
