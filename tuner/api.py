@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.config import expand
 from tuner import process
 from tuner.errors import BadInput, Fault, Halted
 from tuner.process import silence
@@ -188,6 +187,8 @@ def run_search(
 
 def _path(name: str, value: str | Path) -> Path:
     """Return the path of an argument, with ``~`` and variables replaced."""
+    from trainables.config import expand  # imports pydantic, which takes a while
+
     try:
         return Path(expand(str(value)))
     except ValueError as error:
