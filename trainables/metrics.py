@@ -1,4 +1,4 @@
-"""The metrics that rank the trials, and the ground metrics of w1; imports nothing."""
+"""The metrics that rank the trials, the user's own, and the ground metrics; imports nothing."""
 
 from typing import Literal
 
@@ -10,3 +10,6 @@ METRICS: dict[str, Literal["w1", "critic_estimate"]] = {
 
 #: The ground metric of images, unless another is given, and of searches older than the key.
 DEFAULT_GROUND, EARLIER_GROUND = "energies", "pixels"
+
+#: In the names of the user's own metrics, so that none is taken for one of these.
+CUSTOM_PREFIX = "metrics/"

@@ -25,6 +25,7 @@ from trainables.config import (
     code_fault,
 )
 from trainables.data import Data, Scale, as_floats, as_tensor
+from trainables.diagnostics import CustomMetrics, Diagnosis, diagnose
 from trainables.ground import Ground, ground_of, with_ground
 from trainables.networks import BadNetwork, CodeNotAllowed, build_generator, in_one_line
 from trainables.objective import Score, score
@@ -73,8 +74,9 @@ class Report:
 
     Attributes:
         metrics: Plain floats: the fields of a ``Measurement``; at rungs also ``w1`` and the other
-            values of a ``Score``, and ``rung_scoring_seconds``; and the ``scoring_seconds`` of all
-            rungs so far. ``diverged`` is 1.0 in the last report of a trial that diverged.
+            values of a ``Score``, custom metrics and ``rung_scoring_seconds``; and the
+            ``scoring_seconds`` of all rungs so far. ``diverged`` is 1.0 in the last report of a
+            trial that diverged.
         save: Writes a checkpoint into a folder; ``None`` at steps without a checkpoint.
     """
 
@@ -108,11 +110,13 @@ def run(
 
     Raises:
         DamagedCheckpointError: if the checkpoint is damaged.
+        BadNetwork: if custom metrics, measured at rungs, fail.
     """
     identity = None if name is None else identity_of(name, config)
     data = with_ground(data, config.objective)
     real = as_tensor(data.train).to(device)
     scoring = _Scoring.of(data, config.objective, device)
+    custom = _CustomAtRungs.of(data, config.objective, device)
     state = TrainState.create(config, data.sample_shape, device)
     last_metrics: dict[str, float] = {}
     if checkpoint is not None:
@@ -127,7 +131,7 @@ def run(
         metrics = measurement.as_floats()
         steps = measurement.generator_steps
         if not measurement.diverged and steps in schedule.rungs:
-            metrics |= _score(state, config.objective, scoring)
+            metrics |= _score(state, config.objective, scoring, custom)
         metrics["scoring_seconds"] = state.scoring_seconds
         metrics["scoring_cpu_seconds"] = state.scoring_cpu_seconds
         diverged = measurement.diverged or not math.isfinite(metrics.get("w1", 0.0))
@@ -175,9 +179,36 @@ class _Scoring:
         return score(generate, latent_dim, self.critic_train, self.critic_eval, budget, self.ground)
 
 
-def _score(state: TrainState, objective: ObjectiveConfig, scoring: _Scoring) -> dict[str, float]:
+@dataclass(frozen=True)
+class _CustomAtRungs:
+    """Custom metrics, and the real samples that they compare generated ones with at a rung."""
+
+    metrics: CustomMetrics
+    real: Tensor
+
+    @classmethod
+    def of(
+        cls, data: Data, objective: ObjectiveConfig, device: torch.device
+    ) -> "_CustomAtRungs | None":
+        """Create those that are measured at rungs, if any."""
+        if not objective.metrics_at_rungs:
+            return None
+        metrics = CustomMetrics.of(objective, data.sample_shape)
+        return cls(metrics, as_tensor(data.critic_eval).to(device))
+
+
+def _score(
+    state: TrainState,
+    objective: ObjectiveConfig,
+    scoring: _Scoring,
+    custom: _CustomAtRungs | None,
+) -> dict[str, float]:
     started_s, started_cpu_s = time.perf_counter(), time.thread_time()
     estimate = scoring.score(state.scored, state.latent_dim, objective.rung)
+    found: dict[str, float] = {}
+    if custom is not None and math.isfinite(estimate.w1):
+        generator = (state.scored, state.latent_dim)
+        found = custom.metrics.measure(*generator, custom.real, objective.seed)
     seconds = time.perf_counter() - started_s
     state.scoring_seconds += seconds
     state.scoring_cpu_seconds += time.thread_time() - started_cpu_s
@@ -187,6 +218,7 @@ def _score(state: TrainState, objective: ObjectiveConfig, scoring: _Scoring) -> 
         "w1_train": estimate.w1_train,
         "independent_critic_lipschitz": estimate.critic_lipschitz,
         "rung_scoring_seconds": seconds,
+        **found,
     }
 
 
@@ -248,6 +280,22 @@ def final_score(
     generator, latent_dim, _ = _load(generator_path, device, allow_code, identity)
     scoring = _Scoring.of_final(with_ground(data, objective), objective, device)
     return scoring.score(generator, latent_dim, objective.final)
+
+
+def final_diagnosis(
+    generator_path: Path,
+    data: Data,
+    objective: ObjectiveConfig,
+    device: torch.device,
+    allow_code: Collection[str] = (),
+    identity: Identity | None = None,
+) -> Diagnosis:
+    """Measure of a saved generator what its score cannot tell; it never ranks.
+
+    Args and exceptions are those of :func:`final_score`, which the generator must have passed.
+    """
+    generator, latent_dim, _ = _load(generator_path, device, allow_code, identity)
+    return diagnose(generator, latent_dim, data, objective, device)
 
 
 def _saver(

@@ -187,7 +187,7 @@ def run_search(
 
 def _path(name: str, value: str | Path) -> Path:
     """Return the path of an argument, with ``~`` and variables replaced."""
-    from trainables.config import expand
+    from trainables.config import expand  # imports pydantic, which takes a while
 
     try:
         return Path(expand(str(value)))

@@ -90,6 +90,20 @@ def test_only_reports_at_rungs_have_scores(data: Data) -> None:
     assert all(type(v) is float for r in reports for v in r.metrics.values())
 
 
+def test_custom_metrics_are_measured_at_rungs_if_requested_and_change_nothing(data: Data) -> None:
+    reports = {}
+    for at_rungs in (False, True):
+        custom = {"metrics": "custom_metrics:Noisy", "metrics_at_rungs": at_rungs}
+        objective = ObjectiveConfig.model_validate({"critic_steps": 4} | custom)
+        config = _config().model_copy(update={"objective": objective})
+        reports[at_rungs] = _numbers(list(run(config, data, SCHEDULE, CPU)))
+    at = [r["generator_steps"] for r in reports[True] if "metrics/noise" in r]
+    assert at == [12, 24]
+    assert [
+        {name: value for name, value in r.items() if name != "metrics/noise"} for r in reports[True]
+    ] == reports[False]
+
+
 @pytest.mark.parametrize(("reports", "saves"), [(1, 24), (24, 1), (7, 9)])
 def test_what_a_trial_scores_depends_on_no_report_or_checkpoint_in_between(
     data: Data, reports: int, saves: int

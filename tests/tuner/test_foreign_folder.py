@@ -278,6 +278,25 @@ def test_a_journal_that_names_another_network_is_refused(
     assert not mark.exists()
 
 
+def test_a_folder_may_name_custom_metrics_of_no_module_that_is_not_allowed(
+    run_dir: Path, mark: Path, make_spec: Callable[..., SearchSpec], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Neither in its search space nor in its journal."""
+    space = {"data": {"dataset": "eight_gaussians"}, "search": {"num_trials": 1}}
+    metrics = {"objective": {"metrics": "poison:Net"}}
+    other = tmp_path / "runs" / "other"
+    other.mkdir()
+    (other / "study.log").touch()
+    (other / "spec.yaml").write_text(make_spec(name="other", **space, **metrics).to_yaml())
+    assert search.main([str(other / "spec.yaml"), "--dry-run"]) == 2
+    assert REFUSED in " ".join(capsys.readouterr().err.split())
+    Study(other / "study.log", make_spec(name="other", **space, **metrics)).ask()
+    with pytest.raises(BadInput, match="trial 0 has the class poison:Net, which the search does"):
+        Study(other / "study.log", make_spec(name="other", **space)).trials()
+    assert not mark.exists()
+
+
 def test_the_final_imports_no_network_but_those_of_the_search(run_dir: Path, mark: Path) -> None:
     checkpoint = str(run_dir / "best")
     data, objective = load(DataConfig(dataset="eight_gaussians")), ObjectiveConfig()

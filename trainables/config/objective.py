@@ -77,6 +77,15 @@ class ObjectiveConfig(Frozen):
         "a torch module, created as Name(sample_shape=...), that maps samples "
         "[batch, *sample_shape] to [batch, length] and is not trained.",
     )
+    metrics: ImportPath | None = Field(
+        default=None,
+        description="Metrics of your own, which never rank trials, as package.module:Name: a "
+        "class, created as Name(sample_shape=...) and called as (real, generated), each "
+        "[n, *sample_shape], that returns numbers by name. Measured of each trial of the final.",
+    )
+    metrics_at_rungs: Flag = Field(
+        default=False, description="Whether these metrics are measured at each rung, too."
+    )
     critic_steps: Whole = Field(
         default=200,
         ge=1,
@@ -135,6 +144,12 @@ class ObjectiveConfig(Frozen):
             raise ValueError(
                 f"ground must be left out where features is given, got {self.ground}: give one"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_no_metrics(self) -> "ObjectiveConfig":
+        if self.metrics_at_rungs and self.metrics is None:
+            raise ValueError("metrics_at_rungs must be false where metrics is not given: give both")
         return self
 
     def ground_of(self, sample_shape: tuple[int, ...]) -> str | None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from trainables.config import Architecture, Constraint, NetworkConfig
 from trainables.networks import dcgan, mlp, resnet
-from trainables.networks.custom import Player, build_custom, build_extractor
+from trainables.networks.custom import Player, build_custom, build_extractor, build_metrics
 from trainables.networks.errors import BadNetwork, CodeNotAllowed, in_one_line
 from trainables.networks.layers import Design
 
@@ -19,6 +19,7 @@ __all__ = [
     "build_custom",
     "build_extractor",
     "build_generator",
+    "build_metrics",
     "in_one_line",
 ]
 

@@ -1,6 +1,6 @@
-"""Build a custom network from its import path.
+"""Build a custom network, or custom metrics, from the import path.
 
-An import path names a class of networks, and nothing else that Python can import and call: the
+An import path names a class that its module defines, and nothing else that Python can import: the
 path and the arguments may come from another person's file, and ``torch.hub:load`` would run any
 code. Modules of Python and of libraries are not even imported.
 """
@@ -9,7 +9,7 @@ import difflib
 import importlib
 import inspect
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal
 
 from torch import nn
@@ -19,7 +19,7 @@ from trainables.config import module_of, top_level_module
 from trainables.networks.errors import BadNetwork, in_one_line
 
 Player = Literal["generator", "critic"]
-_Key = Player | Literal["features"]
+_Key = Player | Literal["features", "metrics"]
 
 #: Packages that hold no user's networks: Python's, those that this project needs, and its own.
 #: Some of their modules act when they are imported, and some classes when they are created.
@@ -49,6 +49,7 @@ def build_custom(player: Player, path: str, args: Mapping[str, Any], **shapes: A
             created, or has no trainable parameters.
     """
     network_class = _import(player, path)
+    _refuse_base(player, path, network_class)
     _refuse_keywords(player, path, network_class, args, shapes)
     try:
         network = network_class(**shapes, **args)
@@ -71,20 +72,41 @@ def build_extractor(path: str, sample_shape: tuple[int, ...]) -> nn.Module:
     Raises:
         BadNetwork: with the key ``features``, if it cannot be imported or called, or is no module.
     """
-    extractor_class, shapes = _import("features", path), {"sample_shape": sample_shape}
-    _refuse_keywords("features", path, extractor_class, {}, shapes)
+    extractor_class = _import("features", path)
+    _refuse_base("features", path, extractor_class)
+    return _create("features", path, extractor_class, sample_shape).requires_grad_(False)
+
+
+def build_metrics(path: str, sample_shape: tuple[int, ...]) -> Callable[..., Any]:
+    """Import ``package.module:Name``, and return ``Name(sample_shape=...)``, which is called.
+
+    Args:
+        path: The import path, found through ``sys.path``.
+        sample_shape: Shape of one sample.
+
+    Raises:
+        BadNetwork: with the key ``metrics``, if it cannot be imported, created or called.
+    """
+    metrics_class = _import("metrics", path)
+    if not issubclass(metrics_class, Callable):
+        raise BadNetwork("metrics", f"{path} must have a method __call__(real, generated)")
+    return _create("metrics", path, metrics_class, sample_shape)
+
+
+def _create(key: _Key, path: str, class_: type[Any], sample_shape: tuple[int, ...]) -> Any:
+    shapes = {"sample_shape": sample_shape}
+    _refuse_keywords(key, path, class_, {}, shapes)
     try:
-        extractor = extractor_class(**shapes)
+        return class_(**shapes)
     except Exception as error:
         raise BadNetwork(
-            "features",
+            key,
             f"{path} must be callable with (sample_shape={sample_shape}), but raised "
             f"{in_one_line(error)}",
         ) from error
-    return extractor.requires_grad_(False)
 
 
-def _import(player: _Key, path: str) -> type[nn.Module]:
+def _import(player: _Key, path: str) -> type[Any]:
     """Import the class, after a check that the module belongs to no library."""
     module_name, name = module_of(path), path.rpartition(":")[2]
     if (package := top_level_module(path)) in LIBRARIES:
@@ -112,9 +134,10 @@ def _import(player: _Key, path: str) -> type[nn.Module]:
             f"{module_name} ({module.__file__}) has no {name}{_suggest(name, names)}",
         )
     network_class = getattr(module, name)
-    if not isinstance(network_class, type) or not issubclass(network_class, nn.Module):
-        kind = "another class" if isinstance(network_class, type) else type(network_class).__name__
-        raise BadNetwork(player, f"{path} must be a subclass of torch.nn.Module, got {kind}")
+    if not isinstance(network_class, type):
+        kind = type(network_class).__name__
+        needed = "a class" if player == "metrics" else "a subclass of torch.nn.Module"
+        raise BadNetwork(player, f"{path} must be {needed}, got {kind}")
     if (defined_in := network_class.__module__) != module_name:
         if defined_in.partition(".")[0] in LIBRARIES:
             way_out = f"define a subclass of it in {module_name}"
@@ -127,10 +150,15 @@ def _import(player: _Key, path: str) -> type[nn.Module]:
     return network_class
 
 
+def _refuse_base(player: _Key, path: str, network_class: type[Any]) -> None:
+    if not issubclass(network_class, nn.Module):
+        raise BadNetwork(player, f"{path} must be a subclass of torch.nn.Module, got another class")
+
+
 def _refuse_keywords(
     player: _Key,
     path: str,
-    network_class: type[nn.Module],
+    network_class: type[Any],
     args: Mapping[str, Any],
     shapes: Mapping[str, Any],
 ) -> None:

@@ -1,9 +1,10 @@
 """Score finalists again, and real samples: on a worker of Ray's as in this process."""
 
+import math
 import tempfile
 import time
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from tuner.study import FinalScore
 if TYPE_CHECKING:
     from trainables.config import ObjectiveConfig
     from trainables.data import Data
+    from trainables.diagnostics import Diagnosis
     from trainables.objective import Score
 
 
@@ -25,7 +27,7 @@ def score_checkpoint(
     use_gpu: bool,
     allow_code: Collection[str] = (),
 ) -> FinalScore:
-    """Score the generator of a checkpoint by the final's stronger critics.
+    """Score the generator of a checkpoint by the final's stronger critics, and diagnose it.
 
     Args:
         checkpoint: Its folder: a path or a URI; ``None`` if the trial has none.
@@ -34,14 +36,14 @@ def score_checkpoint(
         objective: Its section ``objective``.
         threads: CPU threads to compute with.
         use_gpu: Whether the process was given a GPU.
-        allow_code: The modules of the search's custom generators.
+        allow_code: The modules of the search's custom classes.
 
     Raises:
         OSError: if there is no checkpoint, or it cannot be read.
         DamagedCheckpointError: if its generator is not whole, or is of another trial.
     """
     from trainables.checkpoint import Identity
-    from trainables.trial import final_score, start_worker
+    from trainables.trial import final_diagnosis, final_score, start_worker
 
     if checkpoint is None:
         raise FileNotFoundError("it has no checkpoint in the search's folder")
@@ -50,7 +52,9 @@ def score_checkpoint(
         generator = Path(scratch, "generator.pt")
         fetch_file(checkpoint, generator.name, generator)
         identity = Identity(name)
-        return timed(final_score(generator, data, objective, device, allow_code, identity))
+        args = (generator, data, objective, device, allow_code, identity)
+        score = final_score(*args)
+        return timed(score, final_diagnosis(*args) if math.isfinite(score.w1) else None)
 
 
 def score_real_samples(
@@ -69,8 +73,12 @@ class _Timed:
     def __init__(self) -> None:
         self._started_s, self._started_cpu_s = time.perf_counter(), time.thread_time()
 
-    def __call__(self, score: "Score") -> FinalScore:
+    def __call__(self, score: "Score", diagnosis: "Diagnosis | None" = None) -> FinalScore:
         seconds = time.perf_counter() - self._started_s
         cpu_seconds = time.thread_time() - self._started_cpu_s
         readings = asdict(score.readings)
-        return FinalScore(score.w1, score.w1_stderr, seconds, cpu_seconds, readings)
+        final = FinalScore(score.w1, score.w1_stderr, seconds, cpu_seconds, readings)
+        if diagnosis is None:
+            return final
+        found = {"diagnosis": diagnosis.values, "faults": diagnosis.faults}
+        return replace(final, w1_train=score.w1_train, **found)

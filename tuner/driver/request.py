@@ -189,6 +189,7 @@ def check_request(request: SearchRequest, console: Console) -> CheckedSearch:
         data = _load_data(spec, cache, request, console)
         _check_networks(spec, data, request, console)
         _check_features(spec, data, request, console)
+        _check_metrics(spec, data, request, console)
     return CheckedSearch(spec, data, runs_dir, request.address, runtime_env, request.is_local)
 
 
@@ -395,3 +396,19 @@ def _check_features(
         raise BadInput(request.source, [Fault(f"objective.{error.key}", str(error))]) from error
     if note is not None:
         console.print(note)
+
+
+def _check_metrics(
+    spec: SearchSpec, data: "Data", request: SearchRequest, console: Console
+) -> None:
+    """Compare real samples by the custom metrics, if there are any."""
+    if spec.objective.metrics is None:
+        return
+    from trainables.diagnostics import check_metrics
+    from trainables.networks import BadNetwork
+
+    try:
+        note = check_metrics(data, spec.objective)
+    except BadNetwork as error:
+        raise BadInput(request.source, [Fault(f"objective.{error.key}", str(error))]) from error
+    console.print(note)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.config import MIN_GROUND_SIDE, ObjectiveConfig
+from trainables.metrics import CUSTOM_PREFIX
 from tuner import results
 from tuner.page.baseline import Baseline
 from tuner.page.facts import OUT_OF_TIME, RUNNING, Cost, Facts, cost, last_common_rung
@@ -116,7 +117,57 @@ def _verdict(facts: Facts, best: Trial | None, defaults: Sequence[Baseline]) -> 
             texts.append(f"After it, w1 rose to {best.last_score:.4g} at step {best.last_rung:,}.")
         texts += _floor_texts(facts, w1, stderr or 0.0)
     texts += _cut_off(facts)
-    return [_headline(facts, best, defaults), " ".join(texts)]
+    headline, diagnosis = _headline(facts, best, defaults), _diagnosis_texts(facts, best)
+    return [headline, " ".join(texts), *([" ".join(diagnosis)] if diagnosis else [])]
+
+
+def _diagnosis_texts(facts: Facts, best: Trial) -> list[str]:
+    """Describe what w1 cannot tell about the best trial."""
+    final, texts = best.final or {}, []
+    if "copy_ratio" in final:
+        texts.append(_copies_text(final))
+    at_rung = facts.search.reports.get(best.number, {}).get(best.best_rung or 0, {})
+    scores = (final.get("w1_final_train"), final.get("w1_final"))
+    train, w1 = (at_rung.get("w1_train"), at_rung.get("w1")) if None in scores else scores
+    if train is not None and w1 is not None:
+        texts.append(
+            f"Overfitting of the critics: on the real samples that they were trained on their "
+            f"estimate is {train:.4g}, {_excess(train - w1)} w1 of {w1:.4g}, which is of unseen "
+            "ones. This is due to the critics, not to the generator, and shrinks with more "
+            "held-out data."
+        )
+    if "w1_pixels" in final:
+        error = results.half_width(final["w1_pixels_stderr"])
+        texts.append(
+            f"Between pixels: its distance is {final['w1_pixels']:.4g} ± {error:.2g} (95%), by "
+            "critics of a rung's budget on the data of the final. It ranks nothing."
+        )
+    custom = {
+        name.removeprefix(CUSTOM_PREFIX): value
+        for name, value in final.items()
+        if name.startswith(CUSTOM_PREFIX)
+    }
+    if custom:
+        values = ", ".join(f"{name} {value:.4g}" for name, value in custom.items())
+        objective = facts.search.spec.objective
+        texts.append(f"By {objective.metrics}: {values}, on the data of the final; none ranks.")
+    return texts
+
+
+def _copies_text(final: Mapping[str, float]) -> str:
+    ratio, low, high = (final[f"copy_ratio{end}"] for end in ("", "_low", "_high"))
+    verdict = "no sign that it repeats them"
+    if high < 1:
+        verdict = "it repeats them, at least in part" if high > 0.5 else "it repeats them"
+    return (
+        f"Memorising: its samples lie {ratio:.3g} times as far from the nearest training sample as "
+        f"unseen real samples do ({low:.3g} to {high:.3g}, 95%), each relative to the nearest "
+        f"held-out sample: {verdict}. Copies read 0, new samples about 1."
+    )
+
+
+def _excess(difference: float) -> str:
+    return f"{abs(difference):.2g} {'above' if difference >= 0 else 'below'} the"
 
 
 def _headline(facts: Facts, best: Trial, defaults: Sequence[Baseline]) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, final
 
+from trainables.metrics import CUSTOM_PREFIX
 from tuner.page.facts import Facts
 from tuner.page.style import number, short
 from tuner.results import half_width
@@ -30,12 +31,15 @@ def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
     # The scores first: a telephone shows four columns.
     columns = ["place", "trial", *["w1 final"] * has_final, "w1", "± 95%", "at rung"]
     columns += ["status", "steps", "own critic", "training s"]
+    custom = sorted({k for t in trials for k in t.final or {} if k.startswith(CUSTOM_PREFIX)})
+    columns += [f"{name.removeprefix(CUSTOM_PREFIX)} (final)" for name in custom]
     columns += [short(key) for key in keys]
     columns += ["MLflow"] * bool(links.runs) + ["message"] * has_message
     best = facts.search.best
     rows = []
     for trial in trials:
         cells = _cells(facts, trial, has_final)
+        cells += [_value((trial.final or {}).get(name)) for name in custom]
         cells += [_value(trial.params.get(key)) for key in keys]
         if links.runs:
             href = links.of(trial)

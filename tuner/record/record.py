@@ -265,12 +265,16 @@ class Record:
         final = {
             "w1_final": score.w1,
             "w1_final_stderr": score.w1_stderr,
+            **({} if score.w1_train is None else {"w1_final_train": score.w1_train}),
+            **score.diagnosis,
             "final_scoring_seconds": score.seconds,
             "final_scoring_cpu_seconds": score.cpu_seconds,
             "generator_steps": float(trial.best_rung or trial.generator_steps),
             "unix_time_s": time.time(),
         }
         self._study.set_final(number, final, score.readings)
+        for fault in score.faults:
+            self.note(f"trial {number:05d}: {fault}")
         self._refresh(number)
         self.notify(Listener.final_scored, self.trials[number])
 

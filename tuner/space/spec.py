@@ -170,18 +170,20 @@ class SearchSpec(Frozen):
 
     @property
     def custom_classes(self) -> set[str]:
-        """Return the import paths of the custom networks and features."""
-        values = (self.networks.generator, self.networks.critic, self.objective.features)
+        """Return the import paths of the custom networks, features and metrics."""
+        objective = self.objective
+        custom = (objective.features, objective.metrics)
+        values = (self.networks.generator, self.networks.critic, *custom)
         return {path for value in values if value for path in possible_values(value)}
 
     @property
     def code_modules(self) -> set[str]:
-        """Return the modules that the custom networks and features are imported from."""
+        """Return the modules that the custom networks, features and metrics are imported from."""
         return set(map(module_of, self.custom_classes))
 
     @property
     def custom_modules(self) -> set[str]:
-        """Return the top-level modules of the custom networks and features."""
+        """Return the top-level modules of the custom networks, features and metrics."""
         return set(map(top_level_module, self.custom_classes))
 
     def grid_points(self) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,6 @@ import json
 import logging
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +187,8 @@ class Study:
     def set_final_floor(self, score: FinalScore) -> None:
         """Record the score of real samples in the final."""
         self._set_readings(_FLOOR, score.readings)
-        values = asdict(score)
-        del values["readings"]
+        kept = ("w1", "w1_stderr", "seconds", "cpu_seconds")
+        values = {name: getattr(score, name) for name in kept}
         self._study.set_user_attr("final_floor", values)
 
     def _set_readings(self, name: str, readings: Readings) -> None:
@@ -294,8 +293,8 @@ class Study:
         Raises:
             BadInput: if it has another, so that the journal is not as it was written.
         """
-        networks = config.networks
-        used = {networks.generator, networks.critic, config.objective.features} - {None}
+        networks, objective = config.networks, config.objective
+        used = {networks.generator, networks.critic, objective.features, objective.metrics} - {None}
         if foreign := used - self._spec.custom_classes:
             message = f"trial {number} has the class {foreign.pop()}, which the search does not "
             message += "name: restore the journal, or start another search by --name"

@@ -23,6 +23,7 @@ class FinalScore:
     """A score by the critics of the final, of a trial's generator or of real samples.
 
     ``seconds`` are those of the clock, ``cpu_seconds`` those of the CPU that it took.
+    ``diagnosis`` and ``faults`` are those of :class:`trainables.diagnostics.Diagnosis`, of a trial.
     """
 
     w1: float
@@ -30,6 +31,9 @@ class FinalScore:
     seconds: float
     cpu_seconds: float
     readings: Readings
+    w1_train: float | None = None
+    diagnosis: Mapping[str, float] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,11 @@ class Trial:
 
     ``status`` is ``None`` until the trial ends. ``scores`` are its scores at the rungs, by
     generator step; ``metrics`` is its last report; ``checkpoints`` are the paths of the last two,
-    the newer first. ``final`` has ``w1_final``, ``w1_final_stderr``, ``generator_steps`` and more,
-    if the trial was in the final; ``final_readings`` are the parts of that score, unless an
-    earlier version measured it. ``ended_unix_time_s`` is when it ended. ``generators`` are the
-    folders of the generators that are kept, by generator step: of the best and the latest rung.
+    the newer first. ``final`` has ``w1_final``, ``w1_final_stderr``, ``generator_steps``, its
+    diagnosis and more, if the trial was in the final; ``final_readings`` are the parts of that
+    score, unless an earlier version measured it. ``ended_unix_time_s`` is when it ended.
+    ``generators`` are the folders of the generators that are kept, by generator step: of the best
+    and the latest rung.
     """
 
     number: int

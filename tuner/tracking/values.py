@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
+from trainables.metrics import CUSTOM_PREFIX
 from tuner.results import Report
 from tuner.study import Trial
 
@@ -52,6 +53,10 @@ _SECTIONS = {
         "w1_train", "w1_floor", "independent_critic_lipschitz", "scoring_seconds",
         "scoring_cpu_seconds", "rung_scoring_seconds", "final_scoring_seconds",
         "final_scoring_cpu_seconds",
+    ),
+    "without_ranking": (
+        "w1_final_train", "w1_pixels", "w1_pixels_stderr", "copy_ratio", "copy_ratio_low",
+        "copy_ratio_high",
     ),
 }  # fmt: skip
 _SECTION_OF = {name: section for section, names in _SECTIONS.items() for name in names}
@@ -156,7 +161,8 @@ def metrics_of(report: Mapping[str, float], marker: str, time_ms: int) -> list[A
 
 def metric_name(name: str) -> str:
     """Return MLflow's name of a metric: in its section, if it has one."""
-    section = _SECTION_OF.get(name)
+    is_custom = name.startswith(CUSTOM_PREFIX)
+    section = "without_ranking" if is_custom else _SECTION_OF.get(name)
     return key_of(name if section is None else f"{section}/{name}")
 
 

@@ -78,6 +78,50 @@ def scaled(readings: Readings, factor: float) -> Readings:
     return {part: [factor * value for value in values] for part, values in readings.items()}
 
 
+def test_what_w1_cannot_tell_is_said_in_a_sentence_each(make_spec: MakeSpec) -> None:
+    spec = make_spec(objective={"metrics": "mine:Fid"})
+    best = trial(spec, 0, [4.0, 2.0, 1.0], "completed", final=1.1)
+    verdict = answer(facts(spec, [best]), [], [])["verdict"]
+    assert len(verdict) == 2  # of an earlier version, which measured none of it
+    found = {
+        "copy_ratio": 0.98, "copy_ratio_low": 0.91, "copy_ratio_high": 1.04,
+        "w1_final_train": 1.35, "w1_pixels": 2.5, "w1_pixels_stderr": 0.05, "metrics/fid": 31.25,
+    }  # fmt: skip
+    best = replace(best, final={**(best.final or {}), **found})
+    text = answer(facts(spec, [best]), [], [])["verdict"][2]
+    assert text.startswith(
+        "Memorising: its samples lie 0.98 times as far from the nearest training sample as unseen "
+        "real samples do (0.91 to 1.04, 95%), each relative to the nearest "
+    )
+    assert "held-out sample: no sign that it repeats them. " in text
+    assert (
+        "on the real samples that they were trained on their estimate is 1.35, 0.25 above" in text
+    )
+    assert "Between pixels: its distance is 2.5 ± 0.098 (95%)" in text
+    assert text.endswith("By mine:Fid: fid 31.25, on the data of the final; none ranks.")
+
+
+@pytest.mark.parametrize(
+    ("high", "verdict"), [(0.99, "it repeats them, at least in part."), (0.1, "it repeats them.")]
+)
+def test_copies_of_training_samples_are_reported(
+    make_spec: MakeSpec, high: float, verdict: str
+) -> None:
+    best = trial(make_spec(), 0, [4.0, 2.0, 1.0], "completed", final=1.1)
+    found = {"copy_ratio": high / 2, "copy_ratio_low": high / 3, "copy_ratio_high": high}
+    best = replace(best, final={**(best.final or {}), **found})
+    assert verdict in answer(facts(make_spec(), [best]), [], [])["verdict"][2]
+
+
+def test_without_a_final_the_critics_overfitting_is_that_of_the_best_rung(
+    make_spec: MakeSpec,
+) -> None:
+    some = facts(make_spec(), [trial(make_spec(), 0, [4.0, 2.0, 1.0], "completed")])
+    some.search.reports[0][4000]["w1_train"] = 0.9
+    text = answer(some, [], [])["verdict"][2]
+    assert "their estimate is 0.9, 0.1 below the w1 of 1, which is of unseen ones." in text
+
+
 def test_the_parts_of_the_cpu_time_add_up(make_spec: MakeSpec) -> None:
     some = facts(make_spec(), [trial(make_spec(), 0, [4.0, 2.0, 1.0], "completed", final=1.1)])
     (card,) = [stat for stat in answer(some, [], [])["stats"] if stat[0].startswith("CPU")]

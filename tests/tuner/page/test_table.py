@@ -31,6 +31,16 @@ def test_a_row_has_the_values_of_its_trial(make_spec: MakeSpec) -> None:
     assert set(names) - set(found["numeric"]) == {"status", "MLflow"}
 
 
+def test_custom_metrics_of_the_final_have_columns(make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    trials = [trial(spec, n, [4.0, 2.0, 1.5], "completed", final=1.25 + n) for n in range(2)]
+    trials[1] = replace(trials[1], final={**(trials[1].final or {}), "metrics/fid": 31.25})
+    found = table(facts(spec, trials), RunLinks())
+    at = found["columns"].index("fid (final)")
+    assert [row["cells"][at].text for row in found["rows"]] == ["", "31.25"]
+    assert "fid (final)" in found["numeric"]
+
+
 def test_the_trials_that_ran_out_of_time_are_filtered_by_that(make_spec: MakeSpec) -> None:
     spec = make_spec()
     cut = trial(spec, 0, [3.0]).with_metrics({"generator_steps": 700.0})

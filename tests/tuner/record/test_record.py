@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -705,3 +706,27 @@ def test_files_that_could_not_be_written_are_left_as_they_are(
     assert record.halted == f"cannot write into {record.run_dir}: No space left on device"
     assert (record.run_dir / "study.log").read_bytes() == journal
     assert not (record.run_dir / "trials.csv").exists()
+
+
+def test_the_diagnosis_of_a_finalist_is_kept_and_ranks_nothing(
+    make_spec: MakeSpec, open_record: OpenRecord
+) -> None:
+    spec = make_spec(search={"num_trials": 2, "sampler": "random"})
+    record, events = open_record(spec)
+    complete(record, 0.5, 0.3)
+    better = {"copy_ratio": 0.02, "metrics/fid": 1.5, "metrics/w1_final": 0.0}
+    score = replace(final_score(0.7, 0.1), w1_train=0.8, diagnosis=better, faults=("out of order",))
+    record.final_scored(0, score)
+    record.final_scored(1, final_score(0.6, 0.1))
+    assert ("trial 00000: out of order",) in events.named("noted")
+    for _ in range(2):
+        best, final = record.best_so_far, record.trials[0].final
+        assert best is not None
+        assert best.number == 1
+        assert final is not None
+        assert final["w1_final"] == 0.7
+        assert final["w1_final_train"] == 0.8
+        assert better.items() <= final.items()
+        record.write_table()
+        assert not any("fid" in column or "copy" in column for column in rows(record)[0])
+        record, events = open_record(spec)  # another session

@@ -706,6 +706,8 @@ def test_a_ground_metric_and_features_are_not_given_together(faults_of: FaultsOf
     assert "ground must be left out where features is given, got pixels" in fault.message
 
 
-def test_the_module_of_features_is_shipped_like_that_of_a_network(make_spec: MakeSpec):
-    spec = make_spec(objective={"features": "mine.parts:Features"})
-    assert spec.custom_modules == {"mine"}
+def test_the_modules_of_features_and_metrics_are_shipped_like_a_networks(make_spec: MakeSpec):
+    custom = {"features": "mine.parts:Features", "metrics": "yours:Metrics"}
+    spec = make_spec(objective=custom)
+    assert spec.custom_modules == {"mine", "yours"}
+    assert spec.code_modules == {"mine.parts", "yours"}
