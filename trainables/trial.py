@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, final
 
@@ -234,10 +234,23 @@ def floor(data: Data, objective: ObjectiveConfig) -> Score:
 
 
 def final_floor(data: Data, objective: ObjectiveConfig, device: torch.device) -> Score:
-    """Score the same real samples as :func:`floor` by the stronger critics of the final."""
+    """Score the real samples ``data.train`` in place of a generator's, as in the final.
+
+    Each is used once: one half to train the critics, the other to evaluate them. Among repeated
+    samples a critic of cones finds that these are few points, so that real samples would be scored
+    as copies are.
+    """
     data = with_ground(data, objective)
-    scoring = _Scoring.of_final(data, objective, device)
-    return scoring.score(_drawn(data, device), 1, objective.final)
+    train = as_tensor(data.train).to(device)
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(objective.seed))
+    rest = iter(order.tolist())
+
+    def draw(latents: Tensor) -> Tensor:
+        return as_floats(train[[next(rest) for _ in range(len(latents))]])
+
+    num_generated = min(objective.final.num_generated, len(train) // 2)
+    budget = replace(objective.final, num_generated=num_generated)
+    return _Scoring.of_final(data, objective, device).score(draw, 1, budget)
 
 
 def _drawn(data: Data, device: torch.device) -> Callable[[Tensor], Tensor]:

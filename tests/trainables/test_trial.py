@@ -17,7 +17,15 @@ from trainables.config import DataConfig, NetworkConfig, ObjectiveConfig, TrialC
 from trainables.data import Data, as_floats, as_tensor, load
 from trainables.networks import build_generator
 from trainables.objective import score
-from trainables.trial import Report, Schedule, final_score, floor, load_generator, run
+from trainables.trial import (
+    Report,
+    Schedule,
+    final_floor,
+    final_score,
+    floor,
+    load_generator,
+    run,
+)
 
 CPU = torch.device("cpu")
 SCHEDULE = Schedule(
@@ -251,6 +259,17 @@ def test_the_floor_is_repeatable_and_does_not_use_the_part_for_the_final(data: D
     objective = ObjectiveConfig(critic_steps=10)
     poisoned = replace(data, final=_nan(data.final))
     assert floor(data, objective) == floor(poisoned, objective)
+
+
+def test_of_new_real_samples_the_final_finds_no_distance_and_of_few_copies_it_does() -> None:
+    points = np.random.default_rng(0).standard_normal((1600, 16), np.float32)
+    parts = Data(points[:600], points[600:1000], points[1000:1200], points[1200:])
+    objective = ObjectiveConfig(final_critic_steps=100)
+    new = final_floor(parts, objective, CPU)
+    assert abs(new.w1) < 3 * new.w1_stderr
+    few = replace(parts, train=np.repeat(parts.train[:60], 10, axis=0))
+    copies = final_floor(few, objective, CPU)
+    assert copies.w1 > 0.5
 
 
 @pytest.fixture(scope="module")
