@@ -42,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"{args.runs_dir}: no search yet", soft_wrap=True)
         return cli.ExitStatus.DONE
     console.print(_table(searches, is_wide=console.width >= _WIDE))
+    if _grounds_differ(searches):
+        note = "w1 is measured between what the column ground names: numbers of two searches only "
+        console.print(f"{note}compare where ground and data are the same", soft_wrap=True)
     for search in searches:
         if search.trouble is not None:
             console.print(f"{search.run_dir}: {search.trouble}", soft_wrap=True)
@@ -69,8 +72,8 @@ def _table(searches: Sequence[Summary], *, is_wide: bool) -> Table:
         table.add_column(name, no_wrap=name in ("state", "changed"), overflow="fold")
     for name in ("trials", "best", "w1", "w1_final"):
         table.add_column(name, justify="left" if name == "trials" else "right")
-    differ = len({search.ground for search in searches if search.ground is not None}) > 1
-    if differ:  # numbers of different ground metrics do not compare
+    differ = _grounds_differ(searches)
+    if differ:
         table.add_column("ground", overflow="fold")
     for search in searches:
         changed = _changed(search) if is_wide else _changed(search)[5:] or "-"
@@ -79,6 +82,10 @@ def _table(searches: Sequence[Summary], *, is_wide: bool) -> Table:
         ground = [search.ground or "-"] if differ else []
         table.add_row(*cells, *_best(search), *ground)
     return table
+
+
+def _grounds_differ(searches: Sequence[Summary]) -> bool:
+    return len({search.ground for search in searches if search.ground is not None}) > 1
 
 
 def _counts(search: Summary, *, by_status: bool) -> str:

@@ -124,3 +124,7 @@ def test_searches_of_different_ground_metrics_are_told_apart(
         "new": "energies",
         "broken": "-",
     }
+    assert lines[3].endswith("only compare where ground and data are the same")
+    (runs_dir / "new" / "spec.yaml").write_text(yaml.safe_dump({**SPEC, "name": "new"}))
+    assert main([str(runs_dir)]) == 0
+    assert "ground" not in capsys.readouterr().out

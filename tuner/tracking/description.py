@@ -41,6 +41,7 @@ def search_note(
     parts = [
         f"**Best: trial {best.trial_id}**, {score_and_step_text(best)}; {len(trials)} trials.",
         f"It is {ties}." if ties else "",
+        _compared(spec),
         _samples(run),
         _report(run),
         "### Its configuration",
@@ -49,6 +50,14 @@ def search_note(
         _commands(run_dir, best, run),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _compared(spec: SearchSpec) -> str:
+    """Say with which searches the scores compare: MLflow puts any runs into one table."""
+    return (
+        "Compare its `w1` only with searches of equal tags `data` and `ground`: "
+        f"`{spec.data.dataset}` and `{spec.objective.compared}`."
+    )
 
 
 def _samples(run: ParentRun) -> str:
