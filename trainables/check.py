@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from trainables.networks import (
     build_generator,
     in_one_line,
 )
-from trainables.training import PENALTIES, TrainState, seeded
+from trainables.training import PENALTIES, TrainState, seeded, zero_centred_penalty
 
 #: Of float32: the weight, its gradient and Adam's two moments.
 BYTES_PER_PARAMETER = 16
@@ -133,9 +134,10 @@ def _create(config: TrialConfig, sample_shape: tuple[int, ...]) -> TrainState:
 
 def _refuse_norms(config: TrialConfig, critic: nn.Module) -> None:
     """Refuse the layers of a custom critic that ``critic_norm`` may not have either."""
-    constraint = config.training.constraint
+    possible = {key: (value,) for key, value in config.training}
     for rule in REFUSED:
-        if rule.key != "critic_norm" or constraint not in rule.other_values:
+        others = rule.others(possible)
+        if rule.key != "critic_norm" or not others:
             continue
         kinds = tuple(kind for name in rule.values for kind in _NORMS[name])
         refused = [
@@ -146,8 +148,8 @@ def _refuse_norms(config: TrialConfig, critic: nn.Module) -> None:
         if refused:
             raise BadNetwork(
                 "critic",
-                f"the critic must not have {', '.join(refused)} where constraint is {constraint}: "
-                f"{rule.reason}; take it out, or change constraint",
+                f"the critic must not have {', '.join(refused)} where {rule.other} is {others[0]}: "
+                f"{rule.reason}; take it out, or change {rule.other}",
             )
 
 
@@ -240,14 +242,20 @@ def _refuse_penalty(
     config: TrialConfig, state: TrainState, samples: Float[Tensor, "batch *sample"]
 ) -> None:
     """Check that the critic can be differentiated twice, where a penalty needs it."""
-    constraint = config.training.constraint
-    if constraint not in PENALTIES:
+    training = config.training
+    if training.constraint in PENALTIES:
+        penalised_by = f"constraint is {training.constraint}"
+        penalty = partial(PENALTIES[training.constraint], fake=samples, rng=state.rng)
+    elif training.r1_weight or training.r2_weight:
+        key = "r1_weight" if training.r1_weight else "r2_weight"
+        penalised_by, penalty = f"{key} is above 0", zero_centred_penalty
+    else:
         return
     try:
-        PENALTIES[constraint](state.critic, samples, samples, state.rng).backward()
+        penalty(state.critic, samples).backward()
     except RuntimeError as error:
         raise BadNetwork(
             "critic",
-            f"the critic must be differentiable twice where constraint is {constraint}, but raised "
+            f"the critic must be differentiable twice where {penalised_by}, but raised "
             f"{in_one_line(error)}; change one of the two",
         ) from error

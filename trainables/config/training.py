@@ -27,7 +27,8 @@ class TrainingConfig(Conditional):
         default=DEFAULT_LOSS,
         description="Loss of both networks. wasserstein: WGAN (Arjovsky 2017, eq. 3). minimax: the "
         "GAN of Goodfellow 2014, eq. 1. non_saturating: the same loss of the critic, and a "
-        "generator that maximises log D(G(z)) (Goodfellow 2014, section 3).",
+        "generator that maximises log D(G(z)) (Goodfellow 2014, section 3). relativistic: R3GAN, "
+        "where each real sample is compared with a generated one (Huang 2024, eq. 2).",
     )
     constraint: Constraint | None = Field(
         default=None,
@@ -54,7 +55,20 @@ class TrainingConfig(Conditional):
         ge=0,
         description="Standard deviation, in the data's units, of Gaussian noise that is added to "
         "every input of the critic (Arjovsky & Bottou 2017, section 3). Default: 0. Only under "
-        "minimax and non_saturating.",
+        "minimax, non_saturating and relativistic.",
+    )
+    r1_weight: Real | None = Field(
+        default=None,
+        ge=0,
+        description="R1: gamma of gamma / 2 times the mean squared gradient norm of the critic at "
+        "real samples (Mescheder 2018, eq. 9; there 10). Some public codes omit the 2. Default: 0, "
+        "under relativistic 0.05. Only under minimax, non_saturating and relativistic.",
+    )
+    r2_weight: Real | None = Field(
+        default=None,
+        ge=0,
+        description="R2: the same at generated samples (Mescheder 2018, eq. 10). Default: 0, under "
+        "relativistic 0.05. Only under minimax, non_saturating and relativistic.",
     )
     n_critic: Whole = Field(
         default=5,
@@ -84,15 +98,15 @@ class TrainingConfig(Conditional):
         default=None,
         ge=0,
         lt=1,
-        description="Decay of Adam's first moment. Default: 0, under spectral_norm and a GAN loss "
-        "0.5. Only for adam and adamw.",
+        description="Decay of Adam's first moment. Default: 0, under spectral_norm, minimax and "
+        "non_saturating 0.5. Only for adam and adamw.",
     )
     beta2: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="Decay of Adam's second moment. Default: 0.9, under a GAN loss 0.999. Only for "
-        "adam and adamw.",
+        description="Decay of Adam's second moment. Default: 0.9, under minimax and non_saturating "
+        "0.999. Only for adam and adamw.",
     )
     weight_decay: Real | None = Field(
         default=None,

@@ -9,6 +9,7 @@ from trainables.training.lipschitz import (
     interpolate,
     one_sided_penalty,
     prepare_,
+    zero_centred_penalty,
 )
 from trainables.training.loop import critic_step, train
 from trainables.training.optimizers import Adam
@@ -27,4 +28,5 @@ __all__ = [
     "prepare_",
     "seeded",
     "train",
+    "zero_centred_penalty",
 ]

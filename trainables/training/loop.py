@@ -25,8 +25,9 @@ from trainables.training.lipschitz import (
     gradient_norms,
     interpolate,
     project_,
+    zero_centred_penalty,
 )
-from trainables.training.losses import critic_loss, divergence, generator_loss
+from trainables.training.losses import compares, critic_loss, divergence, generator_loss
 from trainables.training.state import TrainState, set_learning_rate
 
 #: Takes a generator step with its critic steps. Returns the critic's estimate with both losses, the
@@ -46,7 +47,7 @@ class Measurement:
         generator_steps: Steps taken so far.
         critic_estimate: The critic's ``divergence`` at the last critic step of each generator
             step, as the mean since the last measurement: E[f(real)] - E[f(fake)], or under a GAN
-            loss the Jensen-Shannon divergence in nats, between samples with instance noise.
+            loss a divergence in nats, between samples with instance noise.
         critic_loss: The critic's loss at the same steps, with its weighted penalty, as a mean.
         generator_loss: The generator's loss, as a mean.
         critic_gradient_norm: Mean gradient norm at points spread evenly between the last real and
@@ -134,7 +135,7 @@ def critic_step(
         gradients = _gradients(loss, state.critic_optimizer)
     _step(state.critic_optimizer, gradients)
     project_(state.critic, config)
-    return divergence(config.loss, unpenalised.detach()), loss.detach()
+    return divergence(config, unpenalised.detach()), loss.detach()
 
 
 def _critic_losses(
@@ -147,25 +148,40 @@ def _critic_losses(
         scores = [state.scores(half) for half in samples.chunk(2)]
     else:
         scores = state.scores(samples).chunk(2)
-    loss = critic_loss(config.loss, *scores)
-    if config.gp_weight is None:
-        return loss, loss
+    loss = penalised = critic_loss(config, *scores)
     # By the critic, not ``state.scores``: compiled code cannot be differentiated twice, and
     # bfloat16 has too few digits for a gradient norm.
-    penalty = PENALTIES[config.constraint](state.critic, real, fake, state.rng)
-    return loss, loss + config.gp_weight * penalty
+    if config.gp_weight is not None:
+        penalty = PENALTIES[config.constraint](state.critic, real, fake, state.rng)
+        penalised = penalised + config.gp_weight * penalty
+    # At the samples that the critic was given, with their noise.
+    weights = (config.r1_weight, config.r2_weight)
+    for weight, half in zip(weights, samples.chunk(2), strict=True):
+        if weight:
+            penalised = penalised + weight * zero_centred_penalty(state.critic, half)
+    return loss, penalised
 
 
 def generator_step(
-    state: TrainState, config: TrainingConfig
+    state: TrainState, config: TrainingConfig, real: Float[Tensor, "batch *sample"] | None = None
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "{config.batch_size} *sample"]]:
     """Take one step of the generator's optimiser, and update the moving average of its weights.
+
+    Args:
+        state: The state, whose generator is changed.
+        config: The training.
+        real: ``config.batch_size`` real samples; needed by a loss that compares.
 
     Returns:
         The loss and the samples, both before the step.
     """
     fake = state.sample(config.batch_size)
-    loss = generator_loss(config.loss, state.scores(_with_noise(state, config, fake)))
+    real_scores = None
+    if real is not None and compares(config):
+        with torch.no_grad():
+            real_scores = state.scores(_with_noise(state, config, real))
+    scores = state.scores(_with_noise(state, config, fake))
+    loss = generator_loss(config, scores, real_scores)
     _step(state.generator_optimizer, _gradients(loss, state.generator_optimizer))
     if state.averaged is not None:
         # The average starts at the weights after the first step, not at the initial ones.
@@ -232,7 +248,7 @@ def _iteration(
     reals, fakes = as_floats(real[drawn]), _fakes(state, *shape)
     batches = zip(reals, fakes, strict=True)
     estimate, loss_of_critic = [critic_step(state, config, *batch) for batch in batches][-1]
-    loss_of_generator, fake = generator_step(state, config)
+    loss_of_generator, fake = generator_step(state, config, reals[-1])
     return torch.stack([estimate, loss_of_critic, loss_of_generator]), reals[-1], fake
 
 

@@ -74,6 +74,12 @@ def test_given_values_win_over_published_ones() -> None:
     assert training.instance_noise == 0.2
 
 
+def test_r3gan_has_the_penalties_and_the_adam_of_huang_2024() -> None:
+    training = TrainingConfig(loss="relativistic")
+    assert (training.r1_weight, training.r2_weight, training.n_critic) == (0.05, 0.05, 1)
+    assert (training.critic_lr, training.beta1, training.beta2) == (2e-4, 0.0, 0.9)
+
+
 REFUSED = [
     (
         {"loss": "minimax", "constraint": "clip"},
@@ -93,7 +99,7 @@ REFUSED = [
     (
         {"instance_noise": 0.1},
         "instance_noise has no effect when loss is wasserstein: leave instance_noise out, or set "
-        "loss to minimax or non_saturating",
+        "loss to minimax or non_saturating or relativistic",
     ),
     (
         {"loss": "non_saturating", "optimizer": "rmsprop", "beta1": 0.5},
@@ -272,6 +278,20 @@ def test_cuda_graph_is_refused_under_orthogonal() -> None:
     searched = {"cuda_graph": (False, True), "constraint": ("clip", "orthogonal")}
     assert list(refused_together(searched)) == [("cuda_graph", fault)]
     assert list(refused_together(searched | {"cuda_graph": (False,)})) == []
+
+
+@pytest.mark.parametrize("key", ["r1_weight", "r2_weight"])
+def test_batch_normalisation_is_refused_under_a_penalty_that_is_on(key: str) -> None:
+    networks = {"architecture": "dcgan", "critic_norm": "batch"}
+
+    def trial_of(weight: float) -> TrialConfig:
+        training = {"loss": "non_saturating", key: weight}
+        return TrialConfig.model_validate({"networks": networks, "training": training})
+
+    assert trial_of(0).training.model_dump()[key] == 0
+    fault = f"critic_norm must not be batch where {key} is above 0: the penalty is on the gradient"
+    with pytest.raises(ValidationError, match=fault):
+        trial_of(10)
 
 
 def test_a_key_does_not_meet_a_value_under_which_it_is_not_proposed() -> None:

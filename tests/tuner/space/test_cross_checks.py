@@ -60,6 +60,8 @@ def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, 
         "weight_decay": {"training": {"optimizer": "adamw"}},
         "clip_value": {"training": {"constraint": "clip"}},
         "instance_noise": {"training": {"loss": "minimax"}},
+        "r1_weight": {"training": {"loss": "minimax"}},
+        "r2_weight": {"training": {"loss": "minimax"}},
         "critic_args": {"networks": {"critic": "mine:A"}},
         "critic_norm": {"networks": {"architecture": "dcgan"}},
     }
