@@ -19,11 +19,18 @@ from trainables.networks import (
     build_generator,
     in_one_line,
 )
-from trainables.training import PENALTIES, TrainState, seeded, zero_centred_penalty
+from trainables.training import (
+    PENALTIES,
+    TrainState,
+    packed,
+    packed_shape,
+    seeded,
+    zero_centred_penalty,
+)
 
 #: Of float32: the weight, its gradient and Adam's two moments.
 BYTES_PER_PARAMETER = 16
-#: Samples in the batch that is passed through the networks.
+#: Inputs of the critic in the batch that is passed through the networks.
 NUM_SAMPLES = 2
 
 #: The layers that count as each norm in a custom network.
@@ -58,15 +65,17 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> str | 
         _refuse_size(config, sample_shape)
         state = _create(config, sample_shape)
         _refuse_norms(config, state.critic)
-        latents = torch.randn(NUM_SAMPLES, state.latent_dim, generator=state.rng)
+        pack = config.training.pack
+        num_samples = NUM_SAMPLES * pack
+        latents = torch.randn(num_samples, state.latent_dim, generator=state.rng)
         samples = _output("generator", state.generator, latents)
-        if samples.shape != (NUM_SAMPLES, *sample_shape):
+        if samples.shape != (num_samples, *sample_shape):
             raise BadNetwork(
                 "generator",
                 f"the generator must map latents of shape {tuple(latents.shape)} to samples of "
-                f"shape {(NUM_SAMPLES, *sample_shape)}, got {tuple(samples.shape)}",
+                f"shape {(num_samples, *sample_shape)}, got {tuple(samples.shape)}",
             )
-        scores = _output("critic", state.critic, samples)
+        scores = _output("critic", state.critic, packed(samples, pack))
         if scores.shape != (NUM_SAMPLES,):
             raise BadNetwork(
                 "critic",
@@ -74,7 +83,7 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> str | 
                 f"{scores.numel()} numbers for {NUM_SAMPLES} samples",
             )
         _refuse_gradients(state, samples, scores)
-        _refuse_penalty(config, state, samples.detach())
+        _refuse_penalty(config, state, packed(samples, pack).detach())
     return _bounded_note(config, scores)
 
 
@@ -95,9 +104,10 @@ def _bounded_note(config: TrialConfig, scores: Float[Tensor, " batch"]) -> str |
 def _refuse_size(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
     """Count the parameters of built-in networks on the meta device, which allocates none."""
     networks = config.networks
+    critic_shape = packed_shape(sample_shape, config.training.pack)
     builders: dict[Player, Callable[[], nn.Module]] = {
         "generator": lambda: build_generator(networks, sample_shape),
-        "critic": lambda: build_critic(networks, sample_shape, config.training.constraint),
+        "critic": lambda: build_critic(networks, critic_shape, config.training.constraint),
     }
     most = _memory_bytes()
     for player, build in builders.items():
@@ -182,7 +192,7 @@ def _output(player: Player, network: nn.Module, inputs: Float[Tensor, "batch *in
 
 
 def _refuse_gradients(
-    state: TrainState, samples: Float[Tensor, "batch *sample"], scores: Float[Tensor, " batch"]
+    state: TrainState, samples: Float[Tensor, "batch *sample"], scores: Float[Tensor, " packs"]
 ) -> None:
     """Check that the gradient of the mean score reaches the parameters of both networks."""
     if not samples.requires_grad:

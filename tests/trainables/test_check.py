@@ -275,6 +275,22 @@ def test_a_critic_need_not_be_differentiable_twice_without_a_penalty() -> None:
     check_networks(trial("critic", "once", constraint="clip"), SHAPE)
 
 
+class Rigid(Net):
+    """A critic that ignores the shape of its samples."""
+
+    def __init__(self, sample_shape) -> None:
+        super().__init__(2, 1, lambda outputs: outputs)
+
+
+def test_a_custom_critic_must_accept_packed_samples() -> None:
+    check_networks(trial("critic", "Rigid"), SHAPE)
+    check_networks(trial("critic", "dropping", pack=2), SHAPE)
+    with pytest.raises(
+        BadNetwork, match=r"critic must accept inputs of shape \(2, 4\), but raised"
+    ):
+        check_networks(trial("critic", "Rigid", pack=2), SHAPE)
+
+
 def test_r1_needs_a_critic_that_is_differentiable_twice_and_without_batch_normalisation() -> None:
     check_networks(trial("critic", "once", loss="minimax"), SHAPE)
     for custom, words in (

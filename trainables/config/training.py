@@ -79,6 +79,14 @@ class TrainingConfig(Conditional):
     batch_size: Whole = Field(
         default=64, ge=2, le=65536, description="Samples per step of either network."
     )
+    pack: Whole = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Samples that the critic sees at once, joined along their channels (PacGAN, "
+        "Lin 2018; there 2 to 4). batch_size must be a multiple of it. A custom critic gets the "
+        "joined sample_shape. 1: each by itself.",
+    )
     optimizer: Literal["adam", "rmsprop", "adamw"] = Field(
         default="adam", description="Default: rmsprop under clip, else adam."
     )

@@ -13,6 +13,7 @@ from trainables.training.lipschitz import (
 )
 from trainables.training.loop import critic_step, train
 from trainables.training.optimizers import Adam
+from trainables.training.packing import packed, packed_shape
 from trainables.training.state import TrainState
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "gradient_penalty",
     "interpolate",
     "one_sided_penalty",
+    "packed",
+    "packed_shape",
     "prepare_",
     "seeded",
     "train",

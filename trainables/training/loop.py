@@ -28,6 +28,7 @@ from trainables.training.lipschitz import (
     zero_centred_penalty,
 )
 from trainables.training.losses import compares, critic_loss, divergence, generator_loss
+from trainables.training.packing import packed
 from trainables.training.state import TrainState, set_learning_rate
 
 #: Takes a generator step with its critic steps. Returns the critic's estimate with both losses, the
@@ -125,6 +126,7 @@ def critic_step(
     Returns:
         The critic's estimate and its loss, both before the step.
     """
+    real, fake = packed(real, config.pack), packed(fake, config.pack)
     if state.closed_form is not None:
         coefficients = None
         if config.gp_weight is not None:
@@ -179,8 +181,8 @@ def generator_step(
     real_scores = None
     if real is not None and compares(config):
         with torch.no_grad():
-            real_scores = state.scores(_with_noise(state, config, real))
-    scores = state.scores(_with_noise(state, config, fake))
+            real_scores = state.scores(packed(_with_noise(state, config, real), config.pack))
+    scores = state.scores(packed(_with_noise(state, config, fake), config.pack))
     loss = generator_loss(config, scores, real_scores)
     _step(state.generator_optimizer, _gradients(loss, state.generator_optimizer))
     if state.averaged is not None:
@@ -210,10 +212,11 @@ def _train_until(
     for _ in range(num_steps - 1):
         metrics, real_batch, fake = _advance(state, config, step)
         totals += metrics
-    coefficients = torch.linspace(0, 1, len(fake), device=fake.device)
+    ends = packed(real_batch, config.pack), packed(fake, config.pack)
+    coefficients = torch.linspace(0, 1, len(ends[0]), device=fake.device)
     # A measurement leaves no trace in the training, even if the critic draws random numbers.
     with seeded(0, state.rng.device):
-        norms = gradient_norms(state.critic, interpolate(real_batch, fake, coefficients))
+        norms = gradient_norms(state.critic, interpolate(*ends, coefficients))
     metrics = [*(totals / num_steps).tolist(), norms.mean().item(), norms.max().item()]
     seconds = time.perf_counter() - started_s
     state.training_seconds += seconds

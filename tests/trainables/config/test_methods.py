@@ -280,6 +280,12 @@ def test_cuda_graph_is_refused_under_orthogonal() -> None:
     assert list(refused_together(searched | {"cuda_graph": (False,)})) == []
 
 
+def test_a_batch_that_cannot_be_packed_is_refused() -> None:
+    fault = r"batch_size must be a multiple of pack \(3\), got 64"
+    with pytest.raises(ValidationError, match=fault):
+        TrialConfig(training=TrainingConfig(pack=3))
+
+
 @pytest.mark.parametrize("key", ["r1_weight", "r2_weight"])
 def test_batch_normalisation_is_refused_under_a_penalty_that_is_on(key: str) -> None:
     networks = {"architecture": "dcgan", "critic_norm": "batch"}

@@ -96,6 +96,25 @@ def test_all_keys_that_move_the_critics_scale_are_named_beside_all_other_faults(
     assert faults[0].message.endswith("generators: fix them, or give independent_critic")
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "pack", "fault"),
+    [
+        (64, 2, None),
+        ({"choice": [32, 64]}, {"choice": [1, 4]}, None),
+        ({"low": 32, "high": 128}, 1, None),
+        (63, 2, "which 63 is not of 2"),
+        ({"low": 32, "high": 128}, {"choice": [1, 2]}, "which 33 is not of 2"),
+        (64, {"low": 1, "high": 3}, "which 64 is not of 3"),
+    ],
+)
+def test_every_batch_size_is_a_multiple_of_every_pack(
+    faults_of: FaultsOf, batch_size: Any, pack: Any, fault: str | None
+):
+    rule = f"must be a multiple of pack, {fault}: list multiples with choice, or change pack"
+    expected = [] if fault is None else [Fault("training.batch_size", rule)]
+    assert faults_of(training={"batch_size": batch_size, "pack": pack}) == expected
+
+
 @pytest.mark.parametrize("search", [{}, {"sampler": "random"}])
 def test_a_search_without_an_end_is_refused(faults_of: FaultsOf, search: dict[str, Any]):
     what = "needs num_trials or time_budget_s, got neither: give one or both"
