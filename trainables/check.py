@@ -24,6 +24,7 @@ from trainables.training import (
     TrainState,
     packed,
     packed_shape,
+    power_penalty,
     seeded,
     zero_centred_penalty,
 )
@@ -93,7 +94,7 @@ def _bounded_note(config: TrialConfig, scores: Float[Tensor, " batch"]) -> str |
     while node is not None and node.name().startswith(_RESHAPES):
         node = node.next_functions[0][0]
     last = None if node is None else node.name().removesuffix("0").removesuffix("Backward")
-    if config.training.loss != "wasserstein" or last not in _BOUNDS:
+    if config.training.loss not in ("wasserstein", "wgan_div") or last not in _BOUNDS:
         return None
     return (
         f"the critic ends in a {last.lower()}, so that its scores lie in {_BOUNDS[last]}: the "
@@ -256,6 +257,9 @@ def _refuse_penalty(
     if training.constraint in PENALTIES:
         penalised_by = f"constraint is {training.constraint}"
         penalty = partial(PENALTIES[training.constraint], fake=samples, rng=state.rng)
+    elif training.div_power is not None:
+        penalised_by = f"loss is {training.loss}"
+        penalty = partial(power_penalty, fake=samples, rng=state.rng, power=training.div_power)
     elif training.r1_weight or training.r2_weight:
         key = "r1_weight" if training.r1_weight else "r2_weight"
         penalised_by, penalty = f"{key} is above 0", zero_centred_penalty

@@ -9,6 +9,7 @@ from trainables.config.data import DataConfig, Scaling
 from trainables.config.methods import (
     APPLIES_WHEN,
     ARCHITECTURES,
+    CLASSIFYING,
     CONVOLUTIONAL,
     DATASETS,
     DEFAULT_ARCHITECTURE,
@@ -22,6 +23,7 @@ from trainables.config.methods import (
     Activation,
     Architecture,
     Constraint,
+    Divergence,
     Loss,
     Norm,
     applies,
@@ -57,6 +59,7 @@ from trainables.config.trial import TrialConfig
 __all__ = [
     "APPLIES_WHEN",
     "ARCHITECTURES",
+    "CLASSIFYING",
     "CONVOLUTIONAL",
     "DATASETS",
     "DEFAULT_ARCHITECTURE",
@@ -77,6 +80,7 @@ __all__ = [
     "Constraint",
     "CriticBudget",
     "DataConfig",
+    "Divergence",
     "Frozen",
     "Loss",
     "NetworkConfig",

@@ -7,7 +7,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Loss = Literal["wasserstein", "minimax", "non_saturating", "relativistic"]
+Loss = Literal["wasserstein", "minimax", "non_saturating", "relativistic", "f_gan", "wgan_div"]
+Divergence = Literal[
+    "kl",
+    "reverse_kl",
+    "pearson",
+    "neyman",
+    "squared_hellinger",
+    "jensen_shannon",
+    "total_variation",
+]
 Constraint = Literal["gradient_penalty", "one_sided_penalty", "clip", "spectral_norm", "orthogonal"]
 Architecture = Literal["mlp", "dcgan", "resnet"]
 Activation = Literal["relu", "leaky_relu", "softplus", "tanh"]
@@ -17,8 +26,10 @@ DEFAULT_LOSS: Loss = "wasserstein"
 DEFAULT_CONSTRAINT: Constraint = "gradient_penalty"
 DEFAULT_ARCHITECTURE: Architecture = "mlp"
 PENALTIES: tuple[Constraint, ...] = ("gradient_penalty", "one_sided_penalty")
-#: The losses under which a score is a logit.
-GANS: tuple[Loss, ...] = ("minimax", "non_saturating", "relativistic")
+#: The losses whose critic compares densities: it needs samples that overlap, or a penalty.
+GANS: tuple[Loss, ...] = ("minimax", "non_saturating", "relativistic", "f_gan")
+#: Those of them under which a score is the logit of a sample being real.
+CLASSIFYING: tuple[Loss, ...] = ("minimax", "non_saturating")
 #: Constraints that bound each layer; the product of the layers' bounds bounds the critic.
 LAYERWISE: tuple[Constraint, ...] = ("spectral_norm", "orthogonal")
 CONVOLUTIONAL: tuple[Architecture, ...] = ("dcgan", "resnet")
@@ -46,6 +57,11 @@ APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
     "constraint": _when(loss=("wasserstein",)),
     "gp_weight": _when(constraint=PENALTIES),
     "clip_value": _when(constraint=("clip",)),
+    "divergence": _when(loss=("f_gan",)),
+    "generator_loss": _when(loss=("f_gan",)),
+    "div_weight": _when(loss=("wgan_div",)),
+    "div_power": _when(loss=("wgan_div",)),
+    "label_smoothing": _when(loss=CLASSIFYING),
     "instance_noise": _when(loss=GANS),
     "r1_weight": _when(loss=GANS),
     "r2_weight": _when(loss=GANS),
@@ -104,6 +120,7 @@ _COUPLED = (
 
 REFUSED = (
     Refused("critic_norm", ("batch",), "constraint", PENALTIES, _COUPLED),
+    Refused("critic_norm", ("batch",), "loss", ("wgan_div",), _COUPLED),
     Refused("critic_norm", ("batch",), "r1_weight", ABOVE_ZERO, _COUPLED),
     Refused("critic_norm", ("batch",), "r2_weight", ABOVE_ZERO, _COUPLED),
     Refused(
@@ -151,7 +168,8 @@ _ARJOVSKY = {
     "clip_value": 0.01,
 }
 _MIYATO = {**_GULRAJANI, "beta1": 0.5}
-_GOODFELLOW = {
+_OVERLAP = {"instance_noise": 0.0, "r1_weight": 0.0, "r2_weight": 0.0}
+_RADFORD = {
     "n_critic": 1,
     "optimizer": "adam",
     "critic_lr": 2e-4,
@@ -159,22 +177,36 @@ _GOODFELLOW = {
     "beta1": 0.5,
     "beta2": 0.999,
     "weight_decay": 0.01,
-    "instance_noise": 0.0,
-    "r1_weight": 0.0,
-    "r2_weight": 0.0,
 }
+_GOODFELLOW = {**_RADFORD, "label_smoothing": 0.0, **_OVERLAP}
 _HUANG = {
-    **_GOODFELLOW,
+    **_RADFORD,
     **_ADAM_OF_GULRAJANI,
+    **_OVERLAP,
     "r1_weight": 0.05,
     "r2_weight": 0.05,
+}
+_NOWOZIN = {
+    **_RADFORD,
+    "divergence": "jensen_shannon",
+    "generator_loss": "alternative",
+    **_OVERLAP,
+}
+_WU = {
+    **_GULRAJANI,
+    "critic_lr": 2e-4,
+    "generator_lr": 2e-4,
+    "div_weight": 2.0,
+    "div_power": 6.0,
 }
 
 #: The values published with each method, parents first. For the GAN losses, ``n_critic`` is
 #: Goodfellow 2014's (Algorithm 1, k = 1), the learning rates and ``beta1`` are Radford 2016's
 #: (section 4), and ``beta2`` is Adam's default. For spectral_norm they are setting A of Miyato 2018
 #: (Table 1), with five critic steps. For relativistic they are those with which Huang 2024 starts
-#: on CIFAR-10. Anil 2019 publishes no single setting for WGANs: orthogonal has Gulrajani 2017's.
+#: on CIFAR-10. f_gan has the Adam of Radford 2016, too, and the generator's loss that Nowozin 2016
+#: advises (section 3.2); wgan_div the weight and the power of Wu 2018, with Gulrajani's five critic
+#: steps. Anil 2019 publishes no single setting for WGANs: orthogonal has Gulrajani 2017's.
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "gradient_penalty": _PENALTY,
     "one_sided_penalty": _PENALTY,
@@ -184,6 +216,8 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "minimax": _GOODFELLOW,
     "non_saturating": _GOODFELLOW,
     "relativistic": _HUANG,
+    "f_gan": _NOWOZIN,
+    "wgan_div": _WU,
 }
 
 #: Defaults of each architecture. DCGAN's channels and activations are Radford 2016's, the values of

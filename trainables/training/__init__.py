@@ -8,6 +8,7 @@ from trainables.training.lipschitz import (
     gradient_penalty,
     interpolate,
     one_sided_penalty,
+    power_penalty,
     prepare_,
     zero_centred_penalty,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "one_sided_penalty",
     "packed",
     "packed_shape",
+    "power_penalty",
     "prepare_",
     "seeded",
     "train",

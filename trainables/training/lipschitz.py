@@ -168,6 +168,26 @@ def one_sided_penalty(
     return _one_sided(_norms_between(critic, real, fake, rng)).square().mean()
 
 
+def power_penalty(
+    critic: Critic,
+    real: Float[Tensor, "batch *sample"],
+    fake: Float[Tensor, "batch *sample"],
+    rng: torch.Generator,
+    power: float,
+) -> Float[Tensor, ""]:
+    """Compute the mean of |grad f|^p between real and fake samples: WGAN-div (Wu 2018).
+
+    It bounds no gradient norm: with it the critic estimates the Wasserstein divergence, which needs
+    no Lipschitz constraint. The other arguments are those of ``gradient_penalty``.
+
+    Args:
+        power: The exponent p, at least 2, of which the derivative is finite at a zero gradient.
+    """
+    between = interpolate(real, fake, coefficients_between(real, rng))
+    gradients = _sample_gradients(critic, between, create_graph=True)
+    return gradients.flatten(1).square().sum(1).pow(power / 2).mean()
+
+
 #: The penalty of each constraint, (critic, real, fake, rng) to the term without its weight.
 PENALTIES: Mapping[Constraint | None, Callable[..., Tensor]] = {
     "gradient_penalty": gradient_penalty,

@@ -24,10 +24,17 @@ from trainables.training.lipschitz import (
     coefficients_between,
     gradient_norms,
     interpolate,
+    power_penalty,
     project_,
     zero_centred_penalty,
 )
-from trainables.training.losses import compares, critic_loss, divergence, generator_loss
+from trainables.training.losses import (
+    compares,
+    critic_loss,
+    divergence,
+    generator_loss,
+    label_smoothing,
+)
 from trainables.training.packing import packed
 from trainables.training.state import TrainState, set_learning_rate
 
@@ -49,7 +56,7 @@ class Measurement:
         critic_estimate: The critic's ``divergence`` at the last critic step of each generator
             step, as the mean since the last measurement: E[f(real)] - E[f(fake)], or under a GAN
             loss a divergence in nats, between samples with instance noise.
-        critic_loss: The critic's loss at the same steps, with its weighted penalty, as a mean.
+        critic_loss: The critic's loss at the same steps, with its weighted penalties, as a mean.
         generator_loss: The generator's loss, as a mean.
         critic_gradient_norm: Mean gradient norm at points spread evenly between the last real and
             fake batch.
@@ -156,6 +163,11 @@ def _critic_losses(
     if config.gp_weight is not None:
         penalty = PENALTIES[config.constraint](state.critic, real, fake, state.rng)
         penalised = penalised + config.gp_weight * penalty
+    if config.div_weight is not None and config.div_power is not None:
+        penalty = power_penalty(state.critic, real, fake, state.rng, config.div_power)
+        penalised = penalised + config.div_weight * penalty
+    if config.label_smoothing:
+        penalised = penalised + label_smoothing(config, scores[0])
     # At the samples that the critic was given, with their noise.
     weights = (config.r1_weight, config.r2_weight)
     for weight, half in zip(weights, samples.chunk(2), strict=True):

@@ -5,12 +5,15 @@ Under the GAN losses the score is a logit, D = sigmoid(score) (Goodfellow 2014, 
 """
 
 import math
+from collections.abc import Callable
+from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from trainables.config import TrainingConfig
+from trainables.config import Divergence, TrainingConfig
+from trainables.training.f_divergences import ACTIVATION, CONJUGATE
 
 
 def critic_loss(
@@ -23,7 +26,8 @@ def critic_loss(
     wasserstein: -(E[f(real)] - E[f(fake)]) (Arjovsky 2017, eq. 3). minimax and non_saturating:
     -(E[log D(real)] + E[log(1 - D(fake))]) (Goodfellow 2014, eq. 1). relativistic:
     -E[log sigmoid(f(real) - f(fake))] over pairs of one real and one fake sample (Huang 2024,
-    eq. 2).
+    eq. 2). f_gan: -(E[g(v(real))] - E[f*(g(v(fake)))]) (Nowozin 2016, eq. 7). wgan_div: as
+    wasserstein; Wu 2018 has it with the other sign of the critic.
 
     Args:
         config: Which loss.
@@ -31,8 +35,11 @@ def critic_loss(
         fake_scores: Scores [batch] of generated samples.
     """
     match config.loss:
-        case "wasserstein":
+        case "wasserstein" | "wgan_div":
             return -(real_scores.mean() - fake_scores.mean())
+        case "f_gan":
+            of_real, of_fake = _bound(config)
+            return of_fake(fake_scores).mean() - of_real(real_scores).mean()
         case "minimax" | "non_saturating":
             return softplus(-real_scores).mean() + softplus(fake_scores).mean()
         case "relativistic":
@@ -49,7 +56,8 @@ def generator_loss(
     wasserstein: -E[f(fake)] (Arjovsky 2017, Algorithm 1). minimax: E[log(1 - D(fake))], whose
     gradient vanishes where the critic is certain. non_saturating: -E[log D(fake)], whose gradient
     does not (Goodfellow 2014, section 3). relativistic: -E[log sigmoid(f(fake) - f(real))] over
-    pairs (Huang 2024, eq. 2).
+    pairs (Huang 2024, eq. 2). f_gan: -E[f*(g(v(fake)))], or -E[g(v(fake))] (Nowozin 2016, section
+    3.2). wgan_div: as wasserstein.
 
     Args:
         config: Which loss.
@@ -57,8 +65,12 @@ def generator_loss(
         real_scores: Scores [batch] of real samples; needed where :func:`compares` is true.
     """
     match config.loss:
-        case "wasserstein":
+        case "wasserstein" | "wgan_div":
             return -fake_scores.mean()
+        case "f_gan":
+            of_real, of_fake = _bound(config)
+            raised = of_fake if config.generator_loss == "saturating" else of_real
+            return -raised(fake_scores).mean()
         case "minimax":
             return -softplus(fake_scores).mean()
         case "non_saturating":
@@ -74,6 +86,21 @@ def compares(config: TrainingConfig) -> bool:
     return config.loss == "relativistic"
 
 
+def label_smoothing(
+    config: TrainingConfig, real_scores: Float[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """Compute the term by which one-sided label smoothing changes the critic's loss.
+
+    With the target 1 - s a real sample of logit l has the loss (1 - s) softplus(-l) + s softplus(l)
+    = softplus(-l) + s l (Salimans 2016, section 3.4). The estimate of the divergence is without it.
+
+    Args:
+        config: Its ``label_smoothing`` s.
+        real_scores: Scores [batch] of real samples.
+    """
+    return (config.label_smoothing or 0.0) * real_scores.mean()
+
+
 def divergence(config: TrainingConfig, critic_loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
     """Compute the critic's estimate of the divergence between real and generated samples.
 
@@ -82,16 +109,21 @@ def divergence(config: TrainingConfig, critic_loss: Float[Tensor, ""]) -> Float[
     2017, Figure 4): log 2 for a critic that classifies every sample with certainty, 0 for one with
     D = 1/2 everywhere, and negative for a worse one. relativistic: the divergence of pairs, log 2
     - E[-log sigmoid(f(real) - f(fake))], with the same limits (Jolicoeur-Martineau 2020, section
-    3).
+    3). f_gan: the lower bound on its divergence; that of jensen_shannon is twice the one above.
 
     Args:
         config: Which loss.
         critic_loss: The critic's loss without a penalty.
     """
     match config.loss:
-        case "wasserstein":
+        case "wasserstein" | "wgan_div" | "f_gan":
             return -critic_loss
         case "minimax" | "non_saturating":
             return math.log(2) - critic_loss / 2
         case "relativistic":
             return math.log(2) - critic_loss
+
+
+def _bound(config: TrainingConfig) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    chosen = cast(Divergence, config.divergence)
+    return ACTIVATION[chosen], CONJUGATE[chosen]

@@ -99,7 +99,7 @@ REFUSED = [
     (
         {"instance_noise": 0.1},
         "instance_noise has no effect when loss is wasserstein: leave instance_noise out, or set "
-        "loss to minimax or non_saturating or relativistic",
+        "loss to minimax or non_saturating or relativistic or f_gan",
     ),
     (
         {"loss": "non_saturating", "optimizer": "rmsprop", "beta1": 0.5},
@@ -113,6 +113,22 @@ REFUSED = [
 def test_a_key_that_cannot_apply_is_refused_with_the_way_out(given: dict, fault: str) -> None:
     with pytest.raises(ValidationError, match=fault):
         TrainingConfig.model_validate(given)
+
+
+def test_smoothing_without_a_classifying_loss_is_refused() -> None:
+    """There is no label to smooth."""
+    assert TrainingConfig(loss="minimax", label_smoothing=0.1).label_smoothing == 0.1
+    for loss in ("wasserstein", "relativistic", "f_gan", "wgan_div"):
+        fault = f"label_smoothing has no effect when loss is {loss}: .* minimax or non_saturating"
+        with pytest.raises(ValidationError, match=fault):
+            TrainingConfig.model_validate({"loss": loss, "label_smoothing": 0.1})
+
+
+def test_batch_normalisation_is_refused_under_wgan_div() -> None:
+    networks = {"architecture": "dcgan", "critic_norm": "batch"}
+    fault = "critic_norm must not be batch where loss is wgan_div: the penalty is on the gradient"
+    with pytest.raises(ValidationError, match=fault):
+        TrialConfig.model_validate({"networks": networks, "training": {"loss": "wgan_div"}})
 
 
 @pytest.mark.parametrize("given", [{"loss": "hinge"}, {"loss": ["minimax"]}, {"constraint": "cut"}])

@@ -13,6 +13,7 @@ from trainables.training.lipschitz import (
     interpolate,
     one_sided_penalty,
     orthonormalise_,
+    power_penalty,
     prepare_,
     zero_centred_penalty,
 )
@@ -64,6 +65,17 @@ def test_r1_of_a_linear_critic_is_half_its_squared_slope(shape, slope) -> None:
     assert penalty.item() == pytest.approx(slope**2 / 2, rel=1e-12, abs=0)
     (gradient,) = torch.autograd.grad(penalty, critic.slope)
     assert gradient.item() == pytest.approx(slope, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("power", [2.0, 3.0, 6.0])
+def test_the_penalty_of_wgan_div_is_the_slope_to_its_power(slope, power) -> None:
+    critic = LinearCritic(slope).double()
+    real, fake = (batch.double() for batch in batches((1, 4, 4)))
+    penalty = power_penalty(critic, real, fake, seeded(), power)
+    assert penalty.item() == pytest.approx(slope**power, rel=1e-12, abs=0)
+    (gradient,) = torch.autograd.grad(penalty, critic.slope)
+    assert gradient.item() == pytest.approx(power * slope ** (power - 1), rel=1e-12, abs=0)
 
 
 def test_r1_is_the_mean_over_samples_of_the_squared_norm() -> None:

@@ -147,6 +147,33 @@ def test_zero_centred_penalties_add_half_their_weight_times_the_squared_slope(lo
     assert penalised_estimate == estimate
 
 
+def test_a_step_of_wgan_div_worked_by_hand() -> None:
+    """loss = -2 k + 2 k^6 at k = 0.5, derivative -2 + 12 k^5; the estimate is 2 k."""
+    state = by_hand(place=0.0, slope=0.5)
+    config = trial("wgan_div").training
+    step = critic_step(state, config, torch.full((4, 1), 2.0), torch.zeros(4, 1))
+    assert [number.item() for number in step] == pytest.approx([1, -1 + 2 * 0.5**6])
+    assert state.critic.slope.item() == pytest.approx(0.5 - 0.1 * (-2 + 12 * 0.5**5))
+
+
+@pytest.mark.parametrize("loss", ["minimax", "non_saturating"])
+def test_smoothing_moves_the_target_of_real_samples_alone(loss) -> None:
+    """Logits 1 at real and 0 at fake: 0.9 softplus(-1) + 0.1 softplus(1) + log 2.
+
+    Smoothing the fakes, too, as some codes do, would shift the optimum (Salimans 2016, 3.4). The
+    estimate stays that of the Jensen-Shannon divergence.
+    """
+    state = by_hand(place=0.0, slope=0.5)
+    config = trial(loss, label_smoothing=0.1).training
+    step = critic_step(state, config, torch.full((4, 1), 2.0), torch.zeros(4, 1))
+    real = -0.9 * math.log(SIGMOID_OF_1) - 0.1 * math.log(1 - SIGMOID_OF_1)
+    plain = -math.log(SIGMOID_OF_1) + math.log(2)
+    expected = [math.log(2) - plain / 2, real + math.log(2)]
+    assert [number.item() for number in step] == pytest.approx(expected)
+    moved = 0.1 * 2 * (0.9 - SIGMOID_OF_1)
+    assert state.critic.slope.item() == pytest.approx(0.5 + moved)
+
+
 class Square(Slope):
     """f(x) = slope * x^2, whose gradient is known at every point."""
 

@@ -68,6 +68,7 @@ def test_a_gan_gets_goodfellow_2014_algorithm_1_and_the_adam_of_radford_2016(
         training.model_dump(exclude_none=True)
         == {
             "loss": loss,
+            "label_smoothing": 0.0,
             "instance_noise": 0.0,
             "r1_weight": 0.0,
             "r2_weight": 0.0,
@@ -256,7 +257,7 @@ NO_EFFECT = [
         {"instance_noise": 0.1},
         "instance_noise",
         "has no effect when loss is wasserstein: leave instance_noise out, or set loss to minimax "
-        "or non_saturating or relativistic",
+        "or non_saturating or relativistic or f_gan",
     ),
 ]
 
