@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,11 +19,19 @@ from trainables.networks import (
     build_generator,
     in_one_line,
 )
-from trainables.training import PENALTIES, TrainState, seeded
+from trainables.training import (
+    PENALTIES,
+    TrainState,
+    packed,
+    packed_shape,
+    power_penalty,
+    seeded,
+    zero_centred_penalty,
+)
 
 #: Of float32: the weight, its gradient and Adam's two moments.
 BYTES_PER_PARAMETER = 16
-#: Samples in the batch that is passed through the networks.
+#: Inputs of the critic in the batch that is passed through the networks.
 NUM_SAMPLES = 2
 
 #: The layers that count as each norm in a custom network.
@@ -57,15 +66,17 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> str | 
         _refuse_size(config, sample_shape)
         state = _create(config, sample_shape)
         _refuse_norms(config, state.critic)
-        latents = torch.randn(NUM_SAMPLES, state.latent_dim, generator=state.rng)
+        pack = config.training.pack
+        num_samples = NUM_SAMPLES * pack
+        latents = torch.randn(num_samples, state.latent_dim, generator=state.rng)
         samples = _output("generator", state.generator, latents)
-        if samples.shape != (NUM_SAMPLES, *sample_shape):
+        if samples.shape != (num_samples, *sample_shape):
             raise BadNetwork(
                 "generator",
                 f"the generator must map latents of shape {tuple(latents.shape)} to samples of "
-                f"shape {(NUM_SAMPLES, *sample_shape)}, got {tuple(samples.shape)}",
+                f"shape {(num_samples, *sample_shape)}, got {tuple(samples.shape)}",
             )
-        scores = _output("critic", state.critic, samples)
+        scores = _output("critic", state.critic, packed(samples, pack))
         if scores.shape != (NUM_SAMPLES,):
             raise BadNetwork(
                 "critic",
@@ -73,7 +84,7 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> str | 
                 f"{scores.numel()} numbers for {NUM_SAMPLES} samples",
             )
         _refuse_gradients(state, samples, scores)
-        _refuse_penalty(config, state, samples.detach())
+        _refuse_penalty(config, state, packed(samples, pack).detach())
     return _bounded_note(config, scores)
 
 
@@ -83,7 +94,7 @@ def _bounded_note(config: TrialConfig, scores: Float[Tensor, " batch"]) -> str |
     while node is not None and node.name().startswith(_RESHAPES):
         node = node.next_functions[0][0]
     last = None if node is None else node.name().removesuffix("0").removesuffix("Backward")
-    if config.training.loss != "wasserstein" or last not in _BOUNDS:
+    if config.training.loss not in ("wasserstein", "wgan_div") or last not in _BOUNDS:
         return None
     return (
         f"the critic ends in a {last.lower()}, so that its scores lie in {_BOUNDS[last]}: the "
@@ -94,9 +105,10 @@ def _bounded_note(config: TrialConfig, scores: Float[Tensor, " batch"]) -> str |
 def _refuse_size(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
     """Count the parameters of built-in networks on the meta device, which allocates none."""
     networks = config.networks
+    critic_shape = packed_shape(sample_shape, config.training.pack)
     builders: dict[Player, Callable[[], nn.Module]] = {
         "generator": lambda: build_generator(networks, sample_shape),
-        "critic": lambda: build_critic(networks, sample_shape, config.training.constraint),
+        "critic": lambda: build_critic(networks, critic_shape, config.training.constraint),
     }
     most = _memory_bytes()
     for player, build in builders.items():
@@ -133,9 +145,10 @@ def _create(config: TrialConfig, sample_shape: tuple[int, ...]) -> TrainState:
 
 def _refuse_norms(config: TrialConfig, critic: nn.Module) -> None:
     """Refuse the layers of a custom critic that ``critic_norm`` may not have either."""
-    constraint = config.training.constraint
+    possible = {key: (value,) for key, value in config.training}
     for rule in REFUSED:
-        if rule.key != "critic_norm" or constraint not in rule.other_values:
+        others = rule.others(possible)
+        if rule.key != "critic_norm" or not others:
             continue
         kinds = tuple(kind for name in rule.values for kind in _NORMS[name])
         refused = [
@@ -146,8 +159,8 @@ def _refuse_norms(config: TrialConfig, critic: nn.Module) -> None:
         if refused:
             raise BadNetwork(
                 "critic",
-                f"the critic must not have {', '.join(refused)} where constraint is {constraint}: "
-                f"{rule.reason}; take it out, or change constraint",
+                f"the critic must not have {', '.join(refused)} where {rule.other} is {others[0]}: "
+                f"{rule.reason}; take it out, or change {rule.other}",
             )
 
 
@@ -180,7 +193,7 @@ def _output(player: Player, network: nn.Module, inputs: Float[Tensor, "batch *in
 
 
 def _refuse_gradients(
-    state: TrainState, samples: Float[Tensor, "batch *sample"], scores: Float[Tensor, " batch"]
+    state: TrainState, samples: Float[Tensor, "batch *sample"], scores: Float[Tensor, " packs"]
 ) -> None:
     """Check that the gradient of the mean score reaches the parameters of both networks."""
     if not samples.requires_grad:
@@ -240,14 +253,23 @@ def _refuse_penalty(
     config: TrialConfig, state: TrainState, samples: Float[Tensor, "batch *sample"]
 ) -> None:
     """Check that the critic can be differentiated twice, where a penalty needs it."""
-    constraint = config.training.constraint
-    if constraint not in PENALTIES:
+    training = config.training
+    if training.constraint in PENALTIES:
+        penalised_by = f"constraint is {training.constraint}"
+        penalty = partial(PENALTIES[training.constraint], fake=samples, rng=state.rng)
+    elif training.div_power is not None:
+        penalised_by = f"loss is {training.loss}"
+        penalty = partial(power_penalty, fake=samples, rng=state.rng, power=training.div_power)
+    elif training.r1_weight or training.r2_weight:
+        key = "r1_weight" if training.r1_weight else "r2_weight"
+        penalised_by, penalty = f"{key} is above 0", zero_centred_penalty
+    else:
         return
     try:
-        PENALTIES[constraint](state.critic, samples, samples, state.rng).backward()
+        penalty(state.critic, samples).backward()
     except RuntimeError as error:
         raise BadNetwork(
             "critic",
-            f"the critic must be differentiable twice where constraint is {constraint}, but raised "
+            f"the critic must be differentiable twice where {penalised_by}, but raised "
             f"{in_one_line(error)}; change one of the two",
         ) from error

@@ -5,13 +5,13 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from trainables.config import GANS as GANS
 from trainables.config import PUBLISHED, Constraint, TrialConfig
 from trainables.training.loop import Measurement, train
 from trainables.training.state import TrainState
 
 CONSTRAINTS = get_args(Constraint)
 METHODS = tuple(PUBLISHED)
-GANS = tuple(method for method in METHODS if method not in CONSTRAINTS)
 SMALL = {"latent_dim": 3, "generator_width": 8, "critic_width": 8}
 REAL = torch.linspace(-1, 1, 40).view(20, 2)
 

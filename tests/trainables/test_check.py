@@ -275,6 +275,32 @@ def test_a_critic_need_not_be_differentiable_twice_without_a_penalty() -> None:
     check_networks(trial("critic", "once", constraint="clip"), SHAPE)
 
 
+class Rigid(Net):
+    """A critic that ignores the shape of its samples."""
+
+    def __init__(self, sample_shape) -> None:
+        super().__init__(2, 1, lambda outputs: outputs)
+
+
+def test_a_custom_critic_must_accept_packed_samples() -> None:
+    check_networks(trial("critic", "Rigid"), SHAPE)
+    check_networks(trial("critic", "dropping", pack=2), SHAPE)
+    with pytest.raises(
+        BadNetwork, match=r"critic must accept inputs of shape \(2, 4\), but raised"
+    ):
+        check_networks(trial("critic", "Rigid", pack=2), SHAPE)
+
+
+def test_r1_needs_a_critic_that_is_differentiable_twice_and_without_batch_normalisation() -> None:
+    check_networks(trial("critic", "once", loss="minimax"), SHAPE)
+    for custom, words in (
+        ("once", "differentiable twice where r1_weight is above 0, but raised"),
+        ("batch", r"must not have BatchNorm1d.* where r1_weight is 10.0: .*change r1_weight"),
+    ):
+        with pytest.raises(BadNetwork, match=words):
+            check_networks(trial("critic", custom, loss="minimax", r1_weight=10), SHAPE)
+
+
 def test_an_architecture_that_does_not_fit_the_samples_is_refused() -> None:
     config = TrialConfig.model_validate({"networks": {"architecture": "dcgan"}})
     with pytest.raises(BadNetwork, match=r"dcgan needs images, .* shape \(2,\): use mlp"):

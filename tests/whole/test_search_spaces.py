@@ -72,6 +72,7 @@ def nothing(folder: Path) -> dict[str, object]:
 PREPARE: dict[str, Callable[[Path], dict[str, object]]] = {
     **{"gp": nothing, "clip": nothing, "spectral": nothing, "mixed": nothing},
     **{"architectures": nothing, "gan_vs_wgan": nothing, "eight_gaussians": nothing},
+    **{"reading_list": nothing},
     **{"mnist_dcgan": mnist, "cifar10_resnet": cifar10, "own_images": own_images},
 }
 

@@ -7,7 +7,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Loss = Literal["wasserstein", "minimax", "non_saturating"]
+Loss = Literal["wasserstein", "minimax", "non_saturating", "relativistic", "f_gan", "wgan_div"]
+Divergence = Literal[
+    "kl",
+    "reverse_kl",
+    "pearson",
+    "neyman",
+    "squared_hellinger",
+    "jensen_shannon",
+    "total_variation",
+]
 Constraint = Literal["gradient_penalty", "one_sided_penalty", "clip", "spectral_norm", "orthogonal"]
 Architecture = Literal["mlp", "dcgan", "resnet"]
 Activation = Literal["relu", "leaky_relu", "softplus", "tanh"]
@@ -17,6 +26,10 @@ DEFAULT_LOSS: Loss = "wasserstein"
 DEFAULT_CONSTRAINT: Constraint = "gradient_penalty"
 DEFAULT_ARCHITECTURE: Architecture = "mlp"
 PENALTIES: tuple[Constraint, ...] = ("gradient_penalty", "one_sided_penalty")
+#: The losses whose critic compares densities: it needs samples that overlap, or a penalty.
+GANS: tuple[Loss, ...] = ("minimax", "non_saturating", "relativistic", "f_gan")
+#: Those of them under which a score is the logit of a sample being real.
+CLASSIFYING: tuple[Loss, ...] = ("minimax", "non_saturating")
 #: Constraints that bound each layer; the product of the layers' bounds bounds the critic.
 LAYERWISE: tuple[Constraint, ...] = ("spectral_norm", "orthogonal")
 CONVOLUTIONAL: tuple[Architecture, ...] = ("dcgan", "resnet")
@@ -26,7 +39,9 @@ DOWNLOADED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "celeba")
 Values = tuple[Any, ...]
 #: Stands for all values but ``None``.
 ANY_VALUE = object()
-#: The values that a hyperparameter must have one of: ``Values`` or ``ANY_VALUE``.
+#: Stands for all values of a weight but 0, which turns it off.
+ABOVE_ZERO = object()
+#: The values that a hyperparameter must have one of: ``Values``, ``ANY_VALUE`` or ``ABOVE_ZERO``.
 Allowed = Any
 #: The parents of a hyperparameter, and the values that they must have.
 Condition = Mapping[str, Allowed]
@@ -42,7 +57,14 @@ APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
     "constraint": _when(loss=("wasserstein",)),
     "gp_weight": _when(constraint=PENALTIES),
     "clip_value": _when(constraint=("clip",)),
-    "instance_noise": _when(loss=("minimax", "non_saturating")),
+    "divergence": _when(loss=("f_gan",)),
+    "generator_loss": _when(loss=("f_gan",)),
+    "div_weight": _when(loss=("wgan_div",)),
+    "div_power": _when(loss=("wgan_div",)),
+    "label_smoothing": _when(loss=CLASSIFYING),
+    "instance_noise": _when(loss=GANS),
+    "r1_weight": _when(loss=GANS),
+    "r2_weight": _when(loss=GANS),
     "beta1": _when(optimizer=("adam", "adamw")),
     "beta2": _when(optimizer=("adam", "adamw")),
     "weight_decay": _when(optimizer=("adamw",)),
@@ -79,19 +101,28 @@ class Refused:
     key: str
     values: Values
     other: str
-    other_values: Values
+    other_values: Allowed
     reason: str
 
+    def others(self, possible: Mapping[str, Collection[Any]]) -> list[Any]:
+        """Return those possible values of the other key that must not meet the values of ``key``.
+
+        Args:
+            possible: The values that each key may take; a range is one value, above 0.
+        """
+        return [v for v in possible.get(self.other, ()) if _meets(v, self.other_values)]
+
+
+_COUPLED = (
+    "the penalty is on the gradient of each score with respect to its own sample, and batch "
+    "normalisation makes a score depend on the whole batch (Gulrajani 2017, section 4)"
+)
 
 REFUSED = (
-    Refused(
-        "critic_norm",
-        ("batch",),
-        "constraint",
-        PENALTIES,
-        "the penalty is on the gradient of each score with respect to its own sample, and batch "
-        "normalisation makes a score depend on the whole batch (Gulrajani 2017, section 4)",
-    ),
+    Refused("critic_norm", ("batch",), "constraint", PENALTIES, _COUPLED),
+    Refused("critic_norm", ("batch",), "loss", ("wgan_div",), _COUPLED),
+    Refused("critic_norm", ("batch",), "r1_weight", ABOVE_ZERO, _COUPLED),
+    Refused("critic_norm", ("batch",), "r2_weight", ABOVE_ZERO, _COUPLED),
     Refused(
         "critic_norm",
         ("batch", "layer", "instance"),
@@ -137,7 +168,8 @@ _ARJOVSKY = {
     "clip_value": 0.01,
 }
 _MIYATO = {**_GULRAJANI, "beta1": 0.5}
-_GOODFELLOW = {
+_OVERLAP = {"instance_noise": 0.0, "r1_weight": 0.0, "r2_weight": 0.0}
+_RADFORD = {
     "n_critic": 1,
     "optimizer": "adam",
     "critic_lr": 2e-4,
@@ -145,14 +177,36 @@ _GOODFELLOW = {
     "beta1": 0.5,
     "beta2": 0.999,
     "weight_decay": 0.01,
-    "instance_noise": 0.0,
+}
+_GOODFELLOW = {**_RADFORD, "label_smoothing": 0.0, **_OVERLAP}
+_HUANG = {
+    **_RADFORD,
+    **_ADAM_OF_GULRAJANI,
+    **_OVERLAP,
+    "r1_weight": 0.05,
+    "r2_weight": 0.05,
+}
+_NOWOZIN = {
+    **_RADFORD,
+    "divergence": "jensen_shannon",
+    "generator_loss": "alternative",
+    **_OVERLAP,
+}
+_WU = {
+    **_GULRAJANI,
+    "critic_lr": 2e-4,
+    "generator_lr": 2e-4,
+    "div_weight": 2.0,
+    "div_power": 6.0,
 }
 
 #: The values published with each method, parents first. For the GAN losses, ``n_critic`` is
 #: Goodfellow 2014's (Algorithm 1, k = 1), the learning rates and ``beta1`` are Radford 2016's
 #: (section 4), and ``beta2`` is Adam's default. For spectral_norm they are setting A of Miyato 2018
-#: (Table 1), with five critic steps. Anil 2019 publishes no single setting for WGANs: orthogonal
-#: has Gulrajani 2017's.
+#: (Table 1), with five critic steps. For relativistic they are those with which Huang 2024 starts
+#: on CIFAR-10. f_gan has the Adam of Radford 2016, too, and the generator's loss that Nowozin 2016
+#: advises (section 3.2); wgan_div the weight and the power of Wu 2018, with Gulrajani's five critic
+#: steps. Anil 2019 publishes no single setting for WGANs: orthogonal has Gulrajani 2017's.
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "gradient_penalty": _PENALTY,
     "one_sided_penalty": _PENALTY,
@@ -161,6 +215,9 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "orthogonal": _GULRAJANI,
     "minimax": _GOODFELLOW,
     "non_saturating": _GOODFELLOW,
+    "relativistic": _HUANG,
+    "f_gan": _NOWOZIN,
+    "wgan_div": _WU,
 }
 
 #: Defaults of each architecture. DCGAN's channels and activations are Radford 2016's, the values of
@@ -290,19 +347,23 @@ def refused_together(
     """
     for rule in REFUSED:
         met = [v for v in rule.values if v in possible.get(rule.key, ())]
-        others = [v for v in rule.other_values if v in possible.get(rule.other, ())]
+        others = rule.others(possible)
         if where_asked:
             others = [v for v in others if _may_apply(rule.key, {**possible, rule.other: (v,)})]
         if met and others:
             yield (
                 rule.key,
-                f"must not be {_either(met)} where {rule.other} is {_either(others)}: "
+                f"must not be {_either(met)} where {rule.other} is {_either_other(rule, others)}: "
                 f"{rule.reason}; change one of the two",
             )
 
 
 def _either(values: Sequence[Any]) -> str:
     return " or ".join("true" if value is True else str(value) for value in values)
+
+
+def _either_other(rule: Refused, values: Sequence[Any]) -> str:
+    return "above 0" if rule.other_values is ABOVE_ZERO else _either(values)
 
 
 def _may_apply(key: str, possible: Mapping[str, Collection[Any]]) -> bool:
@@ -321,6 +382,8 @@ def _may_be(parent: str, allowed: Allowed, possible: Mapping[str, Collection[Any
 
 
 def _meets(value: Any, allowed: Allowed) -> bool:
+    if allowed is ABOVE_ZERO:
+        return value is not None and value != 0
     return value is not None if allowed is ANY_VALUE else value in allowed
 
 

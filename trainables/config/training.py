@@ -11,6 +11,7 @@ from trainables.config.methods import (
     DEFAULT_LOSS,
     PUBLISHED,
     Constraint,
+    Divergence,
     Loss,
     fill,
 )
@@ -27,7 +28,10 @@ class TrainingConfig(Conditional):
         default=DEFAULT_LOSS,
         description="Loss of both networks. wasserstein: WGAN (Arjovsky 2017, eq. 3). minimax: the "
         "GAN of Goodfellow 2014, eq. 1. non_saturating: the same loss of the critic, and a "
-        "generator that maximises log D(G(z)) (Goodfellow 2014, section 3).",
+        "generator that maximises log D(G(z)) (Goodfellow 2014, section 3). relativistic: R3GAN, "
+        "where each real sample is compared with a generated one (Huang 2024, eq. 2). f_gan: a "
+        "bound on any f-divergence (Nowozin 2016, eq. 7). wgan_div: the Wasserstein divergence "
+        "(Wu 2018).",
     )
     constraint: Constraint | None = Field(
         default=None,
@@ -49,21 +53,72 @@ class TrainingConfig(Conditional):
         gt=0,
         description="Bound on every weight of the critic (c). Default: 0.01. Only under clip.",
     )
+    divergence: Divergence | None = Field(
+        default=None,
+        description="The divergence of real from generated samples that the generator lowers "
+        "(Nowozin 2016, table 1). Default: jensen_shannon. Only under f_gan.",
+    )
+    generator_loss: Literal["saturating", "alternative"] | None = Field(
+        default=None,
+        description="saturating: the generator descends the bound, -E[f*(g(v))]. alternative: it "
+        "raises E[g(v)] (Nowozin 2016, section 3.2). Default: alternative. Only under f_gan.",
+    )
+    div_weight: Real | None = Field(
+        default=None,
+        gt=0,
+        description="k of k times the mean of the gradient norm to the power p, between real and "
+        "generated samples (Wu 2018). Default: 2. Only under wgan_div.",
+    )
+    div_power: Real | None = Field(
+        default=None,
+        ge=2,
+        le=12,
+        description="p of the same term. Default: 6. Only under wgan_div.",
+    )
+    label_smoothing: Real | None = Field(
+        default=None,
+        ge=0,
+        lt=0.5,
+        description="One-sided label smoothing: the critic's target is 1 minus it for real "
+        "samples, and 0 for generated ones (Salimans 2016, section 3.4; there 0.1). Default: 0. "
+        "Only under minimax and non_saturating.",
+    )
     instance_noise: Real | None = Field(
         default=None,
         ge=0,
         description="Standard deviation, in the data's units, of Gaussian noise that is added to "
         "every input of the critic (Arjovsky & Bottou 2017, section 3). Default: 0. Only under "
-        "minimax and non_saturating.",
+        "minimax, non_saturating, relativistic and f_gan.",
+    )
+    r1_weight: Real | None = Field(
+        default=None,
+        ge=0,
+        description="R1: gamma of gamma / 2 times the mean squared gradient norm of the critic at "
+        "real samples (Mescheder 2018, eq. 9; there 10). Some public codes omit the 2. Default: 0, "
+        "under relativistic 0.05. Only under minimax, non_saturating, relativistic and f_gan.",
+    )
+    r2_weight: Real | None = Field(
+        default=None,
+        ge=0,
+        description="R2: the same at generated samples (Mescheder 2018, eq. 10). Default: 0, under "
+        "relativistic 0.05. Only under minimax, non_saturating, relativistic and f_gan.",
     )
     n_critic: Whole = Field(
         default=5,
         ge=1,
         le=1000,
-        description="Critic steps per generator step. Default: 5, under a GAN loss 1.",
+        description="Critic steps per generator step. Default: 5, under a GAN loss and f_gan 1.",
     )
     batch_size: Whole = Field(
         default=64, ge=2, le=65536, description="Samples per step of either network."
+    )
+    pack: Whole = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Samples that the critic sees at once, joined along their channels (PacGAN, "
+        "Lin 2018; there 2 to 4). batch_size must be a multiple of it. A custom critic gets the "
+        "joined sample_shape. 1: each by itself.",
     )
     optimizer: Literal["adam", "rmsprop", "adamw"] = Field(
         default="adam", description="Default: rmsprop under clip, else adam."
@@ -71,28 +126,28 @@ class TrainingConfig(Conditional):
     critic_lr: Real = Field(
         default=1e-4,
         gt=0,
-        description="Learning rate of the critic. Default: 1e-4, under clip 5e-5, under a GAN loss "
-        "2e-4.",
+        description="Learning rate of the critic. Default: 1e-4, under clip 5e-5, under all other "
+        "losses 2e-4.",
     )
     generator_lr: Real = Field(
         default=1e-4,
         gt=0,
-        description="Learning rate of the generator. Default: 1e-4, under clip 5e-5, under a GAN "
-        "loss 2e-4.",
+        description="Learning rate of the generator. Default: 1e-4, under clip 5e-5, under all "
+        "other losses 2e-4.",
     )
     beta1: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="Decay of Adam's first moment. Default: 0, under spectral_norm and a GAN loss "
-        "0.5. Only for adam and adamw.",
+        description="Decay of Adam's first moment. Default: 0, under spectral_norm, minimax, "
+        "non_saturating and f_gan 0.5. Only for adam and adamw.",
     )
     beta2: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="Decay of Adam's second moment. Default: 0.9, under a GAN loss 0.999. Only for "
-        "adam and adamw.",
+        description="Decay of Adam's second moment. Default: 0.9, under minimax, non_saturating "
+        "and f_gan 0.999. Only for adam and adamw.",
     )
     weight_decay: Real | None = Field(
         default=None,

@@ -36,6 +36,9 @@ class TrialConfig(Frozen):
         values = {**dict(self.networks), **dict(self.training)}
         for key, fault in refused_together({k: (v,) for k, v in values.items()}):
             raise ValueError(f"{key} {fault}")
+        size, pack = self.training.batch_size, self.training.pack
+        if size % pack:
+            raise ValueError(f"batch_size must be a multiple of pack ({pack}), got {size}")
         return self
 
     def applied(self) -> dict[str, Any]:

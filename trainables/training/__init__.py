@@ -8,10 +8,13 @@ from trainables.training.lipschitz import (
     gradient_penalty,
     interpolate,
     one_sided_penalty,
+    power_penalty,
     prepare_,
+    zero_centred_penalty,
 )
 from trainables.training.loop import critic_step, train
 from trainables.training.optimizers import Adam
+from trainables.training.packing import packed, packed_shape
 from trainables.training.state import TrainState
 
 __all__ = [
@@ -24,7 +27,11 @@ __all__ = [
     "gradient_penalty",
     "interpolate",
     "one_sided_penalty",
+    "packed",
+    "packed_shape",
+    "power_penalty",
     "prepare_",
     "seeded",
     "train",
+    "zero_centred_penalty",
 ]

@@ -102,7 +102,7 @@ def _losses_and_gradients(
     for layer in layers:
         outputs.append(layer(outputs[-1]))
     scores, num_scored = outputs[-1], 2 * batch
-    loss = critic_loss("wasserstein", scores[:batch], scores[batch:num_scored])
+    loss = critic_loss(config, scores[:batch], scores[batch:num_scored])
     # The gradients of the loss by real and fake scores; 1 for the scores between them, of which
     # the gradients by their inputs are needed.
     score_grads = torch.ones_like(scores)

@@ -168,6 +168,26 @@ def one_sided_penalty(
     return _one_sided(_norms_between(critic, real, fake, rng)).square().mean()
 
 
+def power_penalty(
+    critic: Critic,
+    real: Float[Tensor, "batch *sample"],
+    fake: Float[Tensor, "batch *sample"],
+    rng: torch.Generator,
+    power: float,
+) -> Float[Tensor, ""]:
+    """Compute the mean of |grad f|^p between real and fake samples: WGAN-div (Wu 2018).
+
+    It bounds no gradient norm: with it the critic estimates the Wasserstein divergence, which needs
+    no Lipschitz constraint. The other arguments are those of ``gradient_penalty``.
+
+    Args:
+        power: The exponent p, at least 2, of which the derivative is finite at a zero gradient.
+    """
+    between = interpolate(real, fake, coefficients_between(real, rng))
+    gradients = _sample_gradients(critic, between, create_graph=True)
+    return gradients.flatten(1).square().sum(1).pow(power / 2).mean()
+
+
 #: The penalty of each constraint, (critic, real, fake, rng) to the term without its weight.
 PENALTIES: Mapping[Constraint | None, Callable[..., Tensor]] = {
     "gradient_penalty": gradient_penalty,
@@ -189,6 +209,23 @@ PENALTY_RESIDUALS: Mapping[Constraint | None, Callable[[Tensor], Tensor]] = {
     "gradient_penalty": _two_sided,
     "one_sided_penalty": _one_sided,
 }
+
+
+def zero_centred_penalty(
+    critic: Critic, samples: Float[Tensor, "batch *sample"]
+) -> Float[Tensor, ""]:
+    """Compute half the mean of |grad f|^2: R1 at real samples, R2 at fake ones (Mescheder 2018).
+
+    The result is without the weight gamma, but has the paper's factor 1/2 (eq. 9 and 10). The norm
+    is of the gradient by a whole sample. It is differentiable by the critic's parameters, and
+    constant in the samples.
+
+    Args:
+        critic: Maps samples [batch, *sample] to scores [batch].
+        samples: Where to penalise.
+    """
+    gradients = _sample_gradients(critic, samples, create_graph=True)
+    return gradients.flatten(1).square().sum(1).mean() / 2
 
 
 def gradient_norms(
@@ -252,10 +289,14 @@ def _norms_between(
 
 
 def _gradient_norms(critic: Critic, samples: Tensor, *, create_graph: bool) -> Tensor:
+    return norms(_sample_gradients(critic, samples, create_graph=create_graph))
+
+
+def _sample_gradients(critic: Critic, samples: Tensor, *, create_graph: bool) -> Tensor:
     samples = samples.detach().requires_grad_()
     # Each score depends on its own sample alone: the gradient of the sum holds those of all scores.
     (gradients,) = torch.autograd.grad(critic(samples).sum(), samples, create_graph=create_graph)
-    return norms(gradients)
+    return gradients
 
 
 def _layers(critic: nn.Module) -> Iterator[nn.Linear | _ConvNd]:

@@ -24,9 +24,18 @@ from trainables.training.lipschitz import (
     coefficients_between,
     gradient_norms,
     interpolate,
+    power_penalty,
     project_,
+    zero_centred_penalty,
 )
-from trainables.training.losses import critic_loss, divergence, generator_loss
+from trainables.training.losses import (
+    compares,
+    critic_loss,
+    divergence,
+    generator_loss,
+    label_smoothing,
+)
+from trainables.training.packing import packed
 from trainables.training.state import TrainState, set_learning_rate
 
 #: Takes a generator step with its critic steps. Returns the critic's estimate with both losses, the
@@ -46,8 +55,8 @@ class Measurement:
         generator_steps: Steps taken so far.
         critic_estimate: The critic's ``divergence`` at the last critic step of each generator
             step, as the mean since the last measurement: E[f(real)] - E[f(fake)], or under a GAN
-            loss the Jensen-Shannon divergence in nats, between samples with instance noise.
-        critic_loss: The critic's loss at the same steps, with its weighted penalty, as a mean.
+            loss a divergence in nats, between samples with instance noise.
+        critic_loss: The critic's loss at the same steps, with its weighted penalties, as a mean.
         generator_loss: The generator's loss, as a mean.
         critic_gradient_norm: Mean gradient norm at points spread evenly between the last real and
             fake batch.
@@ -124,6 +133,7 @@ def critic_step(
     Returns:
         The critic's estimate and its loss, both before the step.
     """
+    real, fake = packed(real, config.pack), packed(fake, config.pack)
     if state.closed_form is not None:
         coefficients = None
         if config.gp_weight is not None:
@@ -134,7 +144,7 @@ def critic_step(
         gradients = _gradients(loss, state.critic_optimizer)
     _step(state.critic_optimizer, gradients)
     project_(state.critic, config)
-    return divergence(config.loss, unpenalised.detach()), loss.detach()
+    return divergence(config, unpenalised.detach()), loss.detach()
 
 
 def _critic_losses(
@@ -147,25 +157,45 @@ def _critic_losses(
         scores = [state.scores(half) for half in samples.chunk(2)]
     else:
         scores = state.scores(samples).chunk(2)
-    loss = critic_loss(config.loss, *scores)
-    if config.gp_weight is None:
-        return loss, loss
+    loss = penalised = critic_loss(config, *scores)
     # By the critic, not ``state.scores``: compiled code cannot be differentiated twice, and
     # bfloat16 has too few digits for a gradient norm.
-    penalty = PENALTIES[config.constraint](state.critic, real, fake, state.rng)
-    return loss, loss + config.gp_weight * penalty
+    if config.gp_weight is not None:
+        penalty = PENALTIES[config.constraint](state.critic, real, fake, state.rng)
+        penalised = penalised + config.gp_weight * penalty
+    if config.div_weight is not None and config.div_power is not None:
+        penalty = power_penalty(state.critic, real, fake, state.rng, config.div_power)
+        penalised = penalised + config.div_weight * penalty
+    if config.label_smoothing:
+        penalised = penalised + label_smoothing(config, scores[0])
+    # At the samples that the critic was given, with their noise.
+    weights = (config.r1_weight, config.r2_weight)
+    for weight, half in zip(weights, samples.chunk(2), strict=True):
+        if weight:
+            penalised = penalised + weight * zero_centred_penalty(state.critic, half)
+    return loss, penalised
 
 
 def generator_step(
-    state: TrainState, config: TrainingConfig
+    state: TrainState, config: TrainingConfig, real: Float[Tensor, "batch *sample"] | None = None
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "{config.batch_size} *sample"]]:
     """Take one step of the generator's optimiser, and update the moving average of its weights.
+
+    Args:
+        state: The state, whose generator is changed.
+        config: The training.
+        real: ``config.batch_size`` real samples; needed by a loss that compares.
 
     Returns:
         The loss and the samples, both before the step.
     """
     fake = state.sample(config.batch_size)
-    loss = generator_loss(config.loss, state.scores(_with_noise(state, config, fake)))
+    real_scores = None
+    if real is not None and compares(config):
+        with torch.no_grad():
+            real_scores = state.scores(packed(_with_noise(state, config, real), config.pack))
+    scores = state.scores(packed(_with_noise(state, config, fake), config.pack))
+    loss = generator_loss(config, scores, real_scores)
     _step(state.generator_optimizer, _gradients(loss, state.generator_optimizer))
     if state.averaged is not None:
         # The average starts at the weights after the first step, not at the initial ones.
@@ -194,10 +224,11 @@ def _train_until(
     for _ in range(num_steps - 1):
         metrics, real_batch, fake = _advance(state, config, step)
         totals += metrics
-    coefficients = torch.linspace(0, 1, len(fake), device=fake.device)
+    ends = packed(real_batch, config.pack), packed(fake, config.pack)
+    coefficients = torch.linspace(0, 1, len(ends[0]), device=fake.device)
     # A measurement leaves no trace in the training, even if the critic draws random numbers.
     with seeded(0, state.rng.device):
-        norms = gradient_norms(state.critic, interpolate(real_batch, fake, coefficients))
+        norms = gradient_norms(state.critic, interpolate(*ends, coefficients))
     metrics = [*(totals / num_steps).tolist(), norms.mean().item(), norms.max().item()]
     seconds = time.perf_counter() - started_s
     state.training_seconds += seconds
@@ -232,7 +263,7 @@ def _iteration(
     reals, fakes = as_floats(real[drawn]), _fakes(state, *shape)
     batches = zip(reals, fakes, strict=True)
     estimate, loss_of_critic = [critic_step(state, config, *batch) for batch in batches][-1]
-    loss_of_generator, fake = generator_step(state, config)
+    loss_of_generator, fake = generator_step(state, config, reals[-1])
     return torch.stack([estimate, loss_of_critic, loss_of_generator]), reals[-1], fake
 
 

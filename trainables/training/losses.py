@@ -5,62 +5,125 @@ Under the GAN losses the score is a logit, D = sigmoid(score) (Goodfellow 2014, 
 """
 
 import math
+from collections.abc import Callable
+from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from trainables.config import Loss
+from trainables.config import Divergence, TrainingConfig
+from trainables.training.f_divergences import ACTIVATION, CONJUGATE
 
 
 def critic_loss(
-    loss: Loss, real_scores: Float[Tensor, " batch"], fake_scores: Float[Tensor, " batch"]
+    config: TrainingConfig,
+    real_scores: Float[Tensor, " batch"],
+    fake_scores: Float[Tensor, " batch"],
 ) -> Float[Tensor, ""]:
     """Compute the loss of the critic, without a penalty.
 
     wasserstein: -(E[f(real)] - E[f(fake)]) (Arjovsky 2017, eq. 3). minimax and non_saturating:
-    -(E[log D(real)] + E[log(1 - D(fake))]) (Goodfellow 2014, eq. 1).
+    -(E[log D(real)] + E[log(1 - D(fake))]) (Goodfellow 2014, eq. 1). relativistic:
+    -E[log sigmoid(f(real) - f(fake))] over pairs of one real and one fake sample (Huang 2024,
+    eq. 2). f_gan: -(E[g(v(real))] - E[f*(g(v(fake)))]) (Nowozin 2016, eq. 7). wgan_div: as
+    wasserstein; Wu 2018 has it with the other sign of the critic.
 
     Args:
-        loss: Which loss.
+        config: Which loss.
         real_scores: Scores [batch] of real samples.
         fake_scores: Scores [batch] of generated samples.
     """
-    if loss == "wasserstein":
-        return -(real_scores.mean() - fake_scores.mean())
-    return softplus(-real_scores).mean() + softplus(fake_scores).mean()
+    match config.loss:
+        case "wasserstein" | "wgan_div":
+            return -(real_scores.mean() - fake_scores.mean())
+        case "f_gan":
+            of_real, of_fake = _bound(config)
+            return of_fake(fake_scores).mean() - of_real(real_scores).mean()
+        case "minimax" | "non_saturating":
+            return softplus(-real_scores).mean() + softplus(fake_scores).mean()
+        case "relativistic":
+            return softplus(fake_scores - real_scores).mean()
 
 
-def generator_loss(loss: Loss, fake_scores: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
+def generator_loss(
+    config: TrainingConfig,
+    fake_scores: Float[Tensor, " batch"],
+    real_scores: Float[Tensor, " batch"] | None = None,
+) -> Float[Tensor, ""]:
     """Compute the loss of the generator.
 
     wasserstein: -E[f(fake)] (Arjovsky 2017, Algorithm 1). minimax: E[log(1 - D(fake))], whose
     gradient vanishes where the critic is certain. non_saturating: -E[log D(fake)], whose gradient
-    does not (Goodfellow 2014, section 3).
+    does not (Goodfellow 2014, section 3). relativistic: -E[log sigmoid(f(fake) - f(real))] over
+    pairs (Huang 2024, eq. 2). f_gan: -E[f*(g(v(fake)))], or -E[g(v(fake))] (Nowozin 2016, section
+    3.2). wgan_div: as wasserstein.
 
     Args:
-        loss: Which loss.
+        config: Which loss.
         fake_scores: Scores [batch] of generated samples.
+        real_scores: Scores [batch] of real samples; needed where :func:`compares` is true.
     """
-    match loss:
-        case "wasserstein":
+    match config.loss:
+        case "wasserstein" | "wgan_div":
             return -fake_scores.mean()
+        case "f_gan":
+            of_real, of_fake = _bound(config)
+            raised = of_fake if config.generator_loss == "saturating" else of_real
+            return -raised(fake_scores).mean()
         case "minimax":
             return -softplus(fake_scores).mean()
         case "non_saturating":
             return softplus(-fake_scores).mean()
+        case "relativistic":
+            if real_scores is None:
+                raise ValueError("relativistic needs the scores of real samples, got none")
+            return softplus(real_scores - fake_scores).mean()
 
 
-def divergence(loss: Loss, critic_loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """Compute the critic's estimate of the divergence between real and generated samples.
+def compares(config: TrainingConfig) -> bool:
+    """Tell whether the generator's loss compares its samples with real ones."""
+    return config.loss == "relativistic"
 
-    wasserstein: W1, times the critic's unknown Lipschitz constant. The others: the Jensen-Shannon
-    divergence in nats, log 2 + (E[log D(real)] + E[log(1 - D(fake))]) / 2 (Arjovsky 2017,
-    Figure 4): log 2 for a critic that classifies every sample with certainty, 0 for one with
-    D = 1/2 everywhere, and negative for a worse one.
+
+def label_smoothing(
+    config: TrainingConfig, real_scores: Float[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """Compute the term by which one-sided label smoothing changes the critic's loss.
+
+    With the target 1 - s a real sample of logit l has the loss (1 - s) softplus(-l) + s softplus(l)
+    = softplus(-l) + s l (Salimans 2016, section 3.4). The estimate of the divergence is without it.
 
     Args:
-        loss: Which loss.
+        config: Its ``label_smoothing`` s.
+        real_scores: Scores [batch] of real samples.
+    """
+    return (config.label_smoothing or 0.0) * real_scores.mean()
+
+
+def divergence(config: TrainingConfig, critic_loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """Compute the critic's estimate of the divergence between real and generated samples.
+
+    wasserstein: W1, times the critic's unknown Lipschitz constant. minimax and non_saturating: the
+    Jensen-Shannon divergence in nats, log 2 + (E[log D(real)] + E[log(1 - D(fake))]) / 2 (Arjovsky
+    2017, Figure 4): log 2 for a critic that classifies every sample with certainty, 0 for one with
+    D = 1/2 everywhere, and negative for a worse one. relativistic: the divergence of pairs, log 2
+    - E[-log sigmoid(f(real) - f(fake))], with the same limits (Jolicoeur-Martineau 2020, section
+    3). f_gan: the lower bound on its divergence; that of jensen_shannon is twice the one above.
+
+    Args:
+        config: Which loss.
         critic_loss: The critic's loss without a penalty.
     """
-    return -critic_loss if loss == "wasserstein" else math.log(2) - critic_loss / 2
+    match config.loss:
+        case "wasserstein" | "wgan_div" | "f_gan":
+            return -critic_loss
+        case "minimax" | "non_saturating":
+            return math.log(2) - critic_loss / 2
+        case "relativistic":
+            return math.log(2) - critic_loss
+
+
+def _bound(config: TrainingConfig) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    chosen = cast(Divergence, config.divergence)
+    return ACTIVATION[chosen], CONJUGATE[chosen]

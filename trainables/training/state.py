@@ -19,6 +19,7 @@ from trainables.training.closed_form import ClosedForm, closed_form_gradients
 from trainables.training.global_rng import GlobalRng, seeded
 from trainables.training.lipschitz import prepare_
 from trainables.training.optimizers import Adam, AdamW, RMSprop
+from trainables.training.packing import packed_shape
 
 Forward = Callable[[nn.Module, Tensor], Tensor]
 _Inputs = ParamSpec("_Inputs")
@@ -84,7 +85,8 @@ class TrainState:
         networks, training = config.networks, config.training
 
         def critic() -> nn.Module:
-            built = build_critic(networks, sample_shape, training.constraint)
+            shape = packed_shape(sample_shape, training.pack)
+            built = build_critic(networks, shape, training.constraint)
             prepare_(built, training.constraint)
             return built
 
@@ -132,7 +134,7 @@ class TrainState:
         return self.forward(self.generator, latents)
 
     def scores(self, samples: Float[Tensor, "batch *sample"]) -> Float[Tensor, " batch"]:
-        """Score samples by the trial's critic; returns float32."""
+        """Score samples, packed if the trial packs them, by the trial's critic; returns float32."""
         return self.forward(self.critic, samples)
 
     @torch.no_grad()

@@ -17,7 +17,7 @@ MAX_GRID_POINTS = 100_000
 
 def cross_section_faults(sections: Mapping[str, Any]) -> list[Fault]:
     """List the faults between sections that are each valid."""
-    return [*_objective_faults(sections), *_end_faults(sections)]
+    return [*_objective_faults(sections), *_pack_faults(sections), *_end_faults(sections)]
 
 
 def _objective_faults(sections: Mapping[str, Any]) -> list[Fault]:
@@ -38,6 +38,25 @@ def _objective_faults(sections: Mapping[str, Any]) -> list[Fault]:
     reason = "searched: its scale depends on the critic, so that trials would differ by more than "
     way_out = f"their generators: fix {'it' if is_one else 'them'}, or give independent_critic"
     return [Fault("objective.name", rule + reason + way_out)]
+
+
+def _pack_faults(sections: Mapping[str, Any]) -> list[Fault]:
+    """Check that every batch size that may be drawn is a multiple of every pack."""
+    if "training" not in sections:
+        return []
+    training = sections["training"]
+    sizes, packs = (_whole_values(v) for v in (training.batch_size, training.pack))
+    indivisible = ((s, p) for p in packs if p > 1 for s in sizes if s % p)
+    if (first := next(indivisible, None)) is None:
+        return []
+    size, pack = first
+    rule = f"must be a multiple of pack, which {size} is not of {pack}: "
+    return [Fault("training.batch_size", rule + "list multiples with choice, or change pack")]
+
+
+def _whole_values(value: Any) -> tuple[Any, ...]:
+    is_searched = isinstance(value, Range | Choice)
+    return tuple(grid_values(value) or ()) if is_searched else (value,)
 
 
 def _end_faults(sections: Mapping[str, Any]) -> list[Fault]:

@@ -15,7 +15,13 @@ from tuner.space.spec import SearchSpec
 #: The keys that define a method.
 METHOD_KEYS = ("training.loss", "training.constraint")
 #: Keys whose value in ``PUBLISHED`` is none of a publication's, as the decay of AdamW.
-_FREE_KEYS = (*METHOD_KEYS, "training.weight_decay", "training.instance_noise")
+_FREE_KEYS = (
+    *METHOD_KEYS,
+    "training.weight_decay",
+    "training.divergence",
+    "training.label_smoothing",
+    "training.instance_noise",
+)
 
 
 def published_points(search: SearchSpec) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:

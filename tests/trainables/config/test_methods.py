@@ -74,6 +74,12 @@ def test_given_values_win_over_published_ones() -> None:
     assert training.instance_noise == 0.2
 
 
+def test_r3gan_has_the_penalties_and_the_adam_of_huang_2024() -> None:
+    training = TrainingConfig(loss="relativistic")
+    assert (training.r1_weight, training.r2_weight, training.n_critic) == (0.05, 0.05, 1)
+    assert (training.critic_lr, training.beta1, training.beta2) == (2e-4, 0.0, 0.9)
+
+
 REFUSED = [
     (
         {"loss": "minimax", "constraint": "clip"},
@@ -93,7 +99,7 @@ REFUSED = [
     (
         {"instance_noise": 0.1},
         "instance_noise has no effect when loss is wasserstein: leave instance_noise out, or set "
-        "loss to minimax or non_saturating",
+        "loss to minimax or non_saturating or relativistic or f_gan",
     ),
     (
         {"loss": "non_saturating", "optimizer": "rmsprop", "beta1": 0.5},
@@ -107,6 +113,22 @@ REFUSED = [
 def test_a_key_that_cannot_apply_is_refused_with_the_way_out(given: dict, fault: str) -> None:
     with pytest.raises(ValidationError, match=fault):
         TrainingConfig.model_validate(given)
+
+
+def test_smoothing_without_a_classifying_loss_is_refused() -> None:
+    """There is no label to smooth."""
+    assert TrainingConfig(loss="minimax", label_smoothing=0.1).label_smoothing == 0.1
+    for loss in ("wasserstein", "relativistic", "f_gan", "wgan_div"):
+        fault = f"label_smoothing has no effect when loss is {loss}: .* minimax or non_saturating"
+        with pytest.raises(ValidationError, match=fault):
+            TrainingConfig.model_validate({"loss": loss, "label_smoothing": 0.1})
+
+
+def test_batch_normalisation_is_refused_under_wgan_div() -> None:
+    networks = {"architecture": "dcgan", "critic_norm": "batch"}
+    fault = "critic_norm must not be batch where loss is wgan_div: the penalty is on the gradient"
+    with pytest.raises(ValidationError, match=fault):
+        TrialConfig.model_validate({"networks": networks, "training": {"loss": "wgan_div"}})
 
 
 @pytest.mark.parametrize("given", [{"loss": "hinge"}, {"loss": ["minimax"]}, {"constraint": "cut"}])
@@ -272,6 +294,26 @@ def test_cuda_graph_is_refused_under_orthogonal() -> None:
     searched = {"cuda_graph": (False, True), "constraint": ("clip", "orthogonal")}
     assert list(refused_together(searched)) == [("cuda_graph", fault)]
     assert list(refused_together(searched | {"cuda_graph": (False,)})) == []
+
+
+def test_a_batch_that_cannot_be_packed_is_refused() -> None:
+    fault = r"batch_size must be a multiple of pack \(3\), got 64"
+    with pytest.raises(ValidationError, match=fault):
+        TrialConfig(training=TrainingConfig(pack=3))
+
+
+@pytest.mark.parametrize("key", ["r1_weight", "r2_weight"])
+def test_batch_normalisation_is_refused_under_a_penalty_that_is_on(key: str) -> None:
+    networks = {"architecture": "dcgan", "critic_norm": "batch"}
+
+    def trial_of(weight: float) -> TrialConfig:
+        training = {"loss": "non_saturating", key: weight}
+        return TrialConfig.model_validate({"networks": networks, "training": training})
+
+    assert trial_of(0).training.model_dump()[key] == 0
+    fault = f"critic_norm must not be batch where {key} is above 0: the penalty is on the gradient"
+    with pytest.raises(ValidationError, match=fault):
+        trial_of(10)
 
 
 def test_a_key_does_not_meet_a_value_under_which_it_is_not_proposed() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu
 
-from trainables.config import Loss
+from trainables.config import Divergence, Loss, TrainingConfig
 from trainables.contracts import check_loss
 from trainables.training.losses import critic_loss, divergence, generator_loss
 
@@ -29,11 +29,26 @@ def test_another_loss_keeps_the_contract() -> None:
 
 @pytest.mark.parametrize("loss", get_args(Loss))
 def test_built_in_losses_keep_the_contract(loss: Loss) -> None:
-    check_loss(*(partial(function, loss) for function in (critic_loss, generator_loss, divergence)))
+    config = TrainingConfig(loss=loss)
+    check_loss(
+        partial(critic_loss, config),
+        lambda fake: generator_loss(config, fake, torch.zeros_like(fake)),
+        partial(divergence, config),
+    )
 
 
 def overflowing(real: Tensor, fake: Tensor) -> Tensor:
     return (fake - real).exp().mean() + fake.exp().mean()
+
+
+@pytest.mark.parametrize("kind", ["saturating", "alternative"])
+@pytest.mark.parametrize("name", get_args(Divergence))
+def test_every_divergence_keeps_the_contract(name: Divergence, kind: str) -> None:
+    """But the KL divergence, whose bound is 0 where all scores are 1."""
+    given = {"loss": "f_gan", "divergence": name, "generator_loss": kind}
+    config = TrainingConfig.model_validate(given)
+    estimate = None if name == "kl" else partial(divergence, config)
+    check_loss(partial(critic_loss, config), partial(generator_loss, config), estimate)
 
 
 BROKEN = {

@@ -61,7 +61,7 @@ def test_losses_and_gradients_are_those_of_autograd(networks, constraint) -> Non
     real, fake = batches()
     critic = around_slope_1(critic_of(networks), real, fake)
     config = TrainingConfig(constraint=constraint)
-    unpenalised = loss = critic_loss("wasserstein", critic(real), critic(fake))
+    unpenalised = loss = critic_loss(config, critic(real), critic(fake))
     coefficients = None
     if config.gp_weight is not None:
         coefficients = coefficients_between(real, seeded())

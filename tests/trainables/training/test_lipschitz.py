@@ -13,7 +13,9 @@ from trainables.training.lipschitz import (
     interpolate,
     one_sided_penalty,
     orthonormalise_,
+    power_penalty,
     prepare_,
+    zero_centred_penalty,
 )
 
 PENALTIES = [gradient_penalty, one_sided_penalty]
@@ -52,6 +54,34 @@ class Recorder:
 def half_square(samples: Tensor) -> Tensor:
     """f(x) = |x|^2 / 2, whose gradient is x itself."""
     return samples.flatten(1).square().sum(1) / 2
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("slope", [0.0, 0.5, 7.0])
+def test_r1_of_a_linear_critic_is_half_its_squared_slope(shape, slope) -> None:
+    """Of the whole sample, without an epsilon, and with the derivative of the square."""
+    critic = LinearCritic(slope).double()
+    penalty = zero_centred_penalty(critic, batches(shape)[0].double())
+    assert penalty.item() == pytest.approx(slope**2 / 2, rel=1e-12, abs=0)
+    (gradient,) = torch.autograd.grad(penalty, critic.slope)
+    assert gradient.item() == pytest.approx(slope, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("power", [2.0, 3.0, 6.0])
+def test_the_penalty_of_wgan_div_is_the_slope_to_its_power(slope, power) -> None:
+    critic = LinearCritic(slope).double()
+    real, fake = (batch.double() for batch in batches((1, 4, 4)))
+    penalty = power_penalty(critic, real, fake, seeded(), power)
+    assert penalty.item() == pytest.approx(slope**power, rel=1e-12, abs=0)
+    (gradient,) = torch.autograd.grad(penalty, critic.slope)
+    assert gradient.item() == pytest.approx(power * slope ** (power - 1), rel=1e-12, abs=0)
+
+
+def test_r1_is_the_mean_over_samples_of_the_squared_norm() -> None:
+    """The gradient of |x|^2 / 2 is x."""
+    samples = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
+    assert zero_centred_penalty(half_square, samples).item() == pytest.approx((25 + 1) / 2 / 2)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

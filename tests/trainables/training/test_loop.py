@@ -83,7 +83,7 @@ def test_generator_step_moves_the_samples_up_the_critic() -> None:
 SIGMOID_OF_1 = 1 / (1 + math.exp(-1))
 
 
-@pytest.mark.parametrize("loss", GANS)
+@pytest.mark.parametrize("loss", ["minimax", "non_saturating"])
 def test_a_gans_critic_step_worked_by_hand(loss) -> None:
     """Logits 2k at 2 and 0 at 0, k = 0.5: loss softplus(-1) + log 2, its slope 2 (D(1) - 1)."""
     state = by_hand(place=0.0, slope=0.5)
@@ -110,6 +110,88 @@ def test_a_gans_generator_step_worked_by_hand(loss, value, gradient) -> None:
     assert lost.item() == pytest.approx(value)
     assert samples.tolist() == [[0.5]] * 4
     assert state.generator.place.item() == pytest.approx(0.5 - 0.1 * 2 * gradient)
+
+
+def test_a_relativistic_step_of_each_player_worked_by_hand() -> None:
+    """k = 0.5, real at 2, fake at 0: scores 1 and 0, so both losses compare 1 with 0."""
+    state = by_hand(place=0.0, slope=0.5)
+    config = trial("relativistic", r1_weight=0, r2_weight=0).training
+    real, fake = torch.full((4, 1), 2.0), torch.zeros(4, 1)
+    estimate, critic_loss = (number.item() for number in critic_step(state, config, real, fake))
+    assert critic_loss == pytest.approx(-math.log(SIGMOID_OF_1))
+    assert estimate == pytest.approx(math.log(2) - critic_loss)
+    moved = 0.5 + 0.1 * 2 * (1 - SIGMOID_OF_1)
+    assert state.critic.slope.item() == pytest.approx(moved)
+    lost, _ = generator_step(state, config, real)
+    sigmoid = 1 / (1 + math.exp(-2 * moved))
+    assert lost.item() == pytest.approx(-math.log(1 - sigmoid), rel=1e-5)
+    assert state.generator.place.item() == pytest.approx(0.1 * moved * sigmoid, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", GANS)
+@pytest.mark.parametrize(("r1", "r2"), [(3.0, 0.0), (0.0, 4.0), (3.0, 4.0)])
+def test_zero_centred_penalties_add_half_their_weight_times_the_squared_slope(loss, r1, r2) -> None:
+    """R1 and R2 of f = k x are k^2, so the loss has (r1 + r2) / 2 k^2 more, its slope (r1 + r2) k.
+
+    Codes that leave out the paper's factor 1/2 fail here.
+    """
+    steps = []
+    for weights in ({"r1_weight": 0, "r2_weight": 0}, {"r1_weight": r1, "r2_weight": r2}):
+        state = by_hand(place=0.0, slope=0.5)
+        config = trial(loss, **weights).training
+        numbers = critic_step(state, config, torch.full((4, 1), 2.0), torch.zeros(4, 1))
+        steps.append([*(n.item() for n in numbers), state.critic.slope.item()])
+    (estimate, lost, slope), (penalised_estimate, penalised, penalised_slope) = steps
+    assert penalised - lost == pytest.approx((r1 + r2) / 2 * 0.25, rel=1e-5)
+    assert penalised_slope - slope == pytest.approx(-0.1 * (r1 + r2) * 0.5, rel=1e-5)
+    assert penalised_estimate == estimate
+
+
+def test_a_step_of_wgan_div_worked_by_hand() -> None:
+    """loss = -2 k + 2 k^6 at k = 0.5, derivative -2 + 12 k^5; the estimate is 2 k."""
+    state = by_hand(place=0.0, slope=0.5)
+    config = trial("wgan_div").training
+    step = critic_step(state, config, torch.full((4, 1), 2.0), torch.zeros(4, 1))
+    assert [number.item() for number in step] == pytest.approx([1, -1 + 2 * 0.5**6])
+    assert state.critic.slope.item() == pytest.approx(0.5 - 0.1 * (-2 + 12 * 0.5**5))
+
+
+@pytest.mark.parametrize("loss", ["minimax", "non_saturating"])
+def test_smoothing_moves_the_target_of_real_samples_alone(loss) -> None:
+    """Logits 1 at real and 0 at fake: 0.9 softplus(-1) + 0.1 softplus(1) + log 2.
+
+    Smoothing the fakes, too, as some codes do, would shift the optimum (Salimans 2016, 3.4). The
+    estimate stays that of the Jensen-Shannon divergence.
+    """
+    state = by_hand(place=0.0, slope=0.5)
+    config = trial(loss, label_smoothing=0.1).training
+    step = critic_step(state, config, torch.full((4, 1), 2.0), torch.zeros(4, 1))
+    real = -0.9 * math.log(SIGMOID_OF_1) - 0.1 * math.log(1 - SIGMOID_OF_1)
+    plain = -math.log(SIGMOID_OF_1) + math.log(2)
+    expected = [math.log(2) - plain / 2, real + math.log(2)]
+    assert [number.item() for number in step] == pytest.approx(expected)
+    moved = 0.1 * 2 * (0.9 - SIGMOID_OF_1)
+    assert state.critic.slope.item() == pytest.approx(0.5 + moved)
+
+
+class Square(Slope):
+    """f(x) = slope * x^2, whose gradient is known at every point."""
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.slope * samples[:, 0] ** 2
+
+
+@pytest.mark.parametrize(("weights", "expected"), [((1, 0), 8 * 0.25), ((0, 1), 18 * 0.25)])
+def test_r1_is_at_real_samples_and_r2_at_generated_ones(weights, expected) -> None:
+    """(2 k x)^2 / 2 at 2 is 8 k^2, and at 3 it is 18 k^2."""
+    losses = []
+    for r1, r2 in ((0, 0), weights):
+        state = by_hand(place=0.0, slope=0.5)
+        state.critic = Square(0.5)
+        state.critic_optimizer = torch.optim.SGD(state.critic.parameters(), 0.1)
+        config = trial("non_saturating", r1_weight=r1, r2_weight=r2).training
+        losses.append(critic_step(state, config, torch.full((4, 1), 2.0), torch.full((4, 1), 3.0)))
+    assert losses[1][1] - losses[0][1] == pytest.approx(expected, rel=1e-5)
 
 
 def test_clipping_follows_the_step_so_that_it_bounds_the_generators_critic() -> None:
@@ -216,7 +298,7 @@ def test_a_step_changes_the_weights_of_its_own_player_alone(method) -> None:
     assert torch.equal(weights_of(state.generator), generator)
     assert not torch.equal(weights_of(state.critic), critic)
     critic = weights_of(state.critic)
-    generator_step(state, config.training)
+    generator_step(state, config.training, REAL[:4])
     assert not torch.equal(weights_of(state.generator), generator)
     assert torch.equal(weights_of(state.critic), critic)
 
@@ -227,7 +309,7 @@ def test_each_player_has_its_own_learning_rate() -> None:
     state = create(config)
     generator, critic = weights_of(state.generator), weights_of(state.critic)
     critic_step(state, config.training, REAL[:4], state.sample(4).detach())
-    generator_step(state, config.training)
+    generator_step(state, config.training, REAL[:4])
     moved = (weights_of(state.critic) - critic).abs().max().item()
     assert moved == pytest.approx(1e-3, rel=0.01)
     moved = (weights_of(state.generator) - generator).abs().max().item()

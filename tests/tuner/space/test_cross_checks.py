@@ -44,6 +44,9 @@ def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, 
     values = {
         "constraint": ["gradient_penalty", "one_sided_penalty"],
         "loss": ["minimax", "non_saturating"],
+        "divergence": ["kl", "pearson"],
+        "generator_loss": ["saturating", "alternative"],
+        "label_smoothing": [0.1, 0.2],
         "optimizer": ["adam", "rmsprop"],
         "architecture": ["mlp"],
         "beta1": [0.0, 0.5],
@@ -60,6 +63,13 @@ def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, 
         "weight_decay": {"training": {"optimizer": "adamw"}},
         "clip_value": {"training": {"constraint": "clip"}},
         "instance_noise": {"training": {"loss": "minimax"}},
+        "label_smoothing": {"training": {"loss": "minimax"}},
+        "divergence": {"training": {"loss": "f_gan"}},
+        "generator_loss": {"training": {"loss": "f_gan"}},
+        "div_weight": {"training": {"loss": "wgan_div"}},
+        "div_power": {"training": {"loss": "wgan_div"}},
+        "r1_weight": {"training": {"loss": "minimax"}},
+        "r2_weight": {"training": {"loss": "minimax"}},
         "critic_args": {"networks": {"critic": "mine:A"}},
         "critic_norm": {"networks": {"architecture": "dcgan"}},
     }
@@ -92,6 +102,25 @@ def test_all_keys_that_move_the_critics_scale_are_named_beside_all_other_faults(
         faults[0].message
     )
     assert faults[0].message.endswith("generators: fix them, or give independent_critic")
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "pack", "fault"),
+    [
+        (64, 2, None),
+        ({"choice": [32, 64]}, {"choice": [1, 4]}, None),
+        ({"low": 32, "high": 128}, 1, None),
+        (63, 2, "which 63 is not of 2"),
+        ({"low": 32, "high": 128}, {"choice": [1, 2]}, "which 33 is not of 2"),
+        (64, {"low": 1, "high": 3}, "which 64 is not of 3"),
+    ],
+)
+def test_every_batch_size_is_a_multiple_of_every_pack(
+    faults_of: FaultsOf, batch_size: Any, pack: Any, fault: str | None
+):
+    rule = f"must be a multiple of pack, {fault}: list multiples with choice, or change pack"
+    expected = [] if fault is None else [Fault("training.batch_size", rule)]
+    assert faults_of(training={"batch_size": batch_size, "pack": pack}) == expected
 
 
 @pytest.mark.parametrize("search", [{}, {"sampler": "random"}])

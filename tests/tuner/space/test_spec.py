@@ -524,6 +524,9 @@ def test_choosing_asks_for_what_applies_and_makes_a_valid_trial(
     applies = {
         "constraint": trial.training.loss == "wasserstein",
         "instance_noise": trial.training.loss in GANS,
+        "r1_weight": trial.training.loss in GANS,
+        "r2_weight": trial.training.loss in GANS,
+        "label_smoothing": trial.training.loss in GANS,
         "gp_weight": trial.training.constraint in PENALTIES,
         "clip_value": trial.training.constraint == "clip",
         "beta1": trial.training.optimizer == "adam",
