@@ -232,7 +232,7 @@ def mlflow_runs(database: Path) -> dict[str, list[tuple[str, str]]]:
     for found in client.search_runs(experiments):
         kind = "trials" if "mlflow.parentRunId" in found.data.tags else "searches"
         runs[kind].append((str(found.info.run_name), found.info.status))
-        counted = "while_training/generator_steps"
+        counted = "while_training.generator_steps"
         steps = [m.step for m in client.get_metric_history(found.info.run_id, counted)]
         assert len(steps) == len(set(steps)), "a report was logged twice"
     return runs

@@ -202,7 +202,7 @@ def assert_complete(uri: str, experiment: str = "wgan") -> None:
         assert run.data.tags["status"] == "completed"
         assert run.data.tags["mlflow.parentRunId"] == runs[None].info.run_id
         assert read_metric(uri, run, "w1") == [(250, 2.5 + number), (500, 5.0 + number)]
-        assert read_metric(uri, run, "while_training/generator_steps") == [(250, 250), (500, 500)]
+        assert read_metric(uri, run, "while_training.generator_steps") == [(250, 250), (500, 500)]
         assert read_metric(uri, run, "w1_at_000250") == [(250, 2.5 + number)]
         assert read_metric(uri, run, "w1_at_000500") == [(500, 5.0 + number)]
         assert read_files(uri, run, "samples") == ["samples/step_000250.png"]

@@ -95,10 +95,15 @@ def test_a_copy_is_as_if_it_had_been_followed_and_twice_is_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """And the trials, the reports and the table stay as they were."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "provenance.json").write_text('[{"host": "before"}, {"host": "here"}]')
     told = tell_search(search, run_dir, follow(search, run_dir, None), finish=True)
     assert told.answer is None
     expected = everything(f"sqlite:///{tmp_path}/mlflow.db")
     assert [expected[i][0] for i in (None, "00000", "00001")] == ["FINISHED"] * 3
+    assert expected[None][2]["session.host"] == "here"
+    assert expected[None][2]["session.count"] == "2"
+    assert "session.host" not in expected["00000"][2]
     (tmp_path / "there").mkdir()
     uri = small_search.copied(empty_database, tmp_path / "there")
 

@@ -17,6 +17,7 @@ import searches
 import torch
 
 import tuner
+from tuner.results import read_sessions
 from tuner.space.spec import read_spec
 
 ROOT = Path(__file__).parents[2]
@@ -140,6 +141,7 @@ def test_a_finished_search_is_given_more_trials_and_reports_at_other_steps(
     assert "changed: reporting.report_every_generator_steps is now 10, was 45\n" in out
     assert read_spec(run_dir / "spec.yaml").num_trials == 6
     assert 0 < (run_dir / "spec.yaml").stat().st_mtime - began_s < 0.1  # when it began
+    assert len(read_sessions(run_dir)) == 2
     rows, expected = searches.rows(run_dir), unbroken[0]
     for key in ("trial_id", "status", "generator_steps", "w1", "critic_lr", "seed"):
         assert [row[key] for row in rows] == [row[key] for row in expected]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tuner import driver
+from tuner import driver, tracking
 from tuner.cli.paths import path
 from tuner.cli.status import ExitStatus
 from tuner.driver import CheckedSearch
@@ -194,5 +194,11 @@ def status_of(outcome: "Outcome", run_dir: Path, again: Sequence[str], console: 
         return ExitStatus.INTERRUPTED
     if outcome.best is None:
         sys.stderr.write(f"no trial completed: see {run_dir / 'trials.csv'}\n")
-    console.print(f"compare the trials in MLflow: {outcome.mlflow_command}")
+    link, command = tracking.read_run_links(run_dir).comparison, outcome.mlflow_command
+    if link is not None and command.startswith(("http://", "https://")):
+        console.print(f"compare the trials in MLflow: {link}")
+    else:
+        console.print(f"compare the trials in MLflow: {command}")
+        if link is not None:
+            console.print(f"and open {link}")
     return ExitStatus.NO_RESULT if outcome.best is None else ExitStatus.DONE

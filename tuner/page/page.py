@@ -102,6 +102,7 @@ def page(facts: Facts, limit_s: float = _LIMIT_S, cache: ImportanceCache | None 
         figures=Markup(_as_json(plots)),
         heights={id_: int(plot.layout.height) for id_, plot in plots.items()},
         hints=hints(facts, rankings, defaults, seeds),
+        provenance=results.provenance_text(results.read_sessions(run_dir)),
         foot=f"Written {time.strftime('%Y-%m-%d %H:%M:%S')} from {run_dir}.",
         **report_answer.answer(facts, defaults, of_best),
         **report_text.trials(facts),

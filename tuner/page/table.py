@@ -92,13 +92,13 @@ def _value(value: Any, template: str | None = None) -> Cell:
 
 
 def _mlflow(facts: Facts, links: RunLinks) -> dict[str, str | None]:
-    """Return the command that serves a local MLflow store, which the links need."""
-    search = facts.search
+    """Return the comparison's address, and the command that serves a local store for the links."""
+    search, shown = facts.search, {"mlflow_comparison": links.comparison}
     is_local = bool(links.ui) and search.spec.mlflow.tracking_uri is None
     if not is_local:
-        return {"mlflow_command": None}
+        return {**shown, "mlflow_command": None}
     tracker = Tracker(search.spec, search.run_dir, search.search_id, lambda text: None)
-    return {"mlflow_command": tracker.ui_command}
+    return {**shown, "mlflow_command": tracker.ui_command}
 
 
 def _notes(facts: Facts, links: RunLinks) -> list[str]:

@@ -5,6 +5,10 @@ from .generators import generator_of_file as generator_of_file
 from .generators import generator_of_trial as generator_of_trial
 from .pictures import PICTURES as PICTURES
 from .pictures import picture_name as picture_name
+from .provenance import Session as Session
+from .provenance import append_session as append_session
+from .provenance import provenance_text as provenance_text
+from .provenance import read_sessions as read_sessions
 from .ranking import Leaderboard as Leaderboard
 from .ranking import best_of as best_of
 from .ranking import half_width as half_width

@@ -16,7 +16,7 @@ def read_json(path: Path, kind: type) -> Any:
     """Read a JSON file that holds a ``list`` or a ``dict``; an unreadable one counts as empty."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # also of text that is nested too deeply
         return kind()
     return content if isinstance(content, kind) else kind()
 

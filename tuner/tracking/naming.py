@@ -8,11 +8,12 @@ differs everywhere, and says nothing.
 The tags are on the parent and on the children, so that one filter finds either.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from trainables.config import NetworkConfig, TrainingConfig
+from tuner.results import Session
 from tuner.space import Choice, Range, SearchSpec, flat
 
 METHOD, ARCHITECTURE, SEED = "method", "architecture", "seed"
@@ -36,6 +37,7 @@ class Naming:
     """Naming of the runs of one search.
 
     ``params`` are the parent's: what is the same for all trials. ``tags`` are every run's.
+    ``session`` are the parent's own tags: versions and machine of the last session.
     ``apart`` are the children's own tags that tell them from each other, for their names.
     """
 
@@ -43,10 +45,11 @@ class Naming:
     params: Mapping[str, object]
     tags: Mapping[str, str]
     apart: tuple[str, ...] = ()
+    session: Mapping[str, str] = field(default_factory=dict)
 
     def parent(self) -> Facts:
         """Name the run of the search itself."""
-        return Facts(self.search_name, self.params, self.tags)
+        return Facts(self.search_name, self.params, {**self.tags, **self.session})
 
     def child(self, trial_id: str, applied: Mapping[str, object]) -> Facts:
         """Name the run of a trial; ``applied`` are all values that apply to it."""
@@ -58,8 +61,13 @@ class Naming:
         return Facts(" ".join(parts), own, tags)
 
 
-def naming_of(spec: SearchSpec) -> Naming:
-    """Decide the naming of a search."""
+def naming_of(spec: SearchSpec, sessions: Sequence[Session] = ()) -> Naming:
+    """Decide the naming of a search.
+
+    Args:
+        spec: The search.
+        sessions: Its sessions so far.
+    """
     given: dict[str, Any] = {
         key: value
         for section, known in ((spec.training, TrainingConfig), (spec.networks, NetworkConfig))
@@ -89,7 +97,15 @@ def naming_of(spec: SearchSpec) -> Naming:
             **same,
         },
         apart,
+        _session_tags(sessions),
     )
+
+
+def _session_tags(sessions: Sequence[Session]) -> dict[str, str]:
+    if not sessions:
+        return {}
+    facts = {**sessions[-1], "count": str(len(sessions))}
+    return {f"session.{name}": fact for name, fact in facts.items()}
 
 
 def _method_tags(values: Mapping[str, object]) -> dict[str, str]:

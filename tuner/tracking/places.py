@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
+from urllib.parse import quote, urlencode
 
 from tuner.storage import read_json, write_atomically
 from tuner.study import Trial
@@ -50,6 +51,7 @@ class RunLinks:
     ui: str | None = None
     parent: str | None = None
     runs: Mapping[str, str] | None = None
+    comparison: str | None = None  # the charts of all trials, the best first
 
     def of(self, trial: Trial) -> str | None:
         """Give the address of a trial's run."""
@@ -66,6 +68,25 @@ def read_run_links(run_dir: Path) -> RunLinks:
     base = f"{ui.rstrip('/')}/#/experiments/{experiment}/runs"
     named = runs.items() if isinstance(runs, dict) else ()
     parent = found.get("parent")
+    if not isinstance(parent, str):
+        parent = None
     return RunLinks(
-        ui, parent and f"{base}/{parent}", {t: f"{base}/{run}" for t, run in named if run}
+        ui,
+        parent and f"{base}/{parent}",
+        {t: f"{base}/{run}" for t, run in named if run},
+        parent and f"{base}?{_comparison(parent)}",
     )
+
+
+def _comparison(parent: str) -> str:
+    """Return the query of MLflow's page of runs that shows the charts of a run's children.
+
+    They are sorted by ``w1``: in its default order MLflow folds them into their parent.
+    """
+    query = {
+        "compareRunsMode": "CHART",
+        "searchFilter": f"tags.`mlflow.parentRunId` = '{parent}'",
+        "orderByKey": "metrics.`w1`",
+        "orderByAsc": "true",
+    }
+    return urlencode(query, quote_via=quote)

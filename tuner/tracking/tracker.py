@@ -21,7 +21,7 @@ from typing import Any, Literal, final
 
 from tuner.errors import BadInput
 from tuner.record import Listener
-from tuner.results import Report, ReportLog, best_of, first_report
+from tuner.results import Report, ReportLog, best_of, first_report, read_sessions
 from tuner.space import SearchSpec
 from tuner.study import Trial
 from tuner.tracking.best_scores import BestScores
@@ -98,7 +98,7 @@ class Tracker(Listener):
             database,
             spec.mlflow.experiment,
             None if uri else (run_dir.parent / "mlflow-artifacts").as_uri(),
-            naming_of(spec),
+            naming_of(spec, read_sessions(run_dir)),
             search_id,
             run_dir / "samples",
             make_client,

@@ -1,7 +1,7 @@
 """The metrics, params and tags of a run, as MLflow takes them.
 
-Metrics that a person compares come first and stand alone; what explains them is in a section of
-its own, by MLflow's prefix. A score is logged under its rung's name too: ``w1`` draws the curve,
+Metrics that a person compares come first and stand alone; what explains them has the name of its
+group as a prefix. A score is logged under its rung's name too: ``w1`` draws the curve,
 ``w1_at_000600`` compares all trials at a like budget.
 
 NaN and infinities are both logged as NaN: MLflow would store an infinity as 1.8e308, and leaving
@@ -42,9 +42,10 @@ RUN_STATUS = {
 }
 OUTCOME_STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
-#: The sections of a trial's metrics that are not the first to look at.
-#: By name they sort after `w1` and its rungs: what is first is what MLflow compares runs by.
-_SECTIONS = {
+#: The groups of a trial's metrics that are not the first to look at.
+#: By name they sort after `w1` and its rungs: what is first is what MLflow compares runs by. The
+#: names have no "/": MLflow shows the charts of metrics with such a prefix before all others.
+_GROUPS = {
     "while_training": (
         STEP, "critic_estimate", "critic_loss", "generator_loss", "critic_gradient_norm",
         "critic_lipschitz", "generator_steps_per_s", "training_seconds", "training_cpu_seconds",
@@ -59,7 +60,7 @@ _SECTIONS = {
         "copy_ratio_high",
     ),
 }  # fmt: skip
-_SECTION_OF = {name: section for section, names in _SECTIONS.items() for name in names}
+_GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names}
 #: Its tag says it, and it is 0 everywhere else.
 _NOT_LOGGED = {"diverged"}
 
@@ -80,7 +81,8 @@ class Run:
     @property
     def last_step(self) -> float:
         """Return the generator step of the last report that it has."""
-        names = (metric_name(self.marker), self.marker)  # the latter in earlier databases
+        name = metric_name(self.marker)
+        names = (name, name.replace(".", "/"), self.marker)  # the latter in earlier databases
         return max(self.metrics.get(name, -math.inf) for name in names)
 
     @property
@@ -160,10 +162,14 @@ def metrics_of(report: Mapping[str, float], marker: str, time_ms: int) -> list[A
 
 
 def metric_name(name: str) -> str:
-    """Return MLflow's name of a metric: in its section, if it has one."""
-    is_custom = name.startswith(CUSTOM_PREFIX)
-    section = "without_ranking" if is_custom else _SECTION_OF.get(name)
-    return key_of(name if section is None else f"{section}/{name}")
+    """Return MLflow's name of a metric: after that of its group, if it has one.
+
+    None has a slash: MLflow shows the charts of those with one first, before those of ``w1``.
+    """
+    if name.startswith(CUSTOM_PREFIX):
+        return key_of(f"without_ranking.{name.replace('/', '.')}")
+    group = _GROUP_OF.get(name)
+    return key_of(name if group is None else f"{group}.{name}")
 
 
 def rung_metric(steps: int) -> str:

@@ -90,6 +90,16 @@ def test_the_answer_says_what_the_numbers_are(make_spec: MakeSpec, tmp_path: Pat
         assert words in page
 
 
+def test_the_foot_says_where_each_session_ran(make_spec: MakeSpec, tmp_path: Path) -> None:
+    sessions = [{"torch": "2.15.0", "host": "a"}, {"torch": "2.15.0", "host": HOSTILE}]
+    (tmp_path / "provenance.json").write_text(json.dumps(sessions))
+    page = report.page(facts(make_spec(), [], tmp_path), limit_s=0)
+    foot = page[page.index("<footer>") : page.index("</footer>")]
+    assert "Run by torch 2.15.0; on &lt;/script&gt;" in foot
+    assert "2 sessions: they differ in host (a, &lt;/script&gt;" in foot
+    assert HOSTILE not in foot
+
+
 def test_the_page_of_three_thousand_trials_is_bounded_and_says_so(make_spec: MakeSpec) -> None:
     spec = make_spec(search={"num_trials": 3000})
     values = [{"training.critic_lr": 1e-5 + 3e-6 * n} for n in range(3000)]

@@ -17,11 +17,12 @@ MakeSpec = Callable[..., SearchSpec]
 def test_a_row_has_the_values_of_its_trial(make_spec: MakeSpec) -> None:
     spec = make_spec()
     trials = [trial(spec, 0, [3.0]), trial(spec, 1, [4.0, 2.0, 1.5], "completed", final=1.25)]
-    links = RunLinks("http://h:1", None, {"00001": "http://h:1/r"})
+    links = RunLinks("http://h:1", None, {"00001": "http://h:1/r"}, "http://h:1/all")
     found = table(facts(spec, trials), links)
     names = ["place", "trial", "w1 final", "w1", "± 95%", "at rung", "status", "steps",
              "own critic", "training s", "critic_lr", "MLflow"]  # fmt: skip
     assert found["columns"] == names
+    assert found["mlflow_comparison"] == "http://h:1/all"
     best, other = ([cell.text for cell in row["cells"]] for row in found["rows"])
     assert best == ["1", "00001", "1.25", "1.5", "0.02", "4,000", "completed", "4,000", "-1.5",
                     "400.0", "1e-5", "run"]  # fmt: skip

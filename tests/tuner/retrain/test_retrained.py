@@ -33,6 +33,11 @@ def test_a_trial_leads_to_its_run(make_spec: Callable[..., SearchSpec], tmp_path
     run_links, spec = read_run_links(tmp_path), make_spec()
     assert run_links.of(trial(spec, 0, [])) == "http://host:5000/#/experiments/1/runs/r"
     assert run_links.of(trial(spec, 1, [])) is None
+    assert run_links.comparison == (
+        "http://host:5000/#/experiments/1/runs?compareRunsMode=CHART"
+        "&searchFilter=tags.%60mlflow.parentRunId%60%20%3D%20%27p%27"
+        "&orderByKey=metrics.%60w1%60&orderByAsc=true"
+    )
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_reports_are_read_in_pieces_of_bounded_size(
     assert tracker.close("finished", timeout_s=30) is None
     runs = read_runs(uri)
     steps = [250, *range(251, 300), 500]
-    told = read_metric(uri, runs["00001"], "while_training/generator_steps")
+    told = read_metric(uri, runs["00001"], "while_training.generator_steps")
     assert told == [(step, step) for step in steps]
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
 
