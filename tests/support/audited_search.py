@@ -64,9 +64,10 @@ def run(run_dir: Path, document: dict[str, Any], slow: tuple[int, int]) -> None:
         record, interrupted = Record(run_dir, spec, study), Interruption()
         record.listeners.append(clock)
         executor = LocalExecutor(spec.resources, lambda text: None)
-        executor.run_trials(record, data, f"{run_dir}/ray/session", interrupted)
+        executor.load(data)
+        executor.run_trials(record, f"{run_dir}/ray/session", interrupted)
         record.end_waiting()
-        executor.run_final(record, data, interrupted)
+        executor.run_final(record, interrupted)
         record.close()
     write_report(run_dir, is_over=True, limit_s=0)
 
