@@ -3,8 +3,10 @@
 For every critic v, F is at most the f-divergence D_f(real | fake); it is equal where g(v) =
 f'(p / q). The activations g and the conjugates f* are those of the paper's tables 2 and 6. f*(g(v))
 is written in closed form, as f* of a rounded g(v) may be infinite. Where a term would overflow, it
-continues along its tangent, so that every gradient is finite; the bound still holds for exponential
-conjugates, which their tangents do not exceed.
+continues along its tangent, so that every gradient is finite; there the estimate is no bound.
+
+Apart from jensen_shannon, squared_hellinger and total_variation the divergences have no upper
+limit: between samples that do not overlap, the estimate grows for as long as the critic trains.
 """
 
 from collections.abc import Callable, Mapping

@@ -44,6 +44,10 @@ def images(architecture: str, **networks) -> dict:
 KINDS = {
     **{method: kind(method) for method in CAPTURABLE},
     **{f"{method}, noise": kind(method, instance_noise=0.1) for method in GANS},
+    "r1, r2, smoothing, packs": kind(
+        "non_saturating", r1_weight=1, r2_weight=1, label_smoothing=0.1, pack=2
+    ),
+    **{f"f_gan, {name}": kind("f_gan", divergence=name) for name in ("kl", "pearson", "neyman")},
     "rmsprop, decay": kind("clip", lr_decay="linear"),
     "adamw, decay": kind(optimizer="adamw", lr_decay="linear"),
     "average": kind(ema_decay=0.5),

@@ -13,7 +13,7 @@ from tuner.driver import preflight
 from tuner.driver.request import SearchRequest, check_document
 from tuner.errors import BadInput, Fault
 from tuner.space.sections import ResourceConfig, ResultsConfig
-from tuner.space.spec import SearchSpec
+from tuner.space.spec import SearchSpec, read_saved_spec
 from tuner.space.yaml_file import load_yaml
 
 MakeSpec = Callable[..., SearchSpec]
@@ -255,6 +255,26 @@ def test_a_key_that_an_earlier_version_did_not_know_is_no_change(
     assert str(fault).startswith(
         f"objective.final_trials: was {default} when this search began, is now 2: set it back"
     )
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{"loss": "minimax"}, {"constraint": {"choice": ["gradient_penalty", "orthogonal"]}}],
+)
+def test_a_search_from_before_r1_packs_and_smoothing_is_resumed_without_them(
+    tmp_path: Path, make_spec: MakeSpec, training: dict
+):
+    spec = make_spec(training=training)
+    save(tmp_path, spec)
+    saved = tmp_path / "search" / "spec.yaml"
+    document = yaml.safe_load(saved.read_text())
+    for key in ("r1_weight", "r2_weight", "label_smoothing", "pack"):
+        document["training"].pop(key, None)
+    saved.write_text(yaml.safe_dump(document))
+    assert preflight.name_faults(tmp_path, spec, resume=True) == []
+    resumed = read_saved_spec(saved)
+    assert resumed.training.pack == 1
+    assert not (resumed.training.r1_weight or resumed.training.label_smoothing)
 
 
 def test_a_search_of_a_sampler_that_is_gone_is_not_resumed(tmp_path: Path, make_spec: MakeSpec):
