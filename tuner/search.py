@@ -19,6 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(arguments)
+    if args.for_cluster and not args.dry_run:
+        parser().error("--for-cluster only checks a search for another machine: add --dry-run")
     with cli.halts_on_full_disk("run the same command with --resume"):
         return _search(args, arguments, cli.console(is_plain=args.local))
 
@@ -39,6 +41,12 @@ def parser() -> argparse.ArgumentParser:
         help="the folder or name of an earlier search, whose best trials are run first",
     )
     parser.add_argument("--dry-run", action="store_true", help="check everything, train nothing")
+    parser.add_argument(
+        "--for-cluster",
+        action="store_true",
+        help="with --dry-run: do not check that this machine has the CPUs, GPUs and compiler that "
+        "a trial needs",
+    )
     return parser
 
 

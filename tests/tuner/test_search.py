@@ -270,6 +270,46 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_dry_run_names_the_faults_of_all_checks_at_once(
+    space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A run stops before it loads the data, which may take minutes."""
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n"
+        "    def __init__(self, latent_dim, sample_shape):\n        raise ValueError('wrong')\n"
+    )
+    text = SMALL.replace("{generator_width: {choice: [8, 16]}}", "{generator: 'nets:Net'}")
+    text = text.replace("sampler: random", "sampler: tpee")
+    text += "resources: {cpus_per_trial: 64}\n"
+    path = space(text)
+    found = refused(capsys, path, "--dry-run")
+    assert [fault.partition(":")[0] for fault in found] == [
+        "search.sampler", "resources.cpus_per_trial", "networks.generator",
+    ]  # fmt: skip
+    assert len(refused(capsys, path)) == 2
+
+    without_data = ["--set", "data.dataset=array", "--set", "data.path=nowhere.npy"]
+    found = refused(capsys, path, "--dry-run", *without_data)
+    assert [fault.partition(":")[0] for fault in found] == [
+        "search.sampler", "resources.cpus_per_trial", "data.path",
+    ]  # fmt: skip
+
+
+def test_a_search_for_a_cluster_is_checked_without_its_machines(
+    space: Space, capsys: pytest.CaptureFixture[str]
+):
+    path = space(SMALL + "resources: {cpus_per_trial: 64, gpus_per_trial: 4}\n")
+    assert main([str(path), "--dry-run", "--for-cluster"]) == 0
+    capsys.readouterr()
+    found = refused(capsys, path, "--dry-run", "--for-cluster", "--set", "search.sampler=tpee")
+    assert [fault.partition(":")[0] for fault in found] == ["search.sampler"]
+    with pytest.raises(SystemExit, match="2"):
+        main([str(path), "--for-cluster"])
+    assert "--for-cluster only checks a search for another machine: add --dry-run" in (
+        capsys.readouterr().err
+    )
+
+
 def test_a_dry_run_of_a_name_that_is_taken_is_no_fault(
     space: Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

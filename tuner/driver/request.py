@@ -47,7 +47,9 @@ class SearchRequest:
         allow_code: The modules from which custom networks may be imported; ``None`` for those that
             the document names, because the user wrote it.
         resume: Resume the search of this name, if there is one.
-        dry_run: Write nothing.
+        dry_run: Write nothing, and list the faults of the data and the networks together with
+            those of the document.
+        for_cluster: The search is for another machine: do not check that a trial fits this one.
         warm_start: The folder or name of an earlier search, whose best trials are run first.
         address: The address of a Ray cluster; ``None`` for this machine.
         runtime_env: A YAML file with Ray's runtime environment for the nodes of the cluster.
@@ -63,6 +65,7 @@ class SearchRequest:
     allow_code: tuple[str, ...] | None = ()
     resume: bool = False
     dry_run: bool = False
+    for_cluster: bool = False
     warm_start: str | None = None
     address: str | None = None
     runtime_env: Path | None = None
@@ -181,16 +184,50 @@ def check_request(request: SearchRequest, console: Console) -> CheckedSearch:
         BadInput: with all faults.
     """
     with working(console, f"checking {request.source}", delay_s=0.5):
-        spec, runs_dir, runtime_env = check_document(request, console.print)
+        try:
+            spec, runs_dir, runtime_env = check_document(request, console.print)
+        except BadInput as error:
+            if not request.dry_run or error.source != request.source:
+                raise
+            more = _later_faults(request, error.faults, console)
+            raise BadInput(request.source, [*error.faults, *more]) from None
         _make_importable(request.code_dir, spec)
         if (note := tracking.unused_note(spec.mlflow)) is not None:
             console.print(note)
         cache = None if request.dry_run else runs_dir / DATA_CACHE
         data = _load_data(spec, cache, request, console)
-        _check_networks(spec, data, request, console)
-        _check_features(spec, data, request, console)
-        _check_metrics(spec, data, request, console)
+        if faults := _network_faults(spec, data, console):
+            raise BadInput(request.source, faults)
     return CheckedSearch(spec, data, runs_dir, request.address, runtime_env, request.is_local)
+
+
+def _later_faults(
+    request: SearchRequest, earlier: Sequence[Fault], console: Console
+) -> list[Fault]:
+    """List the faults of the data and of the networks in a request whose document has others.
+
+    What a section with faults describes is not checked any further.
+    """
+    sections, _ = validate_sections(request.document)
+
+    def is_valid(*keys: str) -> bool:
+        return all(key in sections for key in keys) and not any(
+            fault.where.partition(".")[0] in keys for fault in earlier
+        )
+
+    if not is_valid("data"):
+        return []
+    spec = SearchSpec.model_construct(**sections)  # other sections may have their defaults in it
+    try:
+        data = _load_data(spec, None, request, console)
+    except BadInput as error:
+        return list(error.faults)
+    if not is_valid("networks", "training", "objective"):
+        return []
+    if _code_faults(spec, request.allow_code):
+        return []  # they are among the earlier ones, or will be once those are mended
+    _make_importable(request.code_dir, spec)
+    return _network_faults(spec, data, console)
 
 
 def check_document(
@@ -225,9 +262,10 @@ def check_document(
             points = _warm_start_points(request.warm_start, sections, request.resume)
             sections["initial_points"], more = validate_points(points, sections)
             faults += [fault for fault in more if fault not in faults]
-    if "resources" in sections and request.address is None:
+    runs_here = request.address is None and not request.for_cluster
+    if "resources" in sections and runs_here:
         faults += preflight.machine_faults(sections["resources"])
-    if "training" in sections and request.address is None:
+    if "training" in sections and runs_here:
         faults += preflight.compiler_faults(sections["training"])
     runtime_env, more = _load_runtime_env(request)
     faults += unfit + more
@@ -364,11 +402,11 @@ def _load_data(
         raise BadInput(request.source, [Fault(f"data.{error.key}", str(error))]) from error
 
 
-def _check_networks(
-    spec: SearchSpec, data: "Data", request: SearchRequest, console: Console
-) -> None:
-    """Build the networks that the search may build and pass a batch through each."""
+def _network_faults(spec: SearchSpec, data: "Data", console: Console) -> list[Fault]:
+    """Pass a batch through all networks that the search may build, custom features and metrics."""
     from trainables.check import check_networks
+    from trainables.diagnostics import check_metrics
+    from trainables.ground import check_ground
     from trainables.networks import BadNetwork
 
     faults, notes = [], []
@@ -377,38 +415,15 @@ def _check_networks(
             notes.append(check_networks(config, data.sample_shape))
         except BadNetwork as error:
             faults.append(Fault(f"networks.{error.key}", str(error)))
-    if faults:
-        raise BadInput(request.source, list(dict.fromkeys(faults)))
-    for note in filter(None, dict.fromkeys(notes)):
-        console.print(f"warning: {note}")
-
-
-def _check_features(
-    spec: SearchSpec, data: "Data", request: SearchRequest, console: Console
-) -> None:
-    """Map real samples by the custom features, if there are any."""
-    from trainables.ground import check_ground
-    from trainables.networks import BadNetwork
-
-    try:
-        note = check_ground(data, spec.objective)
-    except BadNetwork as error:
-        raise BadInput(request.source, [Fault(f"objective.{error.key}", str(error))]) from error
-    if note is not None:
-        console.print(note)
-
-
-def _check_metrics(
-    spec: SearchSpec, data: "Data", request: SearchRequest, console: Console
-) -> None:
-    """Compare real samples by the custom metrics, if there are any."""
-    if spec.objective.metrics is None:
-        return
-    from trainables.diagnostics import check_metrics
-    from trainables.networks import BadNetwork
-
-    try:
-        note = check_metrics(data, spec.objective)
-    except BadNetwork as error:
-        raise BadInput(request.source, [Fault(f"objective.{error.key}", str(error))]) from error
-    console.print(note)
+    objective_notes = []
+    for check in (check_ground, *[check_metrics] * (spec.objective.metrics is not None)):
+        try:
+            objective_notes.append(check(data, spec.objective))
+        except BadNetwork as error:
+            faults.append(Fault(f"objective.{error.key}", str(error)))
+    if not faults:
+        for note in filter(None, dict.fromkeys(notes)):
+            console.print(f"warning: {note}")
+        for note in filter(None, objective_notes):
+            console.print(note)
+    return list(dict.fromkeys(faults))
