@@ -574,3 +574,17 @@ def test_a_resumed_search_keeps_the_points_that_it_began_with(
     args = parser().parse_args([str(path), "--resume", "--warm-start", "gone"])
     found, _, _ = check_document(search_request(args), Console().print)
     assert found.first_points == [{"training.critic_lr": 3e-3}]
+
+
+def test_custom_metrics_are_tried_on_real_samples_before_the_start(
+    space: Space, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, fault in (("Means", None), ("Raising", "but raised RuntimeError: out of order")):
+        path = space(SMALL + f"objective: {{metrics: custom_metrics:{name}}}\n")
+        assert main([str(path), "--dry-run"]) == (0 if fault is None else 2)
+        printed = capsys.readouterr()
+        if fault is None:
+            assert "metrics: custom_metrics:Means gives mean distance " in printed.out
+        else:
+            assert "objective.metrics: custom_metrics:Raising must accept" in printed.err
+            assert fault in printed.err
