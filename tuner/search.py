@@ -61,7 +61,7 @@ def search_request(args: argparse.Namespace) -> driver.SearchRequest:
 def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console) -> int:
     search = driver.check_request(search_request(args), console)
     if args.dry_run:
-        _dry_run(search, console, resume=args.resume)
+        _dry_run(search, console, resume=args.resume, for_cluster=args.for_cluster)
         return cli.ExitStatus.DONE
     again = [argument for argument in arguments if argument != "--resume"]
     again = ["tuner.search", *again, "--resume"]
@@ -70,7 +70,7 @@ def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console
     return cli.status_of(outcome, search.run_dir, again, console)
 
 
-def _dry_run(search: CheckedSearch, console: Console, *, resume: bool) -> None:
+def _dry_run(search: CheckedSearch, console: Console, *, resume: bool, for_cluster: bool) -> None:
     """Print the resolved search, after a check of what it resumes and of the Ray cluster."""
     spec, data = search.spec, search.hand_over_data()
     resumed = driver.preview(search.run_dir, spec, data) if resume else []
@@ -91,6 +91,8 @@ def _dry_run(search: CheckedSearch, console: Console, *, resume: bool) -> None:
     console.print(f"rungs: {', '.join(map(str, spec.asha.rungs))} generator steps")
     console.print(f"trials: {spec.num_trials or 'until the time budget is used up'}")
     console.print(f"largest possible budget: {budget:,} generator steps")
+    if search.address is None and not for_cluster:
+        console.print(driver.estimate_text(spec, data))
     for line in resumed:
         console.print(line)
 

@@ -1,3 +1,4 @@
+from .estimate import estimate_text as estimate_text
 from .preflight import num_cpus as num_cpus
 from .request import CheckedSearch as CheckedSearch
 from .request import SearchRequest as SearchRequest

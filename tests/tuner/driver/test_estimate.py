@@ -1,0 +1,74 @@
+"""The estimate of a search's time."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tuner.driver import estimate, preflight
+from tuner.space import Choice, Range, SearchSpec
+
+MakeSpec = Callable[..., SearchSpec]
+
+
+@pytest.mark.parametrize(
+    ("rungs", "factor", "steps"),
+    [((100, 200), 1, 200), ((100, 400), 4, 175), ((10, 30, 90), 3, 10 + 20 / 3 + 60 / 9)],
+)
+def test_each_rung_lets_one_in_so_many_continue(
+    rungs: tuple[int, ...], factor: int, steps: float
+) -> None:
+    assert estimate.expected_steps(rungs, factor) == pytest.approx(steps)
+
+
+@pytest.mark.parametrize(
+    ("domain", "middle"),
+    [
+        (Range[int](low=1, high=5), 3),
+        (Range[float](low=0.0, high=0.9), 0.45),
+        (Range[float](low=1e-4, high=1e-2, log=True), pytest.approx(1e-3)),
+        (Choice[int](choice=(64, 128, 256)), 128),
+    ],
+)
+def test_the_middle_of_a_domain(domain: Any, middle: Any) -> None:
+    assert estimate._middle("", domain) == middle
+
+
+@pytest.fixture
+def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "num_cpus", lambda: 2)
+    monkeypatch.setattr(preflight, "num_gpus", lambda: 0)
+    monkeypatch.setattr(estimate, "_step_seconds", lambda *_: 0.5)
+
+
+def text(spec: SearchSpec) -> str:
+    data: Any = SimpleNamespace()
+    return estimate.estimate_text(spec, data)
+
+
+@pytest.mark.usefixtures("_machine")
+def test_trials_share_the_machine_and_the_budget_ends_the_search(make_spec: MakeSpec) -> None:
+    asha = {"grace_generator_steps": 100, "max_generator_steps": 400, "reduction_factor": 4}
+    search = {"num_trials": 48, "sampler": "random"}
+    assert text(make_spec(asha=asha, search=search)).startswith(
+        "time: roughly 35 minutes of training if each rung stops all but 1/4 of the trials, 80 "
+        "minutes if none is stopped, with 2 trials at once on this machine at 0.5 s per "
+    )  # 48 x 175 x 0.5 / 2 s
+    spec = make_spec(asha=asha, search=search | {"time_budget_s": 600})
+    assert text(spec).endswith("; it ends after 10 minutes, its time budget")
+    spec = make_spec(asha=asha, search={"time_budget_s": 600, "sampler": "random"})
+    assert text(spec) == "time: 10 minutes, the time budget, and the final after it"
+
+
+@pytest.mark.usefixtures("_machine")
+def test_a_network_that_fails_in_training_is_said(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> float:
+        raise RuntimeError("out of\nmemory")
+
+    monkeypatch.setattr(estimate, "_step_seconds", fails)
+    assert "time: not known, as a trial failed in training: RuntimeError: out of memory" in text(
+        make_spec()
+    )
