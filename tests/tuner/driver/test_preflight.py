@@ -274,7 +274,8 @@ def test_a_search_from_before_r1_packs_and_smoothing_is_resumed_without_them(
     assert preflight.name_faults(tmp_path, spec, resume=True) == []
     resumed = read_saved_spec(saved)
     assert resumed.training.pack == 1
-    assert not (resumed.training.r1_weight or resumed.training.label_smoothing)
+    assert not resumed.training.r1_weight
+    assert not resumed.training.label_smoothing
 
 
 def test_a_search_of_a_sampler_that_is_gone_is_not_resumed(tmp_path: Path, make_spec: MakeSpec):
