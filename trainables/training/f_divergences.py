@@ -17,8 +17,9 @@ from torch.nn.functional import softplus
 
 from trainables.config import Divergence
 
-# Beyond these scores the terms are linear. A ratio of densities above e^9 is beyond any batch.
-_LARGEST_EXPONENT = 10.0
+# Beyond these scores the terms are linear: a ratio of densities above e^5 = 148 is beyond most
+# batches, and larger slopes drown those of other samples.
+_LARGEST_EXPONENT = 5.0
 _LARGEST_SQUARED = 1e4
 
 
