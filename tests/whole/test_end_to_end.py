@@ -52,9 +52,9 @@ def test_a_search_with_two_workers_leaves_all_that_it_promises(space: Path) -> N
     assert status == 0, err
     assert err == ""
     run_dir = space.parent / "runs" / "small"
-    assert out.splitlines()[-1].endswith(
-        f"mlflow ui --backend-store-uri sqlite:///{run_dir.parent}/mlflow.db"
-    )
+    command, charts = out.splitlines()[-2:]
+    assert command.endswith(f"mlflow ui --backend-store-uri sqlite:///{run_dir.parent}/mlflow.db")
+    assert charts.startswith("and open http://127.0.0.1:5000/#/experiments/")
 
     rows = searches.rows(run_dir)
     assert [row["trial_id"] for row in rows] == [f"{n:05d}" for n in range(8)]
