@@ -17,8 +17,40 @@ from typing import Any
 
 #: The levels of loggers before :func:`silence` changed them.
 _levels: dict[str, int] = {}
+_interrupted = threading.Event()
 #: Variables that libraries set for as long as they are loaded.
 _LOADED = ("KMP_",)
+
+
+@contextmanager
+def interrupts_noted() -> Iterator[None]:
+    """Note a Ctrl-C in the block, besides raising it: see :func:`raise_dropped_interrupt`."""
+
+    def note(*_: object) -> None:
+        _interrupted.set()
+        raise KeyboardInterrupt
+
+    _interrupted.clear()
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def raise_dropped_interrupt() -> None:
+    """Raise KeyboardInterrupt if it was noted before, and so must have been dropped.
+
+    Python prints, and then ignores, an exception in a destructor or in the callback of a weak
+    reference, which may be what runs when Ctrl-C is pressed.
+    """
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def silence(name: str, level: int) -> None:

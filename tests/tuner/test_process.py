@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import process_state
+import pytest
 
 from tuner import process
 
@@ -48,3 +49,22 @@ def test_signals_are_left_alone_off_the_main_thread() -> None:
     thread.start()
     thread.join()
     assert (faults, process_state.changed(before)) == ([], {})
+
+
+def test_a_ctrl_c_that_python_drops_is_raised_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Destroyed:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with process.interrupts_noted():
+        process.raise_dropped_interrupt()
+        dropped: list[object] = []
+        monkeypatch.setattr(sys, "unraisablehook", dropped.append)
+        Destroyed()
+        assert len(dropped) == 1
+        with pytest.raises(KeyboardInterrupt):
+            process.raise_dropped_interrupt()
+    assert signal.getsignal(signal.SIGINT) is before
+    with process.interrupts_noted():
+        process.raise_dropped_interrupt()  # that was another command's

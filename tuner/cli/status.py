@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import ParamSpec
 
 from tuner.errors import BadInput, Halted
+from tuner.process import interrupts_noted
 
 P = ParamSpec("P")
 
@@ -37,7 +38,8 @@ def with_exit_status(main: Callable[P, int]) -> Callable[P, int]:
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
         try:
-            return main(*args, **kwargs)
+            with interrupts_noted():
+                return main(*args, **kwargs)
         except BadInput as error:
             message, status = str(error), ExitStatus.BAD_INPUT
         except Halted as error:

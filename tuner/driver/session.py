@@ -22,6 +22,7 @@ from tuner.cluster import Interruption, interruptible
 from tuner.display import Display, LogFile, acknowledging, working
 from tuner.driver.resume import changes, check_data
 from tuner.errors import BadInput, Fault
+from tuner.process import raise_dropped_interrupt
 from tuner.record import Record
 from tuner.results import ties_text, trials_text, write_best
 from tuner.space import SearchSpec, read_saved_spec
@@ -90,6 +91,7 @@ def run_session(
         ).start()
         # Before Ray starts, or an exception of a signal might be lost within it.
         interrupted = stack.enter_context(interruptible())
+        raise_dropped_interrupt()
         # Before anything is written: a cluster may turn out not to be there, or unfit.
         ray = f"joining Ray at {place.address}" if place.address else "starting Ray"
         stopping = "stopping, once Ray has started; Ctrl-C again ends it at once"
