@@ -69,6 +69,8 @@ def restored() -> Iterator[None]:
     """
     environment, path, hook = dict(os.environ), list(sys.path), sys.excepthook
     handlers = _handlers()
+    silenced = dict(_levels)  # before the block, and so after it
+    _levels.clear()
     with warnings.catch_warnings():
         try:
             yield
@@ -86,6 +88,7 @@ def restored() -> Iterator[None]:
             while _levels:
                 name, level = _levels.popitem()
                 logging.getLogger(name).setLevel(level)
+            _levels.update(silenced)
 
 
 def _handlers() -> dict[int, Any]:

@@ -129,6 +129,8 @@ def _search(
 ) -> None:
     """What ``python -m MODULE`` is, in a process that was forked."""
     os.setsid()  # a process group of its own
+    # A shell starts what is to run in the background with it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

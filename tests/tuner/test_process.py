@@ -17,6 +17,8 @@ from tuner import process
 def test_what_a_search_changes_is_restored(tmp_path: Path) -> None:
     logger = logging.getLogger("a library")
     logger.setLevel(logging.INFO)
+    logging.getLogger("another library").setLevel(logging.INFO)
+    process.silence("another library", logging.ERROR)  # as at an import before
     os.environ["A_VARIABLE"] = "before"
     before = process_state.snapshot()
     try:

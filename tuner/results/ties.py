@@ -75,9 +75,14 @@ def paired_error(one: "Readings | None", other: "Readings | None") -> Error | No
     """
     if one is None or other is None:
         return None
-    pairs = [(one[part], other[part]) for part in ("real", "generated", "critics")]
-    if any(len(a) != len(b) for a, b in pairs):
+    shared = [(one[part], other[part]) for part in ("real", "critics")]
+    if any(len(a) != len(b) for a, b in shared):
         return None
+    generated = one["generated"], other["generated"]
+    # Real samples in a generator's place may be fewer, and belong to none of the generated ones.
+    is_paired = len(generated[0]) == len(generated[1])
+    separate = [] if is_paired else [(values, [0.0] * len(values)) for values in generated]
+    pairs = [*shared, *([generated] if is_paired else separate)]
     parts = [(_variance_of_mean(a, b), len(a) - 1) for a, b in pairs if len(a) > 1]
     variance = math.fsum(part for part, _ in parts)
     spread = math.fsum(part**2 / freedom for part, freedom in parts)

@@ -125,11 +125,11 @@ def test_an_interrupted_final_goes_on_with_the_trials_that_it_has_not_scored(
     for trial in record.trials.values():  # and each is the number that the driver itself finds
         path = Path(str(trial.checkpoint), "generator.pt")
         found = final_score(path, data, record.spec.objective, torch.device("cpu"))
-        assert trial.final["w1_final"] == pytest.approx(found.w1)
-        assert trial.final["w1_final_stderr"] == pytest.approx(found.w1_stderr)
+        assert trial.final["w1_final"] == pytest.approx(found.w1, rel=1e-4)
+        assert trial.final["w1_final_stderr"] == pytest.approx(found.w1_stderr, rel=1e-3)
         # Whichever session scored it, its parts are kept to compare it with the others.
         for part, values in asdict(found.readings).items():
             assert trial.final_readings[part] == pytest.approx(values, rel=1e-4, abs=1e-6)
     floor = final_floor(data, record.spec.objective, torch.device("cpu"))
     assert record.final_floor is not None
-    assert record.final_floor.w1 == pytest.approx(floor.w1)
+    assert record.final_floor.w1 == pytest.approx(floor.w1, rel=1e-4)

@@ -37,7 +37,7 @@ def listens_at(port):
 
 record = SimpleNamespace(
     spec=SimpleNamespace(name="my search"),
-    best_so_far=SimpleNamespace(metrics={"w1": 0.25}, final={"w1_final": 0.5}),
+    best_so_far=SimpleNamespace(w1=0.25, final={"w1_final": 0.5}),
     running={1: {"generator_steps_per_s": 10.0}, 2: {"generator_steps_per_s": 2.5}, 3: {}},
     counts=lambda: Counter(running=3, completed=2, stopped=4),
     elapsed_s=90.0,

@@ -276,10 +276,11 @@ def test_ties_and_the_floor_of_the_final_are_those_of_paired_differences(audited
 
     def half_width(one: str, other: str) -> float:
         both = [study[f"final_readings:{name}"] for name in (one, other)]
-        parts = [
-            [a - b for a, b in zip(*(readings[part] for readings in both), strict=True)]
-            for part in ("real", "generated", "critics")
-        ]
+        parts = []
+        for part in ("real", "generated", "critics"):
+            a, b = (readings[part] for readings in both)
+            paired = part != "generated" or len(a) == len(b)
+            parts += [[x - y for x, y in zip(a, b, strict=True)]] if paired else [a, b]
         variances = [statistics.variance(part) / len(part) for part in parts]
         weights = [v**2 / (len(part) - 1) for v, part in zip(variances, parts, strict=True)]
         freedom = sum(variances) ** 2 / sum(weights)
