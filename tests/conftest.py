@@ -15,8 +15,9 @@ from ray_cluster import Cluster, cluster
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
-# Under nohup it is ignored, and a search leaves it so; the tests expect that it ends a search.
+# nohup, and a shell in the background, have them ignored; the tests expect that they end a search.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
