@@ -264,51 +264,39 @@ def _drawn(data: Data, device: torch.device) -> Callable[[Tensor], Tensor]:
     return draw
 
 
-def final_score(
-    generator_path: Path,
-    data: Data,
-    objective: ObjectiveConfig,
-    device: torch.device,
-    allow_code: Collection[str] = (),
-    identity: Identity | None = None,
-) -> Score:
-    """Score a saved generator by the stronger critics of the final.
+@dataclass(frozen=True)
+class Finalist:
+    """A saved generator, as the final scores it."""
 
-    The critics train on ``data.critic_train`` and ``data.critic_eval``, and are evaluated on
-    ``data.final``, which nothing else uses: so the selection of the best trials by their scores at
-    the rungs does not bias the final score.
+    _generator: nn.Module
+    _latent_dim: int
+    _device: torch.device
 
-    Args:
-        generator_path: A ``generator.pt``.
-        data: The data of the search.
-        objective: Its budget ``final`` is used.
-        device: Where to compute.
-        allow_code: As of :func:`load_generator`.
-        identity: As of :func:`load_generator`.
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        device: torch.device,
+        allow_code: Collection[str] = (),
+        identity: Identity | None = None,
+    ) -> "Finalist":
+        """Load a ``generator.pt``; arguments and exceptions are those of :func:`load_generator`."""
+        generator, latent_dim, _ = _load(path, device, allow_code, identity)
+        return cls(generator, latent_dim, device)
 
-    Raises:
-        DamagedCheckpointError: if the file is damaged, or of another trial.
-        BadNetwork: as :func:`load_generator`.
-    """
-    generator, latent_dim, _ = _load(generator_path, device, allow_code, identity)
-    scoring = _Scoring.of_final(with_ground(data, objective), objective, device)
-    return scoring.score(generator, latent_dim, objective.final)
+    def score(self, data: Data, objective: ObjectiveConfig) -> Score:
+        """Score the generator by the stronger critics of the final, of the budget ``final``.
 
+        The critics train on ``data.critic_train`` and ``data.critic_eval``, and are evaluated on
+        ``data.final``, which nothing else uses: so the selection of the best trials by their scores
+        at the rungs does not bias the final score.
+        """
+        scoring = _Scoring.of_final(with_ground(data, objective), objective, self._device)
+        return scoring.score(self._generator, self._latent_dim, objective.final)
 
-def final_diagnosis(
-    generator_path: Path,
-    data: Data,
-    objective: ObjectiveConfig,
-    device: torch.device,
-    allow_code: Collection[str] = (),
-    identity: Identity | None = None,
-) -> Diagnosis:
-    """Measure of a saved generator what its score cannot tell; it never ranks.
-
-    Args and exceptions are those of :func:`final_score`, which the generator must have passed.
-    """
-    generator, latent_dim, _ = _load(generator_path, device, allow_code, identity)
-    return diagnose(generator, latent_dim, data, objective, device)
+    def diagnose(self, data: Data, objective: ObjectiveConfig) -> Diagnosis:
+        """Measure what the score cannot tell, if that is finite; it never ranks."""
+        return diagnose(self._generator, self._latent_dim, data, objective, self._device)
 
 
 def _saver(

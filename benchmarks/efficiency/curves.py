@@ -26,7 +26,7 @@ import optuna
 
 from trainables.config import ObjectiveConfig
 from trainables.data import Data, load
-from trainables.trial import GENERATOR, Schedule, final_score, run, start_worker
+from trainables.trial import GENERATOR, Finalist, Schedule, run, start_worker
 from tuner.space import SearchSpec, read_spec
 from tuner.study import propose
 
@@ -106,12 +106,9 @@ def record(number: int) -> dict[str, Any]:
             }
             if metrics["generator_steps"] == SCORED_AT[-1] and report.save is not None:
                 report.save(Path(scratch))
-                truth = _rounded(
-                    statistics.fmean(
-                        final_score(Path(scratch) / GENERATOR, data, _objective(seed), device).w1
-                        for seed in TRUTH_SEEDS
-                    )
-                )
+                finalist = Finalist.load(Path(scratch) / GENERATOR, device)
+                scores = [finalist.score(data, _objective(seed)).w1 for seed in TRUTH_SEEDS]
+                truth = _rounded(statistics.fmean(scores))
     return {"number": number, "params": drawn.params, "truth": truth, "reports": reports}
 
 

@@ -22,7 +22,7 @@ from trainables.ground import (
 )
 from trainables.networks import BadNetwork
 from trainables.objective import score
-from trainables.trial import Schedule, final_score, floor, run
+from trainables.trial import Finalist, Schedule, floor, run
 
 ENERGIES, PIXELS = ObjectiveConfig(), ObjectiveConfig(ground="pixels")
 SHAPES = [(1, 16, 16), (1, 28, 28), (3, 32, 32), (3, 17, 23), (3, 64, 64)]
@@ -212,7 +212,7 @@ def test_a_trial_the_floor_and_the_final_measure_by_the_ground_metric(
         *_, last = run(trial, data, schedule, cpu)
         assert last.save is not None
         last.save(tmp_path)
-        final = final_score(tmp_path / "generator.pt", data, objective, cpu)
+        final = Finalist.load(tmp_path / "generator.pt", cpu).score(data, objective)
         scores.append((last.metrics["w1"], final.w1, floor(data, objective).w1))
     assert scores[0] == scores[1]
     assert all(a != b for a, b in zip(scores[0], scores[2], strict=True))

@@ -18,10 +18,10 @@ from trainables.data import Data, as_floats, as_tensor, load
 from trainables.networks import build_generator
 from trainables.objective import score
 from trainables.trial import (
+    Finalist,
     Report,
     Schedule,
     final_floor,
-    final_score,
     floor,
     load_generator,
     run,
@@ -284,13 +284,13 @@ def generator_path(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_the_final_uses_all_held_out_parts_and_no_training_data(
     data: Data, generator_path: Path
 ) -> None:
-    score_of_all = final_score(generator_path, data, FINAL, CPU)
+    score_of_all = Finalist.load(generator_path, CPU).score(data, FINAL)
     assert score_of_all.w1 > 0
     without_train = replace(data, train=_nan(data.train))
-    assert final_score(generator_path, without_train, FINAL, CPU) == score_of_all
+    assert Finalist.load(generator_path, CPU).score(without_train, FINAL) == score_of_all
     for part in ("critic_train", "critic_eval", "final"):
         moved = replace(data, **{part: getattr(data, part) * 0.5})
-        assert final_score(generator_path, moved, FINAL, CPU).w1 != score_of_all.w1
+        assert Finalist.load(generator_path, CPU).score(moved, FINAL).w1 != score_of_all.w1
 
 
 def test_the_final_of_a_generator_that_is_not_finite_is_nan(
@@ -299,7 +299,7 @@ def test_the_final_of_a_generator_that_is_not_finite_is_nan(
     saved = torch.load(generator_path, weights_only=True)
     next(iter(saved["state_dict"].values())).fill_(math.nan)
     torch.save(saved, tmp_path / "generator.pt")
-    assert math.isnan(final_score(tmp_path / "generator.pt", data, FINAL, CPU).w1)
+    assert math.isnan(Finalist.load(tmp_path / "generator.pt", CPU).score(data, FINAL).w1)
 
 
 def test_a_trial_on_a_table_saves_its_scale_and_is_scored_in_scaled_units(tmp_path: Path) -> None:
@@ -315,7 +315,9 @@ def test_a_trial_on_a_table_saves_its_scale_and_is_scored_in_scaled_units(tmp_pa
         *_, last = run(_config(), data, SCHEDULE, CPU)
         assert last.save is not None
         last.save(folder)
-        scores.append((last.metrics["w1"], final_score(folder / "generator.pt", data, FINAL, CPU)))
+        scores.append(
+            (last.metrics["w1"], Finalist.load(folder / "generator.pt", CPU).score(data, FINAL))
+        )
         generator, latent_dim = load_generator(folder / "generator.pt", CPU)
         spread = generator(torch.randn(100, latent_dim)).std(0)
         assert 0.01 < spread[1] / spread[0] / unit < 100
@@ -372,7 +374,7 @@ def test_bytes_train_and_score_as_their_floats_do(
         reports = list(run(_config(), data, SCHEDULE, CPU))
         assert reports[-1].save is not None
         reports[-1].save(tmp_path)
-        final = final_score(tmp_path / "generator.pt", data, FINAL, CPU)
+        final = Finalist.load(tmp_path / "generator.pt", CPU).score(data, FINAL)
         picture = (tmp_path / "samples.png").read_bytes()
         results.append((_numbers(reports), floor(data, FINAL), final, picture))
     assert results[0] == results[1]

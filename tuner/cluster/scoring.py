@@ -43,7 +43,7 @@ def score_checkpoint(
         DamagedCheckpointError: if its generator is not whole, or is of another trial.
     """
     from trainables.checkpoint import Identity
-    from trainables.trial import final_diagnosis, final_score, start_worker
+    from trainables.trial import Finalist, start_worker
 
     if checkpoint is None:
         raise FileNotFoundError("it has no checkpoint in the search's folder")
@@ -51,10 +51,10 @@ def score_checkpoint(
         device, timed = start_worker(threads, use_gpu), _Timed()
         generator = Path(scratch, "generator.pt")
         fetch_file(checkpoint, generator.name, generator)
-        identity = Identity(name)
-        args = (generator, data, objective, device, allow_code, identity)
-        score = final_score(*args)
-        return timed(score, final_diagnosis(*args) if math.isfinite(score.w1) else None)
+        finalist = Finalist.load(generator, device, allow_code, Identity(name))
+        score = finalist.score(data, objective)
+        diagnosis = finalist.diagnose(data, objective) if math.isfinite(score.w1) else None
+        return timed(score, diagnosis)
 
 
 def score_real_samples(

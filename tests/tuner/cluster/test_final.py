@@ -14,7 +14,7 @@ import torch
 from trainables.config import NetworkConfig
 from trainables.data import Data
 from trainables.networks import build_generator
-from trainables.trial import final_floor, final_score
+from trainables.trial import Finalist, final_floor
 from tuner.cluster import final
 from tuner.cluster import nodes as cluster
 from tuner.cluster.connection import connected
@@ -124,7 +124,7 @@ def test_an_interrupted_final_goes_on_with_the_trials_that_it_has_not_scored(
     assert len(scored) == 4
     for trial in record.trials.values():  # and each is the number that the driver itself finds
         path = Path(str(trial.checkpoint), "generator.pt")
-        found = final_score(path, data, record.spec.objective, torch.device("cpu"))
+        found = Finalist.load(path, torch.device("cpu")).score(data, record.spec.objective)
         assert trial.final["w1_final"] == pytest.approx(found.w1, rel=1e-4)
         assert trial.final["w1_final_stderr"] == pytest.approx(found.w1_stderr, rel=1e-3)
         # Whichever session scored it, its parts are kept to compare it with the others.
