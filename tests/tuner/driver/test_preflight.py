@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -336,17 +337,23 @@ def test_a_name_that_is_no_folder_of_a_search_is_refused(
     )
 
 
+def _older(runs_dir: Path, spec: SearchSpec, key: str) -> tuple[dict[str, Any], Path]:
+    """Save a search from before a key of its objective; returns its space, and what was saved."""
+    save(runs_dir, spec)
+    saved = runs_dir / "search" / "spec.yaml"
+    document = yaml.safe_load(saved.read_text())
+    del document["objective"][key]
+    saved.write_text(yaml.safe_dump(document))
+    given = {"name": "search", "training": spec.resolved()["training"]}
+    given |= {"search": {"num_trials": 4, "sampler": "random"}}
+    return given | {"results": {"runs_dir": str(runs_dir)}}, saved
+
+
 def test_a_search_older_than_the_ground_metric_resumes_with_pixels(
     tmp_path: Path, make_spec: MakeSpec
 ):
     spec = make_spec(results={"runs_dir": str(tmp_path)})
-    save(tmp_path, spec)
-    saved = tmp_path / "search" / "spec.yaml"
-    saved.write_text(saved.read_text().replace("  ground: energies\n", ""))
-    assert "ground" not in saved.read_text()
-    document = {"name": "search", "training": spec.resolved()["training"]}
-    document |= {"search": {"num_trials": 4, "sampler": "random"}}
-    document |= {"results": {"runs_dir": str(tmp_path)}}
+    document, saved = _older(tmp_path, spec, "ground")
     for given in (document, load_yaml(saved)[0]):
         request = SearchRequest("space.yaml", given, resume=True)
         assert check_document(request, print)[0].objective.ground == "pixels"
@@ -357,13 +364,7 @@ def test_a_search_older_than_the_ground_metric_resumes_with_pixels(
 
 def test_a_search_older_than_cones_resumes_without_them(tmp_path: Path, make_spec: MakeSpec):
     spec = make_spec(results={"runs_dir": str(tmp_path)}, objective={"ground": "pixels"})
-    save(tmp_path, spec)
-    saved = tmp_path / "search" / "spec.yaml"
-    saved.write_text(saved.read_text().replace("  final_cones: true\n", ""))
-    assert "final_cones" not in saved.read_text()
-    document = {"name": "search", "training": spec.resolved()["training"]}
-    document |= {"search": {"num_trials": 4, "sampler": "random"}}
-    document |= {"results": {"runs_dir": str(tmp_path)}}
+    document, _ = _older(tmp_path, spec, "final_cones")
     for objective in ({"ground": "pixels"}, {"ground": "pixels", "final_trials": 3}):
         given = {**document, "objective": objective}
         request = SearchRequest("space.yaml", given, resume=True)

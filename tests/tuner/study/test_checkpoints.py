@@ -150,13 +150,18 @@ def test_so_it_is_in_an_object_store(server: s3.S3, tmp_path: Path, make_spec: M
     assert study.superseded_checkpoints() == Superseded((str(folder.locate(NAME[:-1] + "0")),))
 
 
+def _asked(run_dir: Path, make_spec: MakeSpec, num: int) -> tuple[Study, list[str]]:
+    """Return a study of one trial that runs, and the folders of its first checkpoints."""
+    study = Study(run_dir / "study.log", make_spec())
+    study.ask()
+    return study, [str(run_dir / NAME[:-1]) + str(number) for number in range(num)]
+
+
 def test_the_generators_of_the_best_and_the_latest_rung_are_kept_without_their_states(
     run_dir: Path, make_spec: MakeSpec
 ) -> None:
     """The scores fall to the second rung and rise after it; a checkpoint is between any two."""
-    study = Study(run_dir / "study.log", make_spec())
-    study.ask()
-    at = [str(run_dir / NAME[:-1]) + str(number) for number in range(9)]
+    study, at = _asked(run_dir, make_spec, 9)
     answers = []
     for number, score in enumerate((3.0, None, 1.0, None, 2.0, None, 4.0, None, 5.0)):
         rung = None if score is None else (100 * number + 100, score)
@@ -199,9 +204,7 @@ def test_what_a_kill_left_of_them_is_found(run_dir: Path, make_spec: MakeSpec) -
 def test_a_rung_that_is_reached_again_replaces_its_generator(
     run_dir: Path, make_spec: MakeSpec
 ) -> None:
-    study = Study(run_dir / "study.log", make_spec())
-    study.ask()
-    at = [str(run_dir / NAME[:-1]) + str(number) for number in range(3)]
+    study, at = _asked(run_dir, make_spec, 3)
     study.save(0, at[0], (100, 1.0))
     study.save(0, at[1], (100, 1.0))
     assert study.save(0, at[2]) == Superseded((at[0],))
