@@ -34,7 +34,6 @@ NUM_CHECKED, CHECKED_NOISE = 64, (1e-2, 1e-1)
 
 #: Width, wavelength and standard deviation of the filters, in pixels.
 _WIDTH, _WAVELENGTH, _SIGMA = 7, 4.0, 1.8
-_NUM_ORIENTATIONS = 4
 _LOW_PASS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 #: Before every second pixel is left out; of even length, for the centre of two pixels.
 _HALVING = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
