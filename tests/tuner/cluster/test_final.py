@@ -127,9 +127,11 @@ def test_an_interrupted_final_goes_on_with_the_trials_that_it_has_not_scored(
         found = Finalist.load(path, torch.device("cpu")).score(data, record.spec.objective)
         assert trial.final["w1_final"] == pytest.approx(found.w1, rel=1e-4)
         assert trial.final["w1_final_stderr"] == pytest.approx(found.w1_stderr, rel=1e-3)
-        # Whichever session scored it, its parts are kept to compare it with the others.
+        # Whichever session scored it, its parts are kept to compare it with the others. Rounding
+        # differs between a worker's threads and the driver's, and training critics magnifies it;
+        # the readings of real samples for another trial differ by a hundred times as much.
         for part, values in asdict(found.readings).items():
-            assert trial.final_readings[part] == pytest.approx(values, rel=1e-4, abs=1e-6)
+            assert trial.final_readings[part] == pytest.approx(values, abs=2e-3)
     floor = final_floor(data, record.spec.objective, torch.device("cpu"))
     assert record.final_floor is not None
     assert record.final_floor.w1 == pytest.approx(floor.w1, rel=1e-4)
