@@ -19,10 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from tuner import cli
+from tuner import cli, display
 from tuner.errors import BadInput, Fault
 from tuner.results import COLUMNS, Row, ranked, read_trials
 from tuner.study import ENDINGS
@@ -143,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps(as_json(rows, args.by, args.below), indent=2))
         return cli.ExitStatus.DONE
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = display.PrintableConsole(soft_wrap=True)
     if not console.is_terminal:
         console.width = _WIDTH
     last = {row.cells["generator_steps"] for row in ranked(rows)}

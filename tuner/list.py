@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from tuner import cli
+from tuner import cli, display
 from tuner.errors import BadInput, Fault
 from tuner.results import Summary, find_searches, summarize
 from tuner.study import STATUSES
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps([as_json(search) for search in searches], indent=2))
         return cli.ExitStatus.DONE
-    console = Console(highlight=False, markup=False)
+    console = display.PrintableConsole()
     if not console.is_terminal:
         console.width = _WIDTH
     if not searches:

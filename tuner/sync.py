@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
-from tuner import cli, results, storage
+from tuner import cli, display, results, storage
 from tuner.errors import BadInput, Fault
 from tuner.results import Snapshot
 from tuner.space import MlflowConfig
@@ -46,7 +46,7 @@ _KINDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = display.PrintableConsole(soft_wrap=True)
     if args.tracking_uri is not None:
         _check_uri(args.tracking_uri)
     run_dir = args.run.absolute()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tuner import driver, tracking
+from tuner import display, driver, tracking
 from tuner.cli.paths import path
 from tuner.cli.status import ExitStatus
 from tuner.driver import CheckedSearch
@@ -97,7 +97,7 @@ def halts_on_full_disk(resume: str) -> Iterator[None]:
         raise Halted(f"{error.strerror}{file}: free some disk space, then {resume}") from error
 
 
-class _Console(Console):
+class _Console(display.PrintableConsole):
     """A console whose search continues after its output is closed: the folder has the log."""
 
     def on_broken_pipe(self) -> None:
@@ -117,8 +117,6 @@ def console(*, quiet: bool = False, is_plain: bool = False) -> Console:
     """
     is_plain = is_plain or quiet or Console().is_jupyter
     return _Console(
-        highlight=False,
-        markup=False,
         soft_wrap=True,
         quiet=quiet,
         force_jupyter=False,
@@ -187,7 +185,7 @@ def status_of(outcome: "Outcome", run_dir: Path, again: Sequence[str], console: 
     if outcome.interrupted:
         command = _shell_command(again)
         if outcome.halted is not None:
-            sys.stderr.write(f"stopped: {outcome.halted}\n")
+            sys.stderr.write(f"stopped: {display.printable(outcome.halted)}\n")
             console.print(f"once that is fixed, resume with: {command}")
             return ExitStatus.HALTED
         console.print(f"interrupted; resume with: {command}")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import ParamSpec
 
+from tuner import display
 from tuner.errors import BadInput, Halted
 from tuner.process import interrupts_noted
 
@@ -46,7 +47,7 @@ def with_exit_status(main: Callable[P, int]) -> Callable[P, int]:
             message, status = str(error), ExitStatus.HALTED
         except KeyboardInterrupt as interrupt:
             message, status = str(interrupt) or "interrupted", ExitStatus.INTERRUPTED
-        sys.stderr.write(f"{message}\n")
+        sys.stderr.write(f"{display.printable(message)}\n")
         return status
 
     return run

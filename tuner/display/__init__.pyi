@@ -1,3 +1,5 @@
+from .console import PrintableConsole as PrintableConsole
+from .console import printable as printable
 from .lines import Display as Display
 from .lines import LogFile as LogFile
 from .progress import acknowledging as acknowledging

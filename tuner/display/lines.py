@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.live import Live
 
+from tuner.display.console import printable
 from tuner.display.progress import in_background
 from tuner.display.screen import Screen
 from tuner.display.text import (
@@ -159,4 +160,4 @@ class LogFile(Listener):
     def noted(self, text: str) -> None:
         """Keep a line, with the time of the day."""
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {printable(text)}\n")

@@ -14,6 +14,7 @@ from tuner.record import Listener
 if TYPE_CHECKING:
     from tuner.record import Record
     from tuner.study import Trial
+from tuner.display.console import printable
 from tuner.display.text import (
     STOPPING,
     best_text,
@@ -86,7 +87,9 @@ class Screen(Listener):
         # One line for what is above them, one for the cursor.
         room = max(0, console.size.height - used - 2)
         latest = list(self._latest)[-room:] if room and not self.is_over else []
-        lines = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in latest]
+        lines = [
+            Text(printable(line), style="dim", no_wrap=True, overflow="ellipsis") for line in latest
+        ]
         whole = Group(*above, *([Text(), *lines] if lines else []), *below)
         yield from console.render(whole, options)
 
