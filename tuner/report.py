@@ -18,8 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         written = write_report(args.run, args.out)
     except OSError as error:
-        message = f"cannot be written ({error.strerror or error}): give another file by --out"
-        raise BadInput(str(args.out or args.run / "report.html"), [Fault("", message)]) from error
+        raise cli.unwritable(args.out or args.run / "report.html", error) from error
     print(written)
     return cli.ExitStatus.DONE
 

@@ -154,8 +154,7 @@ def write(samples: "Tensor", out: Path, columns: int | None = None) -> None:
             else:
                 save_generated(samples, file, columns)
     except OSError as error:
-        message = f"cannot be written ({error.strerror or error}): give another file by --out"
-        raise BadInput(str(out), [Fault("", message)]) from error
+        raise cli.unwritable(out, error) from error
 
 
 if __name__ == "__main__":

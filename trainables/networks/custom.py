@@ -50,14 +50,7 @@ def build_custom(player: Player, path: str, args: Mapping[str, Any], **shapes: A
     """
     network_class = _import(player, path)
     _refuse_base(player, path, network_class)
-    _refuse_keywords(player, path, network_class, args, shapes)
-    try:
-        network = network_class(**shapes, **args)
-    except Exception as error:
-        arguments = ", ".join(f"{key}={value!r}" for key, value in {**shapes, **args}.items())
-        raise BadNetwork(
-            player, f"{path} must be callable with ({arguments}), but raised {in_one_line(error)}"
-        ) from error
+    network = _create(player, path, network_class, args, shapes)
     _refuse_weights(player, path, network)
     return network
 
@@ -74,7 +67,9 @@ def build_extractor(path: str, sample_shape: tuple[int, ...]) -> nn.Module:
     """
     extractor_class = _import("features", path)
     _refuse_base("features", path, extractor_class)
-    return _create("features", path, extractor_class, sample_shape).requires_grad_(False)
+    return _create(
+        "features", path, extractor_class, {}, {"sample_shape": sample_shape}
+    ).requires_grad_(False)
 
 
 def build_metrics(path: str, sample_shape: tuple[int, ...]) -> Callable[..., Any]:
@@ -90,19 +85,19 @@ def build_metrics(path: str, sample_shape: tuple[int, ...]) -> Callable[..., Any
     metrics_class = _import("metrics", path)
     if not issubclass(metrics_class, Callable):
         raise BadNetwork("metrics", f"{path} must have a method __call__(real, generated)")
-    return _create("metrics", path, metrics_class, sample_shape)
+    return _create("metrics", path, metrics_class, {}, {"sample_shape": sample_shape})
 
 
-def _create(key: _Key, path: str, class_: type[Any], sample_shape: tuple[int, ...]) -> Any:
-    shapes = {"sample_shape": sample_shape}
-    _refuse_keywords(key, path, class_, {}, shapes)
+def _create(
+    key: _Key, path: str, class_: type[Any], args: Mapping[str, Any], shapes: Mapping[str, Any]
+) -> Any:
+    _refuse_keywords(key, path, class_, args, shapes)
     try:
-        return class_(**shapes)
+        return class_(**shapes, **args)
     except Exception as error:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in {**shapes, **args}.items())
         raise BadNetwork(
-            key,
-            f"{path} must be callable with (sample_shape={sample_shape}), but raised "
-            f"{in_one_line(error)}",
+            key, f"{path} must be callable with ({arguments}), but raised {in_one_line(error)}"
         ) from error
 
 

@@ -10,6 +10,7 @@ from .command import status_of as status_of
 from .exit import end_with as end_with
 from .paths import path as path
 from .paths import plain_path as plain_path
+from .paths import unwritable as unwritable
 from .status import STATUS_HELP as STATUS_HELP
 from .status import ExitStatus as ExitStatus
 from .status import with_exit_status as with_exit_status

@@ -4,6 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
+from tuner.errors import BadInput, Fault
+
 #: Bytes of a file's name, in the file systems of Linux and macOS.
 _LONGEST_NAME = 255
 
@@ -20,6 +22,12 @@ def path(text: str) -> Path:
         return plain_path(expand(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def unwritable(file: Path, error: OSError) -> BadInput:
+    """Return the error for a file, given by ``--out``, that cannot be written."""
+    message = f"cannot be written ({error.strerror or error}): give another file by --out"
+    return BadInput(str(file), [Fault("", message)])
 
 
 def plain_path(text: str) -> Path:

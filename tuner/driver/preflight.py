@@ -154,6 +154,12 @@ def path_faults(data: DataConfig) -> list[Fault]:
     return []
 
 
+def taken_fault(place: str) -> Fault:
+    """Return the fault of a new search whose folder, here or in the storage, holds one already."""
+    message = f"{place} already holds a search: add --resume to resume it, or start another by"
+    return Fault("name", f"{message} --name")
+
+
 def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault]:
     """Check that a new search has a new name, and a resumed one the file that it began with."""
     saved = runs_dir / spec.name / "spec.yaml"
@@ -163,8 +169,7 @@ def name_faults(runs_dir: Path, spec: SearchSpec, *, resume: bool) -> list[Fault
     if not saved.exists():
         return []
     if not resume:
-        message = f"{saved.parent} already holds a search: add --resume to resume it"
-        return [Fault("name", f"{message}, or start another by --name")]
+        return [taken_fault(str(saved.parent))]
     before, faults = read_saved(saved)
     if before is None:
         return faults

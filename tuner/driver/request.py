@@ -371,8 +371,7 @@ def _fetch_search(
         if (run_dir / "spec.yaml").exists() or not file_exists(location, "spec.yaml"):
             return
         if not request.resume:
-            message = f"{redact(location)} already holds a search: add --resume to resume it, or "
-            raise BadInput(request.source, [Fault("name", f"{message}start another by --name")])
+            raise BadInput(request.source, [preflight.taken_fault(redact(location))])
         log("fetching the search from there ...")
         with own_folder(run_dir):
             restore_mirror(location, run_dir)

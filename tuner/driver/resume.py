@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.errors import BadInput, Fault
 from tuner.space import SearchSpec, load_yaml, read_saved_spec, validate, with_earlier_values
+from tuner.storage import in_use
 
 if TYPE_CHECKING:
     from trainables.data import Data
@@ -114,8 +115,7 @@ def preview(run_dir: Path, spec: SearchSpec, data: "Data") -> list[str]:
         return lines
     search = read_snapshot(run_dir)
     if search.is_running:
-        message = f"{run_dir} is in use by a search that is running: wait, or give another --name"
-        raise BadInput("name", [Fault("", message)])
+        raise in_use(run_dir)
     if search.data is not None:
         check_data(search.data, data)
     num_ended = sum(trial.status is not None for trial in search.trials)

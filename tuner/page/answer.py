@@ -1,7 +1,6 @@
 """Write the top section of a report: the best trial, its comparisons, the cost and luck."""
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from trainables.metrics import CUSTOM_PREFIX
 from tuner import results
 from tuner.page.baseline import Baseline
 from tuner.page.facts import OUT_OF_TIME, RUNNING, Cost, Facts, cost, last_common_rung
-from tuner.page.hints import best_config
+from tuner.page.hints import best_config, seeds_command
 from tuner.page.style import number, short
 from tuner.results import clock, rung_text, ties_text
 from tuner.retrain import Retrained, luck_text, seed_spread
@@ -42,9 +41,7 @@ def answer(
         "baseline_notes": _baseline_notes(defaults),
         "missing_yaml": "".join(b.yaml for b in defaults if b.trial is None and not b.excluded),
         "luck": _luck(facts, seeds),
-        "luck_command": None
-        if best is None or seeds
-        else f"python -m tuner.train {shlex.quote(str(search.run_dir))} --seeds 5",
+        "luck_command": None if best is None or seeds else seeds_command(search.run_dir),
     }
 
 

@@ -4,6 +4,7 @@ import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 from annotated_types import Ge
@@ -54,7 +55,7 @@ def hints(
     return [
         *_unfinished(facts, run),
         *_use(facts, run),
-        *_certainty(facts, run, seeds),
+        *_certainty(facts, seeds),
         *_edges(facts),
         *_longer(facts, run, seeds),
         *_cut_off(facts, run, seeds),
@@ -85,11 +86,11 @@ def _use(facts: Facts, run: str) -> Iterator[Hint]:
         yield Hint("Use the best generator", reason, f"python -m tuner.sample {run}")
 
 
-def _certainty(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[Hint]:
+def _certainty(facts: Facts, seeds: Sequence[Retrained]) -> Iterator[Hint]:
     best = facts.search.best
     if best is None or any(s.trial_id == best.trial_id and len(s.w1) > 1 for s in seeds):
         return
-    command = f"python -m tuner.train {run} --seeds 5"
+    command = seeds_command(facts.search.run_dir)
     tied = results.tied_with(best, facts.search.trials)
     if tied:
         names = ", ".join(t.trial_id for t in tied)
@@ -216,6 +217,11 @@ def domain_text(domain: Domain) -> str:
     if isinstance(domain, Choice):
         return "one of " + ", ".join(number(value) for value in domain.labels)
     return f"{number(domain.low)} to {number(domain.high)}" + " (log)" * domain.log
+
+
+def seeds_command(run_dir: Path) -> str:
+    """Return the command that trains the best trial again with other seeds."""
+    return f"python -m tuner.train {shlex.quote(str(run_dir))} --seeds 5"
 
 
 def best_config(facts: Facts) -> list[tuple[str, str, str]]:

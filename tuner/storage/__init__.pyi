@@ -9,6 +9,7 @@ from .folder import local_path as local_path
 from .folder import location_of as location_of
 from .folder import remove_folder as remove_folder
 from .folder import resolve_location as resolve_location
+from .lock import in_use as in_use
 from .lock import is_owned as is_owned
 from .lock import own_folder as own_folder
 from .mirror import Mirror as Mirror

@@ -20,6 +20,12 @@ _APPENDED = ("study.log", "metrics.jsonl", "search.log")
 _PATIENCE_S = 0.5
 
 
+def in_use(run_dir: Path) -> BadInput:
+    """Return the error for a folder that a running search holds."""
+    message = f"{run_dir} is in use by a search that is running: wait, or give another --name"
+    return BadInput("name", [Fault("", message)])
+
+
 @contextmanager
 def own_folder(run_dir: Path) -> Iterator[Path]:
     """Make the folder and hold it: two drivers in one would undo each other's work.
@@ -37,8 +43,7 @@ def own_folder(run_dir: Path) -> Iterator[Path]:
     try:
         held = lock.acquire()
     except Timeout:
-        what = f"{run_dir} is in use by a search that is running: wait, or give another --name"
-        raise BadInput("name", [Fault("", what)]) from None
+        raise in_use(run_dir) from None
     except OSError as error:
         what = f"{run_dir / _LOCK} cannot be locked ({error.strerror}): give another --name"
         raise BadInput("name", [Fault("", what)]) from error
