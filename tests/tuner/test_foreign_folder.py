@@ -51,7 +51,8 @@ name: small
 data: {dataset: eight_gaussians}
 networks: {generator_width: 8, critic_width: 8, latent_dim: 4}
 training: {batch_size: 8, n_critic: 1}
-objective: {critic_steps: 2, num_critics: 1, final_trials: 1, final_critic_steps: 2,
+objective: {critic_steps: 2, num_critics: 1, final_trials: 1,
+  final_critic_steps: 2, final_cones: false,
             final_num_critics: 1}
 search: {num_trials: 1, sampler: random}
 asha: {grace_generator_steps: 1, max_generator_steps: 2, reduction_factor: 2}

@@ -92,7 +92,7 @@ SPACE = """
 name: submitted
 networks: {generator_width: 16, critic_width: 16}
 training: {critic_lr: {low: 1e-4, high: 1e-2, log: true}}
-objective: {critic_steps: 5, final_critic_steps: 10, final_num_critics: 1}
+objective: {critic_steps: 5, final_critic_steps: 10, final_cones: false, final_num_critics: 1}
 search: {num_trials: 2, seed: 3}
 asha: {grace_generator_steps: 5, max_generator_steps: 10, reduction_factor: 2}
 """

@@ -14,7 +14,7 @@ TINY = {
     "num_trials=4": "num_trials=2",
     '"asha.max_generator_steps": 600': '"asha.max_generator_steps": 40, '
     '"asha.grace_generator_steps": 10, "objective.critic_steps": 10, '
-    '"objective.final_critic_steps": 10',
+    '"objective.final_critic_steps": 10, "objective.final_cones": False',
 }
 
 

@@ -23,7 +23,8 @@ networks:
   critic_depth: 1
   latent_dim: 4
 training: {{n_critic: 1, batch_size: 16}}
-objective: {{critic_steps: 5, final_trials: 1, final_critic_steps: 5, final_num_critics: 1}}
+objective: {{critic_steps: 5, final_trials: 1,
+  final_critic_steps: 5, final_cones: false, final_num_critics: 1}}
 search: {{sampler: {sampler}}}
 asha: {{grace_generator_steps: 15, max_generator_steps: 40, reduction_factor: 1}}
 reporting: {{report_every_generator_steps: 10, checkpoint_every_generator_steps: 10}}

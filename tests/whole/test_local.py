@@ -26,7 +26,8 @@ name: small
 data: {dataset: eight_gaussians}
 networks: {critic_width: 16, generator_width: {choice: [16, 32]}, latent_dim: 4}
 training: {batch_size: 16, n_critic: 1, critic_lr: {low: 1e-5, high: 1e-1, log: true}}
-objective: {critic_steps: 5, final_trials: 2, final_critic_steps: 5, final_num_critics: 1}
+objective: {critic_steps: 5, final_trials: 2,
+  final_critic_steps: 5, final_cones: false, final_num_critics: 1}
 search: {num_trials: 6, sampler: tpe}
 asha: {grace_generator_steps: 20, max_generator_steps: 180, reduction_factor: 3}
 reporting: {report_every_generator_steps: 10, checkpoint_every_generator_steps: 30}

@@ -20,7 +20,8 @@ networks:
   critic_depth: 1
   latent_dim: 4
 training: {{n_critic: 1, batch_size: 16, critic_lr: {{low: 1e-4, high: 1e-2, log: true}}}}
-objective: {{critic_steps: 5, final_trials: 2, final_critic_steps: 5, final_num_critics: 1}}
+objective: {{critic_steps: 5, final_trials: 2,
+  final_critic_steps: 5, final_cones: false, final_num_critics: 1}}
 search: {{sampler: random, num_trials: 6}}
 asha: {{grace_generator_steps: 100, max_generator_steps: {steps}, reduction_factor: 1}}
 resources: {{wait_for_nodes_s: 60}}
@@ -44,7 +45,7 @@ def make_space(tmp_path: Path):
 def test_nodes_come_and_go_and_nothing_is_lost_or_doubled(ray_cluster: Cluster, make_space):
     """A node joins in mid-search and is used, another is killed: the end is that of one process."""
     space = make_space(steps=6000)  # longer than a worker takes to start
-    few = ("--set", "search.num_trials=4")
+    few = ("--set", "search.num_trials=3")
     one_process = searches.start(space, *few, "--runs-dir", "one", "--local")
     run_dir, marks = space.parent / "runs" / "nodes", space.parent / "marks"
     first = ray_cluster.add()
@@ -67,7 +68,7 @@ def test_nodes_come_and_go_and_nothing_is_lost_or_doubled(ray_cluster: Cluster, 
     # Node-local SQLite serves any number of nodes: the driver alone writes to it.
     runs = searches.mlflow_runs(run_dir.parent / "mlflow.db")
     assert runs["searches"] == [("nodes", "FINISHED")]
-    assert sorted(runs["trials"]) == [(f"nodes {n:05d}", "FINISHED") for n in range(4)]
+    assert sorted(runs["trials"]) == [(f"nodes {n:05d}", "FINISHED") for n in range(3)]
 
 
 def test_a_trial_that_rays_memory_monitor_ends_is_restarted(ray_cluster: Cluster, make_space):

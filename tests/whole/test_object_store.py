@@ -11,7 +11,8 @@ SPACE = """
 name: stored
 networks: {generator_width: {choice: [16, 32]}, critic_width: 32}
 training: {n_critic: 1, critic_lr: {low: 1e-4, high: 1e-2, log: true}}
-objective: {critic_steps: 5, final_trials: 2, final_critic_steps: 20, final_num_critics: 2}
+objective: {critic_steps: 5, final_trials: 2,
+  final_critic_steps: 20, final_cones: false, final_num_critics: 2}
 search: {num_trials: 3, sampler: random, max_concurrent_trials: 1}
 asha: {grace_generator_steps: 20, max_generator_steps: 80, reduction_factor: 2}
 reporting: {report_every_generator_steps: 10, checkpoint_every_generator_steps: 15}

@@ -24,6 +24,7 @@ TINY = {
     "objective.num_critics": 1,
     "objective.final_trials": 1,
     "objective.final_critic_steps": 2,
+    "objective.final_cones": False,
     "objective.final_num_critics": 1,
     "search.max_concurrent_trials": 1,
     "asha.grace_generator_steps": 1,

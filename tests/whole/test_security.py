@@ -35,7 +35,8 @@ name: small
 data: {dataset: eight_gaussians}
 networks: {generator_width: 16, critic_width: 16, critic_depth: 1}
 training: {n_critic: 1, batch_size: 16, critic_lr: {low: 1e-4, high: 1e-2, log: true}}
-objective: {critic_steps: 5, final_trials: 1, final_critic_steps: 5, final_num_critics: 1}
+objective: {critic_steps: 5, final_trials: 1,
+  final_critic_steps: 5, final_cones: false, final_num_critics: 1}
 search: {num_trials: 3}
 asha: {grace_generator_steps: 100, max_generator_steps: 300, reduction_factor: 1}
 reporting: {report_every_generator_steps: 10, checkpoint_every_generator_steps: 50}

@@ -22,7 +22,7 @@ name: small
 data: {dataset: eight_gaussians}
 networks: {generator_width: 16, critic_width: 16, latent_dim: 4}
 training: {critic_lr: {low: 1e-4, high: 1e-2, log: true}}
-objective: {critic_steps: 20, final_critic_steps: 20, final_trials: 1}
+objective: {critic_steps: 20, final_critic_steps: 20, final_cones: false, final_trials: 1}
 search: {num_trials: 2, sampler: random, max_concurrent_trials: 1}
 asha: {grace_generator_steps: 10, max_generator_steps: 40, reduction_factor: 2}
 reporting: {report_every_generator_steps: 10, checkpoint_every_generator_steps: 10}

@@ -123,7 +123,8 @@ def run_session(
                 "latent_dim": 4,
             },
             "training": {"batch_size": 16, "n_critic": 1},
-            "objective": {"critic_steps": 5, "final_critic_steps": 5, "final_num_critics": 1},
+            "objective": {"critic_steps": 5, "final_critic_steps": 5, "final_num_critics": 1,
+                "final_cones": False},
             "search": {"sampler": "grid", "num_trials": None},
             "asha": {
                 "grace_generator_steps": 15, "max_generator_steps": 40, "reduction_factor": 1,
