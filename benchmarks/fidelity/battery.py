@@ -5,7 +5,8 @@
 Each ladder distorts real images in one way, more at every level, so that its order is beyond
 dispute. Their distance from other real images is measured by the critics of a rung, between pixels
 and under the ground metric, and by the Fréchet distance in the features of LeNets that were trained
-with labels. Each FILE is an ``.npz`` with ``images`` (uint8) and ``labels``. Writes
+with labels. Each FILE is an ``.npz`` with ``images`` (uint8) and ``labels``. Of those after
+``--short`` only the ends of each ladder and the levels of the undisputed pairs are measured. Writes
 ``BATTERY.md`` and ``battery.png``; figures are cached by file and level.
 """
 
@@ -42,6 +43,8 @@ GROUNDS = ("pixels", "energies")
 #: Images of a level, and LeNets, whose Fréchet distances are averaged.
 NUM_IMAGES, NUM_LENETS = 2000, 2
 MIXTURE = (0.1, 0.25, 0.5, 0.75, 1.0)
+#: Largest share of scoring in the CPU time, and deviation in the mixture ladder, to be reached.
+MAX_SHARE, MAX_SPREAD = 0.10, 0.05
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,12 @@ class Battery:
         return score(draw, 2, *parts, objective.rung)
 
 
-def measure(path: Path, cache: Path) -> dict[str, object]:
+def measure(path: Path, cache: Path, is_short: bool = False) -> dict[str, object]:
     """Measure all levels of a file; what the cache has is not measured again."""
     kept = cache / f"battery-{path.stem}.json"
     found = json.loads(kept.read_text()) if kept.exists() else {"levels": {}, "mixture": {}}
     battery: Battery | None = None
-    wanted = [("real", 0), *((name, v) for name, (_, levels) in LADDERS.items() for v in levels)]
-    for name, level in wanted:
+    for name, level in _levels(is_short):
         key = f"{name} {level}"
         if key in found["levels"]:
             continue
@@ -145,6 +147,16 @@ def measure(path: Path, cache: Path) -> dict[str, object]:
         found["mixture"][ground] = readings
         _keep(kept, found, f"{path.stem} mixture, {ground}: {readings}")
     return found
+
+
+def _levels(is_short: bool) -> list[tuple[str, Level]]:
+    """Return the levels to measure, by their ladders; the first is no distortion."""
+    undisputed = {level for pair in UNDISPUTED for level in pair}
+    levels: list[tuple[str, Level]] = [("real", 0)]
+    for name, (_, ladder) in LADDERS.items():
+        kept = {ladder[0], ladder[-1], *(level for other, level in undisputed if other == name)}
+        levels += [(name, level) for level in ladder if level in kept or not is_short]
+    return levels
 
 
 def cost(path: Path) -> str:
@@ -172,12 +184,14 @@ def cost(path: Path) -> str:
         started_s = time.process_time()
         score(state.scored, state.latent_dim, *parts, objective.rung, found)
         seconds = time.process_time() - started_s
-        shares.append(f"{ground} {seconds:.1f} s ({seconds / (training_s + seconds):.1%})")
+        share = seconds / (training_s + seconds)
+        marked = _marked(f"{share:.1%}", share > MAX_SHARE, ground)
+        shares.append(f"{ground} {seconds:.1f} s ({marked})")
     return (
         f"CPU time at the first rung of `{SEARCH.name}`, at the low end of its ranges, on "
         f"{path.stem}: {training_s:.0f} s of training to step {rung} (from {TIMED_STEPS} steps); "
-        f"scoring by {', by '.join(shares)} of both. The map takes {map_ms:.2g} ms an image of "
-        f"{' x '.join(map(str, images.shape[1:]))}."
+        f"scoring by {', by '.join(shares)} of both; the target is {MAX_SHARE:.0%}. The map takes "
+        f"{map_ms:.2g} ms an image of {' x '.join(map(str, images.shape[1:]))}."
     )
 
 
@@ -202,7 +216,7 @@ def adjacent(found: Mapping, ground: str) -> tuple[int, int, list[str]]:
     """
     right, total, wrong = 0, 0, []
     for name, (_, levels) in LADDERS.items():
-        keys = [f"{name} {level}" for level in levels]
+        keys = [key for level in levels if (key := f"{name} {level}") in found["levels"]]
         for low, high in pairwise(keys):
             first, second = found["levels"][low], found["levels"][high]
             gap = second["w1"][ground] - first["w1"][ground]
@@ -243,11 +257,20 @@ def report(results: Mapping[str, Mapping]) -> str:
         "# A battery of distortions",
         "",
         "Made by `python -m benchmarks.fidelity.battery`, with the critics of a rung. "
-        f"{sum(len(levels) for _, levels in LADDERS.values())} levels of {len(LADDERS)} ladders.",
+        f"{sum(len(levels) for _, levels in LADDERS.values())} levels of {len(LADDERS)} ladders; "
+        f"of some sets {len(_levels(is_short=True)) - 1} levels, the ends of each ladder and those "
+        "of the undisputed pairs. Neighbours within two standard errors of their difference are "
+        "ties, and not counted.",
         "",
-        "| images | LeNets: right | Kendall between LeNets | ground | adjacent pairs in order "
-        "| out of order | undisputed pairs | out of order | mixture: largest deviation of estimate "
-        "/ weight | Kendall with LeNet-Fréchet |",
+        "## Against the targets",
+        "",
+        "All pairs should be in order, and estimate / weight of the mixture ladder should be "
+        f"constant within {MAX_SPREAD:.0%}. What misses that under the shipped ground metric, "
+        "energies, is in bold.",
+        "",
+        "| images | LeNets: right | Kendall between LeNets | ground | neighbours in order "
+        "| out of order | undisputed pairs in order | out of order | mixture: largest deviation "
+        "| Kendall with LeNet-Fréchet |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, found in results.items():
@@ -257,11 +280,14 @@ def report(results: Mapping[str, Mapping]) -> str:
         for ground in GROUNDS:
             ordered, total, wrong = adjacent(found, ground)
             disputed = undisputed(found, ground)
-            num = len(UNDISPUTED)
+            spread, num = _mixture_spread(found, ground), len(UNDISPUTED)
+            in_order = _counted(ordered, total, ground)
+            undisputed_in_order = _counted(num - len(disputed), num, ground)
+            deviation = _marked(f"{spread:.0%}", spread > MAX_SPREAD, ground)
             lines.append(
-                f"| {name} | {right} | {between:.2f} | {ground} | {ordered} of {total} | "
-                f"{', '.join(wrong)} | {num - len(disputed)} of {num} | {', '.join(disputed)} | "
-                f"{_mixture_spread(found, ground):.0%} | {_kendall(found, ground):.2f} |"
+                f"| {name} | {right} | {between:.2f} | {ground} | {in_order} | {', '.join(wrong)} "
+                f"| {undisputed_in_order} | {', '.join(disputed)} | {deviation} "
+                f"| {_kendall(found, ground):.2f} |"
             )
     for name, found in results.items():
         lines += ["", f"## {name}", "", "| level | pixels | energies | LeNet-Fréchet |"]
@@ -270,6 +296,14 @@ def report(results: Mapping[str, Mapping]) -> str:
             w1 = " | ".join(f"{row['w1'][g]:.3g} ± {2 * row['stderr'][g]:.1g}" for g in GROUNDS)
             lines.append(f"| {key} | {w1} | {np.exp(np.log(row['frechet']).mean()):.3g} |")
     return "\n".join(lines) + "\n"
+
+
+def _counted(right: int, total: int, ground: str) -> str:
+    return _marked(f"{right} of {total}", right < total, ground)
+
+
+def _marked(text: str, is_missed: bool, ground: str) -> str:
+    return f"**{text}**" if is_missed and ground == GROUNDS[-1] else text
 
 
 def draw(path: Path, found: Mapping, picture: Path) -> None:
@@ -299,10 +333,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and write the page and the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--short", nargs="+", type=Path, metavar="FILE", default=[])
     parser.add_argument("--cache", type=Path, default=Path(".fidelity"))
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     results = {path.stem: measure(path, args.cache) for path in args.files}
+    results |= {path.stem: measure(path, args.cache, is_short=True) for path in args.short}
     page = f"{report(results)}\n## Cost\n\n{cost(args.files[0])}\n"
     PAGE.write_text(page, encoding="utf-8")
     draw(args.files[0], results[args.files[0].stem], PAGE.with_name("battery.png"))

@@ -60,6 +60,16 @@ def test_every_undisputed_pair_is_of_levels_that_are_measured() -> None:
     assert all(level in LADDERS[name][1] for pair in UNDISPUTED for name, level in pair)
 
 
+def test_a_short_battery_has_the_ends_of_all_ladders_and_the_undisputed_pairs() -> None:
+    levels = battery._levels(is_short=True)
+    assert {name for name, _ in levels} == {"real", *LADDERS}
+    assert all((name, ladder[-1]) in levels for name, (_, ladder) in LADDERS.items())
+    assert all(level in levels for pair in UNDISPUTED for level in pair)
+    assert ("noise", 0.2) not in levels
+    found = {"levels": {f"{name} {level}": readings(1.0) for name, level in levels}}
+    assert battery.adjacent(found, "pixels") == (0, 0, [])
+
+
 def test_an_exact_mixture_ladder_has_no_spread() -> None:
     found = {"mixture": {"pixels": [3 * share for share in MIXTURE]}}
     assert battery._mixture_spread(found, "pixels") == pytest.approx(0)
