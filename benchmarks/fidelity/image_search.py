@@ -6,7 +6,8 @@ FILE is an ``.npz`` with ``images`` (uint8) and ``labels``. Half of them are the
 ``fashion_dcgan.yaml``. Its best trial and its first one, which has the values published with
 WGAN-GP, are then trained again from fresh seeds, as long as in the search. They are judged by the
 truths of ``image_pools.py``, which have seen other images only. Prints a table of Markdown. A
-search in DIR that was interrupted is resumed; one that has ended is not run again.
+search in DIR that was interrupted is resumed; one that has ended is not run again. ``--set`` is
+passed on to the search.
 """
 
 import argparse
@@ -43,7 +44,7 @@ class Judged:
     truths: dict[str, float]
 
 
-def search(images: Images, runs_dir: Path) -> Path:
+def search(images: Images, runs_dir: Path, settings: Sequence[str] = ()) -> Path:
     """Run the search in a process of its own, and return its folder."""
     run_dir, path = runs_dir / NAME, runs_dir / f"{NAME}.npz"
     if (run_dir / "best.yaml").exists():
@@ -52,6 +53,7 @@ def search(images: Images, runs_dir: Path) -> Path:
     np.savez_compressed(path, images=images.searched)
     command = [sys.executable, "-m", "tuner.search", str(SPACE), "--runs-dir", str(runs_dir)]
     command += ["--name", NAME, "--set", f"data={{dataset: array, path: {path.absolute()}}}"]
+    command += [part for setting in settings for part in ("--set", setting)]
     subprocess.run([*command, *(["--resume"] if run_dir.exists() else [])], check=True)
     return run_dir
 
@@ -93,10 +95,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--runs-dir", type=Path, default=Path(".fidelity"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     images = Images.load(args.file)
-    run_dir = search(images, args.runs_dir)
+    run_dir = search(images, args.runs_dir, args.set)
     best, published = (retrain.find_origin(run_dir, trial) for trial in (None, PUBLISHED))
     if best.ranked_at is None:
         raise SystemExit(f"{run_dir} has no trial that completed")
