@@ -10,7 +10,7 @@ import torch
 from benchmarks.fidelity import image_pools, imagenet, truth
 from benchmarks.fidelity.designs import RandomConvolutions
 from benchmarks.fidelity.pools import SPACES
-from trainables.config import NetworkConfig, TrainingConfig
+from trainables.config import NetworkConfig, ObjectiveConfig, TrainingConfig
 
 
 def features(num: int, shift: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -114,6 +114,14 @@ def test_missed_targets_are_bold_and_the_truths_agreement_lowers_them(
     row = image_pools.targets({"opposite": made(-1)}).splitlines()[-1]
     assert "| -1.03 | -1.00 [-1.00, -1.00] | 1.00 | -1.00 |" in row  # the truths disagree, too
     assert row.endswith("| 2 | **8** | 1 | 8 |")
+
+
+def test_a_cached_score_is_kept_by_what_it_depends_on() -> None:
+    def digest(**changes: Any) -> str:
+        return image_pools._digest(ObjectiveConfig.model_validate(changes))
+
+    assert digest() == digest(final_trials=5) == digest(final_critic_steps=7)
+    assert len({digest(), digest(critic_steps=7), digest(ground="pixels"), digest(seed=1)}) == 4
 
 
 def test_a_file_may_name_its_number_of_trials() -> None:
