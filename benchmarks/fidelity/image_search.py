@@ -4,16 +4,16 @@
 
 FILE is an ``.npz`` with ``images`` (uint8) and ``labels``. Half of them are the data of the search
 ``fashion_dcgan.yaml``. Its best trial and its first one, which has the values published with
-WGAN-GP, are then trained again from fresh seeds, as long as in the search. They are judged by the
-truths of ``image_pools.py``, which have seen other images only. Prints a table of Markdown. A
-search in DIR that was interrupted is resumed; one that has ended is not run again. ``--set`` is
-passed on to the search.
+WGAN-GP, are judged by the truths of ``image_pools.py``, which have seen other images only: as the
+search has left them, and trained again from fresh seeds, as long as in the search. Prints a table
+of Markdown. A search in DIR that was interrupted is resumed; one that has ended is not run again.
+``--set`` is passed on to the search.
 """
 
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +21,11 @@ import numpy as np
 import torch
 
 from benchmarks.fidelity.image_pools import NUM_SAMPLES, Images, Truths
+from benchmarks.fidelity.truth import Sample
 from trainables.config import TrialConfig
 from trainables.data import as_tensor
 from trainables.training import TrainState, train
-from tuner import retrain
+from tuner import results, retrain
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "fashion_dcgan.yaml"
 NAME = "image_search"
@@ -40,7 +41,6 @@ class Judged:
     name: str
     seed: int
     generator_steps: int
-    cpu_seconds: float
     truths: dict[str, float]
 
 
@@ -58,32 +58,39 @@ def search(images: Images, runs_dir: Path, settings: Sequence[str] = ()) -> Path
     return run_dir
 
 
-def judge(
-    name: str, config: TrialConfig, steps: int, seed: int, images: Images, truths: Truths
-) -> Judged:
-    """Train a configuration from a seed, and measure its distances."""
-    config = config.model_copy(update={"seed": seed})
-    state = TrainState.create(config, images.data.sample_shape)
-    (measured,) = list(train(state, config.training, as_tensor(images.data.train), [steps]))
-    rng = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        latents = torch.randn(NUM_SAMPLES, state.latent_dim, generator=rng)
-        generator = state.scored.eval()
-        samples = torch.cat([generator(batch) for batch in latents.split(1000)])
-    found = truths(samples.numpy())
-    return Judged(name, seed, steps, measured.training_cpu_seconds, found)
+def train_again(config: TrialConfig, steps: int, seed: int, real: torch.Tensor) -> Sample:
+    """Train a configuration from a seed."""
+    state = TrainState.create(config.model_copy(update={"seed": seed}), tuple(real.shape[1:]))
+    list(train(state, config.training, real, [steps]))
+    return _sampler(state.scored.eval(), state.latent_dim)
+
+
+def left_by(run_dir: Path, trial_id: str) -> Sample:
+    """Load what a trial of a search has at its best rung."""
+    snapshot = results.read_snapshot(run_dir)
+    generator = results.generator_of_trial(snapshot, snapshot.trial(trial_id))
+    return _sampler(generator, generator.latent_dim)
+
+
+def _sampler(generate: Callable[[torch.Tensor], torch.Tensor], latent_dim: int) -> Sample:
+    @torch.no_grad()
+    def sample(num_samples: int) -> np.ndarray:
+        latents = torch.randn(num_samples, latent_dim, generator=torch.Generator().manual_seed(7))
+        return torch.cat([generate(batch) for batch in latents.split(1000)]).numpy()
+
+    return sample
 
 
 def report(judged: Sequence[Judged], floor: dict[str, float]) -> str:
     """Write the table."""
     lines = [
-        "| configuration | seed | generator steps | CPU s | LeNet-Fréchet | EfficientNet-Fréchet |",
-        "|---|---|---|---|---|---|",
-        f"| real images | | | | {floor['lenet']:.3g} | {floor['efficientnet']:.3g} |",
+        "| configuration | seed | generator steps | LeNet-Fréchet | EfficientNet-Fréchet |",
+        "|---|---|---|---|---|",
+        f"| real images | | | {floor['lenet']:.3g} | {floor['efficientnet']:.3g} |",
     ]
     for row in judged:
         lines.append(
-            f"| {row.name} | {row.seed} | {row.generator_steps} | {row.cpu_seconds:.0f} "
+            f"| {row.name} | {row.seed} | {row.generator_steps} "
             f"| {row.truths['lenet']:.3g} | {row.truths['efficientnet']:.3g} |"
         )
     return "\n".join(lines) + "\n"
@@ -100,18 +107,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     images = Images.load(args.file)
     run_dir = search(images, args.runs_dir, args.set)
-    best, published = (retrain.find_origin(run_dir, trial) for trial in (None, PUBLISHED))
-    if best.ranked_at is None:
-        raise SystemExit(f"{run_dir} has no trial that completed")
+    origins = {
+        "picked by the search": retrain.find_origin(run_dir, None),
+        "published defaults": retrain.find_origin(run_dir, PUBLISHED),
+    }
     truths, judged = Truths(images), []
-    longest = best.config.max_generator_steps
+
+    def judge(name: str, seed: int, sample: Sample) -> None:
+        steps = origins[name].ranked_at or 0
+        judged.append(Judged(name, seed, steps, truths(sample(NUM_SAMPLES))))
+        print(judged[-1], file=sys.stderr, flush=True)
+
+    for name, origin in origins.items():
+        judge(name, origin.config.seed, left_by(run_dir, str(origin.trial_id)))
     for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
-        for name, config, steps in (
-            ("picked by the search", best.config, best.ranked_at),
-            ("published defaults", published.config, longest),
-        ):
-            judged.append(judge(name, config, steps, seed, images, truths))
-            print(judged[-1], file=sys.stderr, flush=True)
+        for name, origin in origins.items():
+            steps = origin.ranked_at or origin.config.max_generator_steps
+            judge(name, seed, train_again(origin.config, steps, seed, as_tensor(images.data.train)))
     print(report(judged, truths(images.data.train[:NUM_SAMPLES])))
 
 
