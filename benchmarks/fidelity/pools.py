@@ -127,7 +127,18 @@ def images(rng: np.random.Generator, number: int) -> dict[str, Any]:
     return {"training": training, "networks": networks, "generator_steps": int(rng.choice(steps))}
 
 
-SPACES = {"mixed": mixed, "converged": converged, "images": images}
+def colour(rng: np.random.Generator, number: int) -> dict[str, Any]:
+    """Draw a DCGAN for larger images, which has the training of :func:`images` and fewer steps."""
+    drawn = images(rng, number)
+    widths = {key: int(rng.choice([8, 16])) for key in ("generator_width", "critic_width")}
+    norm = str(rng.choice(["none", "batch"]))
+    networks = {"latent_dim": 32, "architecture": "dcgan", "generator_norm": norm, **widths}
+    near = drawn["generator_steps"] >= 1000
+    steps = [500, 700] if near else [100, 200, 300]
+    return {**drawn, "networks": networks, "generator_steps": int(rng.choice(steps))}
+
+
+SPACES = {"mixed": mixed, "converged": converged, "images": images, "colour": colour}
 
 
 def pool(

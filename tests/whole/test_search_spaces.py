@@ -37,9 +37,8 @@ def pixels(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def mnist(folder: Path) -> dict[str, object]:
-    """MNIST's four files (yann.lecun.com/exdb/mnist), in torchvision's folder."""
-    raw = folder / "data" / "MNIST" / "raw"
+def write_idx(raw: Path) -> None:
+    """Write the four files of MNIST (yann.lecun.com/exdb/mnist), as torchvision reads them."""
     raw.mkdir(parents=True)
     for part in ("train", "t10k"):
         images = pixels(NUM_IMAGES, 28, 28)
@@ -47,7 +46,16 @@ def mnist(folder: Path) -> dict[str, object]:
         (raw / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
         labels = struct.pack(">II", 0x801, NUM_IMAGES) + bytes(NUM_IMAGES)
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(labels)
+
+
+def mnist(folder: Path) -> dict[str, object]:
+    write_idx(folder / "data" / "MNIST" / "raw")
     return {"networks.generator_width": 64, "networks.critic_width": 64}
+
+
+def fashion(folder: Path) -> dict[str, object]:
+    write_idx(folder / "data" / "FashionMNIST" / "raw")
+    return {"networks.generator_width": 16, "networks.critic_width": 16}
 
 
 def cifar10(folder: Path) -> dict[str, object]:
@@ -73,7 +81,7 @@ def nothing(folder: Path) -> dict[str, object]:
 PREPARE: dict[str, Callable[[Path], dict[str, object]]] = {
     **{"gp": nothing, "clip": nothing, "spectral": nothing, "mixed": nothing},
     **{"architectures": nothing, "gan_vs_wgan": nothing, "eight_gaussians": nothing},
-    **{"reading_list": nothing},
+    **{"reading_list": nothing, "fashion_dcgan": fashion},
     **{"mnist_dcgan": mnist, "cifar10_resnet": cifar10, "own_images": own_images},
 }
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fidelity import battery, distortions
-from benchmarks.fidelity.battery import MIXTURE
+from benchmarks.fidelity.battery import MIXTURE, Order
 from benchmarks.fidelity.distortions import LADDERS, UNDISPUTED
 
 
@@ -48,16 +48,26 @@ def test_pairs_within_two_standard_errors_are_ties() -> None:
         for k, level in enumerate(values)
     }
     num_pairs = sum(len(values) - 1 for _, values in LADDERS.values())
-    assert battery.adjacent({"levels": levels}, "pixels") == (num_pairs, num_pairs, [])
+    assert battery.adjacent({"levels": levels}, "pixels") == Order(num_pairs, [], 0)
     levels["blur 1.0"] = readings(0.1)  # a tie with the first level
     levels["noise 0.4"] = readings(9.0)
-    ordered, total, wrong = battery.adjacent({"levels": levels}, "pixels")
-    assert (ordered, total) == (num_pairs - 2, num_pairs - 1)
-    assert wrong == ["noise 0.4 over noise 0.8"]
+    order = battery.adjacent({"levels": levels}, "pixels")
+    assert order == Order(num_pairs - 2, ["noise 0.4 over noise 0.8"], 1)
 
 
 def test_every_undisputed_pair_is_of_levels_that_are_measured() -> None:
     assert all(level in LADDERS[name][1] for pair in UNDISPUTED for name, level in pair)
+
+
+def test_a_short_battery_has_the_ends_of_all_ladders_and_the_undisputed_pairs() -> None:
+    levels = battery._levels(is_short=True)
+    assert {name for name, _ in levels} == {"real", *LADDERS}
+    assert all((name, ladder[-1]) in levels for name, (_, ladder) in LADDERS.items())
+    assert all(level in levels for pair in UNDISPUTED for level in pair)
+    assert ("noise", 0.2) not in levels
+    found = {"levels": {f"{name} {level}": readings(1.0) for name, level in levels}}
+    assert battery.adjacent(found, "pixels").right == 0
+    assert battery.undisputed(found, "pixels").ties == len(UNDISPUTED)
 
 
 def test_an_exact_mixture_ladder_has_no_spread() -> None:

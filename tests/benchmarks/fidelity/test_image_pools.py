@@ -1,5 +1,6 @@
 """The truths of images, and the tables of a pool whose ranking is known."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from benchmarks.fidelity import image_pools, imagenet, truth
 from benchmarks.fidelity.designs import RandomConvolutions
 from benchmarks.fidelity.pools import SPACES
-from trainables.config import NetworkConfig, TrainingConfig
+from trainables.config import NetworkConfig, ObjectiveConfig, TrainingConfig
 
 
 def features(num: int, shift: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -58,6 +59,17 @@ def test_a_third_of_the_trials_is_meant_to_be_near_and_two_thirds_are_dcgans() -
     assert all(trial["training"]["constraint"] != "clip" for trial in near)
 
 
+def test_trials_on_colour_images_are_dcgans_of_fewer_steps_and_a_third_is_near() -> None:
+    drawn = [SPACES["colour"](np.random.default_rng([0, k]), k) for k in range(36)]
+    for trial in drawn:
+        NetworkConfig.model_validate(trial["networks"])
+        TrainingConfig.model_validate(trial["training"])
+    assert {trial["networks"]["architecture"] for trial in drawn} == {"dcgan"}
+    near = [trial["training"]["constraint"] for trial in drawn if trial["generator_steps"] >= 500]
+    assert len(near) == 12
+    assert "clip" not in near
+
+
 def trial(rank: int) -> dict[str, Any]:
     truths = dict.fromkeys(image_pools.NAMES, float(rank)) | {"kid": -float(rank)}
     scores = {"good": 10.0 * rank, "bad": -float(rank)}
@@ -77,3 +89,41 @@ def test_the_tables_have_the_agreement_of_truths_and_the_rank_of_the_pick(
     assert good.endswith("| 1.0 |")
     assert "-1.00 [-1.00, -1.00]; 8 of 8 |" in bad
     assert "Smallest agreement between these three truths: -1.00." in page
+
+
+def test_missed_targets_are_bold_and_the_truths_agreement_lowers_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.fidelity.ranking.NUM_RESAMPLES", 20)
+
+    def made(efficientnet: int) -> list[dict[str, Any]]:
+        numbers = {"pixels": -1.0, image_pools.OWN: 1.0, image_pools.SHIPPED: 1.0}
+        return [
+            {
+                "truths": {"lenet": float(k), "efficientnet": float(efficientnet * k)},
+                "scores": {name: sign * k for name, sign in numbers.items()},
+            }
+            for k in range(1, 9)
+        ]
+
+    row = image_pools.targets({"agree": made(1)}).splitlines()[-1]
+    assert row == (
+        "| agree, 8 trials | EfficientNet-Fréchet | 0.85 | 1.00 [1.00, 1.00] | -1.00 | 1.00 "
+        "| 0.75 | 1.00 [1.00, 1.00] | -1.00 | 1.00 | 2 | 1 | 8 | 1 |"
+    )
+    row = image_pools.targets({"opposite": made(-1)}).splitlines()[-1]
+    assert "| -1.03 | -1.00 [-1.00, -1.00] | 1.00 | -1.00 |" in row  # the truths disagree, too
+    assert row.endswith("| 2 | **8** | 1 | 8 |")
+
+
+def test_a_cached_score_is_kept_by_what_it_depends_on() -> None:
+    def digest(**changes: Any) -> str:
+        return image_pools._digest(ObjectiveConfig.model_validate(changes))
+
+    assert digest() == digest(final_trials=5) == digest(final_critic_steps=7)
+    assert len({digest(), digest(critic_steps=7), digest(ground="pixels"), digest(seed=1)}) == 4
+
+
+def test_a_file_may_name_its_number_of_trials() -> None:
+    assert image_pools._with_number("a/b.npz:12") == (Path("a/b.npz"), 12)
+    assert image_pools._with_number("a/b.npz") == (Path("a/b.npz"), None)
