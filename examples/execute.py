@@ -15,6 +15,7 @@ from nbclient import NotebookClient
 
 EXAMPLES = Path(__file__).parent
 ROOT = EXAMPLES.parent
+MODULES = ("theory.py", "drawings.py")
 SHOWN_ROOT = "/home/you/wgan-tuner"
 
 
@@ -35,13 +36,20 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, timeout_s: int = 600)
     ).execute()
 
 
+def copy_modules(folder: Path) -> None:
+    """Make a folder with the modules that notebooks import from where they stand."""
+    folder.mkdir()
+    for module in MODULES:
+        shutil.copy(EXAMPLES / module, folder)
+
+
 def main(name: str) -> None:
     """Execute and store a notebook of this folder, in a copy of what it needs."""
     path = EXAMPLES / f"{name}.ipynb"
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "search_spaces", Path(folder, "search_spaces"))
-        Path(folder, "examples").mkdir()
+        copy_modules(Path(folder, "examples"))
         execute(notebook, Path(folder, "examples"))
         text = nbformat.writes(notebook)
         for shown in (str(ROOT / ".venv"), sys.prefix):

@@ -6,8 +6,10 @@ the best and the median are of completed trials, which all ended at the last run
 are survivors, and more of them have some values than others: to compare methods rather than to find
 the best trial, search with ``asha.reduction_factor: 1`` and ``search.sampler: random``.
 
-``--below`` counts a trial by the ``w1`` at the rung where it ended. A trial that was stopped early
-might have come below the bound later: the share describes the search, not the method's limit.
+``--within 1.5`` counts the trials whose ``w1`` is at most 1.5 times the best of the search, and
+``--below`` those below a bound of your own, by the ``w1`` at the rung where each ended. A trial
+that was stopped early might have come there later: the share describes the search, not the
+method's limit. The error of the best ``w1`` is that of its estimate, not that of another seed.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from rich.table import Table
 
 from tuner import cli, display
 from tuner.errors import BadInput, Fault
-from tuner.results import COLUMNS, Row, ranked, read_trials
+from tuner.results import COLUMNS, Row, half_width, ranked, read_trials
 from tuner.study import ENDINGS
 
 #: Columns that are not hyperparameters.
@@ -53,67 +56,171 @@ def read(run_dir: Path, by: Sequence[str] = ()) -> Sequence[Row]:
     return rows
 
 
-def compare(rows: Sequence[Row], by: Sequence[str], below: float | None = None) -> list[list[str]]:
-    """Return the cells under :func:`headings` for each group of trials with equal values of ``by``.
+@dataclass(frozen=True)
+class Bound:
+    """The ``w1`` of a good trial: below ``limit``, or with ``within`` at most that.
 
-    The first group has the largest share below the bound; of equal ones, or without a bound, the
+    Attributes:
+        limit: The bound.
+        within: How many times the best ``w1`` of the search it is, if it is given so.
+    """
+
+    limit: float
+    within: float | None = None
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], below: float | None, within: float | None) -> "Bound | None":
+        """Return the bound of the options ``--below`` and ``--within``, if one is given.
+
+        Raises:
+            ValueError: if the best ``w1`` is not above 0, or no trial completed.
+        """
+        if below is not None:
+            return cls(below)
+        if within is None:
+            return None
+        best = min(_completed_w1(rows), default=None)
+        if best is None or best <= 0:
+            actual = "no completed trial" if best is None else f"{best:.4g}"
+            raise ValueError(f"needs a best w1 above 0, got {actual}: give --below W1 instead")
+        return cls(within * best, within)
+
+    @property
+    def heading(self) -> str:
+        """Return the heading of the number of good trials."""
+        return f"below {self.limit:g}" if self.within is None else f"within {self.within:g}x"
+
+    def holds(self, w1: float) -> bool:
+        """Tell whether a trial is good."""
+        return w1 < self.limit or (self.within is not None and w1 == self.limit)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials with equal values of the keys that are compared.
+
+    Attributes:
+        values: Their values, as the table has them; "-" for a key that does not apply.
+        num_trials: All trials.
+        endings: The number of trials by how they ended.
+        best: The lowest ``w1`` of the completed trials.
+        best_error: Half of the 95% interval of that ``w1``, from its sampling error alone.
+        median: The median ``w1`` of the completed trials.
+        ms_per_step: The median over trials of the wall time of training per generator step.
+        num_good: The trials within the bound.
+    """
+
+    values: tuple[str, ...]
+    num_trials: int
+    endings: tuple[int, ...]
+    best: float | None
+    best_error: float | None
+    median: float | None
+    ms_per_step: float | None
+    num_good: int
+
+    @property
+    def share(self) -> float:
+        """Return the share of the ended trials that are within the bound."""
+        return self.num_good / max(1, sum(self.endings))
+
+    @property
+    def share_interval(self) -> tuple[float, float]:
+        """Return the 95% interval of :attr:`share`."""
+        return wilson_interval(self.num_good, sum(self.endings))
+
+
+def compare(rows: Sequence[Row], by: Sequence[str], bound: Bound | None = None) -> list[Group]:
+    """Return the groups of trials with equal values of ``by``.
+
+    The first group has the largest share within the bound; of equal ones, or without a bound, the
     lowest median.
     """
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row.cells[key] or "-" for key in by), []).append(row)
-    ranked_groups = sorted((*_summarize(group, below), values) for values, group in groups.items())
-    return [[*values, *cells] for _, cells, values in ranked_groups]
+    summaries = [_summarize(values, group, bound) for values, group in groups.items()]
+
+    def rank(group: Group) -> tuple[float, float, tuple[str, ...]]:
+        return -group.share, math.inf if group.median is None else group.median, group.values
+
+    return sorted(summaries, key=rank)
 
 
-def headings(by: Sequence[str], below: float | None = None) -> list[str]:
+def headings(by: Sequence[str], bound: Bound | None = None) -> list[str]:
     """Return the column names; the share is of the trials that ended, with its 95% interval."""
-    bound = [] if below is None else [f"below {below:g}", "share (95%)"]
-    return [*by, "trials", *ENDINGS, "best w1", "median w1", *bound]
+    counted = [] if bound is None else [bound.heading, "share (95%)"]
+    return [*by, "trials", *ENDINGS, "best w1 (95%)", "median w1", "ms/step", *counted]
 
 
-def _summarize(rows: Sequence[Row], below: float | None) -> tuple[tuple[float, float], list[str]]:
-    """Return the sort key of a group, and its cells."""
-    counts = [sum(row.status == end for row in rows) for end in ENDINGS]
-    w1 = [row.last_w1 for row in ranked(rows) if row.last_w1 is not None]
-    scores = [min(w1), statistics.median(w1)] if w1 else [math.inf, math.inf]
-    cells = [
-        *map(str, (len(rows), *counts)),
-        *(f"{w1:.4g}" if w1 < math.inf else "-" for w1 in scores),
-    ]
-    if below is None:
-        return (0.0, scores[1]), cells
-    # A trial that diverged, failed or runs has the w1 of an earlier rung.
-    scored = [row.last_w1 for row in rows if row.status in ("completed", "stopped")]
-    num_below = sum(w1 is not None and w1 < below for w1 in scored)
-    num_ended = sum(counts)
-    share, (low, high) = num_below / max(1, num_ended), wilson_interval(num_below, num_ended)
-    return (-share, scores[1]), [*cells, str(num_below), f"{share:.0%} ({low:.0%} to {high:.0%})"]
+def cells_of(group: Group, bound: Bound | None = None) -> list[str]:
+    """Return the cells of a group under :func:`headings`."""
+    best = _shown(group.best)
+    if group.best_error is not None:
+        best += f" +- {group.best_error:.2g}"
+    counts = map(str, (group.num_trials, *group.endings))
+    cells = [*group.values, *counts, best, _shown(group.median), _shown(group.ms_per_step, 3)]
+    if bound is not None:
+        low, high = group.share_interval
+        cells += [str(group.num_good), f"{group.share:.0%} ({low:.0%} to {high:.0%})"]
+    return cells
 
 
 def as_json(
-    rows: Sequence[Row], by: Sequence[str], below: float | None = None
+    rows: Sequence[Row], by: Sequence[str], bound: Bound | None = None
 ) -> list[dict[str, Any]]:
     """Return the groups of :func:`compare` as data for JSON; numbers that do not exist are null."""
     groups = []
-    for cells in compare(rows, by, below):
-        columns = dict(zip(headings(by, below), cells, strict=True))
-        members = [row for row in rows if [row.cells[key] or "-" for key in by] == cells[: len(by)]]
-        w1 = [row.last_w1 for row in ranked(members) if row.last_w1 is not None]
-        group = {
-            **{key: _plain(members[0].cells[key]) for key in by},
-            **{name: int(columns[name]) for name in ("trials", *ENDINGS)},
-            "best_w1": min(w1, default=None),
-            "median_w1": statistics.median(w1) if w1 else None,
+    for group in compare(rows, by, bound):
+        values = ("" if value == "-" else value for value in group.values)
+        data: dict[str, Any] = {
+            **{key: _plain(value) for key, value in zip(by, values, strict=True)},
+            "trials": group.num_trials,
+            **dict(zip(ENDINGS, group.endings, strict=True)),
+            "best_w1": group.best,
+            "best_w1_error": group.best_error,
+            "median_w1": group.median,
+            "ms_per_step": group.ms_per_step,
         }
-        if below is not None:
-            num_below = int(columns[f"below {below:g}"])
-            low, high = wilson_interval(num_below, num_ended := sum(group[end] for end in ENDINGS))
-            share = num_below / max(1, num_ended)
-            group |= {"below": below, "num_below": num_below, "share": share}
-            group |= {"share_low": low, "share_high": high}
-        groups.append(group)
+        if bound is not None:
+            low, high = group.share_interval
+            data |= {"bound": bound.limit, "num_good": group.num_good, "share": group.share}
+            data |= {"share_low": low, "share_high": high}
+        groups.append(data)
     return groups
+
+
+def _summarize(values: tuple[str, ...], rows: Sequence[Row], bound: Bound | None) -> Group:
+    completed = {row.last_w1: row for row in ranked(rows) if row.last_w1 is not None}
+    best = min(completed, default=None)
+    error = "" if best is None else completed[best].cells.get("w1_stderr")
+    paces = [pace for row in rows if (pace := _ms_per_step(row)) is not None]
+    w1 = _completed_w1(rows)
+    # A trial that diverged, failed or runs has the w1 of an earlier rung.
+    ended = [row.last_w1 for row in rows if row.status in ("completed", "stopped")]
+    return Group(
+        values,
+        len(rows),
+        tuple(sum(row.status == end for row in rows) for end in ENDINGS),
+        best,
+        half_width(float(error)) if error else None,
+        statistics.median(w1) if w1 else None,
+        statistics.median(paces) if paces else None,
+        sum(bound is not None and w1 is not None and bound.holds(w1) for w1 in ended),
+    )
+
+
+def _completed_w1(rows: Sequence[Row]) -> list[float]:
+    return [row.last_w1 for row in ranked(rows) if row.last_w1 is not None]
+
+
+def _ms_per_step(row: Row) -> float | None:
+    seconds, steps = row.cells.get("training_seconds"), row.cells["generator_steps"]
+    return 1000 * float(seconds) / int(steps) if seconds and steps and int(steps) else None
+
+
+def _shown(value: float | None, digits: int = 4) -> str:
+    return "-" if value is None else f"{value:.{digits}g}"
 
 
 def _plain(text: str) -> Any:
@@ -139,8 +246,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
     rows = read(args.run, args.by)
+    try:
+        bound = Bound.of(rows, args.below, args.within)
+    except ValueError as error:
+        raise BadInput(str(args.run / "trials.csv"), [Fault("--within", str(error))]) from error
     if args.json:
-        print(json.dumps(as_json(rows, args.by, args.below), indent=2))
+        print(json.dumps(as_json(rows, args.by, bound), indent=2))
         return cli.ExitStatus.DONE
     console = display.PrintableConsole(soft_wrap=True)
     if not console.is_terminal:
@@ -148,13 +259,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     last = {row.cells["generator_steps"] for row in ranked(rows)}
     at = f"at generator step {', '.join(last)}" if last else "of which there are none"
     console.print(f"{args.run}: {len(rows)} trials; w1 of the completed ones, {at}")
-    if args.below is not None and any(row.status == "stopped" for row in rows):
+    if bound is not None and bound.within is not None:
+        console.print(f"within {bound.within:g}x: a w1 of at most {bound.limit:.4g}")
+    if bound is not None and any(row.status == "stopped" for row in rows):
         console.print("a trial that was stopped counts by the w1 of the rung that it ended at")
     table = Table(box=None, padding=(0, 2), header_style="bold")
-    for name in headings(args.by, args.below):
+    for name in headings(args.by, bound):
         table.add_column(name, justify="left" if name in args.by else "right")
-    for cells in compare(rows, args.by, args.below):
-        table.add_row(*cells)
+    for group in compare(rows, args.by, bound):
+        table.add_row(*cells_of(group, bound))
     console.print(table)
     return cli.ExitStatus.DONE
 
@@ -171,9 +284,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     by = "a hyperparameter; given more than once, every combination; left out, all trials as one"
     parser.add_argument("--by", action="append", default=[], metavar="KEY", help=by)
-    parser.add_argument("--below", type=float, metavar="W1", help="count the trials that end below")
+    bound = parser.add_mutually_exclusive_group()
+    bound.add_argument("--below", type=float, metavar="W1", help="count the trials that end below")
+    within = "count the trials that come within so many times the best w1, such as 1.5"
+    bound.add_argument("--within", type=_factor, metavar="FACTOR", help=within)
     parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
     return parser
+
+
+def _factor(text: str) -> float:
+    value = float(text)
+    if not 1 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
 
 
 def _no_such(key: str, names: Sequence[str]) -> str:

@@ -11,7 +11,10 @@ from tuner.cli.status import ExitStatus
 from tuner.errors import BadInput
 
 HEADING = "trial_id,status,generator_steps,w1,w1_final"
-COLUMNS = (*HEADING.split(","), "constraint", "clip_value", "seed")
+EXTRA = ("w1_stderr", "training_seconds")
+COLUMNS = (*HEADING.split(","), "constraint", "clip_value", *EXTRA, "seed")
+#: Seconds of training; a trial that failed at once has none.
+SECONDS = ("2", "4", "6", "0.5", "8", "2", "7", "", "1.2")
 TRIALS = (
     ("completed", 400, "0.5", "gradient_penalty", ""),
     ("completed", 400, "0.9", "gradient_penalty", ""),
@@ -30,13 +33,21 @@ def run_dir(tmp_path: Path) -> Path:
     with (tmp_path / "trials.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows((n, *trial[:3], "", *trial[3:], n) for n, trial in enumerate(TRIALS))
+        writer.writerows(
+            (n, *trial[:3], "", *trial[3:], "0.05" if trial[2] else "", seconds, n)
+            for n, (trial, seconds) in enumerate(zip(TRIALS, SECONDS, strict=True))
+        )
     return tmp_path
 
 
-def compared(run_dir: Path, *by: str, below: float | None = None) -> list[dict[str, str]]:
-    rows = compare.compare(compare.read(run_dir, by), by, below)
-    return [dict(zip(compare.headings(by, below), row, strict=True)) for row in rows]
+def compared(
+    run_dir: Path, *by: str, below: float | None = None, within: float | None = None
+) -> list[dict[str, str]]:
+    rows = compare.read(run_dir, by)
+    bound = compare.Bound.of(rows, below, within)
+    names = compare.headings(by, bound)
+    groups = compare.compare(rows, by, bound)
+    return [dict(zip(names, compare.cells_of(group, bound), strict=True)) for group in groups]
 
 
 def test_best_and_median_are_of_completed_trials_which_alone_share_a_rung(run_dir: Path) -> None:
@@ -44,11 +55,13 @@ def test_best_and_median_are_of_completed_trials_which_alone_share_a_rung(run_di
     penalty, clip = compared(run_dir, "constraint")
     assert penalty == {
         **{"constraint": "gradient_penalty", "trials": "4", "completed": "3", "stopped": "1"},
-        **{"diverged": "0", "failed": "0", "best w1": "0.5", "median w1": "0.7"},
+        **{"diverged": "0", "failed": "0", "best w1 (95%)": "0.5 +- 0.098", "median w1": "0.7"},
+        "ms/step": "7.5",
     }
     assert clip == {
         **{"constraint": "clip", "trials": "5", "completed": "1", "stopped": "1"},
-        **{"diverged": "1", "failed": "1", "best w1": "2", "median w1": "2"},
+        **{"diverged": "1", "failed": "1", "best w1 (95%)": "2 +- 0.098", "median w1": "2"},
+        "ms/step": "20",
     }
 
 
@@ -57,6 +70,43 @@ def test_below_counts_what_ended_there_and_neither_broken_nor_running_trials(run
     penalty, clip = compared(run_dir, "constraint", below=1.0)
     assert (penalty["below 1"], penalty["share (95%)"]) == ("3", "75% (30% to 95%)")
     assert (clip["below 1"], clip["share (95%)"]) == ("1", "25% (5% to 70%)")
+
+
+def test_within_counts_what_comes_so_near_to_the_best_of_the_whole_search(run_dir: Path) -> None:
+    """The best is 0.5, of a penalised trial; the clipped one that diverged at 0.2 is not."""
+    penalty, clip = compared(run_dir, "constraint", within=1.5)
+    assert (penalty["within 1.5x"], penalty["share (95%)"]) == ("2", "50% (15% to 85%)")
+    assert (clip["within 1.5x"], clip["share (95%)"]) == ("1", "25% (5% to 70%)")
+    (alone,) = compared(run_dir, within=1)
+    assert alone["within 1x"] == "2", "the best itself, and one that was stopped below it"
+
+
+@pytest.mark.parametrize(
+    ("row", "actual"),
+    [("completed,9,-0.01,", "-0.01"), ("completed,9,0,", "0"), ("stopped,9,1.5,", "no completed")],
+)
+def test_within_needs_a_best_w1_of_which_a_multiple_is_farther(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str, actual: str
+) -> None:
+    (tmp_path / "trials.csv").write_text(f"{HEADING},loss\n0,{row},minimax\n")
+    assert compare.main([str(tmp_path), "--within", "1.5"]) == ExitStatus.BAD_INPUT
+    err = capsys.readouterr().err
+    assert f"--within: needs a best w1 above 0, got {actual}" in err
+    assert "--below" in err
+
+
+@pytest.mark.parametrize("factor", ["0.9", "nan", "inf", "x"])
+def test_a_factor_below_1_is_refused(factor: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        compare.main(["run", "--within", factor])
+    assert "--within" in capsys.readouterr().err
+
+
+def test_a_table_of_an_earlier_version_has_neither_errors_nor_speeds(tmp_path: Path) -> None:
+    rows = "0,completed,9,1.5,,minimax\n1,running,0,,,minimax\n"
+    (tmp_path / "trials.csv").write_text(f"{HEADING},loss\n{rows}")
+    (group,) = compared(tmp_path, "loss")
+    assert (group["best w1 (95%)"], group["ms/step"]) == ("1.5", "-")
 
 
 def test_the_largest_share_comes_first_and_without_a_bound_the_lowest_median(run_dir: Path) -> None:
@@ -101,7 +151,7 @@ def test_the_command_says_which_rung_and_draws_every_column(
     assert first == f"{run_dir}: 9 trials; w1 of the completed ones, at generator step 400"
     assert "stopped" in note
     assert "".join(head.split()) == "".join(
-        "".join(compare.headings(["constraint", "clip_value"], 1.0)).split()
+        "".join(compare.headings(["constraint", "clip_value"], compare.Bound(1.0))).split()
     )
 
 
@@ -112,7 +162,7 @@ def test_where_none_has_completed_no_w1_is_compared(
     assert compare.main([str(tmp_path), "--by", "loss"]) == ExitStatus.DONE
     first, _, row = capsys.readouterr().out.splitlines()
     assert first.endswith("1 trials; w1 of the completed ones, of which there are none")
-    assert row.split() == ["minimax", "1", "0", "1", "0", "0", "-", "-"]
+    assert row.split() == ["minimax", "1", "0", "1", "0", "0", "-", "-", "-"]
 
 
 def test_a_wrong_key_is_answered_with_the_right_one_and_all_others(
@@ -160,5 +210,7 @@ def test_a_script_gets_the_same_groups_as_numbers(
     assert told.keys() == {("gradient_penalty", None), ("clip", 0.01), ("clip", 0.1)}
     penalty = told["gradient_penalty", None]
     assert (penalty["trials"], penalty["best_w1"], penalty["median_w1"]) == (4, 0.5, 0.7)
-    assert (penalty["num_below"], penalty["share"]) == (1, 0.25)
+    assert (penalty["num_good"], penalty["share"]) == (1, 0.25)
+    assert (penalty["bound"], penalty["ms_per_step"]) == (0.6, 7.5)
+    assert penalty["best_w1_error"] == pytest.approx(1.96 * 0.05)
     assert told["clip", 0.1]["best_w1"] is None

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import click
 import documents
@@ -24,7 +24,16 @@ import pytest
 import yaml
 from documents import DOCUMENTS, ROOT, Command
 
-from trainables.config import TrialConfig
+from trainables.config import (
+    APPLIES_WHEN,
+    PUBLISHED,
+    Constraint,
+    Divergence,
+    Loss,
+    TrainingConfig,
+    TrialConfig,
+    plain_number,
+)
 from tuner.search import main as run_search
 from tuner.space.spec import validate
 from tuner.space.yaml_file import load_yaml
@@ -102,6 +111,36 @@ def test_the_tree_of_the_architecture_has_every_file_and_no_other() -> None:
     }
     found = {path for name in listed for path in ROOT.glob(name)}
     assert {path.name for path in there - found} <= {"__init__.py"}
+
+
+METHODS_PAGE = ROOT / "docs" / "methods.md"
+
+
+def test_the_page_on_methods_names_each_of_them_and_every_key_of_its_own() -> None:
+    text = METHODS_PAGE.read_text()
+    names = {*get_args(Loss), *get_args(Constraint), *get_args(Divergence)}
+    names |= {*TrainingConfig.model_fields} & {*APPLIES_WHEN}
+    of_optimizers = {key for key in names if "optimizer" in APPLIES_WHEN.get(key, ({},))[0]}
+    # "loss: minimax", "constraint: clip", or the name alone
+    missing = [n for n in names - of_optimizers if not re.search(rf"`(\w+: )?{n}[`:]", text)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_the_page_on_methods_prints_the_published_values(method: str) -> None:
+    (row,) = re.findall(rf"^\| `{method}` \|(.*)\|$", METHODS_PAGE.read_text(), re.MULTILINE)
+    num_steps, optimizer, rate, betas, own = (cell.strip() for cell in row.split("|"))
+    values = dict(PUBLISHED[method])
+    assert (num_steps, optimizer) == (str(values.pop("n_critic", "")), values.pop("optimizer"))
+    generator_lr = values.pop("generator_lr")
+    assert float(rate) == generator_lr == values.pop("critic_lr", generator_lr)
+    given = [values.pop("beta1"), values.pop("beta2")]
+    assert [float(beta) for beta in betas.split(",") if beta] == (
+        given if optimizer == "adam" else []
+    )
+    del values["weight_decay"]
+    printed = dict(re.findall(r"`(\w+)` (\S+?)(?:,|$)", own))
+    assert {key: plain_number(value) for key, value in printed.items()} == values
 
 
 def test_a_citation_names_the_version_that_there_is() -> None:

@@ -65,6 +65,13 @@ def cifar10(folder: Path) -> dict[str, object]:
     return {"data": "{dataset: array, path: images.npy}", **narrow}
 
 
+def small_images(folder: Path) -> dict[str, object]:
+    """Images of half its side: there are many methods to try."""
+    np.save(folder / "images.npy", pixels(NUM_IMAGES, 3, 16, 16))
+    narrow = {"networks.generator_width": 8, "networks.critic_width": 8}
+    return {"data": "{dataset: array, path: images.npy}", **narrow}
+
+
 def own_images(folder: Path) -> dict[str, object]:
     images = folder / "path" / "to" / "images"
     images.mkdir(parents=True)
@@ -83,6 +90,7 @@ PREPARE: dict[str, Callable[[Path], dict[str, object]]] = {
     **{"architectures": nothing, "gan_vs_wgan": nothing, "eight_gaussians": nothing},
     **{"reading_list": nothing, "fashion_dcgan": fashion},
     **{"mnist_dcgan": mnist, "cifar10_resnet": cifar10, "own_images": own_images},
+    **{"all_gans_images": small_images},
 }
 
 
