@@ -18,6 +18,7 @@ from trainables.networks import (
     build_critic,
     build_generator,
     in_one_line,
+    split_critic,
 )
 from trainables.training import (
     PENALTIES,
@@ -66,6 +67,8 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> str | 
         _refuse_size(config, sample_shape)
         state = _create(config, sample_shape)
         _refuse_norms(config, state.critic)
+        if config.training.feature_matching_weight:
+            split_critic(state.critic)
         pack = config.training.pack
         num_samples = NUM_SAMPLES * pack
         latents = torch.randn(num_samples, state.latent_dim, generator=state.rng)

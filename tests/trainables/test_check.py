@@ -282,6 +282,13 @@ class Rigid(Net):
         super().__init__(2, 1, lambda outputs: outputs)
 
 
+def test_feature_matching_needs_a_critic_in_sequence() -> None:
+    check_networks(trial("critic", "good_critic"), SHAPE)
+    fault = "ends in a Linear layer, whose inputs are its features, got Critic: make it one, or set"
+    with pytest.raises(BadNetwork, match=fault):
+        check_networks(trial("critic", "good_critic", feature_matching_weight=1), SHAPE)
+
+
 def test_a_custom_critic_must_accept_packed_samples() -> None:
     check_networks(trial("critic", "Rigid"), SHAPE)
     check_networks(trial("critic", "dropping", pack=2), SHAPE)

@@ -44,6 +44,7 @@ GENERATOR_ALONE = (
     "networks.generator_depth",
     "networks.generator_activation",
     "networks.generator_norm",
+    "training.feature_matching_weight",
     "training.generator_lr",
     "training.ema_decay",
 )

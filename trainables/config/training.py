@@ -103,6 +103,15 @@ class TrainingConfig(Conditional):
         description="R2: the same at generated samples (Mescheder 2018, eq. 10). Default: 0, under "
         "relativistic 0.05. Only under minimax, non_saturating, relativistic and f_gan.",
     )
+    feature_matching_weight: Real = Field(
+        default=0.0,
+        ge=0,
+        description="Feature matching: weight, in the generator's loss, of the squared distance "
+        "between the means of the critic's features of real and of generated samples. The features "
+        "are the inputs of its last layer (Salimans 2016, section 3.1; there the term is all of "
+        "the loss, which a large weight comes near). A custom critic must be an nn.Sequential that "
+        "ends in a Linear layer. 0: none.",
+    )
     n_critic: Whole = Field(
         default=5,
         ge=1,

@@ -1,6 +1,6 @@
 """Build generators and critics. PyTorch's global RNG draws the weights: seed it before a call."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ __all__ = [
     "build_generator",
     "build_metrics",
     "in_one_line",
+    "split_critic",
 ]
 
 _ARCHITECTURES = {"mlp": mlp, "dcgan": dcgan, "resnet": resnet}
@@ -83,6 +84,37 @@ def build_critic(
         norm=config.critic_norm or "none",
     )
     return architecture.critic(sample_shape, design)
+
+
+def split_critic(critic: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
+    """Split a critic into the layers before its last one, whose output are its features, and that.
+
+    Args:
+        critic: A critic of :func:`build_critic`.
+
+    Raises:
+        BadNetwork: if it is not an ``nn.Sequential`` that ends in a ``Linear`` layer.
+    """
+    layers = list(_in_sequence(critic))
+    trained = [i for i, layer in enumerate(layers) if any(True for _ in layer.parameters())]
+    last = trained[-1] if trained else 0
+    if not isinstance(layers[last], nn.Linear):
+        raise BadNetwork(
+            "critic",
+            "the critic must be an nn.Sequential that ends in a Linear layer, whose inputs are its "
+            f"features, got {type(layers[last]).__name__}: make it one, or set "
+            "feature_matching_weight to 0",
+        )
+    return nn.Sequential(*layers[:last]), nn.Sequential(*layers[last:])
+
+
+def _in_sequence(network: nn.Module) -> Iterator[nn.Module]:
+    """Give the layers that a network applies one after another; itself, where it does not say."""
+    if isinstance(network, nn.Sequential) and type(network).forward is nn.Sequential.forward:
+        for part in network:
+            yield from _in_sequence(part)
+    else:
+        yield network
 
 
 class _Scores(nn.Flatten):

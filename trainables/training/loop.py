@@ -6,8 +6,8 @@ and the constraint.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import torch
@@ -37,14 +37,18 @@ from trainables.training.losses import (
 )
 from trainables.training.packing import packed
 from trainables.training.state import TrainState, set_learning_rate
+from trainables.training.techniques import feature_distance
 
-#: Takes a generator step with its critic steps. Returns the critic's estimate with both losses, the
-#: last batch of real samples, and the last batch of fake ones.
-Step = Callable[[], tuple[Float[Tensor, "3"], Tensor, Tensor]]
+#: Takes a generator step with its critic steps. Returns the numbers of :func:`_logged`, the last
+#: batch of real samples, and the last batch of fake ones.
+Step = Callable[[], tuple[Float[Tensor, " numbers"], Tensor, Tensor]]
 
 #: A trial with a generated value above it has diverged. Data are scaled to a size of about 1, and
 #: even a bad trial, with a W1 of 100, stays far below.
 MAX_SAMPLE_VALUE = 1e4
+
+#: The numbers that an option has in addition to those of all trials, by the key that turns it on.
+OWN_NUMBERS: Mapping[str, tuple[str, ...]] = {"feature_matching_weight": ("feature_distance",)}
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Measurement:
         training_seconds: Wall time of all training so far, also before a resume.
         training_cpu_seconds: CPU time of the training thread, likewise.
         diverged: Whether the trial has diverged; see :func:`train`.
+        own: The numbers that the trial's options alone have, by the names of ``OWN_NUMBERS``, as
+            means.
     """
 
     generator_steps: int
@@ -77,10 +83,12 @@ class Measurement:
     training_seconds: float
     training_cpu_seconds: float
     diverged: bool
+    own: Mapping[str, float] = field(default_factory=dict)
 
     def as_floats(self) -> dict[str, float]:
-        """Return all fields by name, as plain floats; ``diverged`` is 0 or 1."""
-        return {name: float(value) for name, value in asdict(self).items()}
+        """Return all numbers by name, as plain floats; ``diverged`` is 0 or 1."""
+        fields = {**asdict(self), **self.own}
+        return {name: float(value) for name, value in fields.items() if name != "own"}
 
 
 def train(
@@ -133,6 +141,14 @@ def critic_step(
     Returns:
         The critic's estimate and its loss, both before the step.
     """
+    numbers = _critic_step(state, config, real, fake)
+    return numbers["critic_estimate"], numbers["critic_loss"]
+
+
+def _critic_step(
+    state: TrainState, config: TrainingConfig, real: Tensor, fake: Tensor
+) -> dict[str, Float[Tensor, ""]]:
+    """Take a step of the critic; return its numbers by their names in a measurement."""
     real, fake = packed(real, config.pack), packed(fake, config.pack)
     if state.closed_form is not None:
         coefficients = None
@@ -144,7 +160,10 @@ def critic_step(
         gradients = _gradients(loss, state.critic_optimizer)
     _step(state.critic_optimizer, gradients)
     project_(state.critic, config)
-    return divergence(config, unpenalised.detach()), loss.detach()
+    return {
+        "critic_estimate": divergence(config, unpenalised.detach()),
+        "critic_loss": loss.detach(),
+    }
 
 
 def _critic_losses(
@@ -184,23 +203,50 @@ def generator_step(
     Args:
         state: The state, whose generator is changed.
         config: The training.
-        real: ``config.batch_size`` real samples; needed by a loss that compares.
+        real: ``config.batch_size`` real samples; needed by a loss that compares, and by feature
+            matching.
 
     Returns:
         The loss and the samples, both before the step.
     """
+    numbers, fake = _generator_step(state, config, real)
+    return numbers["generator_loss"], fake
+
+
+def _generator_step(
+    state: TrainState, config: TrainingConfig, real: Tensor | None
+) -> tuple[dict[str, Float[Tensor, ""]], Tensor]:
+    """Take a step of the generator; return its numbers by name, and its samples."""
     fake = state.sample(config.batch_size)
-    real_scores = None
-    if real is not None and compares(config):
+    numbers: dict[str, Tensor] = {}
+    matches = config.feature_matching_weight > 0
+    evaluate = state.scores_and_features if matches else state.scores_alone
+    real_scores = real_features = None
+    if real is not None and (matches or compares(config)):
         with torch.no_grad():
-            real_scores = state.scores(packed(_with_noise(state, config, real), config.pack))
-    scores = state.scores(packed(_with_noise(state, config, fake), config.pack))
+            real_scores, real_features = evaluate(
+                packed(_with_noise(state, config, real), config.pack)
+            )
+    scores, features = evaluate(packed(_with_noise(state, config, fake), config.pack))
     loss = generator_loss(config, scores, real_scores)
+    if matches:
+        numbers["feature_distance"] = feature_distance(real_features, features)
+        loss = loss + config.feature_matching_weight * numbers["feature_distance"]
     _step(state.generator_optimizer, _gradients(loss, state.generator_optimizer))
     if state.averaged is not None:
         # The average starts at the weights after the first step, not at the initial ones.
         state.update_average(config.ema_decay if state.generator_steps > 0 else 0.0)
-    return loss.detach(), fake.detach()
+    numbers["generator_loss"] = loss
+    return {name: number.detach() for name, number in numbers.items()}, fake.detach()
+
+
+def _logged(config: TrainingConfig) -> list[str]:
+    """Name the numbers that a step returns, in their order."""
+    return ["critic_estimate", "critic_loss", "generator_loss", *_own(config)]
+
+
+def _own(config: TrainingConfig) -> list[str]:
+    return [name for key, names in OWN_NUMBERS.items() if getattr(config, key) for name in names]
 
 
 def _with_noise(state: TrainState, config: TrainingConfig, samples: Tensor) -> Tensor:
@@ -219,33 +265,38 @@ def _train_until(
     started_s, started_cpu_s = time.perf_counter(), time.thread_time()
     num_steps = last_step - state.generator_steps
     # Sums stay on the device: reading a value at every step would stall a GPU.
-    metrics, real_batch, fake = _advance(state, config, step)
-    totals = metrics.clone()  # a captured step overwrites its outputs
+    numbers, real_batch, fake = _advance(state, config, step)
+    totals = numbers.clone()  # a captured step overwrites its outputs
     for _ in range(num_steps - 1):
-        metrics, real_batch, fake = _advance(state, config, step)
-        totals += metrics
+        numbers, real_batch, fake = _advance(state, config, step)
+        totals += numbers
     ends = packed(real_batch, config.pack), packed(fake, config.pack)
     coefficients = torch.linspace(0, 1, len(ends[0]), device=fake.device)
     # A measurement leaves no trace in the training, even if the critic draws random numbers.
     with seeded(0, state.rng.device):
         norms = gradient_norms(state.critic, interpolate(*ends, coefficients))
-    metrics = [*(totals / num_steps).tolist(), norms.mean().item(), norms.max().item()]
+    metrics = dict(zip(_logged(config), (totals / num_steps).tolist(), strict=True))
+    metrics["critic_gradient_norm"] = norms.mean().item()
+    metrics["critic_lipschitz"] = norms.max().item()
     seconds = time.perf_counter() - started_s
     state.training_seconds += seconds
     state.training_cpu_seconds += time.thread_time() - started_cpu_s
+    is_finite = all(map(math.isfinite, metrics.values())) and _is_finite(state, fake)
+    own = {name: metrics.pop(name) for name in _own(config)}
     return Measurement(
         last_step,
-        *metrics,
+        **metrics,
         generator_steps_per_s=num_steps / seconds,
         training_seconds=state.training_seconds,
         training_cpu_seconds=state.training_cpu_seconds,
-        diverged=not (all(map(math.isfinite, metrics)) and _is_finite(state, fake)),
+        diverged=not is_finite,
+        own=own,
     )
 
 
 def _advance(
     state: TrainState, config: TrainingConfig, step: Step
-) -> tuple[Float[Tensor, "3"], Tensor, Tensor]:
+) -> tuple[Float[Tensor, " numbers"], Tensor, Tensor]:
     # The part of a step in Python, which a captured step would do only once.
     _set_learning_rates(state, config)
     outputs = step()
@@ -255,16 +306,17 @@ def _advance(
 
 def _iteration(
     state: TrainState, config: TrainingConfig, real: Tensor
-) -> tuple[Float[Tensor, "3"], Tensor, Tensor]:
+) -> tuple[Float[Tensor, " numbers"], Tensor, Tensor]:
     # Algorithm 1 of the papers. The generator does not change while the critic trains, so that all
     # critic batches of an iteration can be drawn at once: a tenth fewer kernels.
     shape = (config.n_critic, config.batch_size)
     drawn = torch.randint(len(real), shape, generator=state.rng, device=real.device)
     reals, fakes = as_floats(real[drawn]), _fakes(state, *shape)
     batches = zip(reals, fakes, strict=True)
-    estimate, loss_of_critic = [critic_step(state, config, *batch) for batch in batches][-1]
-    loss_of_generator, fake = generator_step(state, config, reals[-1])
-    return torch.stack([estimate, loss_of_critic, loss_of_generator]), reals[-1], fake
+    of_critic = [_critic_step(state, config, *batch) for batch in batches][-1]
+    of_generator, fake = _generator_step(state, config, reals[-1])
+    numbers = of_critic | of_generator
+    return torch.stack([numbers[name] for name in _logged(config)]), reals[-1], fake
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trainables.config import TrainingConfig, TrialConfig
-from trainables.networks import build_critic, build_generator
+from trainables.networks import build_critic, build_generator, split_critic
 from trainables.training.closed_form import ClosedForm, closed_form_gradients
 from trainables.training.global_rng import GlobalRng, seeded
 from trainables.training.lipschitz import prepare_
@@ -136,6 +136,28 @@ class TrainState:
     def scores(self, samples: Float[Tensor, "batch *sample"]) -> Float[Tensor, " batch"]:
         """Score samples, packed if the trial packs them, by the trial's critic; returns float32."""
         return self.forward(self.critic, samples)
+
+    def scores_alone(
+        self, samples: Float[Tensor, "batch *sample"]
+    ) -> tuple[Float[Tensor, " batch"], None]:
+        """Score samples without their features, in the form of :meth:`scores_and_features`."""
+        return self.scores(samples), None
+
+    def scores_and_features(
+        self, samples: Float[Tensor, "batch *sample"]
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch features"]]:
+        """Score samples; also return the critic's features, which its last layer takes.
+
+        Raises:
+            BadNetwork: if the critic cannot be split; see ``split_critic``.
+        """
+        body, last = self._split_critic
+        features = self.forward(body, samples)
+        return self.forward(last, features), features
+
+    @cached_property  # the same modules at each call, for which torch.compile compiles once
+    def _split_critic(self) -> tuple[nn.Module, nn.Module]:
+        return split_critic(self.critic)
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:

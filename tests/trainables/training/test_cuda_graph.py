@@ -47,6 +47,7 @@ KINDS = {
     "r1, r2, smoothing, packs": kind(
         "non_saturating", r1_weight=1, r2_weight=1, label_smoothing=0.1, pack=2
     ),
+    "feature matching": kind("non_saturating", feature_matching_weight=1, instance_noise=0.1),
     **{f"f_gan, {name}": kind("f_gan", divergence=name) for name in ("kl", "pearson", "neyman")},
     "rmsprop, decay": kind("clip", lr_decay="linear"),
     "adamw, decay": kind(optimizer="adamw", lr_decay="linear"),

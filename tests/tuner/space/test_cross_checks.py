@@ -17,7 +17,10 @@ GENERATORS = {
         "generator_depth": {"low": 1, "high": 3},
         "latent_dim": {"low": 2, "high": 64},
     },
-    "training": {"generator_lr": {"low": 1e-5, "high": 1e-2, "log": True}},
+    "training": {
+        "generator_lr": {"low": 1e-5, "high": 1e-2, "log": True},
+        "feature_matching_weight": {"choice": [0, 1]},
+    },
 }
 TWO = {"choice": [1, 2]}
 
@@ -33,7 +36,7 @@ def test_a_trials_own_critic_may_rank_where_the_generator_alone_is_searched(
     "key",
     [
         *(f"training.{field}" for field in TrainingConfig.model_fields
-          if field not in ("generator_lr", "ema_decay")),
+          if field not in ("feature_matching_weight", "generator_lr", "ema_decay")),
         "networks.architecture", "networks.critic_width", "networks.critic_depth",
         "networks.critic", "networks.critic_args.width", "networks.critic_activation",
         "networks.critic_norm",

@@ -1,0 +1,94 @@
+"""Terms of either player's loss under any method: hand-worked values, and what they change."""
+
+import pytest
+import torch
+from small_trials import METHODS, REAL, create, run, trial
+from torch import Tensor, nn
+
+from trainables.networks import BadNetwork, split_critic
+from trainables.training.loop import generator_step
+from trainables.training.techniques import feature_distance
+
+# --- feature matching
+
+
+def test_the_feature_distance_is_the_squared_distance_of_the_means() -> None:
+    """Means (2, 1) and (-1, 5): 3^2 + 4^2. Equal batches, in any order, have none."""
+    real, fake = torch.tensor([[1.0, 1], [3, 1]]), torch.tensor([[0.0, 5], [-2, 5]])
+    assert feature_distance(real, fake).item() == 25
+    assert feature_distance(real, real.flip(0)).item() == 0
+
+
+class Shift(nn.Module):
+    """G(z) = place for every z."""
+
+    def __init__(self, place: float) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.tensor(place))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.place * torch.ones(len(latents), 1)
+
+
+def test_a_step_with_feature_matching_worked_by_hand() -> None:
+    """f(x) = 2 x, score 3 f: at a place of 1 and real at 4, the loss is -6 + 0.5 (8 - 2)^2.
+
+    Its slope by the place is -6 - 0.5 * 2 * 6 * 2.
+    """
+    config = trial("clip", feature_matching_weight=0.5)
+    state = create(config)
+    with torch.no_grad():
+        layers = [nn.Linear(1, 1, bias=False) for _ in range(2)]
+        for layer, weight in zip(layers, (2.0, 3.0), strict=True):
+            layer.weight.fill_(weight)
+    state.generator, state.critic = Shift(1.0), nn.Sequential(*layers, nn.Flatten(0))
+    state.generator_optimizer = torch.optim.SGD(state.generator.parameters(), 0.1)
+    loss, _ = generator_step(state, config.training, torch.full((4, 1), 4.0))
+    assert loss.item() == pytest.approx(-6 + 18)
+    assert state.generator.place.item() == pytest.approx(1 + 0.1 * (6 + 12))
+    with pytest.raises(ValueError, match="feature matching needs real samples, got none"):
+        generator_step(state, config.training)
+
+
+def test_the_features_are_what_the_last_layer_takes_and_the_scores_stay_the_same() -> None:
+    for config in (trial("non_saturating"), trial("spectral_norm"), trial(precision="bfloat16")):
+        state = create(config)
+        state.critic.eval()
+        scores, features = state.scores_and_features(REAL)
+        assert features.shape == (len(REAL), config.networks.critic_width)
+        assert features.dtype == torch.float32
+        torch.testing.assert_close(scores, state.scores(REAL), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_matches_features_and_measures_their_distance(method) -> None:
+    config = trial(method, feature_matching_weight=10)
+    (measured,) = run(config, [3])
+    assert measured.as_floats()["feature_distance"] == measured.own["feature_distance"] > 0
+    (without,) = run(trial(method), [3])
+    assert "feature_distance" not in without.as_floats()
+
+
+def test_a_distance_of_features_falls_where_only_it_counts() -> None:
+    rates = {"critic_lr": 1e-9, "generator_lr": 1e-2}
+    config = trial("non_saturating", feature_matching_weight=1e4, batch_size=256, **rates)
+    first, _, last = run(config, [1, 50, 60])
+    assert last.own["feature_distance"] < first.own["feature_distance"] / 4
+
+
+class Ended(nn.Sequential):
+    """A critic that ends as is said."""
+
+    def __init__(self, *last: nn.Module) -> None:
+        super().__init__(nn.Flatten(), nn.Sequential(nn.Linear(2, 3), nn.ReLU()), *last)
+
+
+def test_a_critic_in_sequence_is_split_at_its_last_layer_and_another_is_refused() -> None:
+    body, last = split_critic(nn.Sequential(Ended(nn.Linear(3, 1)), nn.Flatten(0)))
+    assert [type(layer) for layer in body] == [nn.Flatten, nn.Linear, nn.ReLU]
+    assert [type(layer) for layer in last] == [nn.Linear, nn.Flatten]
+    fault = "must be an nn.Sequential that ends in a Linear layer, .* got "
+    with pytest.raises(BadNetwork, match=f"{fault}Bilinear"):
+        split_critic(Ended(nn.Bilinear(3, 3, 1)))
+    with pytest.raises(BadNetwork, match=f"{fault}Shift"):
+        split_critic(Shift(1.0))
