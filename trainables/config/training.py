@@ -112,6 +112,13 @@ class TrainingConfig(Conditional):
         "the loss, which a large weight comes near). A custom critic must be an nn.Sequential that "
         "ends in a Linear layer. 0: none.",
     )
+    historical_averaging_weight: Real = Field(
+        default=0.0,
+        ge=0,
+        description="Historical averaging: weight, in the loss of either player, of the squared "
+        "distance of its weights from their mean over all its steps so far (Salimans 2016, section "
+        "3.3, which gives no value). 0: none.",
+    )
     n_critic: Whole = Field(
         default=5,
         ge=1,

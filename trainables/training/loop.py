@@ -48,7 +48,10 @@ Step = Callable[[], tuple[Float[Tensor, " numbers"], Tensor, Tensor]]
 MAX_SAMPLE_VALUE = 1e4
 
 #: The numbers that an option has in addition to those of all trials, by the key that turns it on.
-OWN_NUMBERS: Mapping[str, tuple[str, ...]] = {"feature_matching_weight": ("feature_distance",)}
+OWN_NUMBERS: Mapping[str, tuple[str, ...]] = {
+    "feature_matching_weight": ("feature_distance",),
+    "historical_averaging_weight": ("critic_historical_distance", "generator_historical_distance"),
+}
 
 
 @dataclass(frozen=True)
@@ -158,12 +161,17 @@ def _critic_step(
     else:
         unpenalised, loss = _critic_losses(state, config, real, fake)
         gradients = _gradients(loss, state.critic_optimizer)
+    numbers: dict[str, Tensor] = {"critic_estimate": divergence(config, unpenalised.detach())}
+    if (history := state.critic_history) is not None:
+        loss, gradients, distance = history.penalise(
+            loss, gradients, config.historical_averaging_weight
+        )
+        numbers["critic_historical_distance"] = distance
     _step(state.critic_optimizer, gradients)
     project_(state.critic, config)
-    return {
-        "critic_estimate": divergence(config, unpenalised.detach()),
-        "critic_loss": loss.detach(),
-    }
+    if history is not None:
+        history.update()
+    return numbers | {"critic_loss": loss.detach()}
 
 
 def _critic_losses(
@@ -232,7 +240,15 @@ def _generator_step(
     if matches:
         numbers["feature_distance"] = feature_distance(real_features, features)
         loss = loss + config.feature_matching_weight * numbers["feature_distance"]
-    _step(state.generator_optimizer, _gradients(loss, state.generator_optimizer))
+    gradients = _gradients(loss, state.generator_optimizer)
+    if (history := state.generator_history) is not None:
+        loss, gradients, distance = history.penalise(
+            loss, gradients, config.historical_averaging_weight
+        )
+        numbers["generator_historical_distance"] = distance
+    _step(state.generator_optimizer, gradients)
+    if history is not None:
+        history.update()
     if state.averaged is not None:
         # The average starts at the weights after the first step, not at the initial ones.
         state.update_average(config.ema_decay if state.generator_steps > 0 else 0.0)

@@ -20,6 +20,7 @@ from trainables.training.global_rng import GlobalRng, seeded
 from trainables.training.lipschitz import prepare_
 from trainables.training.optimizers import Adam, AdamW, RMSprop
 from trainables.training.packing import packed_shape
+from trainables.training.techniques import History
 
 Forward = Callable[[nn.Module, Tensor], Tensor]
 _Inputs = ParamSpec("_Inputs")
@@ -39,6 +40,8 @@ class TrainState:
         latent_dim: Length of a latent vector.
         forward: Calls a network in training, in the configured precision, compiled or not.
         averaged: The moving average of the generator, if there is one.
+        generator_history: The mean of the generator's weights, under historical averaging.
+        critic_history: The mean of the critic's weights, likewise.
         closed_form: Computes the critic's gradients in closed form; ``None`` to use autograd.
         captures: Whether steps are captured as a CUDA graph. Then learning rates are tensors.
         lr_ends_at_generator_steps: The step at which linearly decaying learning rates reach zero;
@@ -63,6 +66,8 @@ class TrainState:
     scoring_seconds: float = 0.0
     scoring_cpu_seconds: float = 0.0
     global_rng: GlobalRng = field(default_factory=lambda: GlobalRng(0))
+    generator_history: History | None = None
+    critic_history: History | None = None
 
     @classmethod
     def create(
@@ -110,6 +115,8 @@ class TrainState:
             captures,
             config.max_generator_steps if training.lr_decay == "linear" else None,
             global_rng=GlobalRng(seeds[3], device),
+            generator_history=_history(training, generator),
+            critic_history=_history(training, prepared),
         )
 
     @property
@@ -191,7 +198,7 @@ class TrainState:
         Raises:
             RuntimeError: if the networks differ.
             ValueError: if the optimisers differ.
-            KeyError: if there was no moving average.
+            KeyError: if there was no moving average, or no history.
         """
         for name, part in self._parts().items():
             # An optimiser keeps the tensors that it loads: two states must not share them.
@@ -210,7 +217,15 @@ class TrainState:
         return {name: part for name, part in parts.items() if part is not None}
 
 
-_PARTS = ("generator", "critic", "generator_optimizer", "critic_optimizer", "averaged")
+_PARTS = (
+    "generator",
+    "critic",
+    "generator_optimizer",
+    "critic_optimizer",
+    "averaged",
+    "generator_history",
+    "critic_history",
+)
 _COUNTERS = (
     "generator_steps",
     "training_seconds",
@@ -228,10 +243,18 @@ def set_learning_rate(group: dict[str, Any], learning_rate: float) -> None:
         group["lr"] = learning_rate
 
 
+def _trained(network: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def _history(config: TrainingConfig, network: nn.Module) -> History | None:
+    return History(_trained(network)) if config.historical_averaging_weight else None
+
+
 def _optimizer(
     config: TrainingConfig, network: nn.Module, learning_rate: float, captures: bool
 ) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    parameters = _trained(network)
     optimizer = _optimizer_of(config, parameters, learning_rate, captures)
     if captures:
         for group in optimizer.param_groups:

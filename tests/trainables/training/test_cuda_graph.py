@@ -48,6 +48,7 @@ KINDS = {
         "non_saturating", r1_weight=1, r2_weight=1, label_smoothing=0.1, pack=2
     ),
     "feature matching": kind("non_saturating", feature_matching_weight=1, instance_noise=0.1),
+    "history": kind("gradient_penalty", historical_averaging_weight=1),
     **{f"f_gan, {name}": kind("f_gan", divergence=name) for name in ("kl", "pearson", "neyman")},
     "rmsprop, decay": kind("clip", lr_decay="linear"),
     "adamw, decay": kind(optimizer="adamw", lr_decay="linear"),

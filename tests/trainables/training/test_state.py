@@ -125,6 +125,8 @@ def resumed_and_unbroken(config: TrialConfig, checkpoint: Path) -> tuple[TrainSt
 
 
 OPTIONS = [
+    {"historical_averaging_weight": 2.0},
+    {"feature_matching_weight": 2.0},
     {"lr_decay": "linear"},
     {"ema_decay": 0.9},
     {"precision": "bfloat16"},

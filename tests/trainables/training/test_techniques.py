@@ -6,8 +6,8 @@ from small_trials import METHODS, REAL, create, run, trial
 from torch import Tensor, nn
 
 from trainables.networks import BadNetwork, split_critic
-from trainables.training.loop import generator_step
-from trainables.training.techniques import feature_distance
+from trainables.training.loop import critic_step, generator_step
+from trainables.training.techniques import History, feature_distance
 
 # --- feature matching
 
@@ -92,3 +92,75 @@ def test_a_critic_in_sequence_is_split_at_its_last_layer_and_another_is_refused(
         split_critic(Ended(nn.Bilinear(3, 3, 1)))
     with pytest.raises(BadNetwork, match=f"{fault}Shift"):
         split_critic(Shift(1.0))
+
+
+# --- historical averaging
+
+
+def test_historical_averaging_against_a_sequence_worked_by_hand() -> None:
+    """Weights 1, 3 and 8 have the means 1, 2 and 4: distances 0, 1 and 16, slopes 2 (w - mean)."""
+    weight = nn.Parameter(torch.tensor([1.0]))
+    history = History([weight])
+    measured = []
+    for value in (3.0, 8.0, 8.0):
+        loss, (gradient,), distance = history.penalise(torch.zeros(()), [torch.ones(1)], 0.5)
+        measured.append((loss.item(), gradient.item(), distance.item()))
+        with torch.no_grad():
+            weight.fill_(value)
+        history.update()
+    assert measured == [(0, 1, 0), (0.5, 2, 1), (8, 5, 16)]
+
+
+class Slope(nn.Module):
+    """f(x) = slope * x."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(slope))
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.slope * samples[:, 0]
+
+
+def test_steps_of_both_players_with_historical_averaging_worked_by_hand() -> None:
+    """A rate of 0.5, a weight of 0.25: each step is 0.5 (pull of the loss - 0.5 (w - mean)).
+
+    The critic, real at 2 and fake at 0, goes from 1 to 2 (mean 1.5), and then by 0.5 (2 - 0.25).
+    The generator at 0, under a slope of 2, goes to 1 (mean 0.5), and then by 0.5 (2 - 0.25).
+    """
+    config = trial("clip", clip_value=50, historical_averaging_weight=0.25).training
+    state = create(trial("clip"))
+    state.critic, state.generator, state.closed_form = Slope(1.0), Shift(0.0), None
+    for player in ("critic", "generator"):
+        weights = list(getattr(state, player).parameters())
+        setattr(state, f"{player}_optimizer", torch.optim.SGD(weights, 0.5))
+        setattr(state, f"{player}_history", History(weights))
+    losses, slopes, places = [], [], []
+    for _ in range(2):
+        losses.append(critic_step(state, config, torch.full((4, 1), 2.0), torch.zeros(4, 1))[1])
+        slopes.append(state.critic.slope.item())
+    state.critic = Slope(2.0)
+    for _ in range(2):
+        losses.append(generator_step(state, config)[0])
+        places.append(state.generator.place.item())
+    assert slopes == [2, 2.875]
+    assert places == [1, 1.875]
+    assert [loss.item() for loss in losses] == [-2, -4 + 0.25 * 0.25, 0, -2 + 0.25 * 0.25]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_strong_history_holds_both_players_under_every_method(method) -> None:
+    """And the gradients in closed form have the term, too."""
+    free, held = (
+        trial(method, optimizer="rmsprop", historical_averaging_weight=w) for w in (1e-9, 1e4)
+    )
+    measured = [run(config, [20])[0].own for config in (free, held)]
+    for name in ("critic_historical_distance", "generator_historical_distance"):
+        assert 0 < measured[1][name] < measured[0][name]
+
+
+def test_no_history_is_kept_without_a_weight() -> None:
+    assert create(trial()).critic_history is create(trial()).generator_history is None
+    assert "critic_history" not in create(trial()).state_dict()
+    (measured,) = run(trial(), [1])
+    assert "critic_historical_distance" not in measured.as_floats()
