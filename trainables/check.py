@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from trainables.config import REFUSED, TrialConfig
+from trainables.config import ABOVE_ZERO, REFUSED, TrialConfig
 from trainables.networks import (
     BadNetwork,
     Player,
@@ -20,6 +20,7 @@ from trainables.networks import (
     in_one_line,
     split_critic,
 )
+from trainables.networks.layers import MinibatchDiscrimination
 from trainables.training import (
     PENALTIES,
     TrainState,
@@ -35,11 +36,14 @@ BYTES_PER_PARAMETER = 16
 #: Inputs of the critic in the batch that is passed through the networks.
 NUM_SAMPLES = 2
 
-#: The layers that count as each norm in a custom network.
-_NORMS: dict[str, tuple[type[nn.Module], ...]] = {
-    "batch": (_BatchNorm,),
-    "layer": (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
-    "instance": (_InstanceNorm,),
+#: The layers of a custom critic that count as a value of a key.
+_LAYERS: dict[str, dict[str, tuple[type[nn.Module], ...]]] = {
+    "critic_norm": {
+        "batch": (_BatchNorm,),
+        "layer": (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
+        "instance": (_InstanceNorm,),
+    },
+    "minibatch_discrimination": {"above 0": (MinibatchDiscrimination,)},
 }
 #: Autograd's names for what only changes a shape.
 _RESHAPES = ("View", "Squeeze", "Unsqueeze", "Reshape", "Select", "UnsafeView", "Alias")
@@ -66,7 +70,7 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> str | 
     with seeded(config.seed):
         _refuse_size(config, sample_shape)
         state = _create(config, sample_shape)
-        _refuse_norms(config, state.critic)
+        _refuse_layers(config, state.critic)
         if config.training.feature_matching_weight:
             split_critic(state.critic)
         pack = config.training.pack
@@ -146,14 +150,16 @@ def _create(config: TrialConfig, sample_shape: tuple[int, ...]) -> TrainState:
         raise BadNetwork("critic", str(error)) from error
 
 
-def _refuse_norms(config: TrialConfig, critic: nn.Module) -> None:
-    """Refuse the layers of a custom critic that ``critic_norm`` may not have either."""
+def _refuse_layers(config: TrialConfig, critic: nn.Module) -> None:
+    """Refuse the layers of a custom critic that the keys of a built-in one may not have either."""
     possible = {key: (value,) for key, value in config.training}
     for rule in REFUSED:
         others = rule.others(possible)
-        if rule.key != "critic_norm" or not others:
+        if rule.key not in _LAYERS or not others:
             continue
-        kinds = tuple(kind for name in rule.values for kind in _NORMS[name])
+        named = _LAYERS[rule.key]
+        names = named if rule.values is ABOVE_ZERO else rule.values
+        kinds = tuple(kind for name in names for kind in named[name])
         refused = [
             f"{type(layer).__name__} ({name})"
             for name, layer in critic.named_modules()

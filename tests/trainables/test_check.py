@@ -12,6 +12,7 @@ from trainables import check
 from trainables.check import check_networks
 from trainables.config import CONVOLUTIONAL, PUBLISHED, Architecture, Constraint, TrialConfig
 from trainables.networks import BadNetwork
+from trainables.networks.layers import MinibatchDiscrimination
 
 SHAPE = (2,)
 IMAGE = (1, 8, 8)
@@ -280,6 +281,20 @@ class Rigid(Net):
 
     def __init__(self, sample_shape) -> None:
         super().__init__(2, 1, lambda outputs: outputs)
+
+
+class BatchedCritic(nn.Sequential):
+    def __init__(self, sample_shape) -> None:
+        super().__init__(
+            nn.Linear(prod(sample_shape), 4), MinibatchDiscrimination(4, 3, 2), nn.Linear(7, 1)
+        )
+
+
+def test_a_custom_critic_with_minibatch_discrimination_is_refused_under_a_penalty() -> None:
+    fault = r"must not have MinibatchDiscrimination \(0.1\) where constraint is gradient_penalty: "
+    with pytest.raises(BadNetwork, match=fault):
+        check_networks(trial("critic", "BatchedCritic"), SHAPE)
+    check_networks(trial("critic", "BatchedCritic", constraint="clip"), SHAPE)
 
 
 def test_feature_matching_needs_a_critic_in_sequence() -> None:

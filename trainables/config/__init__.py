@@ -7,6 +7,7 @@ so that an error names the key as it is written in the file. Validation does not
 from trainables.config.base import Frozen, Real, Whole, plain_integer, plain_number
 from trainables.config.data import DataConfig, Scaling
 from trainables.config.methods import (
+    ABOVE_ZERO,
     APPLIES_WHEN,
     ARCHITECTURES,
     CLASSIFYING,
@@ -57,6 +58,7 @@ from trainables.config.training import TrainingConfig
 from trainables.config.trial import TrialConfig
 
 __all__ = [
+    "ABOVE_ZERO",
     "APPLIES_WHEN",
     "ARCHITECTURES",
     "CLASSIFYING",

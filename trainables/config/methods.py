@@ -77,6 +77,15 @@ APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
     "critic_args": _when(critic=ANY_VALUE),
     "critic_width": _when(critic=(None,)),
     "critic_depth": _when(critic=(None,)),
+    # Not where each score must follow from its own sample: see REFUSED.
+    "minibatch_discrimination": _when(
+        critic=(None,),
+        loss=(None, "wasserstein", *GANS),
+        constraint=(None, "clip"),
+        r1_weight=(None, 0),
+        r2_weight=(None, 0),
+    ),
+    "minibatch_dims": _when(minibatch_discrimination=ABOVE_ZERO),
     # The activation of an orthogonal critic is GroupSort.
     "critic_activation": _when(critic=(None,), constraint=(None, *PENALTIES, "clip", LAYERWISE[0])),
     # No normalisation under the layerwise constraints: see REFUSED.
@@ -99,10 +108,17 @@ class Refused:
     """A forbidden combination: ``key`` has one of ``values``, ``other`` one of ``other_values``."""
 
     key: str
-    values: Values
+    values: Allowed
     other: str
     other_values: Allowed
     reason: str
+
+    def met(self, possible: Mapping[str, Collection[Any]]) -> list[Any]:
+        """Return those possible values of ``key`` that are forbidden with some of the other key."""
+        values = possible.get(self.key, ())
+        if self.values is ABOVE_ZERO:
+            return [v for v in values if _meets(v, ABOVE_ZERO)]
+        return [v for v in self.values if v in values]
 
     def others(self, possible: Mapping[str, Collection[Any]]) -> list[Any]:
         """Return those possible values of the other key that must not meet the values of ``key``.
@@ -118,11 +134,28 @@ _COUPLED = (
     "normalisation makes a score depend on the whole batch (Gulrajani 2017, section 4)"
 )
 
+_BATCHED = (
+    "the penalty is on the gradient of each score with respect to its own sample, and minibatch "
+    "discrimination makes a score depend on the whole batch"
+)
+
 REFUSED = (
     Refused("critic_norm", ("batch",), "constraint", PENALTIES, _COUPLED),
     Refused("critic_norm", ("batch",), "loss", ("wgan_div",), _COUPLED),
     Refused("critic_norm", ("batch",), "r1_weight", ABOVE_ZERO, _COUPLED),
     Refused("critic_norm", ("batch",), "r2_weight", ABOVE_ZERO, _COUPLED),
+    Refused("minibatch_discrimination", ABOVE_ZERO, "constraint", PENALTIES, _BATCHED),
+    Refused("minibatch_discrimination", ABOVE_ZERO, "loss", ("wgan_div",), _BATCHED),
+    Refused("minibatch_discrimination", ABOVE_ZERO, "r1_weight", ABOVE_ZERO, _BATCHED),
+    Refused("minibatch_discrimination", ABOVE_ZERO, "r2_weight", ABOVE_ZERO, _BATCHED),
+    Refused(
+        "minibatch_discrimination",
+        ABOVE_ZERO,
+        "constraint",
+        LAYERWISE,
+        "it sums over the batch, so that its Lipschitz constant may be above 1, which undoes the "
+        "bound on the layers",
+    ),
     Refused(
         "critic_norm",
         ("batch", "layer", "instance"),
@@ -222,7 +255,8 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
 
 #: Defaults of each architecture. DCGAN's channels and activations are Radford 2016's, the values of
 #: the ResNet Gulrajani 2017's (appendix F, CIFAR-10); those of the MLP are this project's. Critics
-#: have no normalisation, so that every constraint is possible.
+#: have no normalisation, so that every constraint is possible. ``minibatch_dims`` is Salimans
+#: 2016's.
 ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
     "mlp": {
         "latent_dim": 32,
@@ -232,6 +266,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "critic_width": 128,
         "critic_depth": 2,
         "critic_activation": "relu",
+        "minibatch_dims": 5,
     },
     "dcgan": {
         "latent_dim": 100,
@@ -243,6 +278,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "critic_depth": 1,
         "critic_activation": "leaky_relu",
         "critic_norm": "none",
+        "minibatch_dims": 5,
     },
     "resnet": {
         "latent_dim": 128,
@@ -254,6 +290,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "critic_depth": 2,
         "critic_activation": "relu",
         "critic_norm": "none",
+        "minibatch_dims": 5,
     },
 }
 
@@ -310,8 +347,14 @@ def why_no_effect(key: str, possible: Mapping[str, Collection[Any]]) -> str | No
     ]
     parent = failing[0][0]
     actual = " or ".join(str(v) for v in possible[parent] if v is not None) or "not given"
-    reasons = [rule.reason for rule in REFUSED if (rule.key, rule.other) == (key, parent)]
-    rule = f", where it must be none ({reasons[-1]})" if reasons else ""
+    rules = [
+        rule
+        for rule in REFUSED
+        if (rule.key, rule.other) == (key, parent) and rule.others(possible)
+    ]
+    reasons = [rule.reason for rule in rules]
+    off = "0" if rules and rules[-1].values is ABOVE_ZERO else "none"
+    rule = f", where it must be {off} ({reasons[-1]})" if reasons else ""
     return f"has no effect when {parent} is {actual}{rule}: leave {key} out, or {_way_out(failing)}"
 
 
@@ -346,14 +389,15 @@ def refused_together(
         The key, and the rule that it breaks with the reason and the way out.
     """
     for rule in REFUSED:
-        met = [v for v in rule.values if v in possible.get(rule.key, ())]
+        met = rule.met(possible)
         others = rule.others(possible)
         if where_asked:
             others = [v for v in others if _may_apply(rule.key, {**possible, rule.other: (v,)})]
         if met and others:
             yield (
                 rule.key,
-                f"must not be {_either(met)} where {rule.other} is {_either_other(rule, others)}: "
+                f"must not be {_named(rule.values, met)} where {rule.other} is "
+                f"{_named(rule.other_values, others)}: "
                 f"{rule.reason}; change one of the two",
             )
 
@@ -362,8 +406,8 @@ def _either(values: Sequence[Any]) -> str:
     return " or ".join("true" if value is True else str(value) for value in values)
 
 
-def _either_other(rule: Refused, values: Sequence[Any]) -> str:
-    return "above 0" if rule.other_values is ABOVE_ZERO else _either(values)
+def _named(forbidden: Allowed, values: Sequence[Any]) -> str:
+    return "above 0" if forbidden is ABOVE_ZERO else _either(values)
 
 
 def _may_apply(key: str, possible: Mapping[str, Collection[Any]]) -> bool:
@@ -404,7 +448,9 @@ def _way_out(failing: Sequence[tuple[str, Allowed]]) -> str:
     ways = [f"leave {parent} out" for parent, allowed in failing if allowed == (None,)]
     ways += [f"give {parent}" for parent, allowed in failing if allowed is ANY_VALUE]
     values = [
-        f"{parent} to {' or '.join(str(v) for v in allowed if v is not None)}"
+        f"{parent} above 0"
+        if allowed is ABOVE_ZERO
+        else f"{parent} to {' or '.join(str(v) for v in allowed if v is not None)}"
         for parent, allowed in failing
         if allowed != (None,) and allowed is not ANY_VALUE
     ]

@@ -176,6 +176,22 @@ class NetworkConfig(Conditional):
         description="Normalisation after hidden layers. Default: none. batch: only under clip and "
         "the GAN losses. Only for dcgan and resnet; not under spectral_norm and orthogonal.",
     )
+    minibatch_discrimination: Whole | None = Field(
+        default=None,
+        ge=0,
+        le=1024,
+        description="Minibatch discrimination: kernels by which each sample is compared with the "
+        "others of its batch. Their similarities are appended to what the critic's last layer "
+        "takes (Salimans 2016, section 3.2; there 100). The time grows with them, and with the "
+        "square of batch_size. 0: none, as by default. Only under clip and the GAN losses, without "
+        "r1_weight and r2_weight.",
+    )
+    minibatch_dims: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Dimensions of each kernel. Default: 5. Only with minibatch_discrimination.",
+    )
 
     @classmethod
     def with_defaults(cls, given: Mapping[Any, Any]) -> Mapping[Any, Any]:

@@ -82,6 +82,8 @@ def build_critic(
         depth=cast(int, config.critic_depth),
         activation="group_sort" if orthogonal else config.critic_activation or "relu",
         norm=config.critic_norm or "none",
+        minibatch_kernels=config.minibatch_discrimination or 0,
+        minibatch_dims=config.minibatch_dims or 1,
     )
     return architecture.critic(sample_shape, design)
 

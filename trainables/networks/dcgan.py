@@ -13,7 +13,7 @@ from math import prod
 
 from torch import nn
 
-from trainables.networks.layers import Design, activation, halved_sides, norm
+from trainables.networks.layers import Design, activation, halved_sides, last_layers, norm
 
 _MAX_DOUBLINGS = 3
 
@@ -55,8 +55,9 @@ def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
     for narrow, wide in pairwise(channels):
         down = nn.Conv2d(narrow, wide, 4, stride=2, padding=1, bias=design.bias)
         layers += [down, *_hidden(wide, design), *_more_convolutions(wide, design)]
-    last = nn.Linear(channels[-1] * prod(sides[-1]), 1)
-    return _initialise(nn.Sequential(*layers, nn.Flatten(), last, nn.Flatten(0)))
+    discrimination, last = last_layers(design, channels[-1] * prod(sides[-1]))
+    network = nn.Sequential(*layers, nn.Flatten(), *discrimination, last, nn.Flatten(0))
+    return _initialise(network)
 
 
 def _channels(num_sides: int, design: Design) -> list[int]:

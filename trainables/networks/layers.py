@@ -24,6 +24,8 @@ class Design:
     depth: int
     activation: Activation | Literal["group_sort"]
     norm: Norm = "none"
+    minibatch_kernels: int = 0
+    minibatch_dims: int = 5
 
     @property
     def bias(self) -> bool:
@@ -58,6 +60,41 @@ class GroupSort(nn.Module):
         return torch.cat([pairs.flatten(1, 2), inputs[:, paired:]], 1)
 
 
+@final
+class MinibatchDiscrimination(nn.Module):
+    """Append to each sample's features its similarities to the batch (Salimans 2016, section 3.2).
+
+    Kernel b maps the features of sample i to M_ib, and appends o_b = sum of exp(-|M_ib - M_jb|_1)
+    over all other samples j. Real and generated samples must be in batches of their own. In
+    evaluation mode each sample is by itself, so that there is nothing to sum, and o_b is 0.
+    """
+
+    def __init__(self, num_features: int, num_kernels: int, kernel_dims: int) -> None:
+        """Draw the kernels.
+
+        Args:
+            num_features: Features of a sample.
+            num_kernels: Kernels, each of which appends one number (B of the paper).
+            kernel_dims: Dimensions in which a kernel compares (C of the paper).
+        """
+        super().__init__()
+        self.kernels = nn.Parameter(torch.empty(num_features, num_kernels, kernel_dims))
+        nn.init.normal_(self.kernels, std=num_features**-0.5)
+
+    def forward(
+        self, features: Float[Tensor, "batch features"]
+    ) -> Float[Tensor, "batch more_features"]:
+        """Return the features, and behind them one number per kernel."""
+        if not self.training:
+            alone = features.new_zeros(len(features), self.kernels.shape[1])
+            return torch.cat([features, alone], 1)
+        mapped = torch.einsum("nf,fbc->bnc", features, self.kernels)
+        distances = torch.cdist(mapped, mapped, p=1)
+        itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+        similarities = torch.exp(-distances.masked_fill(itself, torch.inf))
+        return torch.cat([features, similarities.sum(2).T], 1)
+
+
 _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(0.2),
@@ -84,6 +121,20 @@ def activation(design: Design) -> nn.Module:
 def norm(design: Design, channels: int) -> nn.Module:
     """Make the design's normalisation of maps [batch, channels, height, width]."""
     return _NORMS[design.norm](channels)
+
+
+def last_layers(design: Design, num_features: int) -> tuple[list[nn.Module], nn.Linear]:
+    """Make the last layer of a critic, and what comes before it: minibatch discrimination, if any.
+
+    Args:
+        design: The critic's design.
+        num_features: Features of a sample.
+    """
+    last = nn.Linear(num_features + design.minibatch_kernels, 1)
+    if not design.minibatch_kernels:
+        return [], last
+    sizes = (design.minibatch_kernels, design.minibatch_dims)
+    return [MinibatchDiscrimination(num_features, *sizes)], last
 
 
 def halved_sides(

@@ -5,7 +5,7 @@ from math import prod
 
 from torch import nn
 
-from trainables.networks.layers import Design, activation
+from trainables.networks.layers import Design, activation, last_layers
 
 
 def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) -> nn.Module:
@@ -14,7 +14,7 @@ def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) ->
     The output of images (a 3-d ``sample_shape``) is a tanh, as pixels lie in [-1, 1]. The output
     of vectors is linear, as they may lie somewhat outside.
     """
-    layers = _stack(latent_dim, prod(sample_shape), design)
+    layers = [*_hidden(latent_dim, design), nn.Linear(design.width, prod(sample_shape))]
     if len(sample_shape) == 3:
         layers.append(nn.Tanh())
     return nn.Sequential(*layers, nn.Unflatten(1, sample_shape))
@@ -22,11 +22,13 @@ def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) ->
 
 def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
     """Build a critic with ``depth`` hidden layers of ``width`` units."""
-    return nn.Sequential(nn.Flatten(), *_stack(prod(sample_shape), 1, design), nn.Flatten(0))
+    hidden = _hidden(prod(sample_shape), design)
+    discrimination, last = last_layers(design, design.width)
+    return nn.Sequential(nn.Flatten(), *hidden, *discrimination, last, nn.Flatten(0))
 
 
-def _stack(num_inputs: int, num_outputs: int, design: Design) -> list[nn.Module]:
+def _hidden(num_inputs: int, design: Design) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for width_in, width_out in pairwise([num_inputs, *[design.width] * design.depth, num_outputs]):
+    for width_in, width_out in pairwise([num_inputs, *[design.width] * design.depth]):
         layers += [nn.Linear(width_in, width_out), activation(design)]
-    return layers[:-1]  # the last layer is linear
+    return layers

@@ -179,8 +179,8 @@ def _critic_losses(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Compute the critic's loss without and with its weighted penalty."""
     samples = _with_noise(state, config, torch.cat([real, fake]))
-    if state.critic_has_batch_norm:
-        # In one batch both would share their statistics, and each score depend on the other half.
+    if state.scores_depend_on_batch:
+        # In one batch each score would depend on the other half, too.
         scores = [state.scores(half) for half in samples.chunk(2)]
     else:
         scores = state.scores(samples).chunk(2)

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trainables.config import TrainingConfig, TrialConfig
 from trainables.networks import build_critic, build_generator, split_critic
+from trainables.networks.layers import MinibatchDiscrimination
 from trainables.training.closed_form import ClosedForm, closed_form_gradients
 from trainables.training.global_rng import GlobalRng, seeded
 from trainables.training.lipschitz import prepare_
@@ -127,12 +128,15 @@ class TrainState:
     @cached_property
     def generator_has_batch_norm(self) -> bool:
         """Tell whether generated samples depend on their batch, through batch normalisation."""
-        return _has_batch_norm(self.generator)
+        return any(isinstance(module, _BatchNorm) for module in self.generator.modules())
 
     @cached_property
-    def critic_has_batch_norm(self) -> bool:
-        """Tell whether scores depend on their batch, through batch normalisation."""
-        return _has_batch_norm(self.critic)
+    def scores_depend_on_batch(self) -> bool:
+        """Tell whether scores depend on their batch: by its statistics, or by its variety."""
+        return any(
+            isinstance(module, _BatchNorm | MinibatchDiscrimination)
+            for module in self.critic.modules()
+        )
 
     def sample(self, num_samples: int) -> Float[Tensor, "{num_samples} *sample"]:
         """Generate float32 samples from latents z ~ N(0, 1), drawn from the state's RNG."""
@@ -325,10 +329,6 @@ def _copy(network: nn.Module, build: Callable[[], nn.Module]) -> nn.Module:
         copy = build()
         copy.load_state_dict(network.state_dict())
         return copy
-
-
-def _has_batch_norm(network: nn.Module) -> bool:
-    return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
 def _seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:

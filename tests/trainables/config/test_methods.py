@@ -175,7 +175,9 @@ def test_one_possible_value_that_it_applies_under_is_enough() -> None:
 def test_an_architecture_alone_gets_its_defaults_and_nothing_else(architecture: str) -> None:
     networks = NetworkConfig.model_validate({"architecture": architecture})
     has = networks.model_dump(exclude_none=True)
-    assert has == {"architecture": architecture, **ARCHITECTURES[architecture]}
+    expected = {"architecture": architecture, **ARCHITECTURES[architecture]}
+    del expected["minibatch_dims"]  # minibatch discrimination is off
+    assert has == expected
 
 
 def test_a_custom_generator_leaves_the_critic_its_architecture() -> None:
@@ -252,6 +254,14 @@ WRONG = [
     ("dcgan", {"critic_norm": "layer"}, "spectral_norm", "undoes the bound on the layers"),
     ("dcgan", {"critic_norm": "instance"}, "orthogonal", "undoes the bound on the layers"),
     ("resnet", {}, "orthogonal", "its Lipschitz constant may be 2 for any weights"),
+    (
+        "mlp",
+        {"minibatch_discrimination": 100},
+        "gradient_penalty",
+        "minibatch_discrimination must not be above 0 where constraint is gradient_penalty: the "
+        "penalty is .* depend on the whole batch; change one of the two",
+    ),
+    ("mlp", {"minibatch_discrimination": 1}, "spectral_norm", "undoes the bound on the layers"),
 ]
 
 
@@ -272,6 +282,49 @@ def test_clipping_goes_with_every_normalisation(norm: str) -> None:
     networks = NetworkConfig.model_validate({"architecture": "dcgan", "critic_norm": norm})
     trial = TrialConfig(networks=networks, training=TrainingConfig(constraint="clip"))
     assert trial.networks.critic_norm == norm
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"loss": "wgan_div"},
+        {"loss": "minimax", "r1_weight": 1},
+        {"loss": "f_gan", "r2_weight": 1},
+        {"loss": "relativistic"},
+        {"constraint": "one_sided_penalty"},
+    ],
+    ids=str,
+)
+def test_minibatch_discrimination_is_refused_under_every_gradient_penalty(training: dict) -> None:
+    """A penalty is on the gradient of a score by its own sample, and R3GAN has two."""
+    networks = {"minibatch_discrimination": 100}
+    fault = "minibatch_discrimination must not be above 0 where .* depend on the whole batch"
+    with pytest.raises(ValidationError, match=fault):
+        TrialConfig.model_validate({"networks": networks, "training": training})
+    off = TrialConfig.model_validate({"training": training})
+    assert "minibatch_discrimination" not in off.applied()["networks"]
+
+
+def test_minibatch_discrimination_has_the_dimensions_of_salimans_2016_where_it_is_on() -> None:
+    on = NetworkConfig(minibatch_discrimination=100)
+    assert (on.minibatch_dims, NetworkConfig().minibatch_dims) == (5, None)
+    fault = (
+        "minibatch_dims has no effect when minibatch_discrimination is .*: leave minibatch_dims "
+    )
+    with pytest.raises(ValidationError, match=f"{fault}out, or set minibatch_discrimination above"):
+        NetworkConfig(minibatch_dims=5)
+    with pytest.raises(ValidationError, match="minibatch_discrimination has no effect when critic"):
+        NetworkConfig(critic="nets:C", minibatch_discrimination=100)
+
+
+def test_a_search_without_a_method_for_minibatch_discrimination_says_why() -> None:
+    possible = {"loss": ("wasserstein",), "constraint": ("spectral_norm",), "critic": (None,)}
+    fault = why_no_effect("minibatch_discrimination", possible)
+    assert "when constraint is spectral_norm, where it must be 0 (it sums over" in (fault or "")
+    possible = {"loss": ("minimax",), "r1_weight": (0.5,), "critic": (None,)}
+    fault = why_no_effect("minibatch_discrimination", possible)
+    assert "when r1_weight is 0.5, where it must be 0 (the penalty is on" in (fault or "")
+    assert (fault or "").endswith("leave minibatch_discrimination out, or set r1_weight to 0")
 
 
 def test_values_that_no_trial_combines_are_not_refused() -> None:

@@ -34,10 +34,12 @@ KINDS = [
     ),
     *((name, {"norm": kind}) for name in CONVOLUTIONAL for kind in get_args(Norm)),
 ]
+BATCHED = {"minibatch_discrimination": 3}
 
 
 def config_of(player: str, architecture: str, latent_dim: int, kinds: dict) -> NetworkConfig:
-    sizes = {f"{player}_{key}": value for key, value in {"width": 6, "depth": 1, **kinds}.items()}
+    kinds = {"width": 6, "depth": 1, **kinds}
+    sizes = {key if key in BATCHED else f"{player}_{key}": kinds[key] for key in kinds}
     return NetworkConfig.model_validate(
         {"architecture": architecture, "latent_dim": latent_dim, **sizes}
     )
@@ -68,6 +70,16 @@ def test_built_in_networks_keep_the_contracts_with_all_layers(architecture, kind
         with pytest.raises(AssertionError, match="scores must depend on its own input alone under"):
             check_critic(built_in_critic, **options)
     else:
+        check_critic(built_in_critic, **options)
+
+
+@pytest.mark.parametrize("architecture", get_args(Architecture))
+def test_critics_with_minibatch_discrimination_keep_the_contract_without_a_penalty(
+    architecture,
+) -> None:
+    options = {"sample_shape": SHAPE, "architecture": architecture, **BATCHED}
+    check_critic(built_in_critic, constraint="clip", **options)
+    with pytest.raises(AssertionError, match="scores must depend on its own input alone under"):
         check_critic(built_in_critic, **options)
 
 

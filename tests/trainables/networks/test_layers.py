@@ -1,4 +1,4 @@
-from math import log
+from math import exp, log
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch
 from trainables.networks.layers import (
     Design,
     GroupSort,
+    MinibatchDiscrimination,
     ShiftedSoftplus,
     activation,
     halved_sides,
@@ -49,6 +50,57 @@ def test_group_sort_permutes_channels_and_so_keeps_every_norm(shape: tuple[int, 
 def test_group_sort_is_done_once() -> None:
     once = GroupSort()(torch.randn(5, 9))
     assert torch.equal(GroupSort()(once), once)
+
+
+def similarities(layer: MinibatchDiscrimination, features: torch.Tensor) -> torch.Tensor:
+    return layer(features)[:, features.shape[1] :]
+
+
+def by_hand() -> MinibatchDiscrimination:
+    """One feature x; kernel 0 maps it to (x, 2x), kernel 1 to (0, -x)."""
+    layer = MinibatchDiscrimination(1, 2, 2)
+    with torch.no_grad():
+        layer.kernels.copy_(torch.tensor([[[1.0, 2], [0, -1]]]))
+    return layer
+
+
+def test_minibatch_discrimination_worked_by_hand() -> None:
+    """Points 0, 1 and 3: distances 3 |x - y| under kernel 0, |x - y| under kernel 1."""
+    points = torch.tensor([[0.0], [1], [3]])
+    outputs = by_hand()(points)
+    assert torch.equal(outputs[:, :1], points)
+    expected = [
+        [exp(-3) + exp(-9), exp(-1) + exp(-3)],
+        [exp(-3) + exp(-6), exp(-1) + exp(-2)],
+        [exp(-9) + exp(-6), exp(-3) + exp(-2)],
+    ]
+    torch.testing.assert_close(outputs[:, 1:], torch.tensor(expected))
+
+
+def test_equal_samples_have_a_similarity_of_1_to_each_other_and_none_to_themselves() -> None:
+    assert similarities(by_hand(), torch.full((5, 1), 0.3)).tolist() == [[4, 4]] * 5
+    assert similarities(by_hand(), torch.tensor([[0.3]])).tolist() == [[0, 0]]
+
+
+def test_minibatch_discrimination_does_not_depend_on_the_order_of_the_batch() -> None:
+    features, order = torch.randn(6, 3), [4, 0, 5, 2, 1, 3]
+    layer = MinibatchDiscrimination(3, 4, 2)
+    torch.testing.assert_close(layer(features[order]), layer(features)[order])
+
+
+def test_minibatch_discrimination_compares_nothing_in_evaluation_mode() -> None:
+    features = torch.randn(6, 3)
+    layer = MinibatchDiscrimination(3, 4, 2).eval()
+    assert not similarities(layer, features).any()
+    assert torch.equal(layer(features)[2:3], layer(features[2:3]))
+
+
+def test_minibatch_discrimination_has_finite_gradients_for_equal_and_for_distant_samples() -> None:
+    layer = MinibatchDiscrimination(2, 3, 2)
+    for features in (torch.zeros(4, 2), 1e4 * torch.randn(4, 2)):
+        features.requires_grad_()
+        gradients = torch.autograd.grad(layer(features).sum(), [features, layer.kernels])
+        assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ KINDS = {
     ),
     "feature matching": kind("non_saturating", feature_matching_weight=1, instance_noise=0.1),
     "history": kind("gradient_penalty", historical_averaging_weight=1),
+    "minibatch discrimination": kind("clip", {"minibatch_discrimination": 3, "latent_dim": 3}),
     **{f"f_gan, {name}": kind("f_gan", divergence=name) for name in ("kl", "pearson", "neyman")},
     "rmsprop, decay": kind("clip", lr_decay="linear"),
     "adamw, decay": kind(optimizer="adamw", lr_decay="linear"),

@@ -1,5 +1,6 @@
 """The options of a trial besides Algorithm 1: each has its effect, and no other."""
 
+import math
 import shutil
 from copy import deepcopy
 
@@ -9,6 +10,7 @@ import torch
 from small_trials import METHODS, REAL, create, identical, run, trial, weights_of
 from torch import Tensor, nn
 
+from trainables.networks.layers import MinibatchDiscrimination
 from trainables.training.lipschitz import gradient_penalty
 from trainables.training.loop import critic_step, train
 from trainables.training.state import TrainState
@@ -51,6 +53,20 @@ def test_a_critic_with_batch_norm_sees_real_and_fake_in_separate_batches() -> No
     )
     assert [batch.mean().item() for batch in state.critic.seen] == [2, 0]
     assert estimate.item() == 0
+
+
+def test_a_critic_that_compares_samples_sees_real_and_fake_in_separate_batches() -> None:
+    """All real and all fake alike: 3 others of similarity 1 each, where one batch has 4 unlike."""
+    log = Log(MinibatchDiscrimination(1, 1, 1), nn.Linear(2, 1, bias=False), nn.Flatten(0))
+    with torch.no_grad():
+        log.layers[1].weight.copy_(torch.tensor([[0.0, 1.0]]))
+    state = with_batch_norm(generator=False, critic=False)
+    state.critic = log
+    state.critic_optimizer = torch.optim.SGD(log.parameters(), 0.01)
+    config = trial("non_saturating").training
+    _, loss = critic_step(state, config, 2 * torch.ones(4, 1), torch.zeros(4, 1))
+    assert [batch.mean().item() for batch in log.seen] == [2, 0]
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-3)) + math.log1p(math.exp(3)))
 
 
 def test_a_critic_without_batch_norm_sees_them_in_one_batch() -> None:

@@ -39,7 +39,7 @@ def test_a_trials_own_critic_may_rank_where_the_generator_alone_is_searched(
           if field not in ("feature_matching_weight", "generator_lr", "ema_decay")),
         "networks.architecture", "networks.critic_width", "networks.critic_depth",
         "networks.critic", "networks.critic_args.width", "networks.critic_activation",
-        "networks.critic_norm",
+        "networks.critic_norm", "networks.minibatch_discrimination", "networks.minibatch_dims",
     ],
 )  # fmt: skip
 def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, key: str):
@@ -75,6 +75,11 @@ def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, 
         "r2_weight": {"training": {"loss": "minimax"}},
         "critic_args": {"networks": {"critic": "mine:A"}},
         "critic_norm": {"networks": {"architecture": "dcgan"}},
+        "minibatch_discrimination": {"training": {"loss": "minimax"}},
+        "minibatch_dims": {
+            "training": {"loss": "minimax"},
+            "networks": {"minibatch_discrimination": 8},
+        },
     }
     section, field, *argument = key.split(".")
     needed = needs.get(field, {})
