@@ -65,6 +65,10 @@ APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
     "instance_noise": _when(loss=GANS),
     "r1_weight": _when(loss=GANS),
     "r2_weight": _when(loss=GANS),
+    # Not under the layerwise constraints: see REFUSED.
+    "critic_dropout": _when(critic=(None,), constraint=(None, *PENALTIES, "clip")),
+    "consistency_weight": _when(critic_dropout=ABOVE_ZERO),
+    "consistency_margin": _when(consistency_weight=ABOVE_ZERO),
     "beta1": _when(optimizer=("adam", "adamw")),
     "beta2": _when(optimizer=("adam", "adamw")),
     "weight_decay": _when(optimizer=("adamw",)),
@@ -84,6 +88,7 @@ APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
         constraint=(None, "clip"),
         r1_weight=(None, 0),
         r2_weight=(None, 0),
+        consistency_weight=(None, 0),
     ),
     "minibatch_dims": _when(minibatch_discrimination=ABOVE_ZERO),
     # The activation of an orthogonal critic is GroupSort.
@@ -151,6 +156,14 @@ REFUSED = (
     Refused(
         "minibatch_discrimination",
         ABOVE_ZERO,
+        "consistency_weight",
+        ABOVE_ZERO,
+        "the term compares two scores of each sample, and minibatch discrimination makes a score "
+        "depend on the whole batch",
+    ),
+    Refused(
+        "minibatch_discrimination",
+        ABOVE_ZERO,
         "constraint",
         LAYERWISE,
         "it sums over the batch, so that its Lipschitz constant may be above 1, which undoes the "
@@ -162,6 +175,17 @@ REFUSED = (
         "constraint",
         LAYERWISE,
         "normalisation divides by a standard deviation, which undoes the bound on the layers",
+    ),
+    Refused(
+        "critic_dropout",
+        ABOVE_ZERO,
+        "constraint",
+        LAYERWISE,
+        "dropout divides what it keeps by the share that it keeps, which undoes the bound on the "
+        "layers",
+    ),
+    Refused(
+        "critic_dropout", ABOVE_ZERO, "critic", ANY_VALUE, "a custom critic has layers of its own"
     ),
     Refused(
         "architecture",
@@ -179,10 +203,20 @@ REFUSED = (
         "its projection iterates until the weights are orthonormal, and a captured step cannot "
         "test whether they are",
     ),
+    Refused(
+        "cuda_graph",
+        (True,),
+        "critic_dropout",
+        ABOVE_ZERO,
+        "dropout draws from PyTorch's global generator, and a captured step only from the trial's",
+    ),
 )
 
+# Wei 2018's, where its term is on.
+_WEI = {"consistency_margin": 0.0}
 _ADAM_OF_GULRAJANI = {"beta1": 0.0, "beta2": 0.9}
 _GULRAJANI = {
+    **_WEI,
     "n_critic": 5,
     "optimizer": "adam",
     "critic_lr": 1e-4,
@@ -192,6 +226,7 @@ _GULRAJANI = {
 }
 _PENALTY = {**_GULRAJANI, "gp_weight": 10.0}
 _ARJOVSKY = {
+    **_WEI,
     "n_critic": 5,
     "optimizer": "rmsprop",
     "critic_lr": 5e-5,
@@ -203,6 +238,7 @@ _ARJOVSKY = {
 _MIYATO = {**_GULRAJANI, "beta1": 0.5}
 _OVERLAP = {"instance_noise": 0.0, "r1_weight": 0.0, "r2_weight": 0.0}
 _RADFORD = {
+    **_WEI,
     "n_critic": 1,
     "optimizer": "adam",
     "critic_lr": 2e-4,

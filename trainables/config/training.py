@@ -119,6 +119,28 @@ class TrainingConfig(Conditional):
         "distance of its weights from their mean over all its steps so far (Salimans 2016, section "
         "3.3, which gives no value). 0: none.",
     )
+    critic_dropout: Real | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Dropout rate of the critic while it trains, after each hidden layer; in a "
+        "resnet after each block but the first. 0: none, as by default. Not under spectral_norm "
+        "and orthogonal, with cuda_graph, or for a custom critic.",
+    )
+    consistency_weight: Real | None = Field(
+        default=None,
+        ge=0,
+        description="CT-GAN: weight, in the critic's loss, of the mean over real samples of max(0, "
+        "d - consistency_margin), where d is the squared difference of the scores that two draws "
+        "of dropout give a sample, and a tenth of the mean squared difference of its features, the "
+        "inputs of the last layer (Wei 2018, eq. 4; there 2, next to a gradient penalty, with "
+        "dropout of 0.5). 0: none, as by default. Only with critic_dropout.",
+    )
+    consistency_margin: Real | None = Field(
+        default=None,
+        ge=0,
+        description="M' of the same term. Default: 0. Only with consistency_weight.",
+    )
     n_critic: Whole = Field(
         default=5,
         ge=1,
@@ -194,7 +216,8 @@ class TrainingConfig(Conditional):
         default=False,
         description="Whether a generator step, with its critic steps, is captured as a CUDA graph "
         "and launched by one call. Its speed has not been measured. No effect on a CPU. Custom "
-        "networks must not read values back from the GPU. Not under orthogonal.",
+        "networks must not read values back from the GPU. Not under orthogonal or with "
+        "critic_dropout.",
     )
 
     @classmethod

@@ -54,7 +54,10 @@ def build_generator(config: NetworkConfig, sample_shape: tuple[int, ...]) -> nn.
 
 
 def build_critic(
-    config: NetworkConfig, sample_shape: tuple[int, ...], constraint: Constraint | None = None
+    config: NetworkConfig,
+    sample_shape: tuple[int, ...],
+    constraint: Constraint | None = None,
+    dropout: float | None = None,
 ) -> nn.Module:
     """Build a critic, which maps samples [batch, *sample_shape] to unbounded scores [batch].
 
@@ -66,6 +69,7 @@ def build_critic(
         config: The architecture and its sizes, or the import path of a custom critic.
         sample_shape: Shape of one sample: [channels, height, width], or [length] of a vector.
         constraint: The constraint under which the critic is trained.
+        dropout: Its dropout rate in training, if any; a custom critic has its own.
 
     Raises:
         BadNetwork: as for :func:`build_generator`.
@@ -84,6 +88,7 @@ def build_critic(
         norm=config.critic_norm or "none",
         minibatch_kernels=config.minibatch_discrimination or 0,
         minibatch_dims=config.minibatch_dims or 1,
+        dropout=dropout or 0.0,
     )
     return architecture.critic(sample_shape, design)
 

@@ -13,7 +13,14 @@ from math import prod
 
 from torch import nn
 
-from trainables.networks.layers import Design, activation, halved_sides, last_layers, norm
+from trainables.networks.layers import (
+    Design,
+    activation,
+    dropout,
+    halved_sides,
+    last_layers,
+    norm,
+)
 
 _MAX_DOUBLINGS = 3
 
@@ -51,7 +58,12 @@ def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
     sides = halved_sides("dcgan", sample_shape)
     channels = _channels(len(sides), design)
     first = nn.Conv2d(sample_shape[0], channels[0], 4, stride=2, padding=1)
-    layers = [first, activation(design), *_more_convolutions(channels[0], design)]
+    layers = [
+        first,
+        activation(design),
+        *dropout(design),
+        *_more_convolutions(channels[0], design),
+    ]
     for narrow, wide in pairwise(channels):
         down = nn.Conv2d(narrow, wide, 4, stride=2, padding=1, bias=design.bias)
         layers += [down, *_hidden(wide, design), *_more_convolutions(wide, design)]
@@ -65,7 +77,7 @@ def _channels(num_sides: int, design: Design) -> list[int]:
 
 
 def _hidden(channels: int, design: Design) -> list[nn.Module]:
-    return [norm(design, channels), activation(design)]
+    return [norm(design, channels), activation(design), *dropout(design)]
 
 
 def _more_convolutions(channels: int, design: Design) -> list[nn.Module]:

@@ -26,6 +26,7 @@ class Design:
     norm: Norm = "none"
     minibatch_kernels: int = 0
     minibatch_dims: int = 5
+    dropout: float = 0.0
 
     @property
     def bias(self) -> bool:
@@ -116,6 +117,11 @@ _NORMS: Mapping[Norm, Callable[[int], nn.Module]] = {
 def activation(design: Design) -> nn.Module:
     """Make the design's activation; leaky_relu has slope 0.2 below 0 (Radford 2016, section 4)."""
     return _ACTIVATIONS[design.activation]()
+
+
+def dropout(design: Design) -> list[nn.Module]:
+    """Make the design's dropout, if it has any."""
+    return [nn.Dropout(design.dropout)] if design.dropout else []
 
 
 def norm(design: Design, channels: int) -> nn.Module:

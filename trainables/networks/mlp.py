@@ -5,7 +5,7 @@ from math import prod
 
 from torch import nn
 
-from trainables.networks.layers import Design, activation, last_layers
+from trainables.networks.layers import Design, activation, dropout, last_layers
 
 
 def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) -> nn.Module:
@@ -30,5 +30,5 @@ def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
 def _hidden(num_inputs: int, design: Design) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for width_in, width_out in pairwise([num_inputs, *[design.width] * design.depth]):
-        layers += [nn.Linear(width_in, width_out), activation(design)]
+        layers += [nn.Linear(width_in, width_out), activation(design), *dropout(design)]
     return layers

@@ -12,7 +12,14 @@ from typing import TypeVar, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainables.networks.layers import Design, activation, halved_sides, last_layers, norm
+from trainables.networks.layers import (
+    Design,
+    activation,
+    dropout,
+    halved_sides,
+    last_layers,
+    norm,
+)
 
 _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
 
@@ -65,13 +72,15 @@ def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
         BadNetwork: if the samples are not images, or cannot be halved once.
     """
     num_halvings = max(1, len(halved_sides("resnet", sample_shape)) - 1)
-    blocks = [
-        _first(sample_shape[0], replace(design, norm="none")),
+    blocks: list[nn.Module] = []
+    for block in (
         *(_down(design) for _ in range(num_halvings - 1)),
         *(_plain(design) for _ in range(design.depth)),
-    ]
+    ):
+        blocks += [block, *dropout(design)]
     discrimination, last = last_layers(design, design.width)
     return nn.Sequential(
+        _first(sample_shape[0], replace(design, norm="none")),
         *blocks,
         activation(design),
         nn.AdaptiveAvgPool2d(1),

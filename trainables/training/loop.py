@@ -37,7 +37,7 @@ from trainables.training.losses import (
 )
 from trainables.training.packing import packed
 from trainables.training.state import TrainState, set_learning_rate
-from trainables.training.techniques import feature_distance
+from trainables.training.techniques import feature_distance, inconsistency
 
 #: Takes a generator step with its critic steps. Returns the numbers of :func:`_logged`, the last
 #: batch of real samples, and the last batch of fake ones.
@@ -50,6 +50,7 @@ MAX_SAMPLE_VALUE = 1e4
 #: The numbers that an option has in addition to those of all trials, by the key that turns it on.
 OWN_NUMBERS: Mapping[str, tuple[str, ...]] = {
     "feature_matching_weight": ("feature_distance",),
+    "consistency_weight": ("inconsistency",),
     "historical_averaging_weight": ("critic_historical_distance", "generator_historical_distance"),
 }
 
@@ -158,10 +159,11 @@ def _critic_step(
         if config.gp_weight is not None:
             coefficients = coefficients_between(real, state.rng)
         unpenalised, loss, gradients = state.closed_form(real, fake, coefficients)
+        numbers: dict[str, Tensor] = {}
     else:
-        unpenalised, loss = _critic_losses(state, config, real, fake)
+        unpenalised, loss, numbers = _critic_losses(state, config, real, fake)
         gradients = _gradients(loss, state.critic_optimizer)
-    numbers: dict[str, Tensor] = {"critic_estimate": divergence(config, unpenalised.detach())}
+    numbers["critic_estimate"] = divergence(config, unpenalised.detach())
     if (history := state.critic_history) is not None:
         loss, gradients, distance = history.penalise(
             loss, gradients, config.historical_averaging_weight
@@ -176,14 +178,18 @@ def _critic_step(
 
 def _critic_losses(
     state: TrainState, config: TrainingConfig, real: Tensor, fake: Tensor
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Compute the critic's loss without and with its weighted penalty."""
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """Compute the critic's loss without and with its weighted penalties, and its own numbers."""
     samples = _with_noise(state, config, torch.cat([real, fake]))
+    evaluate = state.scores_and_features if config.consistency_weight else state.scores_alone
     if state.scores_depend_on_batch:
         # In one batch each score would depend on the other half, too.
-        scores = [state.scores(half) for half in samples.chunk(2)]
+        outputs = [evaluate(half) for half in samples.chunk(2)]
+        scores, features = [of_half for of_half, _ in outputs], outputs[0][1]
     else:
-        scores = state.scores(samples).chunk(2)
+        of_both, features = evaluate(samples)
+        scores = of_both.chunk(2)
+    numbers: dict[str, Tensor] = {}
     loss = penalised = critic_loss(config, *scores)
     # By the critic, not ``state.scores``: compiled code cannot be differentiated twice, and
     # bfloat16 has too few digits for a gradient norm.
@@ -200,7 +206,13 @@ def _critic_losses(
     for weight, half in zip(weights, samples.chunk(2), strict=True):
         if weight:
             penalised = penalised + weight * zero_centred_penalty(state.critic, half)
-    return loss, penalised
+    if features is not None:
+        once = scores[0], features[: len(real)]
+        again = state.scores_and_features(samples[: len(real)])
+        term = inconsistency(once, again, config.consistency_margin or 0.0)
+        penalised = penalised + (config.consistency_weight or 0.0) * term
+        numbers["inconsistency"] = term.detach()
+    return loss, penalised, numbers
 
 
 def generator_step(

@@ -92,7 +92,7 @@ class TrainState:
 
         def critic() -> nn.Module:
             shape = packed_shape(sample_shape, training.pack)
-            built = build_critic(networks, shape, training.constraint)
+            built = build_critic(networks, shape, training.constraint, training.critic_dropout)
             prepare_(built, training.constraint)
             return built
 

@@ -1,4 +1,4 @@
-"""Terms that are added to the losses of either player under any method (Salimans 2016)."""
+"""Terms that are added to the losses of either player (Salimans 2016, Wei 2018)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
@@ -20,6 +20,26 @@ def feature_distance(
     if real is None or fake is None:
         raise ValueError("feature matching needs real samples, got none")
     return (real.mean(0) - fake.mean(0)).square().sum()
+
+
+def inconsistency(
+    one: tuple[Float[Tensor, " batch"], Float[Tensor, "batch features"]],
+    other: tuple[Float[Tensor, " batch"], Float[Tensor, "batch features"]],
+    margin: float,
+) -> Float[Tensor, ""]:
+    """Compute the consistency term of CT-GAN (Wei 2018, eq. 4), without its weight.
+
+    It is the mean over samples of max(0, d - margin). As in the authors' code, d is the squared
+    difference of the scores, and a tenth of the mean squared difference of the features.
+
+    Args:
+        one: The scores of real samples, and their features, under one draw of dropout.
+        other: The same under another one.
+        margin: M' of the paper.
+    """
+    of_scores, of_features = (a - b for a, b in zip(one, other, strict=True))
+    distances = of_scores.square() + 0.1 * of_features.square().mean(1)
+    return (distances - margin).relu().mean()
 
 
 @final

@@ -51,6 +51,7 @@ def test_a_method_alone_gets_the_published_values_and_nothing_else(method: dict)
     has = {key: value for key, value in training.model_dump().items() if value is not None}
     expected = dict(PUBLISHED[name]) | {"loss": "wasserstein", "batch_size": 64} | OFF | method
     del expected["weight_decay"]  # no paper's optimiser is AdamW
+    del expected["consistency_margin"]  # the term is off
     if expected["optimizer"] != "adam":
         del expected["beta1"], expected["beta2"]
     assert has == expected
@@ -303,6 +304,45 @@ def test_minibatch_discrimination_is_refused_under_every_gradient_penalty(traini
         TrialConfig.model_validate({"networks": networks, "training": training})
     off = TrialConfig.model_validate({"training": training})
     assert "minibatch_discrimination" not in off.applied()["networks"]
+
+
+def test_consistency_needs_dropout_in_a_built_in_critic() -> None:
+    on = TrainingConfig(critic_dropout=0.5, consistency_weight=2)
+    assert (on.consistency_margin, TrainingConfig().consistency_margin) == (0, None)
+    for dropout in ({}, {"critic_dropout": 0}):
+        fault = (
+            "consistency_weight has no effect when critic_dropout is .*: leave consistency_weight "
+            "out, or set .*critic_dropout above 0"
+        )
+        with pytest.raises(ValidationError, match=fault):
+            TrainingConfig.model_validate({"consistency_weight": 2, **dropout})
+    fault = "critic_dropout must not be above 0 where critic is nets:C: a custom critic has layers"
+    with pytest.raises(ValidationError, match=fault):
+        TrialConfig(networks=NetworkConfig(critic="nets:C"), training=on)
+
+
+@pytest.mark.parametrize(
+    ("networks", "training", "fault"),
+    [
+        ({}, {"constraint": "spectral_norm"}, "undoes the bound on the layers"),
+        (
+            {},
+            {"constraint": "clip", "cuda_graph": True},
+            "cuda_graph must not be true where critic",
+        ),
+        (
+            {"minibatch_discrimination": 9},
+            {"loss": "minimax", "consistency_weight": 2},
+            "minibatch_discrimination must not be above 0 where consistency_weight is above 0: the "
+            "term compares two scores of each sample",
+        ),
+    ],
+    ids=str,
+)
+def test_dropout_is_refused_where_it_cannot_be(networks: dict, training: dict, fault: str) -> None:
+    training = {"critic_dropout": 0.5, **training}
+    with pytest.raises(ValidationError, match=fault):
+        TrialConfig.model_validate({"networks": networks, "training": training})
 
 
 def test_minibatch_discrimination_has_the_dimensions_of_salimans_2016_where_it_is_on() -> None:

@@ -3,6 +3,8 @@ from math import exp, log
 import pytest
 import torch
 
+from trainables.config import NetworkConfig
+from trainables.networks import build_critic
 from trainables.networks.layers import (
     Design,
     GroupSort,
@@ -136,3 +138,21 @@ def test_sides_are_halved_while_both_are_even_and_halves_at_least_4(
     sides = halved_sides("dcgan", (3, height, width))
     assert (len(sides), sides[-1]) == (halvings, ends_at)
     assert sides[0] == (height // 2, width // 2)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "count"), [("mlp", 3), ("dcgan", 6), ("resnet", 3)], ids=str
+)
+def test_critics_have_dropout_after_each_hidden_layer_if_they_have_any(
+    architecture: str, count: int
+) -> None:
+    """At a depth of 3: mlp 3 layers, dcgan 3 at each of 2 sides, resnet 3 blocks."""
+    sizes = {"critic_width": 4, "critic_depth": 3}
+    config = NetworkConfig.model_validate({"architecture": architecture, **sizes})
+
+    def rates(dropout: float | None) -> list[float]:
+        critic = build_critic(config, (1, 32, 16), None, dropout)
+        return [layer.p for layer in critic.modules() if isinstance(layer, torch.nn.Dropout)]
+
+    assert rates(None) == rates(0.0) == []
+    assert rates(0.3) == [0.3] * count

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from trainables.networks import BadNetwork, split_critic
 from trainables.training.loop import critic_step, generator_step
-from trainables.training.techniques import History, feature_distance
+from trainables.training.techniques import History, feature_distance, inconsistency
 
 # --- feature matching
 
@@ -92,6 +92,73 @@ def test_a_critic_in_sequence_is_split_at_its_last_layer_and_another_is_refused(
         split_critic(Ended(nn.Bilinear(3, 3, 1)))
     with pytest.raises(BadNetwork, match=f"{fault}Shift"):
         split_critic(Shift(1.0))
+
+
+# --- consistency
+
+
+def test_the_inconsistency_worked_by_hand() -> None:
+    """Scores differ by 1 and 0, features by (3, 1) and (2, 0): d = 1 + 0.5 and 0.2."""
+    one = torch.tensor([2.0, 5.0]), torch.tensor([[4.0, 1.0], [0.0, 7.0]])
+    other = torch.tensor([1.0, 5.0]), torch.tensor([[1.0, 2.0], [2.0, 7.0]])
+    assert inconsistency(one, other, 0.0).item() == pytest.approx((1.5 + 0.2) / 2)
+    assert inconsistency(one, other, 0.5).item() == pytest.approx((1.5 - 0.5) / 2)
+    assert inconsistency(one, one, 0.0).item() == 0
+
+
+class Halves(nn.Module):
+    """Doubles its inputs at every other call, and drops them at the others, as dropout may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls += 1
+        return inputs * (2.0 if self.calls % 2 else 0.0)
+
+
+def critic_loss_of(noise: nn.Module, **training: float) -> tuple[float, float]:
+    """Take a step of a critic f(x) = 3 * noise(x), real at 4 and fake at 0: its loss, its slope."""
+    training = {"critic_dropout": 0.5, "clip_value": 1e4} | training
+    config = trial("clip", **training).training
+    state = create(trial("clip"))
+    layer = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(3)
+    state.critic, state.closed_form = nn.Sequential(noise, layer, nn.Flatten(0)), None
+    state.critic_optimizer = torch.optim.SGD(state.critic.parameters(), 1.0)
+    _, loss = critic_step(state, config, torch.full((4, 1), 4.0), torch.zeros(4, 1))
+    return loss.item(), 3 - layer.weight.item()
+
+
+def test_a_step_with_consistency_worked_by_hand() -> None:
+    """Real scores 24 and 0, features 8 and 0: d = (8 w)^2 + 6.4, with the loss -8 w of the first.
+
+    At w = 3 and a weight of 0.5 the slope is -8 + 0.5 * 2 * 64 * 3.
+    """
+    loss, slope = critic_loss_of(Halves(), consistency_weight=0.5, consistency_margin=0.4)
+    assert loss == pytest.approx(-24 + 0.5 * (24**2 + 0.1 * 64 - 0.4))
+    assert slope == pytest.approx(-8 + 192)
+
+
+def test_without_noise_in_the_critic_consistency_changes_nothing() -> None:
+    with_term = critic_loss_of(nn.Identity(), consistency_weight=100)
+    assert with_term == critic_loss_of(nn.Identity()) == (-12, -4)
+
+
+@pytest.mark.parametrize("method", ["gradient_penalty", "clip", "non_saturating", "wgan_div"])
+def test_methods_with_dropout_and_consistency_train_and_measure_it(method) -> None:
+    config = trial(method, critic_dropout=0.5, consistency_weight=2)
+    state = create(config)
+    assert state.closed_form is None
+    (measured,) = run(config, [3], state)
+    assert measured.as_floats()["inconsistency"] > 0
+    assert not measured.diverged
+    samples = REAL.repeat(2, 1)
+    assert not torch.equal(state.scores(samples), state.scores(samples))
+    state.critic.eval()
+    assert torch.equal(state.scores(samples), state.scores(samples))
 
 
 # --- historical averaging
