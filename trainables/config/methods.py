@@ -21,6 +21,7 @@ Constraint = Literal["gradient_penalty", "one_sided_penalty", "clip", "spectral_
 Architecture = Literal["mlp", "dcgan", "resnet"]
 Activation = Literal["relu", "leaky_relu", "softplus", "tanh"]
 Norm = Literal["none", "batch", "layer", "instance"]
+GeneratorNorm = Literal["none", "batch", "layer", "instance", "virtual"]
 
 DEFAULT_LOSS: Loss = "wasserstein"
 DEFAULT_CONSTRAINT: Constraint = "gradient_penalty"

@@ -15,6 +15,7 @@ from trainables.config.methods import (
     DEFAULT_ARCHITECTURE,
     Activation,
     Architecture,
+    GeneratorNorm,
     Norm,
     fill,
 )
@@ -148,10 +149,12 @@ class NetworkConfig(Conditional):
         default=None,
         description="Default: relu. softplus: softplus(2x + 2) / 2 - 1 (Gulrajani 2017, Table 1).",
     )
-    generator_norm: Norm | None = Field(
+    generator_norm: GeneratorNorm | None = Field(
         default=None,
-        description="Normalisation after each hidden layer. Default: batch. Only for dcgan and "
-        "resnet.",
+        description="Normalisation after each hidden layer. virtual: virtual batch normalisation, "
+        "by the statistics of 64 latents that are drawn once, and of the sample itself (Salimans "
+        "2016, section 3.5); it takes 64 samples more in every pass. Default: batch. Only for "
+        "dcgan and resnet.",
     )
     critic_width: Whole | None = Field(
         default=None,

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from trainables.config import Architecture, Constraint, NetworkConfig
 from trainables.networks import dcgan, mlp, resnet
 from trainables.networks.custom import Player, build_custom, build_extractor, build_metrics
 from trainables.networks.errors import BadNetwork, CodeNotAllowed, in_one_line
-from trainables.networks.layers import Design
+from trainables.networks.layers import NUM_REFERENCES, Design, WithReferences
 
 __all__ = [
     "BadNetwork",
@@ -50,7 +51,11 @@ def build_generator(config: NetworkConfig, sample_shape: tuple[int, ...]) -> nn.
         activation=config.generator_activation or "relu",
         norm=config.generator_norm or "none",
     )
-    return architecture.generator(cast(int, config.latent_dim), sample_shape, design)
+    latent_dim = cast(int, config.latent_dim)
+    generator = architecture.generator(latent_dim, sample_shape, design)
+    if design.norm == "virtual":
+        return WithReferences(generator, torch.randn(NUM_REFERENCES, latent_dim))
+    return generator
 
 
 def build_critic(

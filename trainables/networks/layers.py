@@ -9,9 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from trainables.config import Activation, Architecture, Norm
+from trainables.config import Activation, Architecture, GeneratorNorm
 from trainables.networks.errors import BadNetwork
 
+#: Samples of the reference batch of virtual batch normalisation.
+NUM_REFERENCES = 64
+_EPSILON = 1e-5  # of the variance, as in nn.BatchNorm2d
 #: Smallest height and width, in pixels, of the maps of a convolutional network.
 SMALLEST_SIDE = 4
 
@@ -23,7 +26,7 @@ class Design:
     width: int
     depth: int
     activation: Activation | Literal["group_sort"]
-    norm: Norm = "none"
+    norm: GeneratorNorm = "none"
     minibatch_kernels: int = 0
     minibatch_dims: int = 5
     dropout: float = 0.0
@@ -96,6 +99,70 @@ class MinibatchDiscrimination(nn.Module):
         return torch.cat([features, similarities.sum(2).T], 1)
 
 
+@final
+class VirtualBatchNorm(nn.Module):
+    """Normalise each sample by a reference batch and by itself (Salimans 2016, section 3.5).
+
+    The reference batch are the first ``NUM_REFERENCES`` rows of every input, which
+    :class:`WithReferences` puts there; it is normalised by itself alone. With n references the
+    statistics of another sample are those of n + 1, of which it is one. So none depends on the
+    others of its batch, in training or in evaluation mode.
+    """
+
+    def __init__(self, channels: int) -> None:
+        """Start with the scale 1 and the bias 0 of each channel."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(
+        self, maps: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Normalise the references, and the samples behind them."""
+        maps = maps.float()  # under autocast, too
+        variance, mean = torch.var_mean(
+            maps[:NUM_REFERENCES], (0, 2, 3), correction=0, keepdim=True
+        )
+        references = (maps[:NUM_REFERENCES] - mean) / (variance + _EPSILON).sqrt()
+        samples = maps[NUM_REFERENCES:]
+        own_variance, own_mean = torch.var_mean(samples, (2, 3), correction=0, keepdim=True)
+        share = 1 / (NUM_REFERENCES + 1)
+        joint_mean = torch.lerp(mean, own_mean, share)
+        joint_variance = torch.lerp(
+            variance + (mean - joint_mean).square(),
+            own_variance + (own_mean - joint_mean).square(),
+            share,
+        )
+        samples = (samples - joint_mean) / (joint_variance + _EPSILON).sqrt()
+        scale, shift = (each.view(-1, 1, 1) for each in (self.weight, self.bias))
+        return torch.cat([references, samples]) * scale + shift
+
+
+@final
+class WithReferences(nn.Module):
+    """Pass a fixed reference batch through a network in front of every batch.
+
+    The references are a buffer: they are saved and loaded with the weights.
+    """
+
+    references: Tensor
+
+    def __init__(self, network: nn.Module, references: Float[Tensor, "references *input"]) -> None:
+        """Wrap a network with layers of :class:`VirtualBatchNorm`.
+
+        Args:
+            network: The network.
+            references: ``NUM_REFERENCES`` inputs.
+        """
+        super().__init__()
+        self.network = network
+        self.register_buffer("references", references)
+
+    def forward(self, inputs: Float[Tensor, "batch *input"]) -> Float[Tensor, "batch *output"]:
+        """Return the network's outputs for the inputs alone."""
+        return self.network(torch.cat([self.references, inputs]))[NUM_REFERENCES:]
+
+
 _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(0.2),
@@ -104,13 +171,14 @@ _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "group_sort": GroupSort,
 }
 
-_NORMS: Mapping[Norm, Callable[[int], nn.Module]] = {
+_NORMS: Mapping[GeneratorNorm, Callable[[int], nn.Module]] = {
     "none": lambda channels: nn.Identity(),
     "batch": nn.BatchNorm2d,
     # One group of all channels: layer normalisation over [channels, height, width] of each
     # sample, but with one scale and bias per channel, independent of the image's size.
     "layer": lambda channels: nn.GroupNorm(1, channels),
     "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    "virtual": VirtualBatchNorm,
 }
 
 

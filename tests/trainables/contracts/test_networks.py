@@ -83,6 +83,12 @@ def test_critics_with_minibatch_discrimination_keep_the_contract_without_a_penal
         check_critic(built_in_critic, **options)
 
 
+@pytest.mark.parametrize("architecture", CONVOLUTIONAL)
+def test_generators_with_virtual_batch_norm_keep_the_contract(architecture) -> None:
+    options = {"architecture": architecture, "norm": "virtual"}
+    check_generator(built_in_generator, latent_dim=5, sample_shape=(1, 8, 8), **options)
+
+
 @pytest.mark.parametrize("constraint", LAYERWISE)
 @pytest.mark.parametrize("architecture", get_args(Architecture))
 def test_built_in_critics_keep_the_contract_under_constraints_on_layers(

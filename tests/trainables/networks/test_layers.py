@@ -4,12 +4,15 @@ import pytest
 import torch
 
 from trainables.config import NetworkConfig
-from trainables.networks import build_critic
+from trainables.networks import build_critic, build_generator
 from trainables.networks.layers import (
+    NUM_REFERENCES,
     Design,
     GroupSort,
     MinibatchDiscrimination,
     ShiftedSoftplus,
+    VirtualBatchNorm,
+    WithReferences,
     activation,
     halved_sides,
     norm,
@@ -52,6 +55,41 @@ def test_group_sort_permutes_channels_and_so_keeps_every_norm(shape: tuple[int, 
 def test_group_sort_is_done_once() -> None:
     once = GroupSort()(torch.randn(5, 9))
     assert torch.equal(GroupSort()(once), once)
+
+
+def test_virtual_batch_norm_normalises_a_sample_as_one_more_of_the_reference_batch() -> None:
+    """And the reference batch by itself."""
+    torch.manual_seed(0)
+    references, samples = 2 + 3 * torch.randn(NUM_REFERENCES, 2, 3, 3), torch.randn(5, 2, 3, 3)
+    outputs = VirtualBatchNorm(2)(torch.cat([references, samples]))
+    plain = torch.nn.BatchNorm2d(2)
+    torch.testing.assert_close(outputs[:NUM_REFERENCES], plain(references))
+    for sample, output in zip(samples, outputs[NUM_REFERENCES:], strict=True):
+        torch.testing.assert_close(output, plain(torch.cat([references, sample[None]]))[-1])
+
+
+@pytest.mark.parametrize("architecture", ["dcgan", "resnet"])
+def test_a_sample_under_virtual_batch_norm_does_not_depend_on_its_batch(architecture: str) -> None:
+    """In training mode, where under batch normalisation it does."""
+    latents = torch.randn(6, 5)
+    others = torch.cat([latents[:1], 5 + 3 * latents[1:]])
+    for kind, is_equal in (("virtual", True), ("batch", False)):
+        sizes = {"generator_width": 4, "latent_dim": 5, "generator_norm": kind}
+        config = NetworkConfig.model_validate({"architecture": architecture, **sizes})
+        generator = build_generator(config, (1, 8, 8))
+        first = generator(latents)[0]
+        for batch in (others, latents[:3]):
+            assert torch.allclose(first, generator(batch)[0], atol=1e-5) == is_equal
+
+
+def test_the_references_are_a_part_of_the_saved_weights() -> None:
+    config = NetworkConfig.model_validate({"architecture": "dcgan", "generator_norm": "virtual"})
+    one, other = (build_generator(config, (1, 8, 8)) for _ in range(2))
+    assert isinstance(one, WithReferences)
+    assert not torch.equal(one.references, other.references)
+    other.load_state_dict(one.state_dict())
+    latents = torch.randn(2, 100)
+    assert torch.equal(one(latents), other(latents))
 
 
 def similarities(layer: MinibatchDiscrimination, features: torch.Tensor) -> torch.Tensor:
