@@ -31,7 +31,8 @@ class TrainingConfig(Conditional):
         "generator that maximises log D(G(z)) (Goodfellow 2014, section 3). relativistic: R3GAN, "
         "where each real sample is compared with a generated one (Huang 2024, eq. 2). f_gan: a "
         "bound on any f-divergence (Nowozin 2016, eq. 7). wgan_div: the Wasserstein divergence "
-        "(Wu 2018).",
+        "(Wu 2018). sliced_wasserstein: the mean W1 of random 1-D projections, without a critic "
+        "(Deshpande 2018).",
     )
     constraint: Constraint | None = Field(
         default=None,
@@ -75,6 +76,13 @@ class TrainingConfig(Conditional):
         le=12,
         description="p of the same term. Default: 6. Only under wgan_div.",
     )
+    num_projections: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Random directions on which each batch is projected. Default: 1,000. Only "
+        "under sliced_wasserstein.",
+    )
     label_smoothing: Real | None = Field(
         default=None,
         ge=0,
@@ -103,11 +111,12 @@ class TrainingConfig(Conditional):
         description="R2: the same at generated samples (Mescheder 2018, eq. 10). Default: 0, under "
         "relativistic 0.05. Only under minimax, non_saturating, relativistic and f_gan.",
     )
-    n_critic: Whole = Field(
-        default=5,
+    n_critic: Whole | None = Field(
+        default=None,
         ge=1,
         le=1000,
-        description="Critic steps per generator step. Default: 5, under a GAN loss and f_gan 1.",
+        description="Critic steps per generator step. Default: 5, under a GAN loss and f_gan 1. "
+        "Not under sliced_wasserstein.",
     )
     batch_size: Whole = Field(
         default=64, ge=2, le=65536, description="Samples per step of either network."
@@ -118,36 +127,36 @@ class TrainingConfig(Conditional):
         le=64,
         description="Samples that the critic sees at once, joined along their channels (PacGAN, "
         "Lin 2018; there 2 to 4). batch_size must be a multiple of it. A custom critic gets the "
-        "joined sample_shape. 1: each by itself.",
+        "joined sample_shape; sliced_wasserstein projects the joined samples. 1: each by itself.",
     )
     optimizer: Literal["adam", "rmsprop", "adamw"] = Field(
         default="adam", description="Default: rmsprop under clip, else adam."
     )
-    critic_lr: Real = Field(
-        default=1e-4,
+    critic_lr: Real | None = Field(
+        default=None,
         gt=0,
         description="Learning rate of the critic. Default: 1e-4, under clip 5e-5, under all other "
-        "losses 2e-4.",
+        "losses 2e-4. Not under sliced_wasserstein.",
     )
     generator_lr: Real = Field(
         default=1e-4,
         gt=0,
         description="Learning rate of the generator. Default: 1e-4, under clip 5e-5, under all "
-        "other losses 2e-4.",
+        "other losses but sliced_wasserstein 2e-4.",
     )
     beta1: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
         description="Decay of Adam's first moment. Default: 0, under spectral_norm, minimax, "
-        "non_saturating and f_gan 0.5. Only for adam and adamw.",
+        "non_saturating, f_gan and sliced_wasserstein 0.5. Only for adam and adamw.",
     )
     beta2: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="Decay of Adam's second moment. Default: 0.9, under minimax, non_saturating "
-        "and f_gan 0.999. Only for adam and adamw.",
+        description="Decay of Adam's second moment. Default: 0.9, under minimax, non_saturating, "
+        "f_gan and sliced_wasserstein 0.999. Only for adam and adamw.",
     )
     weight_decay: Real | None = Field(
         default=None,

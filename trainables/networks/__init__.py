@@ -5,7 +5,14 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from trainables.config import Architecture, Constraint, NetworkConfig
+from trainables.config import (
+    CRITIC_FREE,
+    DEFAULT_LOSS,
+    Architecture,
+    Constraint,
+    Loss,
+    NetworkConfig,
+)
 from trainables.networks import dcgan, mlp, resnet
 from trainables.networks.custom import Player, build_custom, build_extractor, build_metrics
 from trainables.networks.errors import BadNetwork, CodeNotAllowed, in_one_line
@@ -53,7 +60,10 @@ def build_generator(config: NetworkConfig, sample_shape: tuple[int, ...]) -> nn.
 
 
 def build_critic(
-    config: NetworkConfig, sample_shape: tuple[int, ...], constraint: Constraint | None = None
+    config: NetworkConfig,
+    sample_shape: tuple[int, ...],
+    constraint: Constraint | None = None,
+    loss: Loss = DEFAULT_LOSS,
 ) -> nn.Module:
     """Build a critic, which maps samples [batch, *sample_shape] to unbounded scores [batch].
 
@@ -65,10 +75,14 @@ def build_critic(
         config: The architecture and its sizes, or the import path of a custom critic.
         sample_shape: Shape of one sample: [channels, height, width], or [length] of a vector.
         constraint: The constraint under which the critic is trained.
+        loss: The loss by which it is trained. One that trains none gets a module without layers,
+            which cannot be called.
 
     Raises:
         BadNetwork: as for :func:`build_generator`.
     """
+    if loss in CRITIC_FREE:
+        return nn.Module()
     if config.critic is not None:
         custom = _build_module(
             "critic", config.critic, config.critic_args or {}, sample_shape=sample_shape

@@ -6,16 +6,17 @@ and the constraint.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from trainables.config import TrainingConfig
+from trainables.config import CRITIC_FREE, Loss, TrainingConfig
 from trainables.data import as_floats
 from trainables.training.cuda_graph import captured
 from trainables.training.global_rng import seeded
@@ -36,20 +37,31 @@ from trainables.training.losses import (
     label_smoothing,
 )
 from trainables.training.packing import packed
+from trainables.training.sliced import sliced_w1
 from trainables.training.state import TrainState, set_learning_rate
 
-#: Takes a generator step with its critic steps. Returns the critic's estimate with both losses, the
-#: last batch of real samples, and the last batch of fake ones.
-Step = Callable[[], tuple[Float[Tensor, "3"], Tensor, Tensor]]
+#: Takes a generator step with its critic steps. Returns the numbers of :func:`_logged`, the last
+#: batch of real samples, and the last batch of fake ones.
+Step = Callable[[], tuple[Float[Tensor, " numbers"], Tensor, Tensor]]
 
 #: A trial with a generated value above it has diverged. Data are scaled to a size of about 1, and
 #: even a bad trial, with a W1 of 100, stays far below.
 MAX_SAMPLE_VALUE = 1e4
 
 
+#: The numbers that a loss has in addition to those of all losses, by the names that they are logged
+#: under.
+OWN_NUMBERS: Mapping[Loss, tuple[str, ...]] = {"sliced_wasserstein": ("sliced_w1",)}
+_NO_CRITIC: Mapping[str, Any] = dict.fromkeys(
+    ("critic_estimate", "critic_loss", "critic_gradient_norm", "critic_lipschitz")
+)
+
+
 @dataclass(frozen=True)
 class Measurement:
     """The metrics of training at a generator step. Those of a diverged trial may not be finite.
+
+    Those of a critic are ``None`` under a loss that trains none.
 
     Attributes:
         generator_steps: Steps taken so far.
@@ -65,22 +77,25 @@ class Measurement:
         training_seconds: Wall time of all training so far, also before a resume.
         training_cpu_seconds: CPU time of the training thread, likewise.
         diverged: Whether the trial has diverged; see :func:`train`.
+        own: The numbers that the loss alone has, by the names of ``OWN_NUMBERS``, as means.
     """
 
     generator_steps: int
-    critic_estimate: float
-    critic_loss: float
+    critic_estimate: float | None
+    critic_loss: float | None
     generator_loss: float
-    critic_gradient_norm: float
-    critic_lipschitz: float
+    critic_gradient_norm: float | None
+    critic_lipschitz: float | None
     generator_steps_per_s: float
     training_seconds: float
     training_cpu_seconds: float
     diverged: bool
+    own: Mapping[str, float] = field(default_factory=dict)
 
     def as_floats(self) -> dict[str, float]:
-        """Return all fields by name, as plain floats; ``diverged`` is 0 or 1."""
-        return {name: float(value) for name, value in asdict(self).items()}
+        """Return all numbers that it has by name, as plain floats; ``diverged`` is 0 or 1."""
+        fields = {**asdict(self), **self.own, "own": None}
+        return {name: float(value) for name, value in fields.items() if value is not None}
 
 
 def train(
@@ -189,18 +204,39 @@ def generator_step(
     Returns:
         The loss and the samples, both before the step.
     """
+    loss, fake, _ = _generator_step(state, config, real)
+    return loss, fake
+
+
+def _generator_step(
+    state: TrainState, config: TrainingConfig, real: Tensor | None
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Take the step of :func:`generator_step`; return also the loss's own numbers."""
     fake = state.sample(config.batch_size)
+    loss, own = _generator_losses(state, config, fake, real)
+    _step(state.generator_optimizer, _gradients(loss, state.generator_optimizer))
+    if state.averaged is not None:
+        # The average starts at the weights after the first step, not at the initial ones.
+        state.update_average(config.ema_decay if state.generator_steps > 0 else 0.0)
+    return loss.detach(), fake.detach(), [number.detach() for number in own]
+
+
+def _generator_losses(
+    state: TrainState, config: TrainingConfig, fake: Tensor, real: Tensor | None
+) -> tuple[Float[Tensor, ""], list[Tensor]]:
+    """Compute the generator's loss, and the numbers that this loss alone has."""
+    if config.num_projections is not None:
+        if real is None:
+            raise ValueError(f"{config.loss} needs real samples, got none")
+        batches = packed(real, config.pack), packed(fake, config.pack)
+        loss = sliced_w1(*batches, config.num_projections, state.rng)
+        return loss, [loss]
     real_scores = None
     if real is not None and compares(config):
         with torch.no_grad():
             real_scores = state.scores(packed(_with_noise(state, config, real), config.pack))
     scores = state.scores(packed(_with_noise(state, config, fake), config.pack))
-    loss = generator_loss(config, scores, real_scores)
-    _step(state.generator_optimizer, _gradients(loss, state.generator_optimizer))
-    if state.averaged is not None:
-        # The average starts at the weights after the first step, not at the initial ones.
-        state.update_average(config.ema_decay if state.generator_steps > 0 else 0.0)
-    return loss.detach(), fake.detach()
+    return generator_loss(config, scores, real_scores), []
 
 
 def _with_noise(state: TrainState, config: TrainingConfig, samples: Tensor) -> Tensor:
@@ -224,28 +260,43 @@ def _train_until(
     for _ in range(num_steps - 1):
         metrics, real_batch, fake = _advance(state, config, step)
         totals += metrics
-    ends = packed(real_batch, config.pack), packed(fake, config.pack)
-    coefficients = torch.linspace(0, 1, len(ends[0]), device=fake.device)
-    # A measurement leaves no trace in the training, even if the critic draws random numbers.
-    with seeded(0, state.rng.device):
-        norms = gradient_norms(state.critic, interpolate(*ends, coefficients))
-    metrics = [*(totals / num_steps).tolist(), norms.mean().item(), norms.max().item()]
+    numbers = dict(zip(_logged(config), (totals / num_steps).tolist(), strict=True))
+    if config.loss not in CRITIC_FREE:
+        numbers |= _slopes(state, packed(real_batch, config.pack), packed(fake, config.pack))
     seconds = time.perf_counter() - started_s
     state.training_seconds += seconds
     state.training_cpu_seconds += time.thread_time() - started_cpu_s
+    is_finite = all(map(math.isfinite, numbers.values())) and _is_finite(state, fake)
+    own = {name: numbers.pop(name) for name in OWN_NUMBERS.get(config.loss, ())}
     return Measurement(
         last_step,
-        *metrics,
+        **{**_NO_CRITIC, **numbers},
         generator_steps_per_s=num_steps / seconds,
         training_seconds=state.training_seconds,
         training_cpu_seconds=state.training_cpu_seconds,
-        diverged=not (all(map(math.isfinite, metrics)) and _is_finite(state, fake)),
+        diverged=not is_finite,
+        own=own,
     )
+
+
+def _logged(config: TrainingConfig) -> tuple[str, ...]:
+    """Name the numbers that a step returns."""
+    of_critic = () if config.loss in CRITIC_FREE else ("critic_estimate", "critic_loss")
+    return (*of_critic, "generator_loss", *OWN_NUMBERS.get(config.loss, ()))
+
+
+def _slopes(state: TrainState, real: Tensor, fake: Tensor) -> dict[str, float]:
+    """Measure the critic's gradient norms between two batches."""
+    coefficients = torch.linspace(0, 1, len(real), device=fake.device)
+    # A measurement leaves no trace in the training, even if the critic draws random numbers.
+    with seeded(0, state.rng.device):
+        norms = gradient_norms(state.critic, interpolate(real, fake, coefficients))
+    return {"critic_gradient_norm": norms.mean().item(), "critic_lipschitz": norms.max().item()}
 
 
 def _advance(
     state: TrainState, config: TrainingConfig, step: Step
-) -> tuple[Float[Tensor, "3"], Tensor, Tensor]:
+) -> tuple[Float[Tensor, " numbers"], Tensor, Tensor]:
     # The part of a step in Python, which a captured step would do only once.
     _set_learning_rates(state, config)
     outputs = step()
@@ -255,16 +306,18 @@ def _advance(
 
 def _iteration(
     state: TrainState, config: TrainingConfig, real: Tensor
-) -> tuple[Float[Tensor, "3"], Tensor, Tensor]:
+) -> tuple[Float[Tensor, " numbers"], Tensor, Tensor]:
     # Algorithm 1 of the papers. The generator does not change while the critic trains, so that all
     # critic batches of an iteration can be drawn at once: a tenth fewer kernels.
-    shape = (config.n_critic, config.batch_size)
+    shape = (config.n_critic or 1, config.batch_size)
     drawn = torch.randint(len(real), shape, generator=state.rng, device=real.device)
-    reals, fakes = as_floats(real[drawn]), _fakes(state, *shape)
-    batches = zip(reals, fakes, strict=True)
-    estimate, loss_of_critic = [critic_step(state, config, *batch) for batch in batches][-1]
-    loss_of_generator, fake = generator_step(state, config, reals[-1])
-    return torch.stack([estimate, loss_of_critic, loss_of_generator]), reals[-1], fake
+    reals = as_floats(real[drawn])
+    of_critic: tuple[Tensor, ...] = ()
+    if config.loss not in CRITIC_FREE:
+        batches = zip(reals, _fakes(state, *shape), strict=True)
+        of_critic = [critic_step(state, config, *batch) for batch in batches][-1]
+    loss_of_generator, fake, own = _generator_step(state, config, reals[-1])
+    return torch.stack([*of_critic, loss_of_generator, *own]), reals[-1], fake
 
 
 @torch.no_grad()
@@ -283,7 +336,7 @@ def _set_learning_rates(state: TrainState, config: TrainingConfig) -> None:
     left = max(0.0, 1 - state.generator_steps / state.lr_ends_at_generator_steps)
     for optimizer, learning_rate in (
         (state.generator_optimizer, config.generator_lr),
-        (state.critic_optimizer, config.critic_lr),
+        (state.critic_optimizer, config.critic_lr or 0.0),
     ):
         for group in optimizer.param_groups:
             set_learning_rate(group, left * learning_rate)

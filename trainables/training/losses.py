@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from trainables.config import Divergence, TrainingConfig
+from trainables.config import CRITIC_FREE, Divergence, TrainingConfig
 from trainables.training.f_divergences import ACTIVATION, CONJUGATE
 
 
@@ -44,6 +44,8 @@ def critic_loss(
             return softplus(-real_scores).mean() + softplus(fake_scores).mean()
         case "relativistic":
             return softplus(fake_scores - real_scores).mean()
+        case "sliced_wasserstein":
+            raise _no_critic(config)
 
 
 def generator_loss(
@@ -79,11 +81,13 @@ def generator_loss(
             if real_scores is None:
                 raise ValueError("relativistic needs the scores of real samples, got none")
             return softplus(real_scores - fake_scores).mean()
+        case "sliced_wasserstein":
+            raise _no_critic(config)
 
 
 def compares(config: TrainingConfig) -> bool:
     """Tell whether the generator's loss compares its samples with real ones."""
-    return config.loss == "relativistic"
+    return config.loss in ("relativistic", *CRITIC_FREE)
 
 
 def label_smoothing(
@@ -122,6 +126,12 @@ def divergence(config: TrainingConfig, critic_loss: Float[Tensor, ""]) -> Float[
             return math.log(2) - critic_loss / 2
         case "relativistic":
             return math.log(2) - critic_loss
+        case "sliced_wasserstein":
+            raise _no_critic(config)
+
+
+def _no_critic(config: TrainingConfig) -> ValueError:
+    return ValueError(f"{config.loss} trains no critic, so it has no loss of scores")
 
 
 def _bound(config: TrainingConfig) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:

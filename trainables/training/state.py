@@ -34,6 +34,7 @@ class TrainState:
     """Both networks, their optimisers, the random generators, and the counters.
 
     Attributes:
+        critic: The critic; an ``nn.Module`` without layers under a loss that trains none.
         rng: Draws the batches, the latents, and all else that the training draws.
         global_rng: PyTorch's global generators, from which layers such as ``nn.Dropout`` draw.
         latent_dim: Length of a latent vector.
@@ -86,7 +87,7 @@ class TrainState:
 
         def critic() -> nn.Module:
             shape = packed_shape(sample_shape, training.pack)
-            built = build_critic(networks, shape, training.constraint)
+            built = build_critic(networks, shape, training.constraint, training.loss)
             prepare_(built, training.constraint)
             return built
 
@@ -101,7 +102,7 @@ class TrainState:
             generator,
             prepared,
             _optimizer(training, generator, training.generator_lr, captures),
-            _optimizer(training, prepared, training.critic_lr, captures),
+            _optimizer(training, prepared, training.critic_lr or 0.0, captures),
             torch.Generator(device).manual_seed(seeds[2]),
             cast(int, networks.latent_dim),
             _forward(training, torch.device(device)),
@@ -211,15 +212,16 @@ def _optimizer(
 ) -> torch.optim.Optimizer:
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = _optimizer_of(config, parameters, learning_rate, captures)
-    if captures:
+    if captures and parameters:
         for group in optimizer.param_groups:
             group["lr"] = torch.tensor(learning_rate, device=parameters[0].device)
     return optimizer
 
 
 def _optimizer_of(
-    config: TrainingConfig, parameters: list[nn.Parameter], learning_rate: float, captures: bool
+    config: TrainingConfig, trained: list[nn.Parameter], learning_rate: float, captures: bool
 ) -> torch.optim.Optimizer:
+    parameters = [{"params": trained}]  # a group may be empty, as that of no critic is
     if config.optimizer == "rmsprop":
         # Its loop without foreach would read the learning rate back from the GPU.
         foreach = True if captures else None

@@ -124,6 +124,50 @@ def test_smoothing_without_a_classifying_loss_is_refused() -> None:
             TrainingConfig.model_validate({"loss": loss, "label_smoothing": 0.1})
 
 
+OF_A_CRITIC = {
+    "n_critic": 2,
+    "critic_lr": 0.1,
+    "constraint": "clip",
+    "instance_noise": 0.1,
+    "r1_weight": 1,
+    "label_smoothing": 0.1,
+}
+
+
+@pytest.mark.parametrize("key", OF_A_CRITIC)
+def test_keys_of_a_critic_are_refused_where_none_is_trained(key: str) -> None:
+    fault = f"{key} has no effect when loss is sliced_wasserstein, which trains no critic: leave"
+    with pytest.raises(ValidationError, match=fault):
+        TrainingConfig.model_validate({"loss": "sliced_wasserstein", key: OF_A_CRITIC[key]})
+
+
+@pytest.mark.parametrize("loss", ["wasserstein", "minimax"])
+def test_projections_are_refused_under_other_losses(loss: str) -> None:
+    fault = f"num_projections has no effect when loss is {loss}: .* set loss to sliced_wasserstein"
+    with pytest.raises(ValidationError, match=fault):
+        TrainingConfig.model_validate({"loss": loss, "num_projections": 10})
+
+
+def test_a_trial_without_a_critic_has_none_of_its_keys() -> None:
+    trial = TrialConfig(training=TrainingConfig(loss="sliced_wasserstein"))
+    applied = trial.applied()
+    assert [key for key in applied["networks"] if key.startswith("critic")] == []
+    assert applied["training"].keys() & {"n_critic", "critic_lr"} == set()
+    assert applied["networks"]["architecture"] == "mlp"
+    with pytest.raises(ValidationError, match="critic_estimate where loss is sliced_wasserstein"):
+        TrialConfig.model_validate(
+            {"training": {"loss": "sliced_wasserstein"}, "objective": "critic_estimate"}
+        )
+
+
+@pytest.mark.parametrize("key", ["critic", "critic_width", "critic_norm", "critic_activation"])
+def test_a_search_without_a_critic_has_none_of_its_keys(key: str) -> None:
+    fault = why_no_effect(key, {"loss": ("sliced_wasserstein",), "critic": (None,)})
+    assert fault is not None
+    assert fault.startswith("has no effect when loss is sliced_wasserstein, which trains no critic")
+    assert why_no_effect(key, {"loss": ("sliced_wasserstein", "minimax")}) is None
+
+
 def test_batch_normalisation_is_refused_under_wgan_div() -> None:
     networks = {"architecture": "dcgan", "critic_norm": "batch"}
     fault = "critic_norm must not be batch where loss is wgan_div: the penalty is on the gradient"

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.config import Loss, TrainingConfig
+from trainables.config import CRITIC_FREE, Loss, TrainingConfig
 from trainables.training.losses import critic_loss, divergence, generator_loss
 
-LOSSES = get_args(Loss)
+LOSSES = [loss for loss in get_args(Loss) if loss not in CRITIC_FREE]
 #: Those whose critic classifies each sample by itself.
 CLASSIFYING = ["minimax", "non_saturating"]
 logits = st.floats(-30, 30)
@@ -99,6 +99,17 @@ def test_relativistic_losses_compare_pairs_and_not_means() -> None:
 def test_a_relativistic_generator_needs_scores_of_real_samples() -> None:
     with pytest.raises(ValueError, match="relativistic needs the scores of real samples, got none"):
         generator_loss(of("relativistic"), one(0.0))
+
+
+@pytest.mark.parametrize("loss", CRITIC_FREE)
+def test_a_loss_without_a_critic_has_no_loss_of_scores(loss) -> None:
+    for of_scores in (
+        lambda: critic_loss(of(loss), one(0), one(0)),
+        lambda: generator_loss(of(loss), one(0)),
+        lambda: divergence(of(loss), torch.tensor(0.0)),
+    ):
+        with pytest.raises(ValueError, match=f"{loss} trains no critic, so it has no loss of sco"):
+            of_scores()
 
 
 def test_the_wasserstein_estimate_is_the_difference_of_the_means() -> None:

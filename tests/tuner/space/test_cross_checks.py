@@ -33,7 +33,7 @@ def test_a_trials_own_critic_may_rank_where_the_generator_alone_is_searched(
     "key",
     [
         *(f"training.{field}" for field in TrainingConfig.model_fields
-          if field not in ("generator_lr", "ema_decay")),
+          if field not in ("generator_lr", "ema_decay", "num_projections")),
         "networks.architecture", "networks.critic_width", "networks.critic_depth",
         "networks.critic", "networks.critic_args.width", "networks.critic_activation",
         "networks.critic_norm",
@@ -86,6 +86,19 @@ def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, 
         "independent_critic",
     )
     assert faults_of(objective="independent_critic", **sections) == []
+
+
+@pytest.mark.parametrize(
+    "loss", ["sliced_wasserstein", {"choice": ["wasserstein", "sliced_wasserstein"]}]
+)
+def test_trials_without_a_critic_are_not_ranked_by_its_estimate(faults_of: FaultsOf, loss: Any):
+    lr = {"generator_lr": 1e-4, "beta1": 0.5, "beta2": 0.9}
+    (fault,) = faults_of(objective="critic_estimate", training={"loss": loss, **lr})
+    assert fault == Fault(
+        "objective.name",
+        "must not be critic_estimate where loss is sliced_wasserstein, which trains no critic: "
+        "give independent_critic, or change the loss",
+    )
 
 
 def test_all_keys_that_move_the_critics_scale_are_named_beside_all_other_faults(
