@@ -46,6 +46,10 @@ _RESHAPES = ("View", "Squeeze", "Unsqueeze", "Reshape", "Select", "UnsafeView", 
 _BOUNDS = {"Sigmoid": "(0, 1)", "Tanh": "(-1, 1)", "Softmax": "(0, 1)"}
 
 
+#: How errors begin that critics raise about themselves.
+_TELLING = ("the critic must return", "the critic's encoder must", "the critic's decoder must")
+
+
 def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> str | None:
     """Build both networks of a trial, and pass two samples forward and backward, on the CPU.
 
@@ -174,7 +178,7 @@ def _output(player: Player, network: nn.Module, inputs: Float[Tensor, "batch *in
     try:
         output = network.train()(inputs)
     except Exception as error:
-        if str(error).startswith("the critic must return one tensor"):
+        if isinstance(error, TypeError) and str(error).startswith(_TELLING):
             raise BadNetwork(player, str(error)) from error
         raise BadNetwork(
             player,

@@ -9,6 +9,7 @@ from trainables.config.data import DataConfig, Scaling
 from trainables.config.methods import (
     APPLIES_WHEN,
     ARCHITECTURES,
+    AUTOENCODING,
     CLASSIFYING,
     CONVOLUTIONAL,
     CRITIC_FREE,
@@ -62,6 +63,7 @@ from trainables.config.trial import TrialConfig
 __all__ = [
     "APPLIES_WHEN",
     "ARCHITECTURES",
+    "AUTOENCODING",
     "CLASSIFYING",
     "CONVOLUTIONAL",
     "CRITIC_FREE",

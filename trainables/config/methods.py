@@ -14,6 +14,7 @@ Loss = Literal[
     "relativistic",
     "f_gan",
     "wgan_div",
+    "ebgan",
     "sliced_wasserstein",
 ]
 Divergence = Literal[
@@ -38,6 +39,8 @@ PENALTIES: tuple[Constraint, ...] = ("gradient_penalty", "one_sided_penalty")
 GANS: tuple[Loss, ...] = ("minimax", "non_saturating", "relativistic", "f_gan")
 #: Those of them under which a score is the logit of a sample being real.
 CLASSIFYING: tuple[Loss, ...] = ("minimax", "non_saturating")
+#: The losses whose critic is an autoencoder.
+AUTOENCODING: tuple[Loss, ...] = ("ebgan",)
 #: The losses that train no critic: they compare samples directly.
 CRITIC_FREE: tuple[Loss, ...] = ("sliced_wasserstein",)
 WITH_CRITIC: tuple[Loss, ...] = tuple(loss for loss in get_args(Loss) if loss not in CRITIC_FREE)
@@ -77,6 +80,8 @@ APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
     "generator_loss": _when(loss=("f_gan",)),
     "div_weight": _when(loss=("wgan_div",)),
     "div_power": _when(loss=("wgan_div",)),
+    "margin": _when(loss=("ebgan",)),
+    "pulling_away_weight": _when(loss=("ebgan",)),
     "num_projections": _when(loss=("sliced_wasserstein",)),
     "label_smoothing": _when(loss=CLASSIFYING),
     "instance_noise": _when(loss=GANS),
@@ -97,6 +102,7 @@ APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
     "critic_args": _when(critic=ANY_VALUE),
     "critic_width": (_BUILT_IN_CRITIC,),
     "critic_depth": (_BUILT_IN_CRITIC,),
+    "critic_code_dim": _when(critic=(None,), loss=AUTOENCODING),
     # The activation of an orthogonal critic is GroupSort.
     "critic_activation": _when(
         **_BUILT_IN_CRITIC, constraint=(None, *PENALTIES, "clip", LAYERWISE[0])
@@ -221,6 +227,13 @@ _WU = {
     "div_weight": 2.0,
     "div_power": 6.0,
 }
+_ZHAO = {
+    **_RADFORD,
+    "critic_lr": 1e-3,
+    "generator_lr": 1e-3,
+    "margin": 10.0,
+    "pulling_away_weight": 0.1,
+}
 _DESHPANDE = {
     "optimizer": "adam",
     "num_projections": 1000,
@@ -236,9 +249,10 @@ _DESHPANDE = {
 #: (Table 1), with five critic steps. For relativistic they are those with which Huang 2024 starts
 #: on CIFAR-10. f_gan has the Adam of Radford 2016, too, and the generator's loss that Nowozin 2016
 #: advises (section 3.2); wgan_div the weight and the power of Wu 2018, with Gulrajani's five critic
-#: steps. sliced_wasserstein has the Adam of Deshpande's code, which draws 10,000 projections for
-#: images of 64 pixels; small images need fewer. Anil 2019 publishes no single setting for WGANs:
-#: orthogonal has Gulrajani 2017's.
+#: steps. ebgan has the learning rate and the weight of Zhao 2016, and a margin within its search on
+#: MNIST, with Radford's Adam. sliced_wasserstein has the Adam of Deshpande's code, which has
+#: 10,000 projections for large images; small ones need fewer. Anil 2019 publishes no single
+#: setting for WGANs: orthogonal has Gulrajani 2017's.
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "gradient_penalty": _PENALTY,
     "one_sided_penalty": _PENALTY,
@@ -250,12 +264,14 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "relativistic": _HUANG,
     "f_gan": _NOWOZIN,
     "wgan_div": _WU,
+    "ebgan": _ZHAO,
     "sliced_wasserstein": _DESHPANDE,
 }
 
 #: Defaults of each architecture. DCGAN's channels and activations are Radford 2016's, the values of
-#: the ResNet Gulrajani 2017's (appendix F, CIFAR-10); those of the MLP are this project's. Critics
-#: have no normalisation, so that every constraint is possible.
+#: the ResNet Gulrajani 2017's (appendix F, CIFAR-10); those of the MLP are this project's. Codes of
+#: convolutional autoencoders have the length of Berthelot 2017's. Critics have no normalisation, so
+#: that every constraint is possible.
 ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
     "mlp": {
         "latent_dim": 32,
@@ -264,6 +280,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "generator_activation": "relu",
         "critic_width": 128,
         "critic_depth": 2,
+        "critic_code_dim": 32,
         "critic_activation": "relu",
     },
     "dcgan": {
@@ -274,6 +291,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "generator_norm": "batch",
         "critic_width": 64,
         "critic_depth": 1,
+        "critic_code_dim": 64,
         "critic_activation": "leaky_relu",
         "critic_norm": "none",
     },
@@ -285,6 +303,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "generator_norm": "batch",
         "critic_width": 128,
         "critic_depth": 2,
+        "critic_code_dim": 64,
         "critic_activation": "relu",
         "critic_norm": "none",
     },

@@ -108,7 +108,8 @@ class NetworkConfig(Conditional):
         default=None,
         description="A custom critic, as package.module:Name: a subclass of torch.nn.Module that "
         "this module defines, created as Name(sample_shape=..., **critic_args), that maps samples "
-        "[batch, *sample_shape] to scores [batch].",
+        "[batch, *sample_shape] to scores [batch]. Under ebgan it needs the modules encoder, from "
+        "samples to codes, and decoder, from codes to samples.",
     )
     architecture: Architecture | None = Field(
         default=None,
@@ -165,6 +166,13 @@ class NetworkConfig(Conditional):
         le=32,
         description="As generator_depth; but resnet: residual blocks at the smallest resolution, "
         "default 2.",
+    )
+    critic_code_dim: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=16384,
+        description="Length of the code of a critic that is an autoencoder. Default: mlp 32, dcgan "
+        "and resnet 64. Only under ebgan.",
     )
     critic_activation: Activation | None = Field(
         default=None,

@@ -31,8 +31,9 @@ class TrainingConfig(Conditional):
         "generator that maximises log D(G(z)) (Goodfellow 2014, section 3). relativistic: R3GAN, "
         "where each real sample is compared with a generated one (Huang 2024, eq. 2). f_gan: a "
         "bound on any f-divergence (Nowozin 2016, eq. 7). wgan_div: the Wasserstein divergence "
-        "(Wu 2018). sliced_wasserstein: the mean W1 of random 1-D projections, without a critic "
-        "(Deshpande 2018).",
+        "(Wu 2018). ebgan: the critic is an autoencoder, which reconstructs real samples well and "
+        "generated ones badly (Zhao 2016). sliced_wasserstein: the mean W1 of random 1-D "
+        "projections, without a critic (Deshpande 2018).",
     )
     constraint: Constraint | None = Field(
         default=None,
@@ -76,6 +77,20 @@ class TrainingConfig(Conditional):
         le=12,
         description="p of the same term. Default: 6. Only under wgan_div.",
     )
+    margin: Real | None = Field(
+        default=None,
+        gt=0,
+        description="The error above which a generated sample's reconstruction no longer adds to "
+        "the critic's loss (m; Zhao 2016, eq. 1). An error is the L2 norm over the whole sample, "
+        "in the data's units, as w1 is. Default: 10. Only under ebgan.",
+    )
+    pulling_away_weight: Real | None = Field(
+        default=None,
+        ge=0,
+        description="Weight of the pulling-away term in the generator's loss: the mean squared "
+        "cosine between the codes of two generated samples (Zhao 2016, section 2.4). Default: "
+        "0.1. Only under ebgan.",
+    )
     num_projections: Whole | None = Field(
         default=None,
         ge=1,
@@ -115,8 +130,8 @@ class TrainingConfig(Conditional):
         default=None,
         ge=1,
         le=1000,
-        description="Critic steps per generator step. Default: 5, under a GAN loss and f_gan 1. "
-        "Not under sliced_wasserstein.",
+        description="Critic steps per generator step. Default: 5, under a GAN loss, f_gan and "
+        "ebgan 1. Not under sliced_wasserstein.",
     )
     batch_size: Whole = Field(
         default=64, ge=2, le=65536, description="Samples per step of either network."
@@ -135,28 +150,28 @@ class TrainingConfig(Conditional):
     critic_lr: Real | None = Field(
         default=None,
         gt=0,
-        description="Learning rate of the critic. Default: 1e-4, under clip 5e-5, under all other "
-        "losses 2e-4. Not under sliced_wasserstein.",
+        description="Learning rate of the critic. Default: 1e-4, under clip 5e-5, under ebgan "
+        "1e-3, under all other losses 2e-4. Not under sliced_wasserstein.",
     )
     generator_lr: Real = Field(
         default=1e-4,
         gt=0,
-        description="Learning rate of the generator. Default: 1e-4, under clip 5e-5, under all "
-        "other losses but sliced_wasserstein 2e-4.",
+        description="Learning rate of the generator. Default: 1e-4, also under "
+        "sliced_wasserstein; under clip 5e-5, under ebgan 1e-3, under all other losses 2e-4.",
     )
     beta1: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
         description="Decay of Adam's first moment. Default: 0, under spectral_norm, minimax, "
-        "non_saturating, f_gan and sliced_wasserstein 0.5. Only for adam and adamw.",
+        "non_saturating, f_gan, ebgan and sliced_wasserstein 0.5. Only for adam and adamw.",
     )
     beta2: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
         description="Decay of Adam's second moment. Default: 0.9, under minimax, non_saturating, "
-        "f_gan and sliced_wasserstein 0.999. Only for adam and adamw.",
+        "f_gan, ebgan and sliced_wasserstein 0.999. Only for adam and adamw.",
     )
     weight_decay: Real | None = Field(
         default=None,

@@ -6,6 +6,8 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from trainables.config import (
+    ARCHITECTURES,
+    AUTOENCODING,
     CRITIC_FREE,
     DEFAULT_LOSS,
     Architecture,
@@ -14,14 +16,17 @@ from trainables.config import (
     NetworkConfig,
 )
 from trainables.networks import dcgan, mlp, resnet
+from trainables.networks.autoencoder import Autoencoder, as_autoencoder
 from trainables.networks.custom import Player, build_custom, build_extractor, build_metrics
 from trainables.networks.errors import BadNetwork, CodeNotAllowed, in_one_line
 from trainables.networks.layers import Design
 
 __all__ = [
+    "Autoencoder",
     "BadNetwork",
     "CodeNotAllowed",
     "Player",
+    "as_autoencoder",
     "build_critic",
     "build_custom",
     "build_extractor",
@@ -75,8 +80,8 @@ def build_critic(
         config: The architecture and its sizes, or the import path of a custom critic.
         sample_shape: Shape of one sample: [channels, height, width], or [length] of a vector.
         constraint: The constraint under which the critic is trained.
-        loss: The loss by which it is trained. One that trains none gets a module without layers,
-            which cannot be called.
+        loss: The loss by which it is trained: ebgan needs an autoencoder, as a custom critic must
+            be, too. A loss that trains no critic gets a module without layers.
 
     Raises:
         BadNetwork: as for :func:`build_generator`.
@@ -87,6 +92,8 @@ def build_critic(
         custom = _build_module(
             "critic", config.critic, config.critic_args or {}, sample_shape=sample_shape
         )
+        if loss in AUTOENCODING:
+            return as_autoencoder(custom, config.critic, loss)
         return nn.Sequential(custom, _Scores(0))  # they may be [batch, 1]
     architecture = _ARCHITECTURES[cast(Architecture, config.architecture)]
     orthogonal = constraint == "orthogonal"
@@ -96,6 +103,11 @@ def build_critic(
         activation="group_sort" if orthogonal else config.critic_activation or "relu",
         norm=config.critic_norm or "none",
     )
+    if loss in AUTOENCODING:
+        # The section by itself does not know the loss, and so not that it has a code.
+        default = ARCHITECTURES[cast(Architecture, config.architecture)]["critic_code_dim"]
+        code_dim = config.critic_code_dim or default
+        return Autoencoder(architecture.autoencoder(sample_shape, code_dim, design), loss)
     return architecture.critic(sample_shape, design)
 
 

@@ -8,6 +8,7 @@ With ``generator_norm`` none it is close to the "DCGAN without batch normalisati
 (section 4.3), which has the same number of channels at every resolution.
 """
 
+from collections import OrderedDict
 from itertools import pairwise
 from math import prod
 
@@ -24,20 +25,7 @@ def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) ->
     Raises:
         BadNetwork: if the samples are not images, or cannot be halved once.
     """
-    sides = halved_sides("dcgan", sample_shape)
-    channels = _channels(len(sides), design)
-    first = nn.Linear(latent_dim, channels[-1] * prod(sides[-1]), bias=design.bias)
-    layers = [
-        first,
-        nn.Unflatten(1, (channels[-1], *sides[-1])),
-        *_hidden(channels[-1], design),
-        *_more_convolutions(channels[-1], design),
-    ]
-    for wide, narrow in pairwise(reversed(channels)):
-        up = nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=design.bias)
-        layers += [up, *_hidden(narrow, design), *_more_convolutions(narrow, design)]
-    last = nn.ConvTranspose2d(channels[0], sample_shape[0], 4, stride=2, padding=1)
-    return _initialise(nn.Sequential(*layers, last, nn.Tanh()))
+    return _initialise(nn.Sequential(*_up(latent_dim, sample_shape, design), nn.Tanh()))
 
 
 def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
@@ -48,6 +36,38 @@ def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
     Raises:
         BadNetwork: if the samples are not images, or cannot be halved once.
     """
+    return _initialise(nn.Sequential(*_down(sample_shape, 1, design), nn.Flatten(0)))
+
+
+def autoencoder(sample_shape: tuple[int, ...], code_dim: int, design: Design) -> nn.Module:
+    """Build an encoder like the critic, and a decoder like the generator, but without its tanh.
+
+    Raises:
+        BadNetwork: if the samples are not images, or cannot be halved once.
+    """
+    encoder = nn.Sequential(*_down(sample_shape, code_dim, design))
+    decoder = nn.Sequential(*_up(code_dim, sample_shape, design))
+    return _initialise(nn.Sequential(OrderedDict(encoder=encoder, decoder=decoder)))
+
+
+def _up(latent_dim: int, sample_shape: tuple[int, ...], design: Design) -> list[nn.Module]:
+    sides = halved_sides("dcgan", sample_shape)
+    channels = _channels(len(sides), design)
+    first = nn.Linear(latent_dim, channels[-1] * prod(sides[-1]), bias=design.bias)
+    layers: list[nn.Module] = [
+        first,
+        nn.Unflatten(1, (channels[-1], *sides[-1])),
+        *_hidden(channels[-1], design),
+        *_more_convolutions(channels[-1], design),
+    ]
+    for wide, narrow in pairwise(reversed(channels)):
+        up = nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=design.bias)
+        layers += [up, *_hidden(narrow, design), *_more_convolutions(narrow, design)]
+    last = nn.ConvTranspose2d(channels[0], sample_shape[0], 4, stride=2, padding=1)
+    return [*layers, last]
+
+
+def _down(sample_shape: tuple[int, ...], num_outputs: int, design: Design) -> list[nn.Module]:
     sides = halved_sides("dcgan", sample_shape)
     channels = _channels(len(sides), design)
     first = nn.Conv2d(sample_shape[0], channels[0], 4, stride=2, padding=1)
@@ -55,8 +75,8 @@ def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
     for narrow, wide in pairwise(channels):
         down = nn.Conv2d(narrow, wide, 4, stride=2, padding=1, bias=design.bias)
         layers += [down, *_hidden(wide, design), *_more_convolutions(wide, design)]
-    last = nn.Linear(channels[-1] * prod(sides[-1]), 1)
-    return _initialise(nn.Sequential(*layers, nn.Flatten(), last, nn.Flatten(0)))
+    last = nn.Linear(channels[-1] * prod(sides[-1]), num_outputs)
+    return [*layers, nn.Flatten(), last]
 
 
 def _channels(num_sides: int, design: Design) -> list[int]:

@@ -1,5 +1,6 @@
 """Fully connected generators and critics, for vectors and small images."""
 
+from collections import OrderedDict
 from itertools import pairwise
 from math import prod
 
@@ -23,6 +24,17 @@ def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) ->
 def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
     """Build a critic with ``depth`` hidden layers of ``width`` units."""
     return nn.Sequential(nn.Flatten(), *_stack(prod(sample_shape), 1, design), nn.Flatten(0))
+
+
+def autoencoder(sample_shape: tuple[int, ...], code_dim: int, design: Design) -> nn.Sequential:
+    """Build an encoder and a decoder, each with ``depth`` hidden layers of ``width`` units.
+
+    Codes and reconstructions are linear: a critic must be able to be wrong by any amount.
+    """
+    size = prod(sample_shape)
+    encoder = nn.Sequential(nn.Flatten(), *_stack(size, code_dim, design))
+    decoder = nn.Sequential(*_stack(code_dim, size, design), nn.Unflatten(1, sample_shape))
+    return nn.Sequential(OrderedDict(encoder=encoder, decoder=decoder))
 
 
 def _stack(num_inputs: int, num_outputs: int, design: Design) -> list[nn.Module]:

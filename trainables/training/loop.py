@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Num
@@ -18,6 +18,7 @@ from torch.nn.utils import parameters_to_vector
 
 from trainables.config import CRITIC_FREE, Loss, TrainingConfig
 from trainables.data import as_floats
+from trainables.networks import Autoencoder
 from trainables.training.cuda_graph import captured
 from trainables.training.global_rng import seeded
 from trainables.training.lipschitz import (
@@ -35,6 +36,7 @@ from trainables.training.losses import (
     divergence,
     generator_loss,
     label_smoothing,
+    pulling_away,
 )
 from trainables.training.packing import packed
 from trainables.training.sliced import sliced_w1
@@ -51,7 +53,10 @@ MAX_SAMPLE_VALUE = 1e4
 
 #: The numbers that a loss has in addition to those of all losses, by the names that they are logged
 #: under.
-OWN_NUMBERS: Mapping[Loss, tuple[str, ...]] = {"sliced_wasserstein": ("sliced_w1",)}
+OWN_NUMBERS: Mapping[Loss, tuple[str, ...]] = {
+    "ebgan": ("pulling_away",),
+    "sliced_wasserstein": ("sliced_w1",),
+}
 _NO_CRITIC: Mapping[str, Any] = dict.fromkeys(
     ("critic_estimate", "critic_loss", "critic_gradient_norm", "critic_lipschitz")
 )
@@ -231,6 +236,12 @@ def _generator_losses(
         batches = packed(real, config.pack), packed(fake, config.pack)
         loss = sliced_w1(*batches, config.num_projections, state.rng)
         return loss, [loss]
+    if config.pulling_away_weight is not None:
+        critic, packs = cast(Autoencoder, state.critic), packed(fake, config.pack)
+        codes = state.forward(critic.encoder, packs)
+        scores = critic.scores(packs, state.forward(critic.decoder, codes))
+        term = pulling_away(codes)
+        return generator_loss(config, scores) + config.pulling_away_weight * term, [term]
     real_scores = None
     if real is not None and compares(config):
         with torch.no_grad():

@@ -124,6 +124,29 @@ def test_smoothing_without_a_classifying_loss_is_refused() -> None:
             TrainingConfig.model_validate({"loss": loss, "label_smoothing": 0.1})
 
 
+@pytest.mark.parametrize("key", ["margin", "pulling_away_weight"])
+def test_ebgans_keys_are_refused_under_other_losses(key: str) -> None:
+    fault = f"{key} has no effect when loss is wasserstein: leave {key} out, or set loss to ebgan"
+    with pytest.raises(ValidationError, match=fault):
+        TrainingConfig.model_validate({key: 1})
+    for wrong in ({"constraint": "clip"}, {"r1_weight": 1}, {"num_projections": 10}):
+        with pytest.raises(ValidationError, match="has no effect when loss is ebgan"):
+            TrainingConfig.model_validate({"loss": "ebgan", **wrong})
+
+
+def test_only_autoencoders_have_a_code() -> None:
+    def networks_of(loss: str) -> dict:
+        sections = {"training": {"loss": loss}, "networks": {"critic_code_dim": 3}}
+        return TrialConfig.model_validate(sections).applied()["networks"]
+
+    assert networks_of("ebgan")["critic_code_dim"] == 3
+    assert "critic_code_dim" not in networks_of("minimax") | networks_of("wasserstein")
+    fault = why_no_effect("critic_code_dim", {"loss": ("minimax",), "critic": (None,)})
+    assert fault == (
+        "has no effect when loss is minimax: leave critic_code_dim out, or set loss to ebgan"
+    )
+
+
 OF_A_CRITIC = {
     "n_critic": 2,
     "critic_lr": 0.1,
@@ -219,7 +242,9 @@ def test_one_possible_value_that_it_applies_under_is_enough() -> None:
 def test_an_architecture_alone_gets_its_defaults_and_nothing_else(architecture: str) -> None:
     networks = NetworkConfig.model_validate({"architecture": architecture})
     has = networks.model_dump(exclude_none=True)
-    assert has == {"architecture": architecture, **ARCHITECTURES[architecture]}
+    expected = {"architecture": architecture, **ARCHITECTURES[architecture]}
+    del expected["critic_code_dim"]  # the loss decides whether there is a code
+    assert has == expected
 
 
 def test_a_custom_generator_leaves_the_critic_its_architecture() -> None:
