@@ -15,6 +15,7 @@ Loss = Literal[
     "f_gan",
     "wgan_div",
     "ebgan",
+    "began",
     "sliced_wasserstein",
 ]
 Divergence = Literal[
@@ -40,7 +41,7 @@ GANS: tuple[Loss, ...] = ("minimax", "non_saturating", "relativistic", "f_gan")
 #: Those of them under which a score is the logit of a sample being real.
 CLASSIFYING: tuple[Loss, ...] = ("minimax", "non_saturating")
 #: The losses whose critic is an autoencoder.
-AUTOENCODING: tuple[Loss, ...] = ("ebgan",)
+AUTOENCODING: tuple[Loss, ...] = ("ebgan", "began")
 #: The losses that train no critic: they compare samples directly.
 CRITIC_FREE: tuple[Loss, ...] = ("sliced_wasserstein",)
 WITH_CRITIC: tuple[Loss, ...] = tuple(loss for loss in get_args(Loss) if loss not in CRITIC_FREE)
@@ -82,6 +83,8 @@ APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
     "div_power": _when(loss=("wgan_div",)),
     "margin": _when(loss=("ebgan",)),
     "pulling_away_weight": _when(loss=("ebgan",)),
+    "diversity_ratio": _when(loss=("began",)),
+    "lambda_k": _when(loss=("began",)),
     "num_projections": _when(loss=("sliced_wasserstein",)),
     "label_smoothing": _when(loss=CLASSIFYING),
     "instance_noise": _when(loss=GANS),
@@ -234,6 +237,13 @@ _ZHAO = {
     "margin": 10.0,
     "pulling_away_weight": 0.1,
 }
+_BERTHELOT = {
+    **_RADFORD,
+    "critic_lr": 8e-5,
+    "generator_lr": 8e-5,
+    "diversity_ratio": 0.5,
+    "lambda_k": 0.001,
+}
 _DESHPANDE = {
     "optimizer": "adam",
     "num_projections": 1000,
@@ -250,9 +260,10 @@ _DESHPANDE = {
 #: on CIFAR-10. f_gan has the Adam of Radford 2016, too, and the generator's loss that Nowozin 2016
 #: advises (section 3.2); wgan_div the weight and the power of Wu 2018, with Gulrajani's five critic
 #: steps. ebgan has the learning rate and the weight of Zhao 2016, and a margin within its search on
-#: MNIST, with Radford's Adam. sliced_wasserstein has the Adam of Deshpande's code, which has
-#: 10,000 projections for large images; small ones need fewer. Anil 2019 publishes no single
-#: setting for WGANs: orthogonal has Gulrajani 2017's.
+#: MNIST, with Radford's Adam. began has the ratio and the gain of Berthelot 2017, and the Adam of
+#: its best known code, within the paper's range. sliced_wasserstein has the Adam of Deshpande's
+#: code, which has 10,000 projections for large images; small ones need fewer. Anil 2019 has no
+#: single setting for WGANs: orthogonal has Gulrajani 2017's.
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "gradient_penalty": _PENALTY,
     "one_sided_penalty": _PENALTY,
@@ -265,6 +276,7 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "f_gan": _NOWOZIN,
     "wgan_div": _WU,
     "ebgan": _ZHAO,
+    "began": _BERTHELOT,
     "sliced_wasserstein": _DESHPANDE,
 }
 

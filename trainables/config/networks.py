@@ -108,8 +108,8 @@ class NetworkConfig(Conditional):
         default=None,
         description="A custom critic, as package.module:Name: a subclass of torch.nn.Module that "
         "this module defines, created as Name(sample_shape=..., **critic_args), that maps samples "
-        "[batch, *sample_shape] to scores [batch]. Under ebgan it needs the modules encoder, from "
-        "samples to codes, and decoder, from codes to samples.",
+        "[batch, *sample_shape] to scores [batch]. Under ebgan and began it needs the modules "
+        "encoder, from samples to codes, and decoder, from codes to samples.",
     )
     architecture: Architecture | None = Field(
         default=None,
@@ -172,7 +172,7 @@ class NetworkConfig(Conditional):
         ge=1,
         le=16384,
         description="Length of the code of a critic that is an autoencoder. Default: mlp 32, dcgan "
-        "and resnet 64. Only under ebgan.",
+        "and resnet 64. Only under ebgan and began.",
     )
     critic_activation: Activation | None = Field(
         default=None,

@@ -32,8 +32,9 @@ class TrainingConfig(Conditional):
         "where each real sample is compared with a generated one (Huang 2024, eq. 2). f_gan: a "
         "bound on any f-divergence (Nowozin 2016, eq. 7). wgan_div: the Wasserstein divergence "
         "(Wu 2018). ebgan: the critic is an autoencoder, which reconstructs real samples well and "
-        "generated ones badly (Zhao 2016). sliced_wasserstein: the mean W1 of random 1-D "
-        "projections, without a critic (Deshpande 2018).",
+        "generated ones badly (Zhao 2016). began: the same, with a balance between the two "
+        "(Berthelot 2017). sliced_wasserstein: the mean W1 of random 1-D projections, without a "
+        "critic (Deshpande 2018).",
     )
     constraint: Constraint | None = Field(
         default=None,
@@ -91,6 +92,22 @@ class TrainingConfig(Conditional):
         "cosine between the codes of two generated samples (Zhao 2016, section 2.4). Default: "
         "0.1. Only under ebgan.",
     )
+    diversity_ratio: Real | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="The error of generated samples' reconstructions, as a share of that of real "
+        "ones, that the training keeps to (gamma; Berthelot 2017, section 3.4). Lower: better "
+        "samples of less variety. Default: 0.5. Only under began.",
+    )
+    lambda_k: Real | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="How fast that balance is restored: the learning rate of k, the weight of "
+        "generated samples in the critic's loss (Berthelot 2017, section 3.4). Default: 0.001. "
+        "Only under began.",
+    )
     num_projections: Whole | None = Field(
         default=None,
         ge=1,
@@ -130,8 +147,8 @@ class TrainingConfig(Conditional):
         default=None,
         ge=1,
         le=1000,
-        description="Critic steps per generator step. Default: 5, under a GAN loss, f_gan and "
-        "ebgan 1. Not under sliced_wasserstein.",
+        description="Critic steps per generator step. Default: 5, under a GAN loss, f_gan, "
+        "ebgan and began 1. Not under sliced_wasserstein.",
     )
     batch_size: Whole = Field(
         default=64, ge=2, le=65536, description="Samples per step of either network."
@@ -151,27 +168,28 @@ class TrainingConfig(Conditional):
         default=None,
         gt=0,
         description="Learning rate of the critic. Default: 1e-4, under clip 5e-5, under ebgan "
-        "1e-3, under all other losses 2e-4. Not under sliced_wasserstein.",
+        "1e-3, under began 8e-5, under all other losses 2e-4. Not under sliced_wasserstein.",
     )
     generator_lr: Real = Field(
         default=1e-4,
         gt=0,
         description="Learning rate of the generator. Default: 1e-4, also under "
-        "sliced_wasserstein; under clip 5e-5, under ebgan 1e-3, under all other losses 2e-4.",
+        "sliced_wasserstein; under clip 5e-5, under ebgan 1e-3, under began 8e-5, under all other "
+        "losses 2e-4.",
     )
     beta1: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
         description="Decay of Adam's first moment. Default: 0, under spectral_norm, minimax, "
-        "non_saturating, f_gan, ebgan and sliced_wasserstein 0.5. Only for adam and adamw.",
+        "non_saturating, f_gan, ebgan, began and sliced_wasserstein 0.5. Only for adam and adamw.",
     )
     beta2: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
         description="Decay of Adam's second moment. Default: 0.9, under minimax, non_saturating, "
-        "f_gan, ebgan and sliced_wasserstein 0.999. Only for adam and adamw.",
+        "f_gan, ebgan, began and sliced_wasserstein 0.999. Only for adam and adamw.",
     )
     weight_decay: Real | None = Field(
         default=None,

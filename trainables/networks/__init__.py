@@ -80,8 +80,8 @@ def build_critic(
         config: The architecture and its sizes, or the import path of a custom critic.
         sample_shape: Shape of one sample: [channels, height, width], or [length] of a vector.
         constraint: The constraint under which the critic is trained.
-        loss: The loss by which it is trained: ebgan needs an autoencoder, as a custom critic must
-            be, too. A loss that trains no critic gets a module without layers.
+        loss: The loss by which it is trained: ebgan and began need an autoencoder, as a custom
+            critic must be, too. A loss that trains no critic gets a module without layers.
 
     Raises:
         BadNetwork: as for :func:`build_generator`.

@@ -23,8 +23,12 @@ def _l2_norms(differences: Float[Tensor, "batch *sample"]) -> Float[Tensor, " ba
 
 #: The error of each loss, of the difference between a sample and its reconstruction. ebgan: the L2
 #: norm over the whole sample (Zhao 2016, section 2.3). Some public codes have the mean square
-#: instead, which sets another scale of the margin.
-_ERRORS: Mapping[Loss, Callable[[Tensor], Tensor]] = {"ebgan": _l2_norms}
+#: instead, which sets another scale of the margin. began: the mean absolute difference of the
+#: sample's elements (Berthelot 2017, section 3.1, eta = 1; the mean is that of the public codes).
+_ERRORS: Mapping[Loss, Callable[[Tensor], Tensor]] = {
+    "ebgan": _l2_norms,
+    "began": lambda differences: differences.flatten(1).abs().mean(1),
+}
 
 
 @final

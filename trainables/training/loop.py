@@ -55,6 +55,7 @@ MAX_SAMPLE_VALUE = 1e4
 #: under.
 OWN_NUMBERS: Mapping[Loss, tuple[str, ...]] = {
     "ebgan": ("pulling_away",),
+    "began": ("balance", "convergence_measure"),
     "sliced_wasserstein": ("sliced_w1",),
 }
 _NO_CRITIC: Mapping[str, Any] = dict.fromkeys(
@@ -186,6 +187,9 @@ def _critic_losses(
     if config.div_weight is not None and config.div_power is not None:
         penalty = power_penalty(state.critic, real, fake, state.rng, config.div_power)
         penalised = penalised + config.div_weight * penalty
+    if state.balance is not None:
+        penalised = penalised + state.balance.critic_term(scores[1])
+        state.balance.update_(*scores)
     if config.label_smoothing:
         penalised = penalised + label_smoothing(config, scores[0])
     # At the samples that the critic was given, with their noise.
@@ -247,7 +251,10 @@ def _generator_losses(
         with torch.no_grad():
             real_scores = state.scores(packed(_with_noise(state, config, real), config.pack))
     scores = state.scores(packed(_with_noise(state, config, fake), config.pack))
-    return generator_loss(config, scores, real_scores), []
+    loss = generator_loss(config, scores, real_scores)
+    if state.balance is not None:
+        return loss, [state.balance.k, state.balance.convergence_measure]
+    return loss, []
 
 
 def _with_noise(state: TrainState, config: TrainingConfig, samples: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ def critic_loss(
     -E[log sigmoid(f(real) - f(fake))] over pairs of one real and one fake sample (Huang 2024,
     eq. 2). f_gan: -(E[g(v(real))] - E[f*(g(v(fake)))]) (Nowozin 2016, eq. 7). wgan_div: as
     wasserstein; Wu 2018 has it with the other sign of the critic. ebgan: E[D(real)] + E[max(0, m -
-    D(fake))] of the error D, minus the score (Zhao 2016, eq. 1).
+    D(fake))] of the error D, minus the score (Zhao 2016, eq. 1). began: as wasserstein; the factor
+    k of the generated samples is applied by ``Balance.critic_term``.
 
     Args:
         config: Which loss.
@@ -36,7 +37,7 @@ def critic_loss(
         fake_scores: Scores [batch] of generated samples.
     """
     match config.loss:
-        case "wasserstein" | "wgan_div":
+        case "wasserstein" | "wgan_div" | "began":
             return -(real_scores.mean() - fake_scores.mean())
         case "f_gan":
             of_real, of_fake = _bound(config)
@@ -62,7 +63,7 @@ def generator_loss(
     gradient vanishes where the critic is certain. non_saturating: -E[log D(fake)], whose gradient
     does not (Goodfellow 2014, section 3). relativistic: -E[log sigmoid(f(fake) - f(real))] over
     pairs (Huang 2024, eq. 2). f_gan: -E[f*(g(v(fake)))], or -E[g(v(fake))] (Nowozin 2016, section
-    3.2). wgan_div and ebgan: as wasserstein; :func:`pulling_away` is not included.
+    3.2). wgan_div, ebgan and began: as wasserstein; :func:`pulling_away` is not included.
 
     Args:
         config: Which loss.
@@ -70,7 +71,7 @@ def generator_loss(
         real_scores: Scores [batch] of real samples; needed where :func:`compares` is true.
     """
     match config.loss:
-        case "wasserstein" | "wgan_div" | "ebgan":
+        case "wasserstein" | "wgan_div" | "ebgan" | "began":
             return -fake_scores.mean()
         case "f_gan":
             of_real, of_fake = _bound(config)
@@ -131,14 +132,16 @@ def divergence(config: TrainingConfig, critic_loss: Float[Tensor, ""]) -> Float[
     3). f_gan: the lower bound on its divergence; that of jensen_shannon is twice the one above.
     ebgan: a lower bound on the total variation distance, 1 - E[D(real)] / m - E[max(0, 1 - D(fake)
     / m)]: the optimal critic has the error m where generated samples are denser, and else 0 (Zhao
-    2016, section 2.2).
+    2016, section 2.2). began: the mean error of generated samples less that of real ones, whose
+    size bounds the W1 between the errors' distributions from below (Berthelot 2017, section 3.2).
+    It is negative where the balance is kept.
 
     Args:
         config: Which loss.
         critic_loss: The critic's loss without a penalty.
     """
     match config.loss:
-        case "wasserstein" | "wgan_div" | "f_gan":
+        case "wasserstein" | "wgan_div" | "f_gan" | "began":
             return -critic_loss
         case "minimax" | "non_saturating":
             return math.log(2) - critic_loss / 2

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trainables.config import TrainingConfig, TrialConfig
 from trainables.networks import build_critic, build_generator
+from trainables.training.balance import Balance
 from trainables.training.closed_form import ClosedForm, closed_form_gradients
 from trainables.training.global_rng import GlobalRng, seeded
 from trainables.training.lipschitz import prepare_
@@ -40,6 +41,7 @@ class TrainState:
         latent_dim: Length of a latent vector.
         forward: Calls a network in training, in the configured precision, compiled or not.
         averaged: The moving average of the generator, if there is one.
+        balance: BEGAN's k; ``None`` under other losses.
         closed_form: Computes the critic's gradients in closed form; ``None`` to use autograd.
         captures: Whether steps are captured as a CUDA graph. Then learning rates are tensors.
         lr_ends_at_generator_steps: The step at which linearly decaying learning rates reach zero;
@@ -55,6 +57,7 @@ class TrainState:
     latent_dim: int
     forward: Forward = nn.Module.__call__
     averaged: nn.Module | None = None
+    balance: Balance | None = None
     closed_form: ClosedForm | None = None
     captures: bool = False
     lr_ends_at_generator_steps: int | None = None
@@ -107,6 +110,7 @@ class TrainState:
             cast(int, networks.latent_dim),
             _forward(training, torch.device(device)),
             _copy(generator, generator_of_seed) if training.ema_decay else None,
+            _balance(training, device),
             _closed_form(training, prepared),
             captures,
             config.max_generator_steps if training.lr_decay == "linear" else None,
@@ -189,7 +193,7 @@ class TrainState:
         return {name: part for name, part in parts.items() if part is not None}
 
 
-_PARTS = ("generator", "critic", "generator_optimizer", "critic_optimizer", "averaged")
+_PARTS = ("generator", "critic", "generator_optimizer", "critic_optimizer", "averaged", "balance")
 _COUNTERS = (
     "generator_steps",
     "training_seconds",
@@ -273,6 +277,12 @@ def _closed_form(config: TrainingConfig, critic: nn.Module) -> ClosedForm | None
     if gradients is None or not config.compile:
         return gradients
     return _compile(gradients)
+
+
+def _balance(config: TrainingConfig, device: torch.device | str) -> Balance | None:
+    if config.diversity_ratio is None or config.lambda_k is None:
+        return None
+    return Balance(config.diversity_ratio, config.lambda_k).to(device)
 
 
 def _copy(network: nn.Module, build: Callable[[], nn.Module]) -> nn.Module:

@@ -134,6 +134,16 @@ def test_ebgans_keys_are_refused_under_other_losses(key: str) -> None:
             TrainingConfig.model_validate({"loss": "ebgan", **wrong})
 
 
+@pytest.mark.parametrize("key", ["diversity_ratio", "lambda_k"])
+def test_begans_keys_are_refused_under_other_losses(key: str) -> None:
+    fault = f"{key} has no effect when loss is ebgan: leave {key} out, or set loss to began"
+    with pytest.raises(ValidationError, match=fault):
+        TrainingConfig.model_validate({"loss": "ebgan", key: 0.5})
+    for wrong in ({"constraint": "clip"}, {"margin": 1}, {"pulling_away_weight": 1}):
+        with pytest.raises(ValidationError, match="has no effect when loss is began"):
+            TrainingConfig.model_validate({"loss": "began", **wrong})
+
+
 def test_only_autoencoders_have_a_code() -> None:
     def networks_of(loss: str) -> dict:
         sections = {"training": {"loss": loss}, "networks": {"critic_code_dim": 3}}
@@ -143,7 +153,8 @@ def test_only_autoencoders_have_a_code() -> None:
     assert "critic_code_dim" not in networks_of("minimax") | networks_of("wasserstein")
     fault = why_no_effect("critic_code_dim", {"loss": ("minimax",), "critic": (None,)})
     assert fault == (
-        "has no effect when loss is minimax: leave critic_code_dim out, or set loss to ebgan"
+        "has no effect when loss is minimax: leave critic_code_dim out, or set loss to ebgan "
+        "or began"
     )
 
 

@@ -27,6 +27,13 @@ def test_ebgans_error_is_the_norm_over_the_whole_sample() -> None:
     assert scores_of(four, "ebgan").tolist() == pytest.approx([-5, 0], abs=1e-5)
 
 
+def test_begans_error_is_the_mean_over_the_elements_of_a_sample() -> None:
+    """Half of 3 and of -4 is missing: (1.5 + 2) / 2, however often they are repeated."""
+    samples = torch.tensor([[[[3.0, -4.0]]], [[[0.0, 0.0]]]])
+    assert scores_of(samples, "began").tolist() == [-1.75, 0]
+    assert scores_of(samples.expand(2, 4, 1, 2), "began").tolist() == [-1.75, 0]
+
+
 def test_a_perfect_reconstruction_has_a_finite_gradient() -> None:
     samples = torch.zeros(2, 3, requires_grad=True)
     (gradient,) = torch.autograd.grad(scores_of(samples, "ebgan").sum(), samples)

@@ -126,6 +126,13 @@ def test_ebgans_losses_have_the_known_values_and_slopes(real, fake, margin) -> N
     assert slope(lambda s: generator_loss(config, s), fake) == -1
 
 
+@given(real=st.floats(-20, 0), fake=st.floats(-20, 0))
+def test_began_estimates_the_difference_of_the_mean_errors(real, fake) -> None:
+    lost = critic_loss(of("began"), one(real), one(fake))
+    assert divergence(of("began"), lost).item() == pytest.approx(real - fake)
+    assert generator_loss(of("began"), one(fake)).item() == -fake
+
+
 @given(shares=st.lists(st.floats(0.01, 0.99), min_size=2, max_size=2))
 def test_ebgans_optimal_critic_estimates_the_total_variation(shares) -> None:
     """Two coins: the error is m where generated samples are denser (Zhao 2016, section 2.2)."""
