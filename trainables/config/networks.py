@@ -181,8 +181,9 @@ class NetworkConfig(Conditional):
     )
     critic_norm: Norm | None = Field(
         default=None,
-        description="Normalisation after hidden layers. Default: none. batch: only under clip and "
-        "the GAN losses. Only for dcgan and resnet; not under spectral_norm and orthogonal.",
+        description="Normalisation after hidden layers. Default: none. batch: only under clip, the "
+        "GAN losses, ebgan and began. Only for dcgan and resnet; not under spectral_norm and "
+        "orthogonal.",
     )
 
     @classmethod
