@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from trainables.config import ABOVE_ZERO, REFUSED, TrialConfig
+from trainables.config import ABOVE_ZERO, CRITIC_FREE, REFUSED, TrialConfig
 from trainables.networks import (
     BadNetwork,
     Player,
@@ -51,6 +51,10 @@ _RESHAPES = ("View", "Squeeze", "Unsqueeze", "Reshape", "Select", "UnsafeView", 
 _BOUNDS = {"Sigmoid": "(0, 1)", "Tanh": "(-1, 1)", "Softmax": "(0, 1)"}
 
 
+#: How errors begin that critics raise about themselves.
+_TELLING = ("the critic must return", "the critic's encoder must", "the critic's decoder must")
+
+
 def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> str | None:
     """Build both networks of a trial, and pass two samples forward and backward, on the CPU.
 
@@ -83,6 +87,9 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> str | 
                 f"the generator must map latents of shape {tuple(latents.shape)} to samples of "
                 f"shape {(num_samples, *sample_shape)}, got {tuple(samples.shape)}",
             )
+        if config.training.loss in CRITIC_FREE:
+            _refuse_gradients(state, samples)
+            return None
         scores = _output("critic", state.critic, packed(samples, pack))
         if scores.shape != (NUM_SAMPLES,):
             raise BadNetwork(
@@ -115,7 +122,9 @@ def _refuse_size(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
     critic_shape = packed_shape(sample_shape, config.training.pack)
     builders: dict[Player, Callable[[], nn.Module]] = {
         "generator": lambda: build_generator(networks, sample_shape),
-        "critic": lambda: build_critic(networks, critic_shape, config.training.constraint),
+        "critic": lambda: build_critic(
+            networks, critic_shape, config.training.constraint, config.training.loss
+        ),
     }
     most = _memory_bytes()
     for player, build in builders.items():
@@ -178,7 +187,7 @@ def _output(player: Player, network: nn.Module, inputs: Float[Tensor, "batch *in
     try:
         output = network.train()(inputs)
     except Exception as error:
-        if str(error).startswith("the critic must return one tensor"):
+        if isinstance(error, TypeError) and str(error).startswith(_TELLING):
             raise BadNetwork(player, str(error)) from error
         raise BadNetwork(
             player,
@@ -202,17 +211,24 @@ def _output(player: Player, network: nn.Module, inputs: Float[Tensor, "batch *in
 
 
 def _refuse_gradients(
-    state: TrainState, samples: Float[Tensor, "batch *sample"], scores: Float[Tensor, " packs"]
+    state: TrainState,
+    samples: Float[Tensor, "batch *sample"],
+    scores: Float[Tensor, " packs"] | None = None,
 ) -> None:
-    """Check that the gradient of the mean score reaches the parameters of both networks."""
+    """Check that the gradient of the mean score reaches the parameters of both networks.
+
+    Without scores, that of the samples must reach the generator's.
+    """
     if not samples.requires_grad:
         raise BadNetwork("generator", _cut_off("generator's samples", "its parameters"))
-    trained = _trained(state.critic)
-    inputs = [samples, *trained.values()]
-    sample_grads, *critic_grads = _gradients("critic", scores.mean(), inputs)
-    if sample_grads is None:
-        raise BadNetwork("critic", _cut_off("critic's scores", "the samples"))
-    _refuse_unused("critic", trained, critic_grads)
+    sample_grads = torch.ones_like(samples)
+    if scores is not None:
+        trained = _trained(state.critic)
+        inputs = [samples, *trained.values()]
+        sample_grads, *critic_grads = _gradients("critic", scores.mean(), inputs)
+        if sample_grads is None:
+            raise BadNetwork("critic", _cut_off("critic's scores", "the samples"))
+        _refuse_unused("critic", trained, critic_grads)
     trained = _trained(state.generator)
     generator_grads = _gradients("generator", samples, [*trained.values()], sample_grads)
     _refuse_unused("generator", trained, generator_grads)

@@ -2,8 +2,6 @@
 
 #: No paper's: off unless asked for.
 OFF = {
-    "feature_matching_weight": 0.0,
-    "historical_averaging_weight": 0.0,
     "pack": 1,
     "lr_decay": "constant",
     "ema_decay": 0.0,

@@ -5,9 +5,19 @@ A method is a constraint under the Wasserstein loss, or another loss by itself.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Loss = Literal["wasserstein", "minimax", "non_saturating", "relativistic", "f_gan", "wgan_div"]
+Loss = Literal[
+    "wasserstein",
+    "minimax",
+    "non_saturating",
+    "relativistic",
+    "f_gan",
+    "wgan_div",
+    "ebgan",
+    "began",
+    "sliced_wasserstein",
+]
 Divergence = Literal[
     "kl",
     "reverse_kl",
@@ -31,6 +41,13 @@ PENALTIES: tuple[Constraint, ...] = ("gradient_penalty", "one_sided_penalty")
 GANS: tuple[Loss, ...] = ("minimax", "non_saturating", "relativistic", "f_gan")
 #: Those of them under which a score is the logit of a sample being real.
 CLASSIFYING: tuple[Loss, ...] = ("minimax", "non_saturating")
+#: The losses whose critic is an autoencoder.
+AUTOENCODING: tuple[Loss, ...] = ("ebgan", "began")
+#: The losses that train no critic: they compare samples directly.
+CRITIC_FREE: tuple[Loss, ...] = ("sliced_wasserstein",)
+WITH_CRITIC: tuple[Loss, ...] = tuple(loss for loss in get_args(Loss) if loss not in CRITIC_FREE)
+#: The losses whose critic scores samples by a last layer.
+SCORING: tuple[Loss, ...] = tuple(loss for loss in WITH_CRITIC if loss not in AUTOENCODING)
 #: Constraints that bound each layer; the product of the layers' bounds bounds the critic.
 LAYERWISE: tuple[Constraint, ...] = ("spectral_norm", "orthogonal")
 CONVOLUTIONAL: tuple[Architecture, ...] = ("dcgan", "resnet")
@@ -52,6 +69,11 @@ def _when(**parents: Allowed) -> tuple[Condition, ...]:
     return (parents,)
 
 
+# The loss is a key of another section: a section by itself does not know it.
+_ANY_CRITIC = (None, *WITH_CRITIC)
+_BUILT_IN_CRITIC: Condition = {"critic": (None,), "loss": _ANY_CRITIC}
+
+
 #: The conditional hyperparameters. Each applies if at least one of its conditions holds; all others
 #: apply always. Parents stand before the keys that depend on them.
 APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
@@ -62,26 +84,38 @@ APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
     "generator_loss": _when(loss=("f_gan",)),
     "div_weight": _when(loss=("wgan_div",)),
     "div_power": _when(loss=("wgan_div",)),
+    "margin": _when(loss=("ebgan",)),
+    "pulling_away_weight": _when(loss=("ebgan",)),
+    "diversity_ratio": _when(loss=("began",)),
+    "lambda_k": _when(loss=("began",)),
+    "num_projections": _when(loss=("sliced_wasserstein",)),
     "label_smoothing": _when(loss=CLASSIFYING),
     "instance_noise": _when(loss=GANS),
     "r1_weight": _when(loss=GANS),
     "r2_weight": _when(loss=GANS),
+    # Of a critic whose last layer is linear; without it, or with an autoencoder, none of these.
+    "feature_matching_weight": _when(loss=SCORING),
+    "historical_averaging_weight": _when(loss=WITH_CRITIC),
     # Not under the layerwise constraints: see REFUSED.
-    "critic_dropout": _when(critic=(None,), constraint=(None, *PENALTIES, "clip")),
+    "critic_dropout": _when(loss=SCORING, constraint=(None, *PENALTIES, "clip")),
     "consistency_weight": _when(critic_dropout=ABOVE_ZERO),
     "consistency_margin": _when(consistency_weight=ABOVE_ZERO),
+    "n_critic": _when(loss=WITH_CRITIC),
+    "critic_lr": _when(loss=WITH_CRITIC),
     "beta1": _when(optimizer=("adam", "adamw")),
     "beta2": _when(optimizer=("adam", "adamw")),
     "weight_decay": _when(optimizer=("adamw",)),
-    "architecture": (*_when(generator=(None,)), *_when(critic=(None,))),
+    "critic": _when(loss=_ANY_CRITIC),
+    "architecture": (*_when(generator=(None,)), _BUILT_IN_CRITIC),
     "generator_args": _when(generator=ANY_VALUE),
     "generator_width": _when(generator=(None,)),
     "generator_depth": _when(generator=(None,)),
     "generator_activation": _when(generator=(None,)),
     "generator_norm": _when(generator=(None,), architecture=CONVOLUTIONAL),
     "critic_args": _when(critic=ANY_VALUE),
-    "critic_width": _when(critic=(None,)),
-    "critic_depth": _when(critic=(None,)),
+    "critic_width": (_BUILT_IN_CRITIC,),
+    "critic_depth": (_BUILT_IN_CRITIC,),
+    "critic_code_dim": _when(critic=(None,), loss=AUTOENCODING),
     # Not where each score must follow from its own sample: see REFUSED.
     "minibatch_discrimination": _when(
         critic=(None,),
@@ -93,10 +127,12 @@ APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
     ),
     "minibatch_dims": _when(minibatch_discrimination=ABOVE_ZERO),
     # The activation of an orthogonal critic is GroupSort.
-    "critic_activation": _when(critic=(None,), constraint=(None, *PENALTIES, "clip", LAYERWISE[0])),
+    "critic_activation": _when(
+        **_BUILT_IN_CRITIC, constraint=(None, *PENALTIES, "clip", LAYERWISE[0])
+    ),
     # No normalisation under the layerwise constraints: see REFUSED.
     "critic_norm": _when(
-        critic=(None,), architecture=CONVOLUTIONAL, constraint=(None, *PENALTIES, "clip")
+        **_BUILT_IN_CRITIC, architecture=CONVOLUTIONAL, constraint=(None, *PENALTIES, "clip")
     ),
     "path": _when(dataset=("image_folder", "array", *DOWNLOADED)),
     "array_name": _when(dataset=("array",)),
@@ -269,6 +305,28 @@ _WU = {
     "div_weight": 2.0,
     "div_power": 6.0,
 }
+_ZHAO = {
+    **_RADFORD,
+    "critic_lr": 1e-3,
+    "generator_lr": 1e-3,
+    "margin": 10.0,
+    "pulling_away_weight": 0.1,
+}
+_BERTHELOT = {
+    **_RADFORD,
+    "critic_lr": 8e-5,
+    "generator_lr": 8e-5,
+    "diversity_ratio": 0.5,
+    "lambda_k": 0.001,
+}
+_DESHPANDE = {
+    "optimizer": "adam",
+    "num_projections": 1000,
+    "generator_lr": 1e-4,
+    "beta1": 0.5,
+    "beta2": 0.999,
+    "weight_decay": 0.01,
+}
 
 #: The values published with each method, parents first. For the GAN losses, ``n_critic`` is
 #: Goodfellow 2014's (Algorithm 1, k = 1), the learning rates and ``beta1`` are Radford 2016's
@@ -276,7 +334,11 @@ _WU = {
 #: (Table 1), with five critic steps. For relativistic they are those with which Huang 2024 starts
 #: on CIFAR-10. f_gan has the Adam of Radford 2016, too, and the generator's loss that Nowozin 2016
 #: advises (section 3.2); wgan_div the weight and the power of Wu 2018, with Gulrajani's five critic
-#: steps. Anil 2019 publishes no single setting for WGANs: orthogonal has Gulrajani 2017's.
+#: steps. ebgan has the learning rate and the weight of Zhao 2016, and a margin within its search on
+#: MNIST, with Radford's Adam. began has the ratio and the gain of Berthelot 2017, and the Adam of
+#: its best known code, within the paper's range. sliced_wasserstein has the Adam of Deshpande's
+#: code, which has 10,000 projections for large images; small ones need fewer. Anil 2019 has no
+#: single setting for WGANs: orthogonal has Gulrajani 2017's.
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "gradient_penalty": _PENALTY,
     "one_sided_penalty": _PENALTY,
@@ -288,12 +350,15 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "relativistic": _HUANG,
     "f_gan": _NOWOZIN,
     "wgan_div": _WU,
+    "ebgan": _ZHAO,
+    "began": _BERTHELOT,
+    "sliced_wasserstein": _DESHPANDE,
 }
 
 #: Defaults of each architecture. DCGAN's channels and activations are Radford 2016's, the values of
-#: the ResNet Gulrajani 2017's (appendix F, CIFAR-10); those of the MLP are this project's. Critics
-#: have no normalisation, so that every constraint is possible. ``minibatch_dims`` is Salimans
-#: 2016's.
+#: the ResNet Gulrajani 2017's (appendix F, CIFAR-10); those of the MLP are this project's. Codes of
+#: convolutional autoencoders have the length of Berthelot 2017's. Critics have no normalisation, so
+#: that every constraint is possible. ``minibatch_dims`` is Salimans 2016's.
 ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
     "mlp": {
         "latent_dim": 32,
@@ -302,6 +367,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "generator_activation": "relu",
         "critic_width": 128,
         "critic_depth": 2,
+        "critic_code_dim": 32,
         "critic_activation": "relu",
         "minibatch_dims": 5,
     },
@@ -313,6 +379,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "generator_norm": "batch",
         "critic_width": 64,
         "critic_depth": 1,
+        "critic_code_dim": 64,
         "critic_activation": "leaky_relu",
         "critic_norm": "none",
         "minibatch_dims": 5,
@@ -325,6 +392,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "generator_norm": "batch",
         "critic_width": 128,
         "critic_depth": 2,
+        "critic_code_dim": 64,
         "critic_activation": "relu",
         "critic_norm": "none",
         "minibatch_dims": 5,
@@ -392,6 +460,8 @@ def why_no_effect(key: str, possible: Mapping[str, Collection[Any]]) -> str | No
     reasons = [rule.reason for rule in rules]
     off = "0" if rules and rules[-1].values is ABOVE_ZERO else "none"
     rule = f", where it must be {off} ({reasons[-1]})" if reasons else ""
+    if parent == "loss" and set(possible["loss"]) <= set(CRITIC_FREE):
+        rule = ", which trains no critic"
     return f"has no effect when {parent} is {actual}{rule}: leave {key} out, or {_way_out(failing)}"
 
 

@@ -109,7 +109,8 @@ class NetworkConfig(Conditional):
         default=None,
         description="A custom critic, as package.module:Name: a subclass of torch.nn.Module that "
         "this module defines, created as Name(sample_shape=..., **critic_args), that maps samples "
-        "[batch, *sample_shape] to scores [batch].",
+        "[batch, *sample_shape] to scores [batch]. Under ebgan and began it needs the modules "
+        "encoder, from samples to codes, and decoder, from codes to samples.",
     )
     architecture: Architecture | None = Field(
         default=None,
@@ -169,6 +170,13 @@ class NetworkConfig(Conditional):
         description="As generator_depth; but resnet: residual blocks at the smallest resolution, "
         "default 2.",
     )
+    critic_code_dim: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=16384,
+        description="Length of the code of a critic that is an autoencoder. Default: mlp 32, dcgan "
+        "and resnet 64. Only under ebgan and began.",
+    )
     critic_activation: Activation | None = Field(
         default=None,
         description="Default: mlp and resnet relu, dcgan leaky_relu. Not under orthogonal, which "
@@ -176,8 +184,9 @@ class NetworkConfig(Conditional):
     )
     critic_norm: Norm | None = Field(
         default=None,
-        description="Normalisation after hidden layers. Default: none. batch: only under clip and "
-        "the GAN losses. Only for dcgan and resnet; not under spectral_norm and orthogonal.",
+        description="Normalisation after hidden layers. Default: none. batch: only under clip, the "
+        "GAN losses, ebgan and began. Only for dcgan and resnet; not under spectral_norm and "
+        "orthogonal.",
     )
     minibatch_discrimination: Whole | None = Field(
         default=None,

@@ -6,16 +6,28 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from trainables.config import Architecture, Constraint, NetworkConfig
+from trainables.config import (
+    ARCHITECTURES,
+    AUTOENCODING,
+    CRITIC_FREE,
+    DEFAULT_LOSS,
+    Architecture,
+    Constraint,
+    Loss,
+    NetworkConfig,
+)
 from trainables.networks import dcgan, mlp, resnet
+from trainables.networks.autoencoder import Autoencoder, as_autoencoder
 from trainables.networks.custom import Player, build_custom, build_extractor, build_metrics
 from trainables.networks.errors import BadNetwork, CodeNotAllowed, in_one_line
 from trainables.networks.layers import NUM_REFERENCES, Design, WithReferences
 
 __all__ = [
+    "Autoencoder",
     "BadNetwork",
     "CodeNotAllowed",
     "Player",
+    "as_autoencoder",
     "build_critic",
     "build_custom",
     "build_extractor",
@@ -62,6 +74,7 @@ def build_critic(
     config: NetworkConfig,
     sample_shape: tuple[int, ...],
     constraint: Constraint | None = None,
+    loss: Loss = DEFAULT_LOSS,
     dropout: float | None = None,
 ) -> nn.Module:
     """Build a critic, which maps samples [batch, *sample_shape] to unbounded scores [batch].
@@ -74,15 +87,21 @@ def build_critic(
         config: The architecture and its sizes, or the import path of a custom critic.
         sample_shape: Shape of one sample: [channels, height, width], or [length] of a vector.
         constraint: The constraint under which the critic is trained.
+        loss: The loss by which it is trained: ebgan and began need an autoencoder, as a custom
+            critic must be, too. A loss that trains no critic gets a module without layers.
         dropout: Its dropout rate in training, if any; a custom critic has its own.
 
     Raises:
         BadNetwork: as for :func:`build_generator`.
     """
+    if loss in CRITIC_FREE:
+        return nn.Module()
     if config.critic is not None:
         custom = _build_module(
             "critic", config.critic, config.critic_args or {}, sample_shape=sample_shape
         )
+        if loss in AUTOENCODING:
+            return as_autoencoder(custom, config.critic, loss)
         return nn.Sequential(custom, _Scores(0))  # they may be [batch, 1]
     architecture = _ARCHITECTURES[cast(Architecture, config.architecture)]
     orthogonal = constraint == "orthogonal"
@@ -95,6 +114,11 @@ def build_critic(
         minibatch_dims=config.minibatch_dims or 1,
         dropout=dropout or 0.0,
     )
+    if loss in AUTOENCODING:
+        # The section by itself does not know the loss, and so not that it has a code.
+        default = ARCHITECTURES[cast(Architecture, config.architecture)]["critic_code_dim"]
+        code_dim = config.critic_code_dim or default
+        return Autoencoder(architecture.autoencoder(sample_shape, code_dim, design), loss)
     return architecture.critic(sample_shape, design)
 
 

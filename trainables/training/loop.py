@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from trainables.config import TrainingConfig
+from trainables.config import CRITIC_FREE, Loss, TrainingConfig
 from trainables.data import as_floats
+from trainables.networks import Autoencoder
 from trainables.training.cuda_graph import captured
 from trainables.training.global_rng import seeded
 from trainables.training.lipschitz import (
@@ -34,8 +36,10 @@ from trainables.training.losses import (
     divergence,
     generator_loss,
     label_smoothing,
+    pulling_away,
 )
 from trainables.training.packing import packed
+from trainables.training.sliced import sliced_w1
 from trainables.training.state import TrainState, set_learning_rate
 from trainables.training.techniques import feature_distance, inconsistency
 
@@ -47,17 +51,29 @@ Step = Callable[[], tuple[Float[Tensor, " numbers"], Tensor, Tensor]]
 #: even a bad trial, with a W1 of 100, stays far below.
 MAX_SAMPLE_VALUE = 1e4
 
+#: The numbers that a loss has in addition to those of all losses, by the names that they are logged
+#: under.
+OWN_NUMBERS: Mapping[Loss, tuple[str, ...]] = {
+    "ebgan": ("pulling_away",),
+    "began": ("balance", "convergence_measure"),
+    "sliced_wasserstein": ("sliced_w1",),
+}
 #: The numbers that an option has in addition to those of all trials, by the key that turns it on.
-OWN_NUMBERS: Mapping[str, tuple[str, ...]] = {
+NUMBERS_OF_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "feature_matching_weight": ("feature_distance",),
     "consistency_weight": ("inconsistency",),
     "historical_averaging_weight": ("critic_historical_distance", "generator_historical_distance"),
 }
+_NO_CRITIC: Mapping[str, Any] = dict.fromkeys(
+    ("critic_estimate", "critic_loss", "critic_gradient_norm", "critic_lipschitz")
+)
 
 
 @dataclass(frozen=True)
 class Measurement:
     """The metrics of training at a generator step. Those of a diverged trial may not be finite.
+
+    Those of a critic are ``None`` under a loss that trains none.
 
     Attributes:
         generator_steps: Steps taken so far.
@@ -73,16 +89,16 @@ class Measurement:
         training_seconds: Wall time of all training so far, also before a resume.
         training_cpu_seconds: CPU time of the training thread, likewise.
         diverged: Whether the trial has diverged; see :func:`train`.
-        own: The numbers that the trial's options alone have, by the names of ``OWN_NUMBERS``, as
-            means.
+        own: The numbers that the loss and the options of the trial alone have, by the names of
+            ``OWN_NUMBERS`` and ``NUMBERS_OF_OPTIONS``, as means.
     """
 
     generator_steps: int
-    critic_estimate: float
-    critic_loss: float
+    critic_estimate: float | None
+    critic_loss: float | None
     generator_loss: float
-    critic_gradient_norm: float
-    critic_lipschitz: float
+    critic_gradient_norm: float | None
+    critic_lipschitz: float | None
     generator_steps_per_s: float
     training_seconds: float
     training_cpu_seconds: float
@@ -90,9 +106,9 @@ class Measurement:
     own: Mapping[str, float] = field(default_factory=dict)
 
     def as_floats(self) -> dict[str, float]:
-        """Return all numbers by name, as plain floats; ``diverged`` is 0 or 1."""
-        fields = {**asdict(self), **self.own}
-        return {name: float(value) for name, value in fields.items() if name != "own"}
+        """Return all numbers that it has by name, as plain floats; ``diverged`` is 0 or 1."""
+        fields = {**asdict(self), **self.own, "own": None}
+        return {name: float(value) for name, value in fields.items() if value is not None}
 
 
 def train(
@@ -166,7 +182,7 @@ def _critic_step(
     numbers["critic_estimate"] = divergence(config, unpenalised.detach())
     if (history := state.critic_history) is not None:
         loss, gradients, distance = history.penalise(
-            loss, gradients, config.historical_averaging_weight
+            loss, gradients, config.historical_averaging_weight or 0.0
         )
         numbers["critic_historical_distance"] = distance
     _step(state.critic_optimizer, gradients)
@@ -199,6 +215,9 @@ def _critic_losses(
     if config.div_weight is not None and config.div_power is not None:
         penalty = power_penalty(state.critic, real, fake, state.rng, config.div_power)
         penalised = penalised + config.div_weight * penalty
+    if state.balance is not None:
+        penalised = penalised + state.balance.critic_term(scores[1])
+        state.balance.update_(*scores)
     if config.label_smoothing:
         penalised = penalised + label_smoothing(config, scores[0])
     # At the samples that the critic was given, with their noise.
@@ -238,24 +257,11 @@ def _generator_step(
 ) -> tuple[dict[str, Float[Tensor, ""]], Tensor]:
     """Take a step of the generator; return its numbers by name, and its samples."""
     fake = state.sample(config.batch_size)
-    numbers: dict[str, Tensor] = {}
-    matches = config.feature_matching_weight > 0
-    evaluate = state.scores_and_features if matches else state.scores_alone
-    real_scores = real_features = None
-    if real is not None and (matches or compares(config)):
-        with torch.no_grad():
-            real_scores, real_features = evaluate(
-                packed(_with_noise(state, config, real), config.pack)
-            )
-    scores, features = evaluate(packed(_with_noise(state, config, fake), config.pack))
-    loss = generator_loss(config, scores, real_scores)
-    if matches:
-        numbers["feature_distance"] = feature_distance(real_features, features)
-        loss = loss + config.feature_matching_weight * numbers["feature_distance"]
+    loss, numbers = _generator_losses(state, config, fake, real)
     gradients = _gradients(loss, state.generator_optimizer)
     if (history := state.generator_history) is not None:
         loss, gradients, distance = history.penalise(
-            loss, gradients, config.historical_averaging_weight
+            loss, gradients, config.historical_averaging_weight or 0.0
         )
         numbers["generator_historical_distance"] = distance
     _step(state.generator_optimizer, gradients)
@@ -268,13 +274,40 @@ def _generator_step(
     return {name: number.detach() for name, number in numbers.items()}, fake.detach()
 
 
-def _logged(config: TrainingConfig) -> list[str]:
-    """Name the numbers that a step returns, in their order."""
-    return ["critic_estimate", "critic_loss", "generator_loss", *_own(config)]
-
-
-def _own(config: TrainingConfig) -> list[str]:
-    return [name for key, names in OWN_NUMBERS.items() if getattr(config, key) for name in names]
+def _generator_losses(
+    state: TrainState, config: TrainingConfig, fake: Tensor, real: Tensor | None
+) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """Compute the generator's loss, and the numbers that the loss and the options alone have."""
+    if config.num_projections is not None:
+        if real is None:
+            raise ValueError(f"{config.loss} needs real samples, got none")
+        batches = packed(real, config.pack), packed(fake, config.pack)
+        loss = sliced_w1(*batches, config.num_projections, state.rng)
+        return loss, {"sliced_w1": loss}
+    if config.pulling_away_weight is not None:
+        critic, packs = cast(Autoencoder, state.critic), packed(fake, config.pack)
+        codes = state.forward(critic.encoder, packs)
+        scores = critic.scores(packs, state.forward(critic.decoder, codes))
+        term = pulling_away(codes)
+        loss = generator_loss(config, scores) + config.pulling_away_weight * term
+        return loss, {"pulling_away": term}
+    evaluate = state.scores_and_features if config.feature_matching_weight else state.scores_alone
+    real_scores = real_features = None
+    if real is not None and (config.feature_matching_weight or compares(config)):
+        with torch.no_grad():
+            real_scores, real_features = evaluate(
+                packed(_with_noise(state, config, real), config.pack)
+            )
+    scores, features = evaluate(packed(_with_noise(state, config, fake), config.pack))
+    loss = generator_loss(config, scores, real_scores)
+    numbers: dict[str, Tensor] = {}
+    if config.feature_matching_weight:
+        numbers["feature_distance"] = feature_distance(real_features, features)
+        loss = loss + config.feature_matching_weight * numbers["feature_distance"]
+    if state.balance is not None:
+        numbers["balance"] = state.balance.k
+        numbers["convergence_measure"] = state.balance.convergence_measure
+    return loss, numbers
 
 
 def _with_noise(state: TrainState, config: TrainingConfig, samples: Tensor) -> Tensor:
@@ -293,33 +326,48 @@ def _train_until(
     started_s, started_cpu_s = time.perf_counter(), time.thread_time()
     num_steps = last_step - state.generator_steps
     # Sums stay on the device: reading a value at every step would stall a GPU.
-    numbers, real_batch, fake = _advance(state, config, step)
-    totals = numbers.clone()  # a captured step overwrites its outputs
+    metrics, real_batch, fake = _advance(state, config, step)
+    totals = metrics.clone()  # a captured step overwrites its outputs
     for _ in range(num_steps - 1):
-        numbers, real_batch, fake = _advance(state, config, step)
-        totals += numbers
-    ends = packed(real_batch, config.pack), packed(fake, config.pack)
-    coefficients = torch.linspace(0, 1, len(ends[0]), device=fake.device)
-    # A measurement leaves no trace in the training, even if the critic draws random numbers.
-    with seeded(0, state.rng.device):
-        norms = gradient_norms(state.critic, interpolate(*ends, coefficients))
-    metrics = dict(zip(_logged(config), (totals / num_steps).tolist(), strict=True))
-    metrics["critic_gradient_norm"] = norms.mean().item()
-    metrics["critic_lipschitz"] = norms.max().item()
+        metrics, real_batch, fake = _advance(state, config, step)
+        totals += metrics
+    numbers = dict(zip(_logged(config), (totals / num_steps).tolist(), strict=True))
+    if config.loss not in CRITIC_FREE:
+        numbers |= _slopes(state, packed(real_batch, config.pack), packed(fake, config.pack))
     seconds = time.perf_counter() - started_s
     state.training_seconds += seconds
     state.training_cpu_seconds += time.thread_time() - started_cpu_s
-    is_finite = all(map(math.isfinite, metrics.values())) and _is_finite(state, fake)
-    own = {name: metrics.pop(name) for name in _own(config)}
+    is_finite = all(map(math.isfinite, numbers.values())) and _is_finite(state, fake)
+    own = {name: numbers.pop(name) for name in _own(config)}
     return Measurement(
         last_step,
-        **metrics,
+        **{**_NO_CRITIC, **numbers},
         generator_steps_per_s=num_steps / seconds,
         training_seconds=state.training_seconds,
         training_cpu_seconds=state.training_cpu_seconds,
         diverged=not is_finite,
         own=own,
     )
+
+
+def _logged(config: TrainingConfig) -> list[str]:
+    """Name the numbers that a step returns, in their order."""
+    of_critic = [] if config.loss in CRITIC_FREE else ["critic_estimate", "critic_loss"]
+    return [*of_critic, "generator_loss", *_own(config)]
+
+
+def _own(config: TrainingConfig) -> list[str]:
+    of_options = (names for key, names in NUMBERS_OF_OPTIONS.items() if getattr(config, key))
+    return [*OWN_NUMBERS.get(config.loss, ()), *(name for names in of_options for name in names)]
+
+
+def _slopes(state: TrainState, real: Tensor, fake: Tensor) -> dict[str, float]:
+    """Measure the critic's gradient norms between two batches."""
+    coefficients = torch.linspace(0, 1, len(real), device=fake.device)
+    # A measurement leaves no trace in the training, even if the critic draws random numbers.
+    with seeded(0, state.rng.device):
+        norms = gradient_norms(state.critic, interpolate(real, fake, coefficients))
+    return {"critic_gradient_norm": norms.mean().item(), "critic_lipschitz": norms.max().item()}
 
 
 def _advance(
@@ -337,11 +385,13 @@ def _iteration(
 ) -> tuple[Float[Tensor, " numbers"], Tensor, Tensor]:
     # Algorithm 1 of the papers. The generator does not change while the critic trains, so that all
     # critic batches of an iteration can be drawn at once: a tenth fewer kernels.
-    shape = (config.n_critic, config.batch_size)
+    shape = (config.n_critic or 1, config.batch_size)
     drawn = torch.randint(len(real), shape, generator=state.rng, device=real.device)
-    reals, fakes = as_floats(real[drawn]), _fakes(state, *shape)
-    batches = zip(reals, fakes, strict=True)
-    of_critic = [_critic_step(state, config, *batch) for batch in batches][-1]
+    reals = as_floats(real[drawn])
+    of_critic: dict[str, Tensor] = {}
+    if config.loss not in CRITIC_FREE:
+        batches = zip(reals, _fakes(state, *shape), strict=True)
+        of_critic = [_critic_step(state, config, *batch) for batch in batches][-1]
     of_generator, fake = _generator_step(state, config, reals[-1])
     numbers = of_critic | of_generator
     return torch.stack([numbers[name] for name in _logged(config)]), reals[-1], fake
@@ -363,7 +413,7 @@ def _set_learning_rates(state: TrainState, config: TrainingConfig) -> None:
     left = max(0.0, 1 - state.generator_steps / state.lr_ends_at_generator_steps)
     for optimizer, learning_rate in (
         (state.generator_optimizer, config.generator_lr),
-        (state.critic_optimizer, config.critic_lr),
+        (state.critic_optimizer, config.critic_lr or 0.0),
     ):
         for group in optimizer.param_groups:
             set_learning_rate(group, left * learning_rate)

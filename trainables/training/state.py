@@ -16,6 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from trainables.config import TrainingConfig, TrialConfig
 from trainables.networks import build_critic, build_generator, split_critic
 from trainables.networks.layers import MinibatchDiscrimination
+from trainables.training.balance import Balance
 from trainables.training.closed_form import ClosedForm, closed_form_gradients
 from trainables.training.global_rng import GlobalRng, seeded
 from trainables.training.lipschitz import prepare_
@@ -36,6 +37,7 @@ class TrainState:
     """Both networks, their optimisers, the random generators, and the counters.
 
     Attributes:
+        critic: The critic; an ``nn.Module`` without layers under a loss that trains none.
         rng: Draws the batches, the latents, and all else that the training draws.
         global_rng: PyTorch's global generators, from which layers such as ``nn.Dropout`` draw.
         latent_dim: Length of a latent vector.
@@ -43,6 +45,7 @@ class TrainState:
         averaged: The moving average of the generator, if there is one.
         generator_history: The mean of the generator's weights, under historical averaging.
         critic_history: The mean of the critic's weights, likewise.
+        balance: BEGAN's k; ``None`` under other losses.
         closed_form: Computes the critic's gradients in closed form; ``None`` to use autograd.
         captures: Whether steps are captured as a CUDA graph. Then learning rates are tensors.
         lr_ends_at_generator_steps: The step at which linearly decaying learning rates reach zero;
@@ -58,6 +61,7 @@ class TrainState:
     latent_dim: int
     forward: Forward = nn.Module.__call__
     averaged: nn.Module | None = None
+    balance: Balance | None = None
     closed_form: ClosedForm | None = None
     captures: bool = False
     lr_ends_at_generator_steps: int | None = None
@@ -92,7 +96,9 @@ class TrainState:
 
         def critic() -> nn.Module:
             shape = packed_shape(sample_shape, training.pack)
-            built = build_critic(networks, shape, training.constraint, training.critic_dropout)
+            built = build_critic(
+                networks, shape, training.constraint, training.loss, training.critic_dropout
+            )
             prepare_(built, training.constraint)
             return built
 
@@ -107,11 +113,12 @@ class TrainState:
             generator,
             prepared,
             _optimizer(training, generator, training.generator_lr, captures),
-            _optimizer(training, prepared, training.critic_lr, captures),
+            _optimizer(training, prepared, training.critic_lr or 0.0, captures),
             torch.Generator(device).manual_seed(seeds[2]),
             cast(int, networks.latent_dim),
             _forward(training, torch.device(device)),
             _copy(generator, generator_of_seed) if training.ema_decay else None,
+            _balance(training, device),
             _closed_form(training, prepared),
             captures,
             config.max_generator_steps if training.lr_decay == "linear" else None,
@@ -227,6 +234,7 @@ _PARTS = (
     "generator_optimizer",
     "critic_optimizer",
     "averaged",
+    "balance",
     "generator_history",
     "critic_history",
 )
@@ -260,15 +268,16 @@ def _optimizer(
 ) -> torch.optim.Optimizer:
     parameters = _trained(network)
     optimizer = _optimizer_of(config, parameters, learning_rate, captures)
-    if captures:
+    if captures and parameters:
         for group in optimizer.param_groups:
             group["lr"] = torch.tensor(learning_rate, device=parameters[0].device)
     return optimizer
 
 
 def _optimizer_of(
-    config: TrainingConfig, parameters: list[nn.Parameter], learning_rate: float, captures: bool
+    config: TrainingConfig, trained: list[nn.Parameter], learning_rate: float, captures: bool
 ) -> torch.optim.Optimizer:
+    parameters = [{"params": trained}]  # a group may be empty, as that of no critic is
     if config.optimizer == "rmsprop":
         # Its loop without foreach would read the learning rate back from the GPU.
         foreach = True if captures else None
@@ -320,6 +329,12 @@ def _closed_form(config: TrainingConfig, critic: nn.Module) -> ClosedForm | None
     if gradients is None or not config.compile:
         return gradients
     return _compile(gradients)
+
+
+def _balance(config: TrainingConfig, device: torch.device | str) -> Balance | None:
+    if config.diversity_ratio is None or config.lambda_k is None:
+        return None
+    return Balance(config.diversity_ratio, config.lambda_k).to(device)
 
 
 def _copy(network: nn.Module, build: Callable[[], nn.Module]) -> nn.Module:

@@ -51,7 +51,7 @@ def test_a_method_alone_gets_the_published_values_and_nothing_else(method: dict)
     has = {key: value for key, value in training.model_dump().items() if value is not None}
     expected = dict(PUBLISHED[name]) | {"loss": "wasserstein", "batch_size": 64} | OFF | method
     del expected["weight_decay"]  # no paper's optimiser is AdamW
-    del expected["consistency_margin"]  # the term is off
+    expected.pop("consistency_margin", None)  # the term is off
     if expected["optimizer"] != "adam":
         del expected["beta1"], expected["beta2"]
     assert has == expected
@@ -125,6 +125,84 @@ def test_smoothing_without_a_classifying_loss_is_refused() -> None:
             TrainingConfig.model_validate({"loss": loss, "label_smoothing": 0.1})
 
 
+@pytest.mark.parametrize("key", ["margin", "pulling_away_weight"])
+def test_ebgans_keys_are_refused_under_other_losses(key: str) -> None:
+    fault = f"{key} has no effect when loss is wasserstein: leave {key} out, or set loss to ebgan"
+    with pytest.raises(ValidationError, match=fault):
+        TrainingConfig.model_validate({key: 1})
+    for wrong in ({"constraint": "clip"}, {"r1_weight": 1}, {"num_projections": 10}):
+        with pytest.raises(ValidationError, match="has no effect when loss is ebgan"):
+            TrainingConfig.model_validate({"loss": "ebgan", **wrong})
+
+
+@pytest.mark.parametrize("key", ["diversity_ratio", "lambda_k"])
+def test_begans_keys_are_refused_under_other_losses(key: str) -> None:
+    fault = f"{key} has no effect when loss is ebgan: leave {key} out, or set loss to began"
+    with pytest.raises(ValidationError, match=fault):
+        TrainingConfig.model_validate({"loss": "ebgan", key: 0.5})
+    for wrong in ({"constraint": "clip"}, {"margin": 1}, {"pulling_away_weight": 1}):
+        with pytest.raises(ValidationError, match="has no effect when loss is began"):
+            TrainingConfig.model_validate({"loss": "began", **wrong})
+
+
+def test_only_autoencoders_have_a_code() -> None:
+    def networks_of(loss: str) -> dict:
+        sections = {"training": {"loss": loss}, "networks": {"critic_code_dim": 3}}
+        return TrialConfig.model_validate(sections).applied()["networks"]
+
+    assert networks_of("ebgan")["critic_code_dim"] == 3
+    assert "critic_code_dim" not in networks_of("minimax") | networks_of("wasserstein")
+    fault = why_no_effect("critic_code_dim", {"loss": ("minimax",), "critic": (None,)})
+    assert fault == (
+        "has no effect when loss is minimax: leave critic_code_dim out, or set loss to ebgan "
+        "or began"
+    )
+
+
+OF_A_CRITIC = {
+    "n_critic": 2,
+    "critic_lr": 0.1,
+    "constraint": "clip",
+    "instance_noise": 0.1,
+    "r1_weight": 1,
+    "label_smoothing": 0.1,
+}
+
+
+@pytest.mark.parametrize("key", OF_A_CRITIC)
+def test_keys_of_a_critic_are_refused_where_none_is_trained(key: str) -> None:
+    fault = f"{key} has no effect when loss is sliced_wasserstein, which trains no critic: leave"
+    with pytest.raises(ValidationError, match=fault):
+        TrainingConfig.model_validate({"loss": "sliced_wasserstein", key: OF_A_CRITIC[key]})
+
+
+@pytest.mark.parametrize("loss", ["wasserstein", "minimax"])
+def test_projections_are_refused_under_other_losses(loss: str) -> None:
+    fault = f"num_projections has no effect when loss is {loss}: .* set loss to sliced_wasserstein"
+    with pytest.raises(ValidationError, match=fault):
+        TrainingConfig.model_validate({"loss": loss, "num_projections": 10})
+
+
+def test_a_trial_without_a_critic_has_none_of_its_keys() -> None:
+    trial = TrialConfig(training=TrainingConfig(loss="sliced_wasserstein"))
+    applied = trial.applied()
+    assert [key for key in applied["networks"] if key.startswith("critic")] == []
+    assert applied["training"].keys() & {"n_critic", "critic_lr"} == set()
+    assert applied["networks"]["architecture"] == "mlp"
+    with pytest.raises(ValidationError, match="critic_estimate where loss is sliced_wasserstein"):
+        TrialConfig.model_validate(
+            {"training": {"loss": "sliced_wasserstein"}, "objective": "critic_estimate"}
+        )
+
+
+@pytest.mark.parametrize("key", ["critic", "critic_width", "critic_norm", "critic_activation"])
+def test_a_search_without_a_critic_has_none_of_its_keys(key: str) -> None:
+    fault = why_no_effect(key, {"loss": ("sliced_wasserstein",), "critic": (None,)})
+    assert fault is not None
+    assert fault.startswith("has no effect when loss is sliced_wasserstein, which trains no critic")
+    assert why_no_effect(key, {"loss": ("sliced_wasserstein", "minimax")}) is None
+
+
 def test_batch_normalisation_is_refused_under_wgan_div() -> None:
     networks = {"architecture": "dcgan", "critic_norm": "batch"}
     fault = "critic_norm must not be batch where loss is wgan_div: the penalty is on the gradient"
@@ -178,6 +256,7 @@ def test_an_architecture_alone_gets_its_defaults_and_nothing_else(architecture: 
     has = networks.model_dump(exclude_none=True)
     expected = {"architecture": architecture, **ARCHITECTURES[architecture]}
     del expected["minibatch_dims"]  # minibatch discrimination is off
+    del expected["critic_code_dim"]  # the loss decides whether there is a code
     assert has == expected
 
 

@@ -1,19 +1,22 @@
 """Every built-in network keeps the contracts, and each broken one fails with the right sentence."""
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any, get_args
 
 import pytest
 import torch
-from custom_networks import CustomCritic, CustomGenerator
+from custom_networks import CustomAutoencoder, CustomCritic, CustomGenerator
 from torch import Tensor, nn
 
 from trainables.config import (
+    AUTOENCODING,
     CONVOLUTIONAL,
     LAYERWISE,
     Activation,
     Architecture,
+    Loss,
     NetworkConfig,
     Norm,
 )
@@ -97,6 +100,31 @@ def test_built_in_critics_keep_the_contract_under_constraints_on_layers(
     check_critic(
         built_in_critic, sample_shape=SHAPE, architecture=architecture, constraint=constraint
     )
+
+
+def built_in_autoencoder(sample_shape: tuple, architecture: str, loss: Loss, **kinds: str):
+    config = config_of("critic", architecture, 1, {"code_dim": 5, **kinds})
+    return build_critic(config, sample_shape, loss=loss).network
+
+
+@pytest.mark.parametrize("loss", AUTOENCODING)
+@pytest.mark.parametrize(
+    ("architecture", "kinds"),
+    [(name, {}) for name in get_args(Architecture)] + [("dcgan", {"norm": "batch"})],
+    ids=str,
+)
+def test_built_in_autoencoders_keep_the_contract(architecture, kinds, loss: Loss) -> None:
+    make = partial(built_in_autoencoder, architecture=architecture, loss=loss, **kinds)
+    check_critic(make, sample_shape=SHAPE, loss=loss)
+    if architecture == "mlp":
+        check_critic(make, sample_shape=POINT, loss=loss)
+
+
+@pytest.mark.parametrize("loss", AUTOENCODING)
+def test_custom_autoencoders_keep_the_contract(loss: Loss) -> None:
+    check_critic(CustomAutoencoder, sample_shape=SHAPE, width=3, loss=loss)
+    with pytest.raises(AssertionError, match=f"modules encoder and decoder where loss is {loss}"):
+        check_critic(CustomCritic, sample_shape=SHAPE, loss=loss)
 
 
 @pytest.mark.parametrize("shape", [POINT, SHAPE], ids=str)

@@ -189,7 +189,7 @@ def test_critics_have_dropout_after_each_hidden_layer_if_they_have_any(
     config = NetworkConfig.model_validate({"architecture": architecture, **sizes})
 
     def rates(dropout: float | None) -> list[float]:
-        critic = build_critic(config, (1, 32, 16), None, dropout)
+        critic = build_critic(config, (1, 32, 16), dropout=dropout)
         return [layer.p for layer in critic.modules() if isinstance(layer, torch.nn.Dropout)]
 
     assert rates(None) == rates(0.0) == []
