@@ -53,7 +53,7 @@ MAX_SAMPLE_VALUE = 1e4
 
 #: The numbers that a loss has in addition to those of all losses, by the names that they are logged
 #: under.
-OWN_NUMBERS: Mapping[Loss, tuple[str, ...]] = {
+LOSS_METRICS: Mapping[Loss, tuple[str, ...]] = {
     "ebgan": ("pulling_away",),
     "began": ("balance", "convergence_measure"),
     "sliced_wasserstein": ("sliced_w1",),
@@ -83,7 +83,8 @@ class Measurement:
         training_seconds: Wall time of all training so far, also before a resume.
         training_cpu_seconds: CPU time of the training thread, likewise.
         diverged: Whether the trial has diverged; see :func:`train`.
-        own: The numbers that the loss alone has, by the names of ``OWN_NUMBERS``, as means.
+        loss_metrics: The numbers that the loss alone has, by the names of ``LOSS_METRICS``, as
+            means.
     """
 
     generator_steps: int
@@ -96,11 +97,11 @@ class Measurement:
     training_seconds: float
     training_cpu_seconds: float
     diverged: bool
-    own: Mapping[str, float] = field(default_factory=dict)
+    loss_metrics: Mapping[str, float] = field(default_factory=dict)
 
     def as_floats(self) -> dict[str, float]:
         """Return all numbers that it has by name, as plain floats; ``diverged`` is 0 or 1."""
-        fields = {**asdict(self), **self.own, "own": None}
+        fields = {**asdict(self), **self.loss_metrics, "loss_metrics": None}
         return {name: float(value) for name, value in fields.items() if value is not None}
 
 
@@ -220,14 +221,14 @@ def generator_step(
 def _generator_step(
     state: TrainState, config: TrainingConfig, real: Tensor | None
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Take the step of :func:`generator_step`; return also the loss's own numbers."""
+    """Take the step of :func:`generator_step`; return also the loss's metrics."""
     fake = state.sample(config.batch_size)
-    loss, own = _generator_losses(state, config, fake, real)
+    loss, loss_metrics = _generator_losses(state, config, fake, real)
     _step(state.generator_optimizer, _gradients(loss, state.generator_optimizer))
     if state.averaged is not None:
         # The average starts at the weights after the first step, not at the initial ones.
         state.update_average(config.ema_decay if state.generator_steps > 0 else 0.0)
-    return loss.detach(), fake.detach(), [number.detach() for number in own]
+    return loss.detach(), fake.detach(), [number.detach() for number in loss_metrics]
 
 
 def _generator_losses(
@@ -285,7 +286,7 @@ def _train_until(
     state.training_seconds += seconds
     state.training_cpu_seconds += time.thread_time() - started_cpu_s
     is_finite = all(map(math.isfinite, numbers.values())) and _is_finite(state, fake)
-    own = {name: numbers.pop(name) for name in OWN_NUMBERS.get(config.loss, ())}
+    loss_metrics = {name: numbers.pop(name) for name in LOSS_METRICS.get(config.loss, ())}
     return Measurement(
         last_step,
         **{**_NO_CRITIC, **numbers},
@@ -293,14 +294,14 @@ def _train_until(
         training_seconds=state.training_seconds,
         training_cpu_seconds=state.training_cpu_seconds,
         diverged=not is_finite,
-        own=own,
+        loss_metrics=loss_metrics,
     )
 
 
 def _logged(config: TrainingConfig) -> tuple[str, ...]:
     """Name the numbers that a step returns."""
     of_critic = () if config.loss in CRITIC_FREE else ("critic_estimate", "critic_loss")
-    return (*of_critic, "generator_loss", *OWN_NUMBERS.get(config.loss, ()))
+    return (*of_critic, "generator_loss", *LOSS_METRICS.get(config.loss, ()))
 
 
 def _slopes(state: TrainState, real: Tensor, fake: Tensor) -> dict[str, float]:
@@ -334,8 +335,8 @@ def _iteration(
     if config.loss not in CRITIC_FREE:
         batches = zip(reals, _fakes(state, *shape), strict=True)
         of_critic = [critic_step(state, config, *batch) for batch in batches][-1]
-    loss_of_generator, fake, own = _generator_step(state, config, reals[-1])
-    return torch.stack([*of_critic, loss_of_generator, *own]), reals[-1], fake
+    loss_of_generator, fake, loss_metrics = _generator_step(state, config, reals[-1])
+    return torch.stack([*of_critic, loss_of_generator, *loss_metrics]), reals[-1], fake
 
 
 @torch.no_grad()
