@@ -53,13 +53,13 @@ MAX_SAMPLE_VALUE = 1e4
 
 #: The numbers that a loss has in addition to those of all losses, by the names that they are logged
 #: under.
-OWN_NUMBERS: Mapping[Loss, tuple[str, ...]] = {
+LOSS_METRICS: Mapping[Loss, tuple[str, ...]] = {
     "ebgan": ("pulling_away",),
     "began": ("balance", "convergence_measure"),
     "sliced_wasserstein": ("sliced_w1",),
 }
 #: The numbers that an option has in addition to those of all trials, by the key that turns it on.
-NUMBERS_OF_OPTIONS: Mapping[str, tuple[str, ...]] = {
+OPTION_METRICS: Mapping[str, tuple[str, ...]] = {
     "feature_matching_weight": ("feature_distance",),
     "consistency_weight": ("inconsistency",),
     "historical_averaging_weight": ("critic_historical_distance", "generator_historical_distance"),
@@ -89,8 +89,8 @@ class Measurement:
         training_seconds: Wall time of all training so far, also before a resume.
         training_cpu_seconds: CPU time of the training thread, likewise.
         diverged: Whether the trial has diverged; see :func:`train`.
-        own: The numbers that the loss and the options of the trial alone have, by the names of
-            ``OWN_NUMBERS`` and ``NUMBERS_OF_OPTIONS``, as means.
+        loss_metrics: The numbers that the loss and its options alone have, by the names of
+            ``LOSS_METRICS`` and ``OPTION_METRICS``, as means.
     """
 
     generator_steps: int
@@ -103,11 +103,11 @@ class Measurement:
     training_seconds: float
     training_cpu_seconds: float
     diverged: bool
-    own: Mapping[str, float] = field(default_factory=dict)
+    loss_metrics: Mapping[str, float] = field(default_factory=dict)
 
     def as_floats(self) -> dict[str, float]:
         """Return all numbers that it has by name, as plain floats; ``diverged`` is 0 or 1."""
-        fields = {**asdict(self), **self.own, "own": None}
+        fields = {**asdict(self), **self.loss_metrics, "loss_metrics": None}
         return {name: float(value) for name, value in fields.items() if value is not None}
 
 
@@ -338,7 +338,7 @@ def _train_until(
     state.training_seconds += seconds
     state.training_cpu_seconds += time.thread_time() - started_cpu_s
     is_finite = all(map(math.isfinite, numbers.values())) and _is_finite(state, fake)
-    own = {name: numbers.pop(name) for name in _own(config)}
+    loss_metrics = {name: numbers.pop(name) for name in _loss_metrics(config)}
     return Measurement(
         last_step,
         **{**_NO_CRITIC, **numbers},
@@ -346,19 +346,19 @@ def _train_until(
         training_seconds=state.training_seconds,
         training_cpu_seconds=state.training_cpu_seconds,
         diverged=not is_finite,
-        own=own,
+        loss_metrics=loss_metrics,
     )
 
 
 def _logged(config: TrainingConfig) -> list[str]:
     """Name the numbers that a step returns, in their order."""
     of_critic = [] if config.loss in CRITIC_FREE else ["critic_estimate", "critic_loss"]
-    return [*of_critic, "generator_loss", *_own(config)]
+    return [*of_critic, "generator_loss", *_loss_metrics(config)]
 
 
-def _own(config: TrainingConfig) -> list[str]:
-    of_options = (names for key, names in NUMBERS_OF_OPTIONS.items() if getattr(config, key))
-    return [*OWN_NUMBERS.get(config.loss, ()), *(name for names in of_options for name in names)]
+def _loss_metrics(config: TrainingConfig) -> list[str]:
+    of_options = (names for key, names in OPTION_METRICS.items() if getattr(config, key))
+    return [*LOSS_METRICS.get(config.loss, ()), *(name for names in of_options for name in names)]
 
 
 def _slopes(state: TrainState, real: Tensor, fake: Tensor) -> dict[str, float]:

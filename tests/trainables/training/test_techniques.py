@@ -65,7 +65,7 @@ def test_the_features_are_what_the_last_layer_takes_and_the_scores_stay_the_same
 def test_every_method_matches_features_and_measures_their_distance(method) -> None:
     config = trial(method, feature_matching_weight=10)
     (measured,) = run(config, [3])
-    assert measured.as_floats()["feature_distance"] == measured.own["feature_distance"] > 0
+    assert measured.as_floats()["feature_distance"] == measured.loss_metrics["feature_distance"] > 0
     (without,) = run(trial(method), [3])
     assert "feature_distance" not in without.as_floats()
 
@@ -74,7 +74,7 @@ def test_a_distance_of_features_falls_where_only_it_counts() -> None:
     rates = {"critic_lr": 1e-9, "generator_lr": 1e-2}
     config = trial("non_saturating", feature_matching_weight=1e4, batch_size=256, **rates)
     first, _, last = run(config, [1, 50, 60])
-    assert last.own["feature_distance"] < first.own["feature_distance"] / 4
+    assert last.loss_metrics["feature_distance"] < first.loss_metrics["feature_distance"] / 4
 
 
 class Ended(nn.Sequential):
@@ -222,7 +222,7 @@ def test_a_strong_history_holds_both_players_under_every_method(method) -> None:
     free, held = (
         trial(method, optimizer="rmsprop", historical_averaging_weight=w) for w in (1e-9, 1e4)
     )
-    measured = [run(config, [20])[0].own for config in (free, held)]
+    measured = [run(config, [20])[0].loss_metrics for config in (free, held)]
     for name in ("critic_historical_distance", "generator_historical_distance"):
         assert 0 < measured[1][name] < measured[0][name]
 
