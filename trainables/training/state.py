@@ -90,7 +90,7 @@ class TrainState:
 
         def critic() -> nn.Module:
             shape = packed_shape(sample_shape, training.pack)
-            built = build_critic(networks, shape, training.constraint, training.loss)
+            built = build_critic(networks, shape, training.constraint, loss=training.loss)
             prepare_(built, training.constraint)
             return built
 
