@@ -123,7 +123,7 @@ def _refuse_size(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
     builders: dict[Player, Callable[[], nn.Module]] = {
         "generator": lambda: build_generator(networks, sample_shape),
         "critic": lambda: build_critic(
-            networks, critic_shape, config.training.constraint, config.training.loss
+            networks, critic_shape, config.training.constraint, loss=config.training.loss
         ),
     }
     most = _memory_bytes()

@@ -97,7 +97,11 @@ class TrainState:
         def critic() -> nn.Module:
             shape = packed_shape(sample_shape, training.pack)
             built = build_critic(
-                networks, shape, training.constraint, training.loss, training.critic_dropout
+                networks,
+                shape,
+                training.constraint,
+                loss=training.loss,
+                dropout=training.critic_dropout,
             )
             prepare_(built, training.constraint)
             return built
