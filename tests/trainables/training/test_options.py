@@ -10,7 +10,6 @@ import torch
 from small_trials import METHODS, REAL, WITH_CRITIC, create, identical, run, trial, weights_of
 from torch import Tensor, nn
 
-from trainables.config import CRITIC_FREE
 from trainables.networks.layers import MinibatchDiscrimination
 from trainables.training.lipschitz import gradient_penalty
 from trainables.training.loop import critic_step, train
@@ -225,7 +224,7 @@ def near(options: dict, method: str, within: float) -> None:
     assert all(p.dtype == torch.float32 for p in other.critic.parameters())
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in CRITIC_FREE])
+@pytest.mark.parametrize("method", METHODS)
 def test_bfloat16_ends_near_float32(method) -> None:
     """Numbers of 8 bits: off by 0.4% each."""
     near({"precision": "bfloat16"}, method, within=0.1)
