@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from trainables.config import REFUSED, TrialConfig
+from trainables.config import ABOVE_ZERO, CRITIC_FREE, REFUSED, TrialConfig
 from trainables.networks import (
     BadNetwork,
     Player,
     build_critic,
     build_generator,
     in_one_line,
+    split_critic,
 )
+from trainables.networks.layers import MinibatchDiscrimination
 from trainables.training import (
     PENALTIES,
     TrainState,
@@ -34,16 +36,23 @@ BYTES_PER_PARAMETER = 16
 #: Inputs of the critic in the batch that is passed through the networks.
 NUM_SAMPLES = 2
 
-#: The layers that count as each norm in a custom network.
-_NORMS: dict[str, tuple[type[nn.Module], ...]] = {
-    "batch": (_BatchNorm,),
-    "layer": (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
-    "instance": (_InstanceNorm,),
+#: The layers of a custom critic that count as a value of a key.
+_LAYERS: dict[str, dict[str, tuple[type[nn.Module], ...]]] = {
+    "critic_norm": {
+        "batch": (_BatchNorm,),
+        "layer": (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
+        "instance": (_InstanceNorm,),
+    },
+    "minibatch_discrimination": {"above 0": (MinibatchDiscrimination,)},
 }
 #: Autograd's names for what only changes a shape.
 _RESHAPES = ("View", "Squeeze", "Unsqueeze", "Reshape", "Select", "UnsafeView", "Alias")
 #: Autograd's names for functions with bounded values, and the values.
 _BOUNDS = {"Sigmoid": "(0, 1)", "Tanh": "(-1, 1)", "Softmax": "(0, 1)"}
+
+
+#: How errors begin that critics raise about themselves.
+_TELLING = ("the critic must return", "the critic's encoder must", "the critic's decoder must")
 
 
 def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> str | None:
@@ -65,7 +74,9 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> str | 
     with seeded(config.seed):
         _refuse_size(config, sample_shape)
         state = _create(config, sample_shape)
-        _refuse_norms(config, state.critic)
+        _refuse_layers(config, state.critic)
+        if config.training.feature_matching_weight:
+            split_critic(state.critic)
         pack = config.training.pack
         num_samples = NUM_SAMPLES * pack
         latents = torch.randn(num_samples, state.latent_dim, generator=state.rng)
@@ -76,6 +87,9 @@ def check_networks(config: TrialConfig, sample_shape: tuple[int, ...]) -> str | 
                 f"the generator must map latents of shape {tuple(latents.shape)} to samples of "
                 f"shape {(num_samples, *sample_shape)}, got {tuple(samples.shape)}",
             )
+        if config.training.loss in CRITIC_FREE:
+            _refuse_gradients(state, samples)
+            return None
         scores = _output("critic", state.critic, packed(samples, pack))
         if scores.shape != (NUM_SAMPLES,):
             raise BadNetwork(
@@ -108,7 +122,9 @@ def _refuse_size(config: TrialConfig, sample_shape: tuple[int, ...]) -> None:
     critic_shape = packed_shape(sample_shape, config.training.pack)
     builders: dict[Player, Callable[[], nn.Module]] = {
         "generator": lambda: build_generator(networks, sample_shape),
-        "critic": lambda: build_critic(networks, critic_shape, config.training.constraint),
+        "critic": lambda: build_critic(
+            networks, critic_shape, config.training.constraint, loss=config.training.loss
+        ),
     }
     most = _memory_bytes()
     for player, build in builders.items():
@@ -143,14 +159,16 @@ def _create(config: TrialConfig, sample_shape: tuple[int, ...]) -> TrainState:
         raise BadNetwork("critic", str(error)) from error
 
 
-def _refuse_norms(config: TrialConfig, critic: nn.Module) -> None:
-    """Refuse the layers of a custom critic that ``critic_norm`` may not have either."""
+def _refuse_layers(config: TrialConfig, critic: nn.Module) -> None:
+    """Refuse the layers of a custom critic that the keys of a built-in one may not have either."""
     possible = {key: (value,) for key, value in config.training}
     for rule in REFUSED:
         others = rule.others(possible)
-        if rule.key != "critic_norm" or not others:
+        if rule.key not in _LAYERS or not others:
             continue
-        kinds = tuple(kind for name in rule.values for kind in _NORMS[name])
+        named = _LAYERS[rule.key]
+        names = named if rule.values is ABOVE_ZERO else rule.values
+        kinds = tuple(kind for name in names for kind in named[name])
         refused = [
             f"{type(layer).__name__} ({name})"
             for name, layer in critic.named_modules()
@@ -169,7 +187,7 @@ def _output(player: Player, network: nn.Module, inputs: Float[Tensor, "batch *in
     try:
         output = network.train()(inputs)
     except Exception as error:
-        if str(error).startswith("the critic must return one tensor"):
+        if isinstance(error, TypeError) and str(error).startswith(_TELLING):
             raise BadNetwork(player, str(error)) from error
         raise BadNetwork(
             player,
@@ -193,17 +211,24 @@ def _output(player: Player, network: nn.Module, inputs: Float[Tensor, "batch *in
 
 
 def _refuse_gradients(
-    state: TrainState, samples: Float[Tensor, "batch *sample"], scores: Float[Tensor, " packs"]
+    state: TrainState,
+    samples: Float[Tensor, "batch *sample"],
+    scores: Float[Tensor, " packs"] | None = None,
 ) -> None:
-    """Check that the gradient of the mean score reaches the parameters of both networks."""
+    """Check that the gradient of the mean score reaches the parameters of both networks.
+
+    Without scores, that of the samples must reach the generator's.
+    """
     if not samples.requires_grad:
         raise BadNetwork("generator", _cut_off("generator's samples", "its parameters"))
-    trained = _trained(state.critic)
-    inputs = [samples, *trained.values()]
-    sample_grads, *critic_grads = _gradients("critic", scores.mean(), inputs)
-    if sample_grads is None:
-        raise BadNetwork("critic", _cut_off("critic's scores", "the samples"))
-    _refuse_unused("critic", trained, critic_grads)
+    sample_grads = torch.ones_like(samples)
+    if scores is not None:
+        trained = _trained(state.critic)
+        inputs = [samples, *trained.values()]
+        sample_grads, *critic_grads = _gradients("critic", scores.mean(), inputs)
+        if sample_grads is None:
+            raise BadNetwork("critic", _cut_off("critic's scores", "the samples"))
+        _refuse_unused("critic", trained, critic_grads)
     trained = _trained(state.generator)
     generator_grads = _gradients("generator", samples, [*trained.values()], sample_grads)
     _refuse_unused("generator", trained, generator_grads)

@@ -48,6 +48,33 @@ class PartedCritic(nn.Module):
         return self.last(self.sort(self.body["second"](hidden))).squeeze(1) + self.shift
 
 
+class Scaling(nn.Module):
+    """An autoencoder of one parameter, which reconstructs that share of each sample."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Identity(), _Scale(share)
+
+
+class _Scale(nn.Module):
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = nn.Parameter(torch.tensor(share))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return self.share * codes
+
+
+class CustomAutoencoder(nn.Module):
+    """A critic for the losses that need an encoder and a decoder."""
+
+    def __init__(self, sample_shape: tuple[int, ...], width: int = 8) -> None:
+        super().__init__()
+        size = prod(sample_shape)
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(size, width), nn.Tanh())
+        self.decoder = nn.Sequential(nn.Linear(width, size), nn.Unflatten(1, sample_shape))
+
+
 class NoisyGenerator(CustomGenerator):
     """A generator that draws from PyTorch's global generator, also in evaluation mode."""
 

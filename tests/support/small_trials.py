@@ -5,13 +5,14 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from trainables.config import CRITIC_FREE, PUBLISHED, Constraint, TrialConfig
 from trainables.config import GANS as GANS
-from trainables.config import PUBLISHED, Constraint, TrialConfig
 from trainables.training.loop import Measurement, train
 from trainables.training.state import TrainState
 
 CONSTRAINTS = get_args(Constraint)
 METHODS = tuple(PUBLISHED)
+WITH_CRITIC = tuple(method for method in METHODS if method not in CRITIC_FREE)
 SMALL = {"latent_dim": 3, "generator_width": 8, "critic_width": 8}
 REAL = torch.linspace(-1, 1, 40).view(20, 2)
 
@@ -19,6 +20,8 @@ REAL = torch.linspace(-1, 1, 40).view(20, 2)
 def trial(method: str = "gradient_penalty", *, seed: int = 0, **training) -> TrialConfig:
     name = "constraint" if method in CONSTRAINTS else "loss"
     training = {name: method, "n_critic": 2, "batch_size": 4} | training
+    if method in CRITIC_FREE:
+        training = {k: v for k, v in training.items() if k not in ("n_critic", "critic_lr")}
     return TrialConfig(networks=SMALL, training=training, seed=seed)
 
 
@@ -64,4 +67,5 @@ def identical(one: TrainState | dict, other: TrainState | dict) -> bool:
 
 
 def weights_of(network: nn.Module) -> Tensor:
-    return nn.utils.parameters_to_vector(network.parameters()).detach().clone()
+    """Return all weights as one vector, which is empty for no critic."""
+    return torch.cat([torch.zeros(0), *(p.detach().flatten() for p in network.parameters())])

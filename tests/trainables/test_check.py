@@ -10,8 +10,16 @@ from torch import nn
 
 from trainables import check
 from trainables.check import check_networks
-from trainables.config import CONVOLUTIONAL, PUBLISHED, Architecture, Constraint, TrialConfig
+from trainables.config import (
+    AUTOENCODING,
+    CONVOLUTIONAL,
+    PUBLISHED,
+    Architecture,
+    Constraint,
+    TrialConfig,
+)
 from trainables.networks import BadNetwork
+from trainables.networks.layers import MinibatchDiscrimination
 
 SHAPE = (2,)
 IMAGE = (1, 8, 8)
@@ -135,6 +143,65 @@ class IdleCritic(nn.Module):
         return samples.flatten(1).sum(1)
 
 
+class Coder(nn.Module):
+    def __init__(self, sample_shape) -> None:
+        super().__init__()
+        size = prod(sample_shape)
+        self.encoder, self.decoder = nn.Linear(size, 3), nn.Linear(3, size)
+
+
+class FrozenCoder(Coder):
+    def __init__(self, sample_shape) -> None:
+        super().__init__(sample_shape)
+        self.encoder.requires_grad_(False)
+
+
+class IdleCoder(Coder):
+    """Has a part that is neither its encoder nor its decoder."""
+
+    def __init__(self, sample_shape) -> None:
+        super().__init__(sample_shape)
+        self.head = nn.Linear(3, 1)
+
+
+class NarrowCoder(Coder):
+    def __init__(self, sample_shape) -> None:
+        super().__init__(sample_shape)
+        self.decoder = nn.Linear(3, 1)  # would broadcast
+
+
+class PairCoder(Coder):
+    def __init__(self, sample_shape) -> None:
+        super().__init__(sample_shape)
+        self.encoder = Net(2, 3, lambda codes: (codes, codes))
+
+
+class ListCoder(Coder):
+    def __init__(self, sample_shape) -> None:
+        super().__init__(sample_shape)
+        self.decoder = Net(3, 2, lambda samples: [samples])
+
+
+CODERS = [
+    ("good_critic", "test_check:good_critic must have the modules encoder and decoder where loss "
+     "is {loss}, but lacks encoder and decoder: set self.encoder and self.decoder, or change"),
+    ("NarrowCoder", "the critic's decoder must return samples of the shape of its critic's inputs, "
+     "(2, 2), got (2, 1)"),
+    ("ListCoder", "of its critic's inputs, (2, 2), got list"),
+    ("PairCoder", "the critic's encoder must return one tensor of codes, got tuple"),
+    ("IdleCoder", "the critic's scores must depend on all its parameters, also "
+     "network.head.weight, network.head.bias"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", AUTOENCODING)
+@pytest.mark.parametrize(("custom", "words"), CODERS)
+def test_a_custom_critic_that_is_no_autoencoder_is_refused(custom: str, words: str, loss) -> None:
+    with pytest.raises(BadNetwork, match=re.escape(words.format(loss=loss))) as raised:
+        check_networks(trial("critic", custom, loss=loss), SHAPE)
+    assert raised.value.key == "critic"
+
+
 def normalised(kind: str):
     layers = {
         "batch": lambda: nn.BatchNorm1d(4),
@@ -185,6 +252,8 @@ def test_every_built_in_network_can_be_trained(architecture: str, name: str) -> 
 @pytest.mark.parametrize("name", PUBLISHED)
 @pytest.mark.parametrize(("player", "custom"), [("generator", "good"), ("critic", "good_critic")])
 def test_a_sound_custom_network_passes(player: str, custom: str, name: str) -> None:
+    if player == "critic" and name in AUTOENCODING:
+        custom = "Coder"
     check_networks(trial(player, custom, **method(name)), SHAPE)
 
 
@@ -193,6 +262,8 @@ def test_a_sound_custom_network_passes(player: str, custom: str, name: str) -> N
     ("player", "custom"), [("generator", "Frozen"), ("critic", "FrozenCritic")]
 )
 def test_a_network_may_have_frozen_parameters(player: str, custom: str, name: str) -> None:
+    if player == "critic" and name in AUTOENCODING:
+        custom = "FrozenCoder"
     check_networks(trial(player, custom, **method(name)), SHAPE)
 
 
@@ -280,6 +351,27 @@ class Rigid(Net):
 
     def __init__(self, sample_shape) -> None:
         super().__init__(2, 1, lambda outputs: outputs)
+
+
+class BatchedCritic(nn.Sequential):
+    def __init__(self, sample_shape) -> None:
+        super().__init__(
+            nn.Linear(prod(sample_shape), 4), MinibatchDiscrimination(4, 3, 2), nn.Linear(7, 1)
+        )
+
+
+def test_a_custom_critic_with_minibatch_discrimination_is_refused_under_a_penalty() -> None:
+    fault = r"must not have MinibatchDiscrimination \(0.1\) where constraint is gradient_penalty: "
+    with pytest.raises(BadNetwork, match=fault):
+        check_networks(trial("critic", "BatchedCritic"), SHAPE)
+    check_networks(trial("critic", "BatchedCritic", constraint="clip"), SHAPE)
+
+
+def test_feature_matching_needs_a_critic_in_sequence() -> None:
+    check_networks(trial("critic", "good_critic"), SHAPE)
+    fault = "ends in a Linear layer, whose inputs are its features, got Critic: make it one, or set"
+    with pytest.raises(BadNetwork, match=fault):
+        check_networks(trial("critic", "good_critic", feature_matching_weight=1), SHAPE)
 
 
 def test_a_custom_critic_must_accept_packed_samples() -> None:

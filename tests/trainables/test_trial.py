@@ -17,12 +17,14 @@ from trainables.config import DataConfig, NetworkConfig, ObjectiveConfig, TrialC
 from trainables.data import Data, as_floats, as_tensor, load
 from trainables.networks import build_generator
 from trainables.objective import score
+from trainables.training import TrainState, train
 from trainables.trial import (
     Finalist,
     Report,
     Schedule,
     final_floor,
     floor,
+    generator_file,
     load_generator,
     run,
 )
@@ -335,6 +337,23 @@ def test_the_generator_file_rebuilds_the_generator(data: Data, tmp_path: Path) -
     for name, weight in generator.state_dict().items():
         torch.testing.assert_close(weight, state[name], rtol=0, atol=0)
     assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_generator_with_virtual_batch_norm_gives_the_same_samples_when_it_is_loaded(
+    tmp_path: Path,
+) -> None:
+    """For its reference batch is in the file; whatever other samples are in the batch."""
+    networks = {"architecture": "dcgan", "generator_norm": "virtual", "latent_dim": 3}
+    widths = {"generator_width": 4, "critic_width": 4}
+    training = {"loss": "non_saturating", "batch_size": 4, "ema_decay": 0.5}
+    config = TrialConfig.model_validate({"networks": networks | widths, "training": training})
+    state = TrainState.create(config, (1, 8, 8))
+    list(train(state, config.training, torch.linspace(-1, 1, 20 * 64).view(20, 1, 8, 8), [3]))
+    torch.save(generator_file(state, config, (1, 8, 8)), tmp_path / "generator.pt")
+    generator, latent_dim = load_generator(tmp_path / "generator.pt", CPU)
+    latents = torch.randn(6, latent_dim)
+    assert torch.equal(generator(latents), state.scored(latents))
+    torch.testing.assert_close(generator(latents[2:3])[0], state.scored(latents)[2])
 
 
 def test_with_ema_decay_the_average_is_scored_and_saved(data: Data, tmp_path: Path) -> None:

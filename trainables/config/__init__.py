@@ -7,10 +7,13 @@ so that an error names the key as it is written in the file. Validation does not
 from trainables.config.base import Frozen, Real, Whole, plain_integer, plain_number
 from trainables.config.data import DataConfig, Scaling
 from trainables.config.methods import (
+    ABOVE_ZERO,
     APPLIES_WHEN,
     ARCHITECTURES,
+    AUTOENCODING,
     CLASSIFYING,
     CONVOLUTIONAL,
+    CRITIC_FREE,
     DATASETS,
     DEFAULT_ARCHITECTURE,
     DEFAULT_CONSTRAINT,
@@ -20,10 +23,12 @@ from trainables.config.methods import (
     LAYERWISE,
     PUBLISHED,
     REFUSED,
+    WITH_CRITIC,
     Activation,
     Architecture,
     Constraint,
     Divergence,
+    GeneratorNorm,
     Loss,
     Norm,
     applies,
@@ -44,6 +49,7 @@ from trainables.config.objective import (
     MIN_GROUND_SIDE,
     CriticBudget,
     ObjectiveConfig,
+    no_estimate,
 )
 from trainables.config.paths import (
     SECRET_NAME,
@@ -57,10 +63,13 @@ from trainables.config.training import TrainingConfig
 from trainables.config.trial import TrialConfig
 
 __all__ = [
+    "ABOVE_ZERO",
     "APPLIES_WHEN",
     "ARCHITECTURES",
+    "AUTOENCODING",
     "CLASSIFYING",
     "CONVOLUTIONAL",
+    "CRITIC_FREE",
     "DATASETS",
     "DEFAULT_ARCHITECTURE",
     "DEFAULT_CONSTRAINT",
@@ -74,6 +83,7 @@ __all__ = [
     "REFUSED",
     "SECRET_NAME",
     "URI",
+    "WITH_CRITIC",
     "Activation",
     "Architecture",
     "Argument",
@@ -82,6 +92,7 @@ __all__ = [
     "DataConfig",
     "Divergence",
     "Frozen",
+    "GeneratorNorm",
     "Loss",
     "NetworkConfig",
     "Norm",
@@ -99,6 +110,7 @@ __all__ = [
     "is_variable",
     "may_be_absent",
     "module_of",
+    "no_estimate",
     "plain_integer",
     "plain_number",
     "refused_together",

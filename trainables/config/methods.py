@@ -5,9 +5,19 @@ A method is a constraint under the Wasserstein loss, or another loss by itself.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Loss = Literal["wasserstein", "minimax", "non_saturating", "relativistic", "f_gan", "wgan_div"]
+Loss = Literal[
+    "wasserstein",
+    "minimax",
+    "non_saturating",
+    "relativistic",
+    "f_gan",
+    "wgan_div",
+    "ebgan",
+    "began",
+    "sliced_wasserstein",
+]
 Divergence = Literal[
     "kl",
     "reverse_kl",
@@ -21,6 +31,7 @@ Constraint = Literal["gradient_penalty", "one_sided_penalty", "clip", "spectral_
 Architecture = Literal["mlp", "dcgan", "resnet"]
 Activation = Literal["relu", "leaky_relu", "softplus", "tanh"]
 Norm = Literal["none", "batch", "layer", "instance"]
+GeneratorNorm = Literal["none", "batch", "layer", "instance", "virtual"]
 
 DEFAULT_LOSS: Loss = "wasserstein"
 DEFAULT_CONSTRAINT: Constraint = "gradient_penalty"
@@ -30,6 +41,13 @@ PENALTIES: tuple[Constraint, ...] = ("gradient_penalty", "one_sided_penalty")
 GANS: tuple[Loss, ...] = ("minimax", "non_saturating", "relativistic", "f_gan")
 #: Those of them under which a score is the logit of a sample being real.
 CLASSIFYING: tuple[Loss, ...] = ("minimax", "non_saturating")
+#: The losses whose critic is an autoencoder.
+AUTOENCODING: tuple[Loss, ...] = ("ebgan", "began")
+#: The losses that train no critic: they compare samples directly.
+CRITIC_FREE: tuple[Loss, ...] = ("sliced_wasserstein",)
+WITH_CRITIC: tuple[Loss, ...] = tuple(loss for loss in get_args(Loss) if loss not in CRITIC_FREE)
+#: The losses whose critic scores samples by a last layer.
+SCORING: tuple[Loss, ...] = tuple(loss for loss in WITH_CRITIC if loss not in AUTOENCODING)
 #: Constraints that bound each layer; the product of the layers' bounds bounds the critic.
 LAYERWISE: tuple[Constraint, ...] = ("spectral_norm", "orthogonal")
 CONVOLUTIONAL: tuple[Architecture, ...] = ("dcgan", "resnet")
@@ -51,6 +69,11 @@ def _when(**parents: Allowed) -> tuple[Condition, ...]:
     return (parents,)
 
 
+# The loss is a key of another section: a section by itself does not know it.
+_ANY_CRITIC = (None, *WITH_CRITIC)
+_BUILT_IN_CRITIC: Condition = {"critic": (None,), "loss": _ANY_CRITIC}
+
+
 #: The conditional hyperparameters. Each applies if at least one of its conditions holds; all others
 #: apply always. Parents stand before the keys that depend on them.
 APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
@@ -61,27 +84,55 @@ APPLIES_WHEN: Mapping[str, tuple[Condition, ...]] = {
     "generator_loss": _when(loss=("f_gan",)),
     "div_weight": _when(loss=("wgan_div",)),
     "div_power": _when(loss=("wgan_div",)),
+    "margin": _when(loss=("ebgan",)),
+    "pulling_away_weight": _when(loss=("ebgan",)),
+    "diversity_ratio": _when(loss=("began",)),
+    "lambda_k": _when(loss=("began",)),
+    "num_projections": _when(loss=("sliced_wasserstein",)),
     "label_smoothing": _when(loss=CLASSIFYING),
     "instance_noise": _when(loss=GANS),
     "r1_weight": _when(loss=GANS),
     "r2_weight": _when(loss=GANS),
+    # Of a critic whose last layer is linear; without it, or with an autoencoder, none of these.
+    "feature_matching_weight": _when(loss=SCORING),
+    "historical_averaging_weight": _when(loss=WITH_CRITIC),
+    # Not under the layerwise constraints: see REFUSED.
+    "critic_dropout": _when(loss=SCORING, constraint=(None, *PENALTIES, "clip")),
+    "consistency_weight": _when(critic_dropout=ABOVE_ZERO),
+    "consistency_margin": _when(consistency_weight=ABOVE_ZERO),
+    "n_critic": _when(loss=WITH_CRITIC),
+    "critic_lr": _when(loss=WITH_CRITIC),
     "beta1": _when(optimizer=("adam", "adamw")),
     "beta2": _when(optimizer=("adam", "adamw")),
     "weight_decay": _when(optimizer=("adamw",)),
-    "architecture": (*_when(generator=(None,)), *_when(critic=(None,))),
+    "critic": _when(loss=_ANY_CRITIC),
+    "architecture": (*_when(generator=(None,)), _BUILT_IN_CRITIC),
     "generator_args": _when(generator=ANY_VALUE),
     "generator_width": _when(generator=(None,)),
     "generator_depth": _when(generator=(None,)),
     "generator_activation": _when(generator=(None,)),
     "generator_norm": _when(generator=(None,), architecture=CONVOLUTIONAL),
     "critic_args": _when(critic=ANY_VALUE),
-    "critic_width": _when(critic=(None,)),
-    "critic_depth": _when(critic=(None,)),
+    "critic_width": (_BUILT_IN_CRITIC,),
+    "critic_depth": (_BUILT_IN_CRITIC,),
+    "critic_code_dim": _when(critic=(None,), loss=AUTOENCODING),
+    # Not where each score must follow from its own sample: see REFUSED.
+    "minibatch_discrimination": _when(
+        critic=(None,),
+        loss=(None, "wasserstein", *GANS),
+        constraint=(None, "clip"),
+        r1_weight=(None, 0),
+        r2_weight=(None, 0),
+        consistency_weight=(None, 0),
+    ),
+    "minibatch_dims": _when(minibatch_discrimination=ABOVE_ZERO),
     # The activation of an orthogonal critic is GroupSort.
-    "critic_activation": _when(critic=(None,), constraint=(None, *PENALTIES, "clip", LAYERWISE[0])),
+    "critic_activation": _when(
+        **_BUILT_IN_CRITIC, constraint=(None, *PENALTIES, "clip", LAYERWISE[0])
+    ),
     # No normalisation under the layerwise constraints: see REFUSED.
     "critic_norm": _when(
-        critic=(None,), architecture=CONVOLUTIONAL, constraint=(None, *PENALTIES, "clip")
+        **_BUILT_IN_CRITIC, architecture=CONVOLUTIONAL, constraint=(None, *PENALTIES, "clip")
     ),
     "path": _when(dataset=("image_folder", "array", *DOWNLOADED)),
     "array_name": _when(dataset=("array",)),
@@ -99,10 +150,17 @@ class Refused:
     """A forbidden combination: ``key`` has one of ``values``, ``other`` one of ``other_values``."""
 
     key: str
-    values: Values
+    values: Allowed
     other: str
     other_values: Allowed
     reason: str
+
+    def met(self, possible: Mapping[str, Collection[Any]]) -> list[Any]:
+        """Return those possible values of ``key`` that are forbidden with some of the other key."""
+        values = possible.get(self.key, ())
+        if self.values is ABOVE_ZERO:
+            return [v for v in values if _meets(v, ABOVE_ZERO)]
+        return [v for v in self.values if v in values]
 
     def others(self, possible: Mapping[str, Collection[Any]]) -> list[Any]:
         """Return those possible values of the other key that must not meet the values of ``key``.
@@ -118,17 +176,53 @@ _COUPLED = (
     "normalisation makes a score depend on the whole batch (Gulrajani 2017, section 4)"
 )
 
+_BATCHED = (
+    "the penalty is on the gradient of each score with respect to its own sample, and minibatch "
+    "discrimination makes a score depend on the whole batch"
+)
+
 REFUSED = (
     Refused("critic_norm", ("batch",), "constraint", PENALTIES, _COUPLED),
     Refused("critic_norm", ("batch",), "loss", ("wgan_div",), _COUPLED),
     Refused("critic_norm", ("batch",), "r1_weight", ABOVE_ZERO, _COUPLED),
     Refused("critic_norm", ("batch",), "r2_weight", ABOVE_ZERO, _COUPLED),
+    Refused("minibatch_discrimination", ABOVE_ZERO, "constraint", PENALTIES, _BATCHED),
+    Refused("minibatch_discrimination", ABOVE_ZERO, "loss", ("wgan_div",), _BATCHED),
+    Refused("minibatch_discrimination", ABOVE_ZERO, "r1_weight", ABOVE_ZERO, _BATCHED),
+    Refused("minibatch_discrimination", ABOVE_ZERO, "r2_weight", ABOVE_ZERO, _BATCHED),
+    Refused(
+        "minibatch_discrimination",
+        ABOVE_ZERO,
+        "consistency_weight",
+        ABOVE_ZERO,
+        "the term compares two scores of each sample, and minibatch discrimination makes a score "
+        "depend on the whole batch",
+    ),
+    Refused(
+        "minibatch_discrimination",
+        ABOVE_ZERO,
+        "constraint",
+        LAYERWISE,
+        "it sums over the batch, so that its Lipschitz constant may be above 1, which undoes the "
+        "bound on the layers",
+    ),
     Refused(
         "critic_norm",
         ("batch", "layer", "instance"),
         "constraint",
         LAYERWISE,
         "normalisation divides by a standard deviation, which undoes the bound on the layers",
+    ),
+    Refused(
+        "critic_dropout",
+        ABOVE_ZERO,
+        "constraint",
+        LAYERWISE,
+        "dropout divides what it keeps by the share that it keeps, which undoes the bound on the "
+        "layers",
+    ),
+    Refused(
+        "critic_dropout", ABOVE_ZERO, "critic", ANY_VALUE, "a custom critic has layers of its own"
     ),
     Refused(
         "architecture",
@@ -146,10 +240,20 @@ REFUSED = (
         "its projection iterates until the weights are orthonormal, and a captured step cannot "
         "test whether they are",
     ),
+    Refused(
+        "cuda_graph",
+        (True,),
+        "critic_dropout",
+        ABOVE_ZERO,
+        "dropout draws from PyTorch's global generator, and a captured step only from the trial's",
+    ),
 )
 
+# Wei 2018's, where its term is on.
+_WEI = {"consistency_margin": 0.0}
 _ADAM_OF_GULRAJANI = {"beta1": 0.0, "beta2": 0.9}
 _GULRAJANI = {
+    **_WEI,
     "n_critic": 5,
     "optimizer": "adam",
     "critic_lr": 1e-4,
@@ -159,6 +263,7 @@ _GULRAJANI = {
 }
 _PENALTY = {**_GULRAJANI, "gp_weight": 10.0}
 _ARJOVSKY = {
+    **_WEI,
     "n_critic": 5,
     "optimizer": "rmsprop",
     "critic_lr": 5e-5,
@@ -170,6 +275,7 @@ _ARJOVSKY = {
 _MIYATO = {**_GULRAJANI, "beta1": 0.5}
 _OVERLAP = {"instance_noise": 0.0, "r1_weight": 0.0, "r2_weight": 0.0}
 _RADFORD = {
+    **_WEI,
     "n_critic": 1,
     "optimizer": "adam",
     "critic_lr": 2e-4,
@@ -199,6 +305,28 @@ _WU = {
     "div_weight": 2.0,
     "div_power": 6.0,
 }
+_ZHAO = {
+    **_RADFORD,
+    "critic_lr": 1e-3,
+    "generator_lr": 1e-3,
+    "margin": 10.0,
+    "pulling_away_weight": 0.1,
+}
+_BERTHELOT = {
+    **_RADFORD,
+    "critic_lr": 8e-5,
+    "generator_lr": 8e-5,
+    "diversity_ratio": 0.5,
+    "lambda_k": 0.001,
+}
+_DESHPANDE = {
+    "optimizer": "adam",
+    "num_projections": 1000,
+    "generator_lr": 1e-4,
+    "beta1": 0.5,
+    "beta2": 0.999,
+    "weight_decay": 0.01,
+}
 
 #: The values published with each method, parents first. For the GAN losses, ``n_critic`` is
 #: Goodfellow 2014's (Algorithm 1, k = 1), the learning rates and ``beta1`` are Radford 2016's
@@ -206,7 +334,11 @@ _WU = {
 #: (Table 1), with five critic steps. For relativistic they are those with which Huang 2024 starts
 #: on CIFAR-10. f_gan has the Adam of Radford 2016, too, and the generator's loss that Nowozin 2016
 #: advises (section 3.2); wgan_div the weight and the power of Wu 2018, with Gulrajani's five critic
-#: steps. Anil 2019 publishes no single setting for WGANs: orthogonal has Gulrajani 2017's.
+#: steps. ebgan has the learning rate and the weight of Zhao 2016, and a margin within its search on
+#: MNIST, with Radford's Adam. began has the ratio and the gain of Berthelot 2017, and the Adam of
+#: its best known code, within the paper's range. sliced_wasserstein has the Adam of Deshpande's
+#: code, which has 10,000 projections for large images; small ones need fewer. Anil 2019 has no
+#: single setting for WGANs: orthogonal has Gulrajani 2017's.
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "gradient_penalty": _PENALTY,
     "one_sided_penalty": _PENALTY,
@@ -218,11 +350,15 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "relativistic": _HUANG,
     "f_gan": _NOWOZIN,
     "wgan_div": _WU,
+    "ebgan": _ZHAO,
+    "began": _BERTHELOT,
+    "sliced_wasserstein": _DESHPANDE,
 }
 
 #: Defaults of each architecture. DCGAN's channels and activations are Radford 2016's, the values of
-#: the ResNet Gulrajani 2017's (appendix F, CIFAR-10); those of the MLP are this project's. Critics
-#: have no normalisation, so that every constraint is possible.
+#: the ResNet Gulrajani 2017's (appendix F, CIFAR-10); those of the MLP are this project's. Codes of
+#: convolutional autoencoders have the length of Berthelot 2017's. Critics have no normalisation, so
+#: that every constraint is possible. ``minibatch_dims`` is Salimans 2016's.
 ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
     "mlp": {
         "latent_dim": 32,
@@ -231,7 +367,9 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "generator_activation": "relu",
         "critic_width": 128,
         "critic_depth": 2,
+        "critic_code_dim": 32,
         "critic_activation": "relu",
+        "minibatch_dims": 5,
     },
     "dcgan": {
         "latent_dim": 100,
@@ -241,8 +379,10 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "generator_norm": "batch",
         "critic_width": 64,
         "critic_depth": 1,
+        "critic_code_dim": 64,
         "critic_activation": "leaky_relu",
         "critic_norm": "none",
+        "minibatch_dims": 5,
     },
     "resnet": {
         "latent_dim": 128,
@@ -252,8 +392,10 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "generator_norm": "batch",
         "critic_width": 128,
         "critic_depth": 2,
+        "critic_code_dim": 64,
         "critic_activation": "relu",
         "critic_norm": "none",
+        "minibatch_dims": 5,
     },
 }
 
@@ -310,8 +452,16 @@ def why_no_effect(key: str, possible: Mapping[str, Collection[Any]]) -> str | No
     ]
     parent = failing[0][0]
     actual = " or ".join(str(v) for v in possible[parent] if v is not None) or "not given"
-    reasons = [rule.reason for rule in REFUSED if (rule.key, rule.other) == (key, parent)]
-    rule = f", where it must be none ({reasons[-1]})" if reasons else ""
+    rules = [
+        rule
+        for rule in REFUSED
+        if (rule.key, rule.other) == (key, parent) and rule.others(possible)
+    ]
+    reasons = [rule.reason for rule in rules]
+    off = "0" if rules and rules[-1].values is ABOVE_ZERO else "none"
+    rule = f", where it must be {off} ({reasons[-1]})" if reasons else ""
+    if parent == "loss" and set(possible["loss"]) <= set(CRITIC_FREE):
+        rule = ", which trains no critic"
     return f"has no effect when {parent} is {actual}{rule}: leave {key} out, or {_way_out(failing)}"
 
 
@@ -346,14 +496,15 @@ def refused_together(
         The key, and the rule that it breaks with the reason and the way out.
     """
     for rule in REFUSED:
-        met = [v for v in rule.values if v in possible.get(rule.key, ())]
+        met = rule.met(possible)
         others = rule.others(possible)
         if where_asked:
             others = [v for v in others if _may_apply(rule.key, {**possible, rule.other: (v,)})]
         if met and others:
             yield (
                 rule.key,
-                f"must not be {_either(met)} where {rule.other} is {_either_other(rule, others)}: "
+                f"must not be {_named(rule.values, met)} where {rule.other} is "
+                f"{_named(rule.other_values, others)}: "
                 f"{rule.reason}; change one of the two",
             )
 
@@ -362,8 +513,8 @@ def _either(values: Sequence[Any]) -> str:
     return " or ".join("true" if value is True else str(value) for value in values)
 
 
-def _either_other(rule: Refused, values: Sequence[Any]) -> str:
-    return "above 0" if rule.other_values is ABOVE_ZERO else _either(values)
+def _named(forbidden: Allowed, values: Sequence[Any]) -> str:
+    return "above 0" if forbidden is ABOVE_ZERO else _either(values)
 
 
 def _may_apply(key: str, possible: Mapping[str, Collection[Any]]) -> bool:
@@ -404,7 +555,9 @@ def _way_out(failing: Sequence[tuple[str, Allowed]]) -> str:
     ways = [f"leave {parent} out" for parent, allowed in failing if allowed == (None,)]
     ways += [f"give {parent}" for parent, allowed in failing if allowed is ANY_VALUE]
     values = [
-        f"{parent} to {' or '.join(str(v) for v in allowed if v is not None)}"
+        f"{parent} above 0"
+        if allowed is ABOVE_ZERO
+        else f"{parent} to {' or '.join(str(v) for v in allowed if v is not None)}"
         for parent, allowed in failing
         if allowed != (None,) and allowed is not ANY_VALUE
     ]

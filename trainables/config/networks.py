@@ -15,6 +15,7 @@ from trainables.config.methods import (
     DEFAULT_ARCHITECTURE,
     Activation,
     Architecture,
+    GeneratorNorm,
     Norm,
     fill,
 )
@@ -108,7 +109,8 @@ class NetworkConfig(Conditional):
         default=None,
         description="A custom critic, as package.module:Name: a subclass of torch.nn.Module that "
         "this module defines, created as Name(sample_shape=..., **critic_args), that maps samples "
-        "[batch, *sample_shape] to scores [batch].",
+        "[batch, *sample_shape] to scores [batch]. Under ebgan and began it needs the modules "
+        "encoder, from samples to codes, and decoder, from codes to samples.",
     )
     architecture: Architecture | None = Field(
         default=None,
@@ -148,10 +150,12 @@ class NetworkConfig(Conditional):
         default=None,
         description="Default: relu. softplus: softplus(2x + 2) / 2 - 1 (Gulrajani 2017, Table 1).",
     )
-    generator_norm: Norm | None = Field(
+    generator_norm: GeneratorNorm | None = Field(
         default=None,
-        description="Normalisation after each hidden layer. Default: batch. Only for dcgan and "
-        "resnet.",
+        description="Normalisation after each hidden layer. virtual: virtual batch normalisation, "
+        "by the statistics of 64 latents that are drawn once, and of the sample itself (Salimans "
+        "2016, section 3.5); it takes 64 samples more in every pass. Default: batch. Only for "
+        "dcgan and resnet.",
     )
     critic_width: Whole | None = Field(
         default=None,
@@ -166,6 +170,13 @@ class NetworkConfig(Conditional):
         description="As generator_depth; but resnet: residual blocks at the smallest resolution, "
         "default 2.",
     )
+    critic_code_dim: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=16384,
+        description="Length of the code of a critic that is an autoencoder. Default: mlp 32, dcgan "
+        "and resnet 64. Only under ebgan and began.",
+    )
     critic_activation: Activation | None = Field(
         default=None,
         description="Default: mlp and resnet relu, dcgan leaky_relu. Not under orthogonal, which "
@@ -173,8 +184,25 @@ class NetworkConfig(Conditional):
     )
     critic_norm: Norm | None = Field(
         default=None,
-        description="Normalisation after hidden layers. Default: none. batch: only under clip and "
-        "the GAN losses. Only for dcgan and resnet; not under spectral_norm and orthogonal.",
+        description="Normalisation after hidden layers. Default: none. batch: only under clip, the "
+        "GAN losses, ebgan and began. Only for dcgan and resnet; not under spectral_norm and "
+        "orthogonal.",
+    )
+    minibatch_discrimination: Whole | None = Field(
+        default=None,
+        ge=0,
+        le=1024,
+        description="Minibatch discrimination: kernels by which each sample is compared with the "
+        "others of its batch. Their similarities are appended to what the critic's last layer "
+        "takes (Salimans 2016, section 3.2; there 100). The time grows with them, and with the "
+        "square of batch_size. 0: none, as by default. Only under clip and the GAN losses, without "
+        "r1_weight and r2_weight.",
+    )
+    minibatch_dims: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Dimensions of each kernel. Default: 5. Only with minibatch_discrimination.",
     )
 
     @classmethod

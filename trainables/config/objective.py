@@ -44,9 +44,18 @@ GENERATOR_ALONE = (
     "networks.generator_depth",
     "networks.generator_activation",
     "networks.generator_norm",
+    "training.feature_matching_weight",
     "training.generator_lr",
     "training.ema_decay",
 )
+
+
+def no_estimate(loss: str) -> str:
+    """Say that trials of a loss without a critic cannot be ranked by their critics' estimates."""
+    return (
+        f"objective.name must not be critic_estimate where loss is {loss}, which trains no critic: "
+        "give independent_critic, or change the loss"
+    )
 
 
 #: Images with a shorter side are compared by their pixels, as vectors are by their numbers.

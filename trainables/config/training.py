@@ -31,7 +31,10 @@ class TrainingConfig(Conditional):
         "generator that maximises log D(G(z)) (Goodfellow 2014, section 3). relativistic: R3GAN, "
         "where each real sample is compared with a generated one (Huang 2024, eq. 2). f_gan: a "
         "bound on any f-divergence (Nowozin 2016, eq. 7). wgan_div: the Wasserstein divergence "
-        "(Wu 2018).",
+        "(Wu 2018). ebgan: the critic is an autoencoder, which reconstructs real samples well and "
+        "generated ones badly (Zhao 2016). began: the same, with a balance between the two "
+        "(Berthelot 2017). sliced_wasserstein: the mean W1 of random 1-D projections, without a "
+        "critic (Deshpande 2018).",
     )
     constraint: Constraint | None = Field(
         default=None,
@@ -75,6 +78,43 @@ class TrainingConfig(Conditional):
         le=12,
         description="p of the same term. Default: 6. Only under wgan_div.",
     )
+    margin: Real | None = Field(
+        default=None,
+        gt=0,
+        description="The error above which a generated sample's reconstruction no longer adds to "
+        "the critic's loss (m; Zhao 2016, eq. 1). An error is the L2 norm over the whole sample, "
+        "in the data's units, as w1 is. Default: 10. Only under ebgan.",
+    )
+    pulling_away_weight: Real | None = Field(
+        default=None,
+        ge=0,
+        description="Weight of the pulling-away term in the generator's loss: the mean squared "
+        "cosine between the codes of two generated samples (Zhao 2016, section 2.4). Default: "
+        "0.1. Only under ebgan.",
+    )
+    diversity_ratio: Real | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="The error of generated samples' reconstructions, as a share of that of real "
+        "ones, that the training keeps to (gamma; Berthelot 2017, section 3.4). Lower: better "
+        "samples of less variety. Default: 0.5. Only under began.",
+    )
+    lambda_k: Real | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="How fast that balance is restored: the learning rate of k, the weight of "
+        "generated samples in the critic's loss (Berthelot 2017, section 3.4). Default: 0.001. "
+        "Only under began.",
+    )
+    num_projections: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Random directions on which each batch is projected. Default: 1,000. Only "
+        "under sliced_wasserstein.",
+    )
     label_smoothing: Real | None = Field(
         default=None,
         ge=0,
@@ -103,11 +143,51 @@ class TrainingConfig(Conditional):
         description="R2: the same at generated samples (Mescheder 2018, eq. 10). Default: 0, under "
         "relativistic 0.05. Only under minimax, non_saturating, relativistic and f_gan.",
     )
-    n_critic: Whole = Field(
-        default=5,
+    feature_matching_weight: Real | None = Field(
+        default=None,
+        ge=0,
+        description="Feature matching: weight, in the generator's loss, of the squared distance "
+        "between the means of the critic's features of real and of generated samples. The features "
+        "are the inputs of its last layer (Salimans 2016, section 3.1; there the term is all of "
+        "the loss, which a large weight comes near). A custom critic must be an nn.Sequential that "
+        "ends in a Linear layer. 0: none, as by default. Not under ebgan, began and "
+        "sliced_wasserstein.",
+    )
+    historical_averaging_weight: Real | None = Field(
+        default=None,
+        ge=0,
+        description="Historical averaging: weight, in the loss of either player, of the squared "
+        "distance of its weights from their mean over all its steps so far (Salimans 2016, section "
+        "3.3, which gives no value). 0: none, as by default. Not under sliced_wasserstein.",
+    )
+    critic_dropout: Real | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Dropout rate of the critic while it trains, after each hidden layer; in a "
+        "resnet after each block but the first. 0: none, as by default. Not under spectral_norm, "
+        "orthogonal, ebgan, began and sliced_wasserstein, with cuda_graph, or for a custom critic.",
+    )
+    consistency_weight: Real | None = Field(
+        default=None,
+        ge=0,
+        description="CT-GAN: weight, in the critic's loss, of the mean over real samples of max(0, "
+        "d - consistency_margin), where d is the squared difference of the scores that two draws "
+        "of dropout give a sample, and a tenth of the mean squared difference of its features, the "
+        "inputs of the last layer (Wei 2018, eq. 4; there 2, next to a gradient penalty, with "
+        "dropout of 0.5). 0: none, as by default. Only with critic_dropout.",
+    )
+    consistency_margin: Real | None = Field(
+        default=None,
+        ge=0,
+        description="M' of the same term. Default: 0. Only with consistency_weight.",
+    )
+    n_critic: Whole | None = Field(
+        default=None,
         ge=1,
         le=1000,
-        description="Critic steps per generator step. Default: 5, under a GAN loss and f_gan 1.",
+        description="Critic steps per generator step. Default: 5, under a GAN loss, f_gan, "
+        "ebgan and began 1. Not under sliced_wasserstein.",
     )
     batch_size: Whole = Field(
         default=64, ge=2, le=65536, description="Samples per step of either network."
@@ -118,36 +198,37 @@ class TrainingConfig(Conditional):
         le=64,
         description="Samples that the critic sees at once, joined along their channels (PacGAN, "
         "Lin 2018; there 2 to 4). batch_size must be a multiple of it. A custom critic gets the "
-        "joined sample_shape. 1: each by itself.",
+        "joined sample_shape; sliced_wasserstein projects the joined samples. 1: each by itself.",
     )
     optimizer: Literal["adam", "rmsprop", "adamw"] = Field(
         default="adam", description="Default: rmsprop under clip, else adam."
     )
-    critic_lr: Real = Field(
-        default=1e-4,
+    critic_lr: Real | None = Field(
+        default=None,
         gt=0,
-        description="Learning rate of the critic. Default: 1e-4, under clip 5e-5, under all other "
-        "losses 2e-4.",
+        description="Learning rate of the critic. Default: 1e-4, under clip 5e-5, under ebgan "
+        "1e-3, under began 8e-5, under all other losses 2e-4. Not under sliced_wasserstein.",
     )
     generator_lr: Real = Field(
         default=1e-4,
         gt=0,
-        description="Learning rate of the generator. Default: 1e-4, under clip 5e-5, under all "
-        "other losses 2e-4.",
+        description="Learning rate of the generator. Default: 1e-4, also under "
+        "sliced_wasserstein; under clip 5e-5, under ebgan 1e-3, under began 8e-5, under all other "
+        "losses 2e-4.",
     )
     beta1: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
         description="Decay of Adam's first moment. Default: 0, under spectral_norm, minimax, "
-        "non_saturating and f_gan 0.5. Only for adam and adamw.",
+        "non_saturating, f_gan, ebgan, began and sliced_wasserstein 0.5. Only for adam and adamw.",
     )
     beta2: Real | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="Decay of Adam's second moment. Default: 0.9, under minimax, non_saturating "
-        "and f_gan 0.999. Only for adam and adamw.",
+        description="Decay of Adam's second moment. Default: 0.9, under minimax, non_saturating, "
+        "f_gan, ebgan, began and sliced_wasserstein 0.999. Only for adam and adamw.",
     )
     weight_decay: Real | None = Field(
         default=None,
@@ -178,7 +259,8 @@ class TrainingConfig(Conditional):
         default=False,
         description="Whether a generator step, with its critic steps, is captured as a CUDA graph "
         "and launched by one call. Its speed has not been measured. No effect on a CPU. Custom "
-        "networks must not read values back from the GPU. Not under orthogonal.",
+        "networks must not read values back from the GPU. Not under orthogonal or with "
+        "critic_dropout.",
     )
 
     @classmethod

@@ -6,9 +6,9 @@ from pydantic import Field, model_validator
 
 from trainables.config.base import SEED_LIMIT, Frozen, Whole
 from trainables.config.data import DataConfig
-from trainables.config.methods import applies, refused_together
+from trainables.config.methods import CRITIC_FREE, applies, refused_together
 from trainables.config.networks import NetworkConfig
-from trainables.config.objective import ObjectiveConfig
+from trainables.config.objective import ObjectiveConfig, no_estimate
 from trainables.config.training import TrainingConfig
 
 
@@ -36,6 +36,8 @@ class TrialConfig(Frozen):
         values = {**dict(self.networks), **dict(self.training)}
         for key, fault in refused_together({k: (v,) for k, v in values.items()}):
             raise ValueError(f"{key} {fault}")
+        if self.objective.name == "critic_estimate" and self.training.loss in CRITIC_FREE:
+            raise ValueError(no_estimate(self.training.loss))
         size, pack = self.training.batch_size, self.training.pack
         if size % pack:
             raise ValueError(f"batch_size must be a multiple of pack ({pack}), got {size}")

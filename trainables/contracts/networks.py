@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.config import DEFAULT_CONSTRAINT, Constraint
+from trainables.config import AUTOENCODING, DEFAULT_CONSTRAINT, DEFAULT_LOSS, Constraint, Loss
 from trainables.contracts.laws import (
     build,
     check_batch,
@@ -18,7 +18,7 @@ from trainables.contracts.laws import (
     output,
 )
 from trainables.contracts.require import require
-from trainables.networks import in_one_line
+from trainables.networks import BadNetwork, as_autoencoder, in_one_line
 from trainables.training import PENALTIES, prepare_
 
 Make = Callable[..., nn.Module]
@@ -79,6 +79,7 @@ def check_critic(
     *,
     sample_shape: tuple[int, ...],
     constraint: Constraint | None = DEFAULT_CONSTRAINT,
+    loss: Loss = DEFAULT_LOSS,
     **args: Any,
 ) -> None:
     """Check a critic, built as ``make(sample_shape=..., **args)``.
@@ -89,18 +90,29 @@ def check_critic(
     evaluation mode a score must follow from its own sample alone; under a gradient penalty also in
     training mode, and it must be differentiable twice (Gulrajani 2017, section 4).
 
+    Under a loss whose critic is an autoencoder, it must have the modules ``encoder`` and
+    ``decoder``, and all this holds for the scores that are made of its reconstructions.
+
     Args:
         make: The class or function.
         sample_shape: Shape of one sample: [channels, height, width], or [length] of a vector.
-        constraint: The constraint under which it is to be trained; ``None`` under a GAN loss.
+        constraint: The constraint under which it is to be trained. Only under wasserstein.
+        loss: The loss by which it is to be trained.
         args: The keyword arguments of ``critic_args``.
 
     Raises:
         AssertionError: if the critic breaks one of these rules.
     """
 
+    constraint = constraint if loss == "wasserstein" else None
+
     def make_under(seed: int) -> nn.Module:
         critic = build("critic", make, seed, {"sample_shape": sample_shape} | args)
+        if loss in AUTOENCODING:
+            try:
+                critic = as_autoencoder(critic, "the critic", loss)
+            except BadNetwork as error:
+                raise AssertionError(str(error)) from error
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             try:

@@ -1,26 +1,40 @@
 """Build generators and critics. PyTorch's global RNG draws the weights: seed it before a call."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
-from trainables.config import Architecture, Constraint, NetworkConfig
+from trainables.config import (
+    ARCHITECTURES,
+    AUTOENCODING,
+    CRITIC_FREE,
+    DEFAULT_LOSS,
+    Architecture,
+    Constraint,
+    Loss,
+    NetworkConfig,
+)
 from trainables.networks import dcgan, mlp, resnet
+from trainables.networks.autoencoder import Autoencoder, as_autoencoder
 from trainables.networks.custom import Player, build_custom, build_extractor, build_metrics
 from trainables.networks.errors import BadNetwork, CodeNotAllowed, in_one_line
-from trainables.networks.layers import Design
+from trainables.networks.layers import NUM_REFERENCES, Design, WithReferences
 
 __all__ = [
+    "Autoencoder",
     "BadNetwork",
     "CodeNotAllowed",
     "Player",
+    "as_autoencoder",
     "build_critic",
     "build_custom",
     "build_extractor",
     "build_generator",
     "build_metrics",
     "in_one_line",
+    "split_critic",
 ]
 
 _ARCHITECTURES = {"mlp": mlp, "dcgan": dcgan, "resnet": resnet}
@@ -49,11 +63,19 @@ def build_generator(config: NetworkConfig, sample_shape: tuple[int, ...]) -> nn.
         activation=config.generator_activation or "relu",
         norm=config.generator_norm or "none",
     )
-    return architecture.generator(cast(int, config.latent_dim), sample_shape, design)
+    latent_dim = cast(int, config.latent_dim)
+    generator = architecture.generator(latent_dim, sample_shape, design)
+    if design.norm == "virtual":
+        return WithReferences(generator, torch.randn(NUM_REFERENCES, latent_dim))
+    return generator
 
 
 def build_critic(
-    config: NetworkConfig, sample_shape: tuple[int, ...], constraint: Constraint | None = None
+    config: NetworkConfig,
+    sample_shape: tuple[int, ...],
+    constraint: Constraint | None = None,
+    loss: Loss = DEFAULT_LOSS,
+    dropout: float | None = None,
 ) -> nn.Module:
     """Build a critic, which maps samples [batch, *sample_shape] to unbounded scores [batch].
 
@@ -65,14 +87,21 @@ def build_critic(
         config: The architecture and its sizes, or the import path of a custom critic.
         sample_shape: Shape of one sample: [channels, height, width], or [length] of a vector.
         constraint: The constraint under which the critic is trained.
+        loss: The loss by which it is trained: ebgan and began need an autoencoder, as a custom
+            critic must be, too. A loss that trains no critic gets a module without layers.
+        dropout: Its dropout rate in training, if any; a custom critic has its own.
 
     Raises:
         BadNetwork: as for :func:`build_generator`.
     """
+    if loss in CRITIC_FREE:
+        return nn.Module()
     if config.critic is not None:
         custom = _build_module(
             "critic", config.critic, config.critic_args or {}, sample_shape=sample_shape
         )
+        if loss in AUTOENCODING:
+            return as_autoencoder(custom, config.critic, loss)
         return nn.Sequential(custom, _Scores(0))  # they may be [batch, 1]
     architecture = _ARCHITECTURES[cast(Architecture, config.architecture)]
     orthogonal = constraint == "orthogonal"
@@ -81,8 +110,47 @@ def build_critic(
         depth=cast(int, config.critic_depth),
         activation="group_sort" if orthogonal else config.critic_activation or "relu",
         norm=config.critic_norm or "none",
+        minibatch_kernels=config.minibatch_discrimination or 0,
+        minibatch_dims=config.minibatch_dims or 1,
+        dropout=dropout or 0.0,
     )
+    if loss in AUTOENCODING:
+        # The section by itself does not know the loss, and so not that it has a code.
+        default = ARCHITECTURES[cast(Architecture, config.architecture)]["critic_code_dim"]
+        code_dim = config.critic_code_dim or default
+        return Autoencoder(architecture.autoencoder(sample_shape, code_dim, design), loss)
     return architecture.critic(sample_shape, design)
+
+
+def split_critic(critic: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
+    """Split a critic into the layers before its last one, whose output are its features, and that.
+
+    Args:
+        critic: A critic of :func:`build_critic`.
+
+    Raises:
+        BadNetwork: if it is not an ``nn.Sequential`` that ends in a ``Linear`` layer.
+    """
+    layers = list(_in_sequence(critic))
+    trained = [i for i, layer in enumerate(layers) if any(True for _ in layer.parameters())]
+    last = trained[-1] if trained else 0
+    if not isinstance(layers[last], nn.Linear):
+        raise BadNetwork(
+            "critic",
+            "the critic must be an nn.Sequential that ends in a Linear layer, whose inputs are its "
+            f"features, got {type(layers[last]).__name__}: make it one, or set "
+            "feature_matching_weight to 0",
+        )
+    return nn.Sequential(*layers[:last]), nn.Sequential(*layers[last:])
+
+
+def _in_sequence(network: nn.Module) -> Iterator[nn.Module]:
+    """Give the layers that a network applies one after another; itself, where it does not say."""
+    if isinstance(network, nn.Sequential) and type(network).forward is nn.Sequential.forward:
+        for part in network:
+            yield from _in_sequence(part)
+    else:
+        yield network
 
 
 class _Scores(nn.Flatten):

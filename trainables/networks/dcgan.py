@@ -8,12 +8,20 @@ With ``generator_norm`` none it is close to the "DCGAN without batch normalisati
 (section 4.3), which has the same number of channels at every resolution.
 """
 
+from collections import OrderedDict
 from itertools import pairwise
 from math import prod
 
 from torch import nn
 
-from trainables.networks.layers import Design, activation, halved_sides, norm
+from trainables.networks.layers import (
+    Design,
+    activation,
+    dropout,
+    halved_sides,
+    last_layers,
+    norm,
+)
 
 _MAX_DOUBLINGS = 3
 
@@ -24,20 +32,7 @@ def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) ->
     Raises:
         BadNetwork: if the samples are not images, or cannot be halved once.
     """
-    sides = halved_sides("dcgan", sample_shape)
-    channels = _channels(len(sides), design)
-    first = nn.Linear(latent_dim, channels[-1] * prod(sides[-1]), bias=design.bias)
-    layers = [
-        first,
-        nn.Unflatten(1, (channels[-1], *sides[-1])),
-        *_hidden(channels[-1], design),
-        *_more_convolutions(channels[-1], design),
-    ]
-    for wide, narrow in pairwise(reversed(channels)):
-        up = nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=design.bias)
-        layers += [up, *_hidden(narrow, design), *_more_convolutions(narrow, design)]
-    last = nn.ConvTranspose2d(channels[0], sample_shape[0], 4, stride=2, padding=1)
-    return _initialise(nn.Sequential(*layers, last, nn.Tanh()))
+    return _initialise(nn.Sequential(*_up(latent_dim, sample_shape, design), nn.Tanh()))
 
 
 def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
@@ -48,15 +43,55 @@ def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
     Raises:
         BadNetwork: if the samples are not images, or cannot be halved once.
     """
+    layers, num_features = _down(sample_shape, design)
+    discrimination, last = last_layers(design, num_features)
+    return _initialise(nn.Sequential(*layers, *discrimination, last, nn.Flatten(0)))
+
+
+def autoencoder(sample_shape: tuple[int, ...], code_dim: int, design: Design) -> nn.Module:
+    """Build an encoder like the critic, and a decoder like the generator, but without its tanh.
+
+    Raises:
+        BadNetwork: if the samples are not images, or cannot be halved once.
+    """
+    layers, num_features = _down(sample_shape, design)
+    encoder = nn.Sequential(*layers, nn.Linear(num_features, code_dim))
+    decoder = nn.Sequential(*_up(code_dim, sample_shape, design))
+    return _initialise(nn.Sequential(OrderedDict(encoder=encoder, decoder=decoder)))
+
+
+def _up(latent_dim: int, sample_shape: tuple[int, ...], design: Design) -> list[nn.Module]:
+    sides = halved_sides("dcgan", sample_shape)
+    channels = _channels(len(sides), design)
+    first = nn.Linear(latent_dim, channels[-1] * prod(sides[-1]), bias=design.bias)
+    layers: list[nn.Module] = [
+        first,
+        nn.Unflatten(1, (channels[-1], *sides[-1])),
+        *_hidden(channels[-1], design),
+        *_more_convolutions(channels[-1], design),
+    ]
+    for wide, narrow in pairwise(reversed(channels)):
+        up = nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=design.bias)
+        layers += [up, *_hidden(narrow, design), *_more_convolutions(narrow, design)]
+    last = nn.ConvTranspose2d(channels[0], sample_shape[0], 4, stride=2, padding=1)
+    return [*layers, last]
+
+
+def _down(sample_shape: tuple[int, ...], design: Design) -> tuple[list[nn.Module], int]:
+    """Build the convolutions of a critic; return also the number of features that they make."""
     sides = halved_sides("dcgan", sample_shape)
     channels = _channels(len(sides), design)
     first = nn.Conv2d(sample_shape[0], channels[0], 4, stride=2, padding=1)
-    layers = [first, activation(design), *_more_convolutions(channels[0], design)]
+    layers = [
+        first,
+        activation(design),
+        *dropout(design),
+        *_more_convolutions(channels[0], design),
+    ]
     for narrow, wide in pairwise(channels):
         down = nn.Conv2d(narrow, wide, 4, stride=2, padding=1, bias=design.bias)
         layers += [down, *_hidden(wide, design), *_more_convolutions(wide, design)]
-    last = nn.Linear(channels[-1] * prod(sides[-1]), 1)
-    return _initialise(nn.Sequential(*layers, nn.Flatten(), last, nn.Flatten(0)))
+    return [*layers, nn.Flatten()], channels[-1] * prod(sides[-1])
 
 
 def _channels(num_sides: int, design: Design) -> list[int]:
@@ -64,7 +99,7 @@ def _channels(num_sides: int, design: Design) -> list[int]:
 
 
 def _hidden(channels: int, design: Design) -> list[nn.Module]:
-    return [norm(design, channels), activation(design)]
+    return [norm(design, channels), activation(design), *dropout(design)]
 
 
 def _more_convolutions(channels: int, design: Design) -> list[nn.Module]:

@@ -5,6 +5,7 @@ norm, activation and 3x3 convolution. The critic's block next to the image has n
 with a convolution.
 """
 
+from collections import OrderedDict
 from dataclasses import replace
 from math import prod, sqrt
 from typing import TypeVar, final
@@ -12,7 +13,14 @@ from typing import TypeVar, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainables.networks.layers import Design, activation, halved_sides, norm
+from trainables.networks.layers import (
+    Design,
+    activation,
+    dropout,
+    halved_sides,
+    last_layers,
+    norm,
+)
 
 _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
 
@@ -41,18 +49,21 @@ def generator(latent_dim: int, sample_shape: tuple[int, ...], design: Design) ->
     Raises:
         BadNetwork: if the samples are not images, or cannot be halved once.
     """
+    return nn.Sequential(*_upsampling(latent_dim, sample_shape, design), nn.Tanh())
+
+
+def _upsampling(latent_dim: int, sample_shape: tuple[int, ...], design: Design) -> list[nn.Module]:
     sides, width = halved_sides("resnet", sample_shape), design.width
     blocks: list[nn.Module] = []
     for _ in sides:
         blocks += [_up(design), *(_plain(design) for _ in range(design.depth - 1))]
-    return nn.Sequential(
+    return [
         _initialise(nn.Linear(latent_dim, width * prod(sides[-1]))),
         nn.Unflatten(1, (width, *sides[-1])),
         *blocks,
         *_norm_and_activation(design),
         _initialise(nn.Conv2d(width, sample_shape[0], 3, padding=1)),
-        nn.Tanh(),
-    )
+    ]
 
 
 def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
@@ -64,17 +75,46 @@ def critic(sample_shape: tuple[int, ...], design: Design) -> nn.Module:
     Raises:
         BadNetwork: if the samples are not images, or cannot be halved once.
     """
-    num_halvings = max(1, len(halved_sides("resnet", sample_shape)) - 1)
+    trunk, _ = _downsampling(sample_shape, design)
+    discrimination, last = last_layers(design, design.width)
     return nn.Sequential(
-        _first(sample_shape[0], replace(design, norm="none")),
-        *(_down(design) for _ in range(num_halvings - 1)),
-        *(_plain(design) for _ in range(design.depth)),
-        activation(design),
+        *trunk,
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        _initialise(nn.Linear(design.width, 1)),
+        *discrimination,
+        _initialise(last),
         nn.Flatten(0),
     )
+
+
+def autoencoder(sample_shape: tuple[int, ...], code_dim: int, design: Design) -> nn.Module:
+    """Build an encoder like the critic, and a decoder like the generator, but without its tanh.
+
+    The encoder has a linear layer of its last maps in place of their mean, which has no places.
+
+    Raises:
+        BadNetwork: if the samples are not images, or cannot be halved once.
+    """
+    trunk, sides = _downsampling(sample_shape, design)
+    last = _initialise(nn.Linear(design.width * prod(sides), code_dim))
+    encoder = nn.Sequential(*trunk, nn.Flatten(), last)
+    decoder = nn.Sequential(*_upsampling(code_dim, sample_shape, design))
+    return nn.Sequential(OrderedDict(encoder=encoder, decoder=decoder))
+
+
+def _downsampling(
+    sample_shape: tuple[int, ...], design: Design
+) -> tuple[list[nn.Module], tuple[int, int]]:
+    """Build the blocks of a critic; return also the height and width of their maps."""
+    sides = halved_sides("resnet", sample_shape)
+    num_halvings = max(1, len(sides) - 1)
+    blocks: list[nn.Module] = [_first(sample_shape[0], replace(design, norm="none"))]
+    for block in (
+        *(_down(design) for _ in range(num_halvings - 1)),
+        *(_plain(design) for _ in range(design.depth)),
+    ):
+        blocks += [block, *dropout(design)]
+    return [*blocks, activation(design)], sides[num_halvings - 1]
 
 
 # A 1x1 convolution commutes with average pooling and with nearest-neighbour upsampling: the

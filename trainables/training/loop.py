@@ -6,17 +6,19 @@ and the constraint.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from trainables.config import TrainingConfig
+from trainables.config import CRITIC_FREE, Loss, TrainingConfig
 from trainables.data import as_floats
+from trainables.networks import Autoencoder
 from trainables.training.cuda_graph import captured
 from trainables.training.global_rng import seeded
 from trainables.training.lipschitz import (
@@ -34,22 +36,44 @@ from trainables.training.losses import (
     divergence,
     generator_loss,
     label_smoothing,
+    pulling_away,
 )
 from trainables.training.packing import packed
+from trainables.training.sliced import sliced_w1
 from trainables.training.state import TrainState, set_learning_rate
+from trainables.training.techniques import feature_distance, inconsistency
 
-#: Takes a generator step with its critic steps. Returns the critic's estimate with both losses, the
-#: last batch of real samples, and the last batch of fake ones.
-Step = Callable[[], tuple[Float[Tensor, "3"], Tensor, Tensor]]
+#: Takes a generator step with its critic steps. Returns the numbers of :func:`_logged`, the last
+#: batch of real samples, and the last batch of fake ones.
+Step = Callable[[], tuple[Float[Tensor, " numbers"], Tensor, Tensor]]
 
 #: A trial with a generated value above it has diverged. Data are scaled to a size of about 1, and
 #: even a bad trial, with a W1 of 100, stays far below.
 MAX_SAMPLE_VALUE = 1e4
 
+#: The numbers that a loss has in addition to those of all losses, by the names that they are logged
+#: under.
+LOSS_METRICS: Mapping[Loss, tuple[str, ...]] = {
+    "ebgan": ("pulling_away",),
+    "began": ("balance", "convergence_measure"),
+    "sliced_wasserstein": ("sliced_w1",),
+}
+#: The numbers that an option has in addition to those of all trials, by the key that turns it on.
+OPTION_METRICS: Mapping[str, tuple[str, ...]] = {
+    "feature_matching_weight": ("feature_distance",),
+    "consistency_weight": ("inconsistency",),
+    "historical_averaging_weight": ("critic_historical_distance", "generator_historical_distance"),
+}
+_NO_CRITIC: Mapping[str, Any] = dict.fromkeys(
+    ("critic_estimate", "critic_loss", "critic_gradient_norm", "critic_lipschitz")
+)
+
 
 @dataclass(frozen=True)
 class Measurement:
     """The metrics of training at a generator step. Those of a diverged trial may not be finite.
+
+    Those of a critic are ``None`` under a loss that trains none.
 
     Attributes:
         generator_steps: Steps taken so far.
@@ -65,22 +89,26 @@ class Measurement:
         training_seconds: Wall time of all training so far, also before a resume.
         training_cpu_seconds: CPU time of the training thread, likewise.
         diverged: Whether the trial has diverged; see :func:`train`.
+        loss_metrics: The numbers that the loss and its options alone have, by the names of
+            ``LOSS_METRICS`` and ``OPTION_METRICS``, as means.
     """
 
     generator_steps: int
-    critic_estimate: float
-    critic_loss: float
+    critic_estimate: float | None
+    critic_loss: float | None
     generator_loss: float
-    critic_gradient_norm: float
-    critic_lipschitz: float
+    critic_gradient_norm: float | None
+    critic_lipschitz: float | None
     generator_steps_per_s: float
     training_seconds: float
     training_cpu_seconds: float
     diverged: bool
+    loss_metrics: Mapping[str, float] = field(default_factory=dict)
 
     def as_floats(self) -> dict[str, float]:
-        """Return all fields by name, as plain floats; ``diverged`` is 0 or 1."""
-        return {name: float(value) for name, value in asdict(self).items()}
+        """Return all numbers that it has by name, as plain floats; ``diverged`` is 0 or 1."""
+        fields = {**asdict(self), **self.loss_metrics, "loss_metrics": None}
+        return {name: float(value) for name, value in fields.items() if value is not None}
 
 
 def train(
@@ -133,30 +161,51 @@ def critic_step(
     Returns:
         The critic's estimate and its loss, both before the step.
     """
+    numbers = _critic_step(state, config, real, fake)
+    return numbers["critic_estimate"], numbers["critic_loss"]
+
+
+def _critic_step(
+    state: TrainState, config: TrainingConfig, real: Tensor, fake: Tensor
+) -> dict[str, Float[Tensor, ""]]:
+    """Take a step of the critic; return its numbers by their names in a measurement."""
     real, fake = packed(real, config.pack), packed(fake, config.pack)
     if state.closed_form is not None:
         coefficients = None
         if config.gp_weight is not None:
             coefficients = coefficients_between(real, state.rng)
         unpenalised, loss, gradients = state.closed_form(real, fake, coefficients)
+        numbers: dict[str, Tensor] = {}
     else:
-        unpenalised, loss = _critic_losses(state, config, real, fake)
+        unpenalised, loss, numbers = _critic_losses(state, config, real, fake)
         gradients = _gradients(loss, state.critic_optimizer)
+    numbers["critic_estimate"] = divergence(config, unpenalised.detach())
+    if (history := state.critic_history) is not None:
+        loss, gradients, distance = history.penalise(
+            loss, gradients, config.historical_averaging_weight or 0.0
+        )
+        numbers["critic_historical_distance"] = distance
     _step(state.critic_optimizer, gradients)
     project_(state.critic, config)
-    return divergence(config, unpenalised.detach()), loss.detach()
+    if history is not None:
+        history.update()
+    return numbers | {"critic_loss": loss.detach()}
 
 
 def _critic_losses(
     state: TrainState, config: TrainingConfig, real: Tensor, fake: Tensor
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Compute the critic's loss without and with its weighted penalty."""
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """Compute the critic's loss without and with its weighted penalties, and its own numbers."""
     samples = _with_noise(state, config, torch.cat([real, fake]))
-    if state.critic_has_batch_norm:
-        # In one batch both would share their statistics, and each score depend on the other half.
-        scores = [state.scores(half) for half in samples.chunk(2)]
+    evaluate = state.scores_and_features if config.consistency_weight else state.scores_alone
+    if state.scores_depend_on_batch:
+        # In one batch each score would depend on the other half, too.
+        outputs = [evaluate(half) for half in samples.chunk(2)]
+        scores, features = [of_half for of_half, _ in outputs], outputs[0][1]
     else:
-        scores = state.scores(samples).chunk(2)
+        of_both, features = evaluate(samples)
+        scores = of_both.chunk(2)
+    numbers: dict[str, Tensor] = {}
     loss = penalised = critic_loss(config, *scores)
     # By the critic, not ``state.scores``: compiled code cannot be differentiated twice, and
     # bfloat16 has too few digits for a gradient norm.
@@ -166,6 +215,9 @@ def _critic_losses(
     if config.div_weight is not None and config.div_power is not None:
         penalty = power_penalty(state.critic, real, fake, state.rng, config.div_power)
         penalised = penalised + config.div_weight * penalty
+    if state.balance is not None:
+        penalised = penalised + state.balance.critic_term(scores[1])
+        state.balance.update_(*scores)
     if config.label_smoothing:
         penalised = penalised + label_smoothing(config, scores[0])
     # At the samples that the critic was given, with their noise.
@@ -173,7 +225,13 @@ def _critic_losses(
     for weight, half in zip(weights, samples.chunk(2), strict=True):
         if weight:
             penalised = penalised + weight * zero_centred_penalty(state.critic, half)
-    return loss, penalised
+    if features is not None:
+        once = scores[0], features[: len(real)]
+        again = state.scores_and_features(samples[: len(real)])
+        term = inconsistency(once, again, config.consistency_margin or 0.0)
+        penalised = penalised + (config.consistency_weight or 0.0) * term
+        numbers["inconsistency"] = term.detach()
+    return loss, penalised, numbers
 
 
 def generator_step(
@@ -184,23 +242,72 @@ def generator_step(
     Args:
         state: The state, whose generator is changed.
         config: The training.
-        real: ``config.batch_size`` real samples; needed by a loss that compares.
+        real: ``config.batch_size`` real samples; needed by a loss that compares, and by feature
+            matching.
 
     Returns:
         The loss and the samples, both before the step.
     """
+    numbers, fake = _generator_step(state, config, real)
+    return numbers["generator_loss"], fake
+
+
+def _generator_step(
+    state: TrainState, config: TrainingConfig, real: Tensor | None
+) -> tuple[dict[str, Float[Tensor, ""]], Tensor]:
+    """Take a step of the generator; return its numbers by name, and its samples."""
     fake = state.sample(config.batch_size)
-    real_scores = None
-    if real is not None and compares(config):
-        with torch.no_grad():
-            real_scores = state.scores(packed(_with_noise(state, config, real), config.pack))
-    scores = state.scores(packed(_with_noise(state, config, fake), config.pack))
-    loss = generator_loss(config, scores, real_scores)
-    _step(state.generator_optimizer, _gradients(loss, state.generator_optimizer))
+    loss, numbers = _generator_losses(state, config, fake, real)
+    gradients = _gradients(loss, state.generator_optimizer)
+    if (history := state.generator_history) is not None:
+        loss, gradients, distance = history.penalise(
+            loss, gradients, config.historical_averaging_weight or 0.0
+        )
+        numbers["generator_historical_distance"] = distance
+    _step(state.generator_optimizer, gradients)
+    if history is not None:
+        history.update()
     if state.averaged is not None:
         # The average starts at the weights after the first step, not at the initial ones.
         state.update_average(config.ema_decay if state.generator_steps > 0 else 0.0)
-    return loss.detach(), fake.detach()
+    numbers["generator_loss"] = loss
+    return {name: number.detach() for name, number in numbers.items()}, fake.detach()
+
+
+def _generator_losses(
+    state: TrainState, config: TrainingConfig, fake: Tensor, real: Tensor | None
+) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """Compute the generator's loss, and the numbers that the loss and the options alone have."""
+    if config.num_projections is not None:
+        if real is None:
+            raise ValueError(f"{config.loss} needs real samples, got none")
+        batches = packed(real, config.pack), packed(fake, config.pack)
+        loss = sliced_w1(*batches, config.num_projections, state.rng)
+        return loss, {"sliced_w1": loss}
+    if config.pulling_away_weight is not None:
+        critic, packs = cast(Autoencoder, state.critic), packed(fake, config.pack)
+        codes = state.forward(critic.encoder, packs)
+        scores = critic.scores(packs, state.forward(critic.decoder, codes))
+        term = pulling_away(codes)
+        loss = generator_loss(config, scores) + config.pulling_away_weight * term
+        return loss, {"pulling_away": term}
+    evaluate = state.scores_and_features if config.feature_matching_weight else state.scores_alone
+    real_scores = real_features = None
+    if real is not None and (config.feature_matching_weight or compares(config)):
+        with torch.no_grad():
+            real_scores, real_features = evaluate(
+                packed(_with_noise(state, config, real), config.pack)
+            )
+    scores, features = evaluate(packed(_with_noise(state, config, fake), config.pack))
+    loss = generator_loss(config, scores, real_scores)
+    numbers: dict[str, Tensor] = {}
+    if config.feature_matching_weight:
+        numbers["feature_distance"] = feature_distance(real_features, features)
+        loss = loss + config.feature_matching_weight * numbers["feature_distance"]
+    if state.balance is not None:
+        numbers["balance"] = state.balance.k
+        numbers["convergence_measure"] = state.balance.convergence_measure
+    return loss, numbers
 
 
 def _with_noise(state: TrainState, config: TrainingConfig, samples: Tensor) -> Tensor:
@@ -224,28 +331,48 @@ def _train_until(
     for _ in range(num_steps - 1):
         metrics, real_batch, fake = _advance(state, config, step)
         totals += metrics
-    ends = packed(real_batch, config.pack), packed(fake, config.pack)
-    coefficients = torch.linspace(0, 1, len(ends[0]), device=fake.device)
-    # A measurement leaves no trace in the training, even if the critic draws random numbers.
-    with seeded(0, state.rng.device):
-        norms = gradient_norms(state.critic, interpolate(*ends, coefficients))
-    metrics = [*(totals / num_steps).tolist(), norms.mean().item(), norms.max().item()]
+    numbers = dict(zip(_logged(config), (totals / num_steps).tolist(), strict=True))
+    if config.loss not in CRITIC_FREE:
+        numbers |= _slopes(state, packed(real_batch, config.pack), packed(fake, config.pack))
     seconds = time.perf_counter() - started_s
     state.training_seconds += seconds
     state.training_cpu_seconds += time.thread_time() - started_cpu_s
+    is_finite = all(map(math.isfinite, numbers.values())) and _is_finite(state, fake)
+    loss_metrics = {name: numbers.pop(name) for name in _loss_metrics(config)}
     return Measurement(
         last_step,
-        *metrics,
+        **{**_NO_CRITIC, **numbers},
         generator_steps_per_s=num_steps / seconds,
         training_seconds=state.training_seconds,
         training_cpu_seconds=state.training_cpu_seconds,
-        diverged=not (all(map(math.isfinite, metrics)) and _is_finite(state, fake)),
+        diverged=not is_finite,
+        loss_metrics=loss_metrics,
     )
+
+
+def _logged(config: TrainingConfig) -> list[str]:
+    """Name the numbers that a step returns, in their order."""
+    of_critic = [] if config.loss in CRITIC_FREE else ["critic_estimate", "critic_loss"]
+    return [*of_critic, "generator_loss", *_loss_metrics(config)]
+
+
+def _loss_metrics(config: TrainingConfig) -> list[str]:
+    of_options = (names for key, names in OPTION_METRICS.items() if getattr(config, key))
+    return [*LOSS_METRICS.get(config.loss, ()), *(name for names in of_options for name in names)]
+
+
+def _slopes(state: TrainState, real: Tensor, fake: Tensor) -> dict[str, float]:
+    """Measure the critic's gradient norms between two batches."""
+    coefficients = torch.linspace(0, 1, len(real), device=fake.device)
+    # A measurement leaves no trace in the training, even if the critic draws random numbers.
+    with seeded(0, state.rng.device):
+        norms = gradient_norms(state.critic, interpolate(real, fake, coefficients))
+    return {"critic_gradient_norm": norms.mean().item(), "critic_lipschitz": norms.max().item()}
 
 
 def _advance(
     state: TrainState, config: TrainingConfig, step: Step
-) -> tuple[Float[Tensor, "3"], Tensor, Tensor]:
+) -> tuple[Float[Tensor, " numbers"], Tensor, Tensor]:
     # The part of a step in Python, which a captured step would do only once.
     _set_learning_rates(state, config)
     outputs = step()
@@ -255,16 +382,19 @@ def _advance(
 
 def _iteration(
     state: TrainState, config: TrainingConfig, real: Tensor
-) -> tuple[Float[Tensor, "3"], Tensor, Tensor]:
+) -> tuple[Float[Tensor, " numbers"], Tensor, Tensor]:
     # Algorithm 1 of the papers. The generator does not change while the critic trains, so that all
     # critic batches of an iteration can be drawn at once: a tenth fewer kernels.
-    shape = (config.n_critic, config.batch_size)
+    shape = (config.n_critic or 1, config.batch_size)
     drawn = torch.randint(len(real), shape, generator=state.rng, device=real.device)
-    reals, fakes = as_floats(real[drawn]), _fakes(state, *shape)
-    batches = zip(reals, fakes, strict=True)
-    estimate, loss_of_critic = [critic_step(state, config, *batch) for batch in batches][-1]
-    loss_of_generator, fake = generator_step(state, config, reals[-1])
-    return torch.stack([estimate, loss_of_critic, loss_of_generator]), reals[-1], fake
+    reals = as_floats(real[drawn])
+    of_critic: dict[str, Tensor] = {}
+    if config.loss not in CRITIC_FREE:
+        batches = zip(reals, _fakes(state, *shape), strict=True)
+        of_critic = [_critic_step(state, config, *batch) for batch in batches][-1]
+    of_generator, fake = _generator_step(state, config, reals[-1])
+    numbers = of_critic | of_generator
+    return torch.stack([numbers[name] for name in _logged(config)]), reals[-1], fake
 
 
 @torch.no_grad()
@@ -283,7 +413,7 @@ def _set_learning_rates(state: TrainState, config: TrainingConfig) -> None:
     left = max(0.0, 1 - state.generator_steps / state.lr_ends_at_generator_steps)
     for optimizer, learning_rate in (
         (state.generator_optimizer, config.generator_lr),
-        (state.critic_optimizer, config.critic_lr),
+        (state.critic_optimizer, config.critic_lr or 0.0),
     ):
         for group in optimizer.param_groups:
             set_learning_rate(group, left * learning_rate)

@@ -14,12 +14,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trainables.config import TrainingConfig, TrialConfig
-from trainables.networks import build_critic, build_generator
+from trainables.networks import build_critic, build_generator, split_critic
+from trainables.networks.layers import MinibatchDiscrimination
+from trainables.training.balance import Balance
 from trainables.training.closed_form import ClosedForm, closed_form_gradients
 from trainables.training.global_rng import GlobalRng, seeded
 from trainables.training.lipschitz import prepare_
 from trainables.training.optimizers import Adam, AdamW, RMSprop
 from trainables.training.packing import packed_shape
+from trainables.training.techniques import History
 
 Forward = Callable[[nn.Module, Tensor], Tensor]
 _Inputs = ParamSpec("_Inputs")
@@ -34,11 +37,15 @@ class TrainState:
     """Both networks, their optimisers, the random generators, and the counters.
 
     Attributes:
+        critic: The critic; an ``nn.Module`` without layers under a loss that trains none.
         rng: Draws the batches, the latents, and all else that the training draws.
         global_rng: PyTorch's global generators, from which layers such as ``nn.Dropout`` draw.
         latent_dim: Length of a latent vector.
         forward: Calls a network in training, in the configured precision, compiled or not.
         averaged: The moving average of the generator, if there is one.
+        generator_history: The mean of the generator's weights, under historical averaging.
+        critic_history: The mean of the critic's weights, likewise.
+        balance: BEGAN's k; ``None`` under other losses.
         closed_form: Computes the critic's gradients in closed form; ``None`` to use autograd.
         captures: Whether steps are captured as a CUDA graph. Then learning rates are tensors.
         lr_ends_at_generator_steps: The step at which linearly decaying learning rates reach zero;
@@ -54,6 +61,7 @@ class TrainState:
     latent_dim: int
     forward: Forward = nn.Module.__call__
     averaged: nn.Module | None = None
+    balance: Balance | None = None
     closed_form: ClosedForm | None = None
     captures: bool = False
     lr_ends_at_generator_steps: int | None = None
@@ -63,6 +71,8 @@ class TrainState:
     scoring_seconds: float = 0.0
     scoring_cpu_seconds: float = 0.0
     global_rng: GlobalRng = field(default_factory=lambda: GlobalRng(0))
+    generator_history: History | None = None
+    critic_history: History | None = None
 
     @classmethod
     def create(
@@ -86,7 +96,13 @@ class TrainState:
 
         def critic() -> nn.Module:
             shape = packed_shape(sample_shape, training.pack)
-            built = build_critic(networks, shape, training.constraint)
+            built = build_critic(
+                networks,
+                shape,
+                training.constraint,
+                loss=training.loss,
+                dropout=training.critic_dropout,
+            )
             prepare_(built, training.constraint)
             return built
 
@@ -101,15 +117,18 @@ class TrainState:
             generator,
             prepared,
             _optimizer(training, generator, training.generator_lr, captures),
-            _optimizer(training, prepared, training.critic_lr, captures),
+            _optimizer(training, prepared, training.critic_lr or 0.0, captures),
             torch.Generator(device).manual_seed(seeds[2]),
             cast(int, networks.latent_dim),
             _forward(training, torch.device(device)),
             _copy(generator, generator_of_seed) if training.ema_decay else None,
+            _balance(training, device),
             _closed_form(training, prepared),
             captures,
             config.max_generator_steps if training.lr_decay == "linear" else None,
             global_rng=GlobalRng(seeds[3], device),
+            generator_history=_history(training, generator),
+            critic_history=_history(training, prepared),
         )
 
     @property
@@ -120,12 +139,15 @@ class TrainState:
     @cached_property
     def generator_has_batch_norm(self) -> bool:
         """Tell whether generated samples depend on their batch, through batch normalisation."""
-        return _has_batch_norm(self.generator)
+        return any(isinstance(module, _BatchNorm) for module in self.generator.modules())
 
     @cached_property
-    def critic_has_batch_norm(self) -> bool:
-        """Tell whether scores depend on their batch, through batch normalisation."""
-        return _has_batch_norm(self.critic)
+    def scores_depend_on_batch(self) -> bool:
+        """Tell whether scores depend on their batch: by its statistics, or by its variety."""
+        return any(
+            isinstance(module, _BatchNorm | MinibatchDiscrimination)
+            for module in self.critic.modules()
+        )
 
     def sample(self, num_samples: int) -> Float[Tensor, "{num_samples} *sample"]:
         """Generate float32 samples from latents z ~ N(0, 1), drawn from the state's RNG."""
@@ -136,6 +158,28 @@ class TrainState:
     def scores(self, samples: Float[Tensor, "batch *sample"]) -> Float[Tensor, " batch"]:
         """Score samples, packed if the trial packs them, by the trial's critic; returns float32."""
         return self.forward(self.critic, samples)
+
+    def scores_alone(
+        self, samples: Float[Tensor, "batch *sample"]
+    ) -> tuple[Float[Tensor, " batch"], None]:
+        """Score samples without their features, in the form of :meth:`scores_and_features`."""
+        return self.scores(samples), None
+
+    def scores_and_features(
+        self, samples: Float[Tensor, "batch *sample"]
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch features"]]:
+        """Score samples; also return the critic's features, which its last layer takes.
+
+        Raises:
+            BadNetwork: if the critic cannot be split; see ``split_critic``.
+        """
+        body, last = self._split_critic
+        features = self.forward(body, samples)
+        return self.forward(last, features), features
+
+    @cached_property  # the same modules at each call, for which torch.compile compiles once
+    def _split_critic(self) -> tuple[nn.Module, nn.Module]:
+        return split_critic(self.critic)
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
@@ -169,7 +213,7 @@ class TrainState:
         Raises:
             RuntimeError: if the networks differ.
             ValueError: if the optimisers differ.
-            KeyError: if there was no moving average.
+            KeyError: if there was no moving average, or no history.
         """
         for name, part in self._parts().items():
             # An optimiser keeps the tensors that it loads: two states must not share them.
@@ -188,7 +232,16 @@ class TrainState:
         return {name: part for name, part in parts.items() if part is not None}
 
 
-_PARTS = ("generator", "critic", "generator_optimizer", "critic_optimizer", "averaged")
+_PARTS = (
+    "generator",
+    "critic",
+    "generator_optimizer",
+    "critic_optimizer",
+    "averaged",
+    "balance",
+    "generator_history",
+    "critic_history",
+)
 _COUNTERS = (
     "generator_steps",
     "training_seconds",
@@ -206,20 +259,29 @@ def set_learning_rate(group: dict[str, Any], learning_rate: float) -> None:
         group["lr"] = learning_rate
 
 
+def _trained(network: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def _history(config: TrainingConfig, network: nn.Module) -> History | None:
+    return History(_trained(network)) if config.historical_averaging_weight else None
+
+
 def _optimizer(
     config: TrainingConfig, network: nn.Module, learning_rate: float, captures: bool
 ) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    parameters = _trained(network)
     optimizer = _optimizer_of(config, parameters, learning_rate, captures)
-    if captures:
+    if captures and parameters:
         for group in optimizer.param_groups:
             group["lr"] = torch.tensor(learning_rate, device=parameters[0].device)
     return optimizer
 
 
 def _optimizer_of(
-    config: TrainingConfig, parameters: list[nn.Parameter], learning_rate: float, captures: bool
+    config: TrainingConfig, trained: list[nn.Parameter], learning_rate: float, captures: bool
 ) -> torch.optim.Optimizer:
+    parameters = [{"params": trained}]  # a group may be empty, as that of no critic is
     if config.optimizer == "rmsprop":
         # Its loop without foreach would read the learning rate back from the GPU.
         foreach = True if captures else None
@@ -273,6 +335,12 @@ def _closed_form(config: TrainingConfig, critic: nn.Module) -> ClosedForm | None
     return _compile(gradients)
 
 
+def _balance(config: TrainingConfig, device: torch.device | str) -> Balance | None:
+    if config.diversity_ratio is None or config.lambda_k is None:
+        return None
+    return Balance(config.diversity_ratio, config.lambda_k).to(device)
+
+
 def _copy(network: nn.Module, build: Callable[[], nn.Module]) -> nn.Module:
     try:
         return deepcopy(network)
@@ -280,10 +348,6 @@ def _copy(network: nn.Module, build: Callable[[], nn.Module]) -> nn.Module:
         copy = build()
         copy.load_state_dict(network.state_dict())
         return copy
-
-
-def _has_batch_norm(network: nn.Module) -> bool:
-    return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
 def _seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:

@@ -7,9 +7,9 @@ of its own, so that no check draws conclusions from it.
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.config import GENERATOR_ALONE
+from trainables.config import CRITIC_FREE, GENERATOR_ALONE, no_estimate
 from tuner.errors import Fault
-from tuner.space.domains import Choice, Range, flat, grid_values
+from tuner.space.domains import Choice, Range, flat, grid_values, possible_values
 
 #: The limit for a grid that is run to its end.
 MAX_GRID_POINTS = 100_000
@@ -24,6 +24,9 @@ def _objective_faults(sections: Mapping[str, Any]) -> list[Fault]:
     """Check that trials ranked by their own critics all have the same critic."""
     if "objective" not in sections or sections["objective"].name != "critic_estimate":
         return []
+    losses = possible_values(sections["training"].loss) if "training" in sections else ()
+    if free := [loss for loss in losses if loss in CRITIC_FREE]:
+        return [Fault("objective.name", no_estimate(free[0]).removeprefix("objective.name "))]
     searched = [
         f"{section}.{field}"
         for section in ("networks", "training")

@@ -21,6 +21,7 @@ _FREE_KEYS = (
     "training.divergence",
     "training.label_smoothing",
     "training.instance_noise",
+    "training.consistency_margin",
 )
 
 

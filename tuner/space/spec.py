@@ -149,11 +149,12 @@ class SearchSpec(Frozen):
         """Return a few trials that cover the networks of the search, to check that they are valid.
 
         They cover every architecture, loss and constraint and, for custom networks, both ends of
-        every range. The networks of this package can be built with any width and depth.
+        every range, and feature matching, which needs a critic of layers in sequence. The networks
+        of this package can be built with any width and depth.
         """
         prefixes = ("networks.architecture", "training.loss", "training.constraint")
         if self.custom_modules:
-            prefixes = (*prefixes, "networks.")
+            prefixes = (*prefixes, "networks.", "training.feature_matching_weight")
         covered = {
             key: domain.choice if isinstance(domain, Choice) else (domain.low, domain.high)
             for key, domain in self.domains.items()

@@ -49,6 +49,9 @@ _GROUPS = {
     "while_training": (
         STEP, "critic_estimate", "critic_loss", "generator_loss", "critic_gradient_norm",
         "critic_lipschitz", "generator_steps_per_s", "training_seconds", "training_cpu_seconds",
+        "feature_distance", "inconsistency", "critic_historical_distance",
+        "generator_historical_distance",
+        "pulling_away", "balance", "convergence_measure", "sliced_w1",
     ),
     "while_scoring": (
         "w1_train", "w1_floor", "independent_critic_lipschitz", "scoring_seconds",

@@ -51,6 +51,7 @@ def test_a_method_alone_gets_the_published_values_and_nothing_else(method: dict)
     has = {key: value for key, value in training.model_dump().items() if value is not None}
     expected = dict(PUBLISHED[name]) | {"loss": "wasserstein", "batch_size": 64} | OFF | method
     del expected["weight_decay"]  # no paper's optimiser is AdamW
+    expected.pop("consistency_margin", None)  # the term is off
     if expected["optimizer"] != "adam":
         del expected["beta1"], expected["beta2"]
     assert has == expected
@@ -124,6 +125,84 @@ def test_smoothing_without_a_classifying_loss_is_refused() -> None:
             TrainingConfig.model_validate({"loss": loss, "label_smoothing": 0.1})
 
 
+@pytest.mark.parametrize("key", ["margin", "pulling_away_weight"])
+def test_ebgans_keys_are_refused_under_other_losses(key: str) -> None:
+    fault = f"{key} has no effect when loss is wasserstein: leave {key} out, or set loss to ebgan"
+    with pytest.raises(ValidationError, match=fault):
+        TrainingConfig.model_validate({key: 1})
+    for wrong in ({"constraint": "clip"}, {"r1_weight": 1}, {"num_projections": 10}):
+        with pytest.raises(ValidationError, match="has no effect when loss is ebgan"):
+            TrainingConfig.model_validate({"loss": "ebgan", **wrong})
+
+
+@pytest.mark.parametrize("key", ["diversity_ratio", "lambda_k"])
+def test_begans_keys_are_refused_under_other_losses(key: str) -> None:
+    fault = f"{key} has no effect when loss is ebgan: leave {key} out, or set loss to began"
+    with pytest.raises(ValidationError, match=fault):
+        TrainingConfig.model_validate({"loss": "ebgan", key: 0.5})
+    for wrong in ({"constraint": "clip"}, {"margin": 1}, {"pulling_away_weight": 1}):
+        with pytest.raises(ValidationError, match="has no effect when loss is began"):
+            TrainingConfig.model_validate({"loss": "began", **wrong})
+
+
+def test_only_autoencoders_have_a_code() -> None:
+    def networks_of(loss: str) -> dict:
+        sections = {"training": {"loss": loss}, "networks": {"critic_code_dim": 3}}
+        return TrialConfig.model_validate(sections).applied()["networks"]
+
+    assert networks_of("ebgan")["critic_code_dim"] == 3
+    assert "critic_code_dim" not in networks_of("minimax") | networks_of("wasserstein")
+    fault = why_no_effect("critic_code_dim", {"loss": ("minimax",), "critic": (None,)})
+    assert fault == (
+        "has no effect when loss is minimax: leave critic_code_dim out, or set loss to ebgan "
+        "or began"
+    )
+
+
+OF_A_CRITIC = {
+    "n_critic": 2,
+    "critic_lr": 0.1,
+    "constraint": "clip",
+    "instance_noise": 0.1,
+    "r1_weight": 1,
+    "label_smoothing": 0.1,
+}
+
+
+@pytest.mark.parametrize("key", OF_A_CRITIC)
+def test_keys_of_a_critic_are_refused_where_none_is_trained(key: str) -> None:
+    fault = f"{key} has no effect when loss is sliced_wasserstein, which trains no critic: leave"
+    with pytest.raises(ValidationError, match=fault):
+        TrainingConfig.model_validate({"loss": "sliced_wasserstein", key: OF_A_CRITIC[key]})
+
+
+@pytest.mark.parametrize("loss", ["wasserstein", "minimax"])
+def test_projections_are_refused_under_other_losses(loss: str) -> None:
+    fault = f"num_projections has no effect when loss is {loss}: .* set loss to sliced_wasserstein"
+    with pytest.raises(ValidationError, match=fault):
+        TrainingConfig.model_validate({"loss": loss, "num_projections": 10})
+
+
+def test_a_trial_without_a_critic_has_none_of_its_keys() -> None:
+    trial = TrialConfig(training=TrainingConfig(loss="sliced_wasserstein"))
+    applied = trial.applied()
+    assert [key for key in applied["networks"] if key.startswith("critic")] == []
+    assert applied["training"].keys() & {"n_critic", "critic_lr"} == set()
+    assert applied["networks"]["architecture"] == "mlp"
+    with pytest.raises(ValidationError, match="critic_estimate where loss is sliced_wasserstein"):
+        TrialConfig.model_validate(
+            {"training": {"loss": "sliced_wasserstein"}, "objective": "critic_estimate"}
+        )
+
+
+@pytest.mark.parametrize("key", ["critic", "critic_width", "critic_norm", "critic_activation"])
+def test_a_search_without_a_critic_has_none_of_its_keys(key: str) -> None:
+    fault = why_no_effect(key, {"loss": ("sliced_wasserstein",), "critic": (None,)})
+    assert fault is not None
+    assert fault.startswith("has no effect when loss is sliced_wasserstein, which trains no critic")
+    assert why_no_effect(key, {"loss": ("sliced_wasserstein", "minimax")}) is None
+
+
 def test_batch_normalisation_is_refused_under_wgan_div() -> None:
     networks = {"architecture": "dcgan", "critic_norm": "batch"}
     fault = "critic_norm must not be batch where loss is wgan_div: the penalty is on the gradient"
@@ -175,7 +254,10 @@ def test_one_possible_value_that_it_applies_under_is_enough() -> None:
 def test_an_architecture_alone_gets_its_defaults_and_nothing_else(architecture: str) -> None:
     networks = NetworkConfig.model_validate({"architecture": architecture})
     has = networks.model_dump(exclude_none=True)
-    assert has == {"architecture": architecture, **ARCHITECTURES[architecture]}
+    expected = {"architecture": architecture, **ARCHITECTURES[architecture]}
+    del expected["minibatch_dims"]  # minibatch discrimination is off
+    del expected["critic_code_dim"]  # the loss decides whether there is a code
+    assert has == expected
 
 
 def test_a_custom_generator_leaves_the_critic_its_architecture() -> None:
@@ -252,6 +334,14 @@ WRONG = [
     ("dcgan", {"critic_norm": "layer"}, "spectral_norm", "undoes the bound on the layers"),
     ("dcgan", {"critic_norm": "instance"}, "orthogonal", "undoes the bound on the layers"),
     ("resnet", {}, "orthogonal", "its Lipschitz constant may be 2 for any weights"),
+    (
+        "mlp",
+        {"minibatch_discrimination": 100},
+        "gradient_penalty",
+        "minibatch_discrimination must not be above 0 where constraint is gradient_penalty: the "
+        "penalty is .* depend on the whole batch; change one of the two",
+    ),
+    ("mlp", {"minibatch_discrimination": 1}, "spectral_norm", "undoes the bound on the layers"),
 ]
 
 
@@ -272,6 +362,88 @@ def test_clipping_goes_with_every_normalisation(norm: str) -> None:
     networks = NetworkConfig.model_validate({"architecture": "dcgan", "critic_norm": norm})
     trial = TrialConfig(networks=networks, training=TrainingConfig(constraint="clip"))
     assert trial.networks.critic_norm == norm
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"loss": "wgan_div"},
+        {"loss": "minimax", "r1_weight": 1},
+        {"loss": "f_gan", "r2_weight": 1},
+        {"loss": "relativistic"},
+        {"constraint": "one_sided_penalty"},
+    ],
+    ids=str,
+)
+def test_minibatch_discrimination_is_refused_under_every_gradient_penalty(training: dict) -> None:
+    """A penalty is on the gradient of a score by its own sample, and R3GAN has two."""
+    networks = {"minibatch_discrimination": 100}
+    fault = "minibatch_discrimination must not be above 0 where .* depend on the whole batch"
+    with pytest.raises(ValidationError, match=fault):
+        TrialConfig.model_validate({"networks": networks, "training": training})
+    off = TrialConfig.model_validate({"training": training})
+    assert "minibatch_discrimination" not in off.applied()["networks"]
+
+
+def test_consistency_needs_dropout_in_a_built_in_critic() -> None:
+    on = TrainingConfig(critic_dropout=0.5, consistency_weight=2)
+    assert (on.consistency_margin, TrainingConfig().consistency_margin) == (0, None)
+    for dropout in ({}, {"critic_dropout": 0}):
+        fault = (
+            "consistency_weight has no effect when critic_dropout is .*: leave consistency_weight "
+            "out, or set .*critic_dropout above 0"
+        )
+        with pytest.raises(ValidationError, match=fault):
+            TrainingConfig.model_validate({"consistency_weight": 2, **dropout})
+    fault = "critic_dropout must not be above 0 where critic is nets:C: a custom critic has layers"
+    with pytest.raises(ValidationError, match=fault):
+        TrialConfig(networks=NetworkConfig(critic="nets:C"), training=on)
+
+
+@pytest.mark.parametrize(
+    ("networks", "training", "fault"),
+    [
+        ({}, {"constraint": "spectral_norm"}, "undoes the bound on the layers"),
+        (
+            {},
+            {"constraint": "clip", "cuda_graph": True},
+            "cuda_graph must not be true where critic",
+        ),
+        (
+            {"minibatch_discrimination": 9},
+            {"loss": "minimax", "consistency_weight": 2},
+            "minibatch_discrimination must not be above 0 where consistency_weight is above 0: the "
+            "term compares two scores of each sample",
+        ),
+    ],
+    ids=str,
+)
+def test_dropout_is_refused_where_it_cannot_be(networks: dict, training: dict, fault: str) -> None:
+    training = {"critic_dropout": 0.5, **training}
+    with pytest.raises(ValidationError, match=fault):
+        TrialConfig.model_validate({"networks": networks, "training": training})
+
+
+def test_minibatch_discrimination_has_the_dimensions_of_salimans_2016_where_it_is_on() -> None:
+    on = NetworkConfig(minibatch_discrimination=100)
+    assert (on.minibatch_dims, NetworkConfig().minibatch_dims) == (5, None)
+    fault = (
+        "minibatch_dims has no effect when minibatch_discrimination is .*: leave minibatch_dims "
+    )
+    with pytest.raises(ValidationError, match=f"{fault}out, or set minibatch_discrimination above"):
+        NetworkConfig(minibatch_dims=5)
+    with pytest.raises(ValidationError, match="minibatch_discrimination has no effect when critic"):
+        NetworkConfig(critic="nets:C", minibatch_discrimination=100)
+
+
+def test_a_search_without_a_method_for_minibatch_discrimination_says_why() -> None:
+    possible = {"loss": ("wasserstein",), "constraint": ("spectral_norm",), "critic": (None,)}
+    fault = why_no_effect("minibatch_discrimination", possible)
+    assert "when constraint is spectral_norm, where it must be 0 (it sums over" in (fault or "")
+    possible = {"loss": ("minimax",), "r1_weight": (0.5,), "critic": (None,)}
+    fault = why_no_effect("minibatch_discrimination", possible)
+    assert "when r1_weight is 0.5, where it must be 0 (the penalty is on" in (fault or "")
+    assert (fault or "").endswith("leave minibatch_discrimination out, or set r1_weight to 0")
 
 
 def test_values_that_no_trial_combines_are_not_refused() -> None:

@@ -1,19 +1,22 @@
 """Every built-in network keeps the contracts, and each broken one fails with the right sentence."""
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any, get_args
 
 import pytest
 import torch
-from custom_networks import CustomCritic, CustomGenerator
+from custom_networks import CustomAutoencoder, CustomCritic, CustomGenerator
 from torch import Tensor, nn
 
 from trainables.config import (
+    AUTOENCODING,
     CONVOLUTIONAL,
     LAYERWISE,
     Activation,
     Architecture,
+    Loss,
     NetworkConfig,
     Norm,
 )
@@ -34,10 +37,12 @@ KINDS = [
     ),
     *((name, {"norm": kind}) for name in CONVOLUTIONAL for kind in get_args(Norm)),
 ]
+BATCHED = {"minibatch_discrimination": 3}
 
 
 def config_of(player: str, architecture: str, latent_dim: int, kinds: dict) -> NetworkConfig:
-    sizes = {f"{player}_{key}": value for key, value in {"width": 6, "depth": 1, **kinds}.items()}
+    kinds = {"width": 6, "depth": 1, **kinds}
+    sizes = {key if key in BATCHED else f"{player}_{key}": kinds[key] for key in kinds}
     return NetworkConfig.model_validate(
         {"architecture": architecture, "latent_dim": latent_dim, **sizes}
     )
@@ -71,6 +76,22 @@ def test_built_in_networks_keep_the_contracts_with_all_layers(architecture, kind
         check_critic(built_in_critic, **options)
 
 
+@pytest.mark.parametrize("architecture", get_args(Architecture))
+def test_critics_with_minibatch_discrimination_keep_the_contract_without_a_penalty(
+    architecture,
+) -> None:
+    options = {"sample_shape": SHAPE, "architecture": architecture, **BATCHED}
+    check_critic(built_in_critic, constraint="clip", **options)
+    with pytest.raises(AssertionError, match="scores must depend on its own input alone under"):
+        check_critic(built_in_critic, **options)
+
+
+@pytest.mark.parametrize("architecture", CONVOLUTIONAL)
+def test_generators_with_virtual_batch_norm_keep_the_contract(architecture) -> None:
+    options = {"architecture": architecture, "norm": "virtual"}
+    check_generator(built_in_generator, latent_dim=5, sample_shape=(1, 8, 8), **options)
+
+
 @pytest.mark.parametrize("constraint", LAYERWISE)
 @pytest.mark.parametrize("architecture", get_args(Architecture))
 def test_built_in_critics_keep_the_contract_under_constraints_on_layers(
@@ -79,6 +100,31 @@ def test_built_in_critics_keep_the_contract_under_constraints_on_layers(
     check_critic(
         built_in_critic, sample_shape=SHAPE, architecture=architecture, constraint=constraint
     )
+
+
+def built_in_autoencoder(sample_shape: tuple, architecture: str, loss: Loss, **kinds: str):
+    config = config_of("critic", architecture, 1, {"code_dim": 5, **kinds})
+    return build_critic(config, sample_shape, loss=loss).network
+
+
+@pytest.mark.parametrize("loss", AUTOENCODING)
+@pytest.mark.parametrize(
+    ("architecture", "kinds"),
+    [(name, {}) for name in get_args(Architecture)] + [("dcgan", {"norm": "batch"})],
+    ids=str,
+)
+def test_built_in_autoencoders_keep_the_contract(architecture, kinds, loss: Loss) -> None:
+    make = partial(built_in_autoencoder, architecture=architecture, loss=loss, **kinds)
+    check_critic(make, sample_shape=SHAPE, loss=loss)
+    if architecture == "mlp":
+        check_critic(make, sample_shape=POINT, loss=loss)
+
+
+@pytest.mark.parametrize("loss", AUTOENCODING)
+def test_custom_autoencoders_keep_the_contract(loss: Loss) -> None:
+    check_critic(CustomAutoencoder, sample_shape=SHAPE, width=3, loss=loss)
+    with pytest.raises(AssertionError, match=f"modules encoder and decoder where loss is {loss}"):
+        check_critic(CustomCritic, sample_shape=SHAPE, loss=loss)
 
 
 @pytest.mark.parametrize("shape", [POINT, SHAPE], ids=str)

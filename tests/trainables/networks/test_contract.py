@@ -42,6 +42,7 @@ DESIGNS = [
         for name in CONVOLUTIONAL
         for kind in get_args(Norm)
     ),
+    *((name, {"minibatch_discrimination": 2}) for name in BUILT_IN),
 ]
 
 

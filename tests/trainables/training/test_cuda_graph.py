@@ -47,6 +47,9 @@ KINDS = {
     "r1, r2, smoothing, packs": kind(
         "non_saturating", r1_weight=1, r2_weight=1, label_smoothing=0.1, pack=2
     ),
+    "feature matching": kind("non_saturating", feature_matching_weight=1, instance_noise=0.1),
+    "history": kind("gradient_penalty", historical_averaging_weight=1),
+    "minibatch discrimination": kind("clip", {"minibatch_discrimination": 3, "latent_dim": 3}),
     **{f"f_gan, {name}": kind("f_gan", divergence=name) for name in ("kl", "pearson", "neyman")},
     "rmsprop, decay": kind("clip", lr_decay="linear"),
     "adamw, decay": kind(optimizer="adamw", lr_decay="linear"),
@@ -55,6 +58,7 @@ KINDS = {
     "smooth": kind(networks={"critic_activation": "tanh", "generator_width": 8, "critic_width": 8}),
     "dcgan": kind(networks=images("dcgan"), ema_decay=0.5),
     "dcgan, batch": kind("clip", images("dcgan", critic_norm="batch"), ema_decay=0.5),
+    "dcgan, virtual": kind("clip", images("dcgan", generator_norm="virtual"), ema_decay=0.5),
     "dcgan, spectral_norm": kind("spectral_norm", images("dcgan")),
     "resnet, layer": kind(networks=images("resnet", critic_norm="layer")),
 }
@@ -182,7 +186,9 @@ def test_captured_steps_train_as_the_same_steps_do_one_by_one(config) -> None:
 
 
 @pytest.mark.usefixtures("on_cpu")
-@pytest.mark.parametrize("config", [KINDS[k] for k in ("dcgan", "rmsprop, decay", "adamw, decay")])
+@pytest.mark.parametrize(
+    "config", [KINDS[k] for k in ("dcgan", "dcgan, virtual", "history", "adamw, decay")]
+)
 @pytest.mark.parametrize("pause", [2, WARM_UP_STEPS + 2])
 def test_a_resumed_trial_equals_an_unbroken_one(config, pause, tmp_path) -> None:
     unbroken, stopped, resumed = made(config), made(config), made(config)

@@ -4,9 +4,22 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small_trials import GANS, METHODS, REAL, create, identical, run, trial, weights_of
+from custom_networks import Scaling
+from small_trials import (
+    GANS,
+    METHODS,
+    REAL,
+    WITH_CRITIC,
+    create,
+    identical,
+    run,
+    trial,
+    weights_of,
+)
 from torch import Tensor, nn
 
+from trainables.config import Loss
+from trainables.networks import Autoencoder
 from trainables.training.loop import (
     MAX_SAMPLE_VALUE,
     Measurement,
@@ -156,6 +169,39 @@ def test_a_step_of_wgan_div_worked_by_hand() -> None:
     assert state.critic.slope.item() == pytest.approx(0.5 - 0.1 * (-2 + 12 * 0.5**5))
 
 
+def with_autoencoder(share: float, loss: Loss, place: float = 0.0) -> TrainState:
+    state = by_hand(place=place, slope=0.0)
+    state.critic = Autoencoder(Scaling(share), loss)
+    state.critic_optimizer = torch.optim.SGD(state.critic.parameters(), 0.1)
+    return state
+
+
+@pytest.mark.parametrize(("margin", "loss", "gradient"), [(10, 1 + 8, -2 + 4), (1.5, 1, -2)])
+def test_ebgans_critic_step_worked_by_hand(margin, loss, gradient) -> None:
+    """D(x) = (1 - a) |x|: 1 at the real 2 and 2 at the fake 4, with the slopes -2 and -4."""
+    state = with_autoencoder(0.5, "ebgan")
+    config = trial("ebgan", margin=margin).training
+    step = critic_step(state, config, torch.full((4, 1), 2.0), torch.full((4, 1), 4.0))
+    expected = [1 - loss / margin, loss]
+    assert [number.item() for number in step] == pytest.approx(expected)
+    (share,) = state.critic.parameters()
+    assert share.item() == pytest.approx(0.5 - 0.1 * gradient)
+
+
+def test_ebgans_generator_step_lowers_the_error_and_pays_for_equal_codes() -> None:
+    """Four samples at 4, whose codes have one direction: D = 2, and the pulling-away term is 1."""
+    state = with_autoencoder(0.5, "ebgan", place=4.0)
+    lost, _ = generator_step(state, trial("ebgan", pulling_away_weight=0.3).training)
+    assert lost.item() == pytest.approx(2 + 0.3)
+    assert state.generator.place.item() == pytest.approx(4 - 0.1 * 0.5)
+
+
+def test_ebgan_logs_the_pulling_away_term_by_its_name() -> None:
+    (measured,) = run(trial("ebgan", pulling_away_weight=0), [3])
+    assert 0 < measured.as_floats()["pulling_away"] <= 1
+    assert "pulling_away" not in run(trial("minimax"), [3])[0].as_floats()
+
+
 @pytest.mark.parametrize("loss", ["minimax", "non_saturating"])
 def test_smoothing_moves_the_target_of_real_samples_alone(loss) -> None:
     """Logits 1 at real and 0 at fake: 0.9 softplus(-1) + 0.1 softplus(1) + log 2.
@@ -289,7 +335,7 @@ def test_the_samples_that_a_generator_step_returns_are_without_noise() -> None:
 # --- each player
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", WITH_CRITIC)
 def test_a_step_changes_the_weights_of_its_own_player_alone(method) -> None:
     config = trial(method)
     state = create(config)

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.config import Loss, TrainingConfig
-from trainables.training.losses import critic_loss, divergence, generator_loss
+from trainables.config import CRITIC_FREE, Loss, TrainingConfig
+from trainables.training.losses import critic_loss, divergence, generator_loss, pulling_away
 
-LOSSES = get_args(Loss)
+LOSSES = [loss for loss in get_args(Loss) if loss not in CRITIC_FREE]
 #: Those whose critic classifies each sample by itself.
 CLASSIFYING = ["minimax", "non_saturating"]
 logits = st.floats(-30, 30)
@@ -99,6 +99,74 @@ def test_relativistic_losses_compare_pairs_and_not_means() -> None:
 def test_a_relativistic_generator_needs_scores_of_real_samples() -> None:
     with pytest.raises(ValueError, match="relativistic needs the scores of real samples, got none"):
         generator_loss(of("relativistic"), one(0.0))
+
+
+@pytest.mark.parametrize("loss", CRITIC_FREE)
+def test_a_loss_without_a_critic_has_no_loss_of_scores(loss) -> None:
+    for of_scores in (
+        lambda: critic_loss(of(loss), one(0), one(0)),
+        lambda: generator_loss(of(loss), one(0)),
+        lambda: divergence(of(loss), torch.tensor(0.0)),
+    ):
+        with pytest.raises(ValueError, match=f"{loss} trains no critic, so it has no loss of sco"):
+            of_scores()
+
+
+@given(real=st.floats(-20, 0), fake=st.floats(-20, 0), margin=st.floats(0.1, 10))
+def test_ebgans_losses_have_the_known_values_and_slopes(real, fake, margin) -> None:
+    """D(x) + [m - D(G)]_+ of the errors D = -score, and D(G) (Zhao 2016, eq. 1 and 2)."""
+    config = TrainingConfig(loss="ebgan", margin=margin)
+    lost = critic_loss(config, one(real), one(fake))
+    assert lost.item() == pytest.approx(-real + max(0, margin + fake))
+    assert slope(lambda s: critic_loss(config, s, one(fake)), real) == -1
+    if abs(margin + fake) > 1e-9:
+        by_fake = slope(lambda s: critic_loss(config, one(real), s), fake)
+        assert by_fake == (1 if -fake < margin else 0)
+    assert generator_loss(config, one(fake)).item() == -fake
+    assert slope(lambda s: generator_loss(config, s), fake) == -1
+
+
+@given(real=st.floats(-20, 0), fake=st.floats(-20, 0))
+def test_began_estimates_the_difference_of_the_mean_errors(real, fake) -> None:
+    lost = critic_loss(of("began"), one(real), one(fake))
+    assert divergence(of("began"), lost).item() == pytest.approx(real - fake)
+    assert generator_loss(of("began"), one(fake)).item() == -fake
+
+
+@given(shares=st.lists(st.floats(0.01, 0.99), min_size=2, max_size=2))
+def test_ebgans_optimal_critic_estimates_the_total_variation(shares) -> None:
+    """Two coins: the error is m where generated samples are denser (Zhao 2016, section 2.2)."""
+    config = TrainingConfig(loss="ebgan", margin=3)
+    p, q = ([share, 1 - share] for share in shares)
+    scores = [0.0 if a >= b else -3.0 for a, b in zip(p, q, strict=True)]
+    lost = sum(
+        a * critic_loss(config, one(s), one(-9.0)) + b * critic_loss(config, one(0.0), one(s))
+        for a, b, s in zip(p, q, scores, strict=True)
+    )
+    total_variation = sum(abs(a - b) for a, b in zip(p, q, strict=True)) / 2
+    assert divergence(config, lost).item() == pytest.approx(total_variation, abs=1e-9)
+
+
+def test_the_pulling_away_term_is_0_for_orthogonal_codes_and_1_for_equal_ones() -> None:
+    """Of any length, as it is of directions."""
+    orthogonal = torch.diag(torch.tensor([1.0, 5.0, 0.1]))
+    assert pulling_away(orthogonal).item() == 0
+    equal = torch.tensor([[3.0, 4.0]]) * torch.tensor([[1.0], [2.0], [0.1], [7.0]])
+    assert pulling_away(equal).item() == pytest.approx(1)
+    assert pulling_away(equal[:1]).item() == 0
+
+
+def test_the_pulling_away_term_squares_each_cosine() -> None:
+    """Codes that omit the square have 1/2 for 60 degrees, and -1 for opposite codes, as the best.
+
+    Of three codes at 0, 60 and 180 degrees the squared cosines are 1/4, 1 and 1/4.
+    """
+    angles = torch.tensor([0.0, math.pi / 3, math.pi])
+    codes = torch.stack([angles.cos(), angles.sin()], 1)
+    assert pulling_away(codes[:2]).item() == pytest.approx(1 / 4)
+    assert pulling_away(codes[[0, 2]]).item() == pytest.approx(1)
+    assert pulling_away(codes).item() == pytest.approx((1 / 4 + 1 + 1 / 4) / 3)
+    assert pulling_away(codes.view(3, 1, 2)).item() == pytest.approx(1 / 2)
 
 
 def test_the_wasserstein_estimate_is_the_difference_of_the_means() -> None:

@@ -1,14 +1,16 @@
 """The options of a trial besides Algorithm 1: each has its effect, and no other."""
 
+import math
 import shutil
 from copy import deepcopy
 
 import jaxtyping
 import pytest
 import torch
-from small_trials import METHODS, REAL, create, identical, run, trial, weights_of
+from small_trials import METHODS, REAL, WITH_CRITIC, create, identical, run, trial, weights_of
 from torch import Tensor, nn
 
+from trainables.networks.layers import MinibatchDiscrimination
 from trainables.training.lipschitz import gradient_penalty
 from trainables.training.loop import critic_step, train
 from trainables.training.state import TrainState
@@ -51,6 +53,20 @@ def test_a_critic_with_batch_norm_sees_real_and_fake_in_separate_batches() -> No
     )
     assert [batch.mean().item() for batch in state.critic.seen] == [2, 0]
     assert estimate.item() == 0
+
+
+def test_a_critic_that_compares_samples_sees_real_and_fake_in_separate_batches() -> None:
+    """All real and all fake alike: 3 others of similarity 1 each, where one batch has 4 unlike."""
+    log = Log(MinibatchDiscrimination(1, 1, 1), nn.Linear(2, 1, bias=False), nn.Flatten(0))
+    with torch.no_grad():
+        log.layers[1].weight.copy_(torch.tensor([[0.0, 1.0]]))
+    state = with_batch_norm(generator=False, critic=False)
+    state.critic = log
+    state.critic_optimizer = torch.optim.SGD(log.parameters(), 0.01)
+    config = trial("non_saturating").training
+    _, loss = critic_step(state, config, 2 * torch.ones(4, 1), torch.zeros(4, 1))
+    assert [batch.mean().item() for batch in log.seen] == [2, 0]
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-3)) + math.log1p(math.exp(3)))
 
 
 def test_a_critic_without_batch_norm_sees_them_in_one_batch() -> None:
@@ -193,13 +209,17 @@ def near(options: dict, method: str, within: float) -> None:
     weight is off by two steps. That happens to a small share of the weights.
     """
     plain, other = create(trial(method)), create(trial(method, **options))
-    start = weights_of(plain.critic)
+    player = "critic" if method in WITH_CRITIC else "generator"
+    start = weights_of(getattr(plain, player))
     (expected,) = run(trial(method), [20], plain)
     (measured,) = run(trial(method, **options), [20], other)
-    end = weights_of(plain.critic)
-    assert (weights_of(other.critic) - end).norm() < within * (end - start).norm()
-    assert measured.critic_estimate == pytest.approx(expected.critic_estimate, rel=0.05, abs=2e-3)
-    assert measured.critic_lipschitz == pytest.approx(expected.critic_lipschitz, rel=0.02)
+    end = weights_of(getattr(plain, player))
+    assert (weights_of(getattr(other, player)) - end).norm() < within * (end - start).norm()
+    assert measured.generator_loss == pytest.approx(expected.generator_loss, rel=0.05, abs=5e-3)
+    if method in WITH_CRITIC:
+        close = pytest.approx(expected.critic_estimate, rel=0.05, abs=2e-3)
+        assert measured.critic_estimate == close
+        assert measured.critic_lipschitz == pytest.approx(expected.critic_lipschitz, rel=0.02)
     assert list(other.state_dict()["critic"]) == list(plain.state_dict()["critic"])
     assert all(p.dtype == torch.float32 for p in other.critic.parameters())
 

@@ -269,7 +269,8 @@ def test_a_search_from_before_r1_packs_and_smoothing_is_resumed_without_them(
     save(tmp_path, spec)
     saved = tmp_path / "search" / "spec.yaml"
     document = yaml.safe_load(saved.read_text())
-    for key in ("r1_weight", "r2_weight", "label_smoothing", "pack"):
+    added = ("r1_weight", "r2_weight", "label_smoothing", "pack", "feature_matching_weight")
+    for key in (*added, "historical_averaging_weight"):
         document["training"].pop(key, None)
     saved.write_text(yaml.safe_dump(document))
     assert preflight.name_faults(tmp_path, spec, resume=True) == []
@@ -277,6 +278,8 @@ def test_a_search_from_before_r1_packs_and_smoothing_is_resumed_without_them(
     assert resumed.training.pack == 1
     assert not resumed.training.r1_weight
     assert not resumed.training.label_smoothing
+    assert not resumed.training.feature_matching_weight
+    assert not resumed.training.historical_averaging_weight
 
 
 def test_a_search_of_a_sampler_that_is_gone_is_not_resumed(tmp_path: Path, make_spec: MakeSpec):

@@ -26,17 +26,21 @@ TWO = {"choice": [1, 2]}
 def test_a_trials_own_critic_may_rank_where_the_generator_alone_is_searched(
     faults_of: FaultsOf, objective: Any
 ):
-    assert faults_of(objective=objective, **GENERATORS) == []
+    matching = GENERATORS["training"] | {"feature_matching_weight": {"choice": [0, 1]}}
+    for training in (GENERATORS["training"], matching):
+        assert faults_of(objective=objective, **GENERATORS | {"training": training}) == []
 
 
 @pytest.mark.parametrize(
     "key",
     [
         *(f"training.{field}" for field in TrainingConfig.model_fields
-          if field not in ("generator_lr", "ema_decay")),
+          if field not in (
+              "feature_matching_weight", "generator_lr", "ema_decay", "num_projections"
+          )),
         "networks.architecture", "networks.critic_width", "networks.critic_depth",
         "networks.critic", "networks.critic_args.width", "networks.critic_activation",
-        "networks.critic_norm",
+        "networks.critic_norm", "networks.minibatch_discrimination", "networks.minibatch_dims",
     ],
 )  # fmt: skip
 def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, key: str):
@@ -47,8 +51,11 @@ def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, 
         "divergence": ["kl", "pearson"],
         "generator_loss": ["saturating", "alternative"],
         "label_smoothing": [0.1, 0.2],
+        "critic_dropout": [0.1, 0.2],
         "optimizer": ["adam", "rmsprop"],
         "architecture": ["mlp"],
+        "diversity_ratio": [0.5, 0.7],
+        "lambda_k": [0.001, 0.01],
         "beta1": [0.0, 0.5],
         "beta2": [0.9, 0.99],
         "lr_decay": ["constant", "linear"],
@@ -64,14 +71,25 @@ def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, 
         "clip_value": {"training": {"constraint": "clip"}},
         "instance_noise": {"training": {"loss": "minimax"}},
         "label_smoothing": {"training": {"loss": "minimax"}},
+        "consistency_weight": {"training": {"critic_dropout": 0.5}},
+        "consistency_margin": {"training": {"critic_dropout": 0.5, "consistency_weight": 2}},
         "divergence": {"training": {"loss": "f_gan"}},
         "generator_loss": {"training": {"loss": "f_gan"}},
         "div_weight": {"training": {"loss": "wgan_div"}},
         "div_power": {"training": {"loss": "wgan_div"}},
+        "margin": {"training": {"loss": "ebgan"}},
+        "diversity_ratio": {"training": {"loss": "began"}},
+        "lambda_k": {"training": {"loss": "began"}},
+        "pulling_away_weight": {"training": {"loss": "ebgan"}},
         "r1_weight": {"training": {"loss": "minimax"}},
         "r2_weight": {"training": {"loss": "minimax"}},
         "critic_args": {"networks": {"critic": "mine:A"}},
         "critic_norm": {"networks": {"architecture": "dcgan"}},
+        "minibatch_discrimination": {"training": {"loss": "minimax"}},
+        "minibatch_dims": {
+            "training": {"loss": "minimax"},
+            "networks": {"minibatch_discrimination": 8},
+        },
     }
     section, field, *argument = key.split(".")
     needed = needs.get(field, {})
@@ -86,6 +104,19 @@ def test_whatever_else_is_searched_moves_the_critics_scale(faults_of: FaultsOf, 
         "independent_critic",
     )
     assert faults_of(objective="independent_critic", **sections) == []
+
+
+@pytest.mark.parametrize(
+    "loss", ["sliced_wasserstein", {"choice": ["wasserstein", "sliced_wasserstein"]}]
+)
+def test_trials_without_a_critic_are_not_ranked_by_its_estimate(faults_of: FaultsOf, loss: Any):
+    lr = {"generator_lr": 1e-4, "beta1": 0.5, "beta2": 0.9}
+    (fault,) = faults_of(objective="critic_estimate", training={"loss": loss, **lr})
+    assert fault == Fault(
+        "objective.name",
+        "must not be critic_estimate where loss is sliced_wasserstein, which trains no critic: "
+        "give independent_critic, or change the loss",
+    )
 
 
 def test_all_keys_that_move_the_critics_scale_are_named_beside_all_other_faults(

@@ -94,9 +94,9 @@ def test_every_key_is_described():
 
 
 def test_a_row_says_what_a_key_may_be_and_where_it_starts():
-    (row,) = (line for line in keys_table().splitlines() if "training.n_critic" in line)
+    (row,) = (line for line in keys_table().splitlines() if "`training.batch_size`" in line)
     assert row.startswith(
-        "| `training.n_critic` | whole number at least 1, at most 1,000 | 5 | Critic steps per"
+        "| `training.batch_size` | whole number at least 2, at most 65,536 | 64 | Samples per step"
     )
 
 

@@ -544,6 +544,15 @@ def test_choosing_asks_for_what_applies_and_makes_a_valid_trial(
                 assert (value, key in asked) == (given, False)
 
 
+def test_a_custom_critic_is_checked_with_feature_matching_where_that_is_searched(
+    make_spec: MakeSpec,
+):
+    training = {"feature_matching_weight": {"choice": [0, 1]}}
+    custom = make_spec(networks={"critic": "mine:C"}, training=training)
+    weights = {trial.training.feature_matching_weight for trial in custom.corners()}
+    assert weights == {0, 1}
+
+
 # --- Grids -------------------------------------------------------------------------------------
 
 
