@@ -334,11 +334,11 @@ _DESHPANDE = {
 #: (Table 1), with five critic steps. For relativistic they are those with which Huang 2024 starts
 #: on CIFAR-10. f_gan has the Adam of Radford 2016, too, and the generator's loss that Nowozin 2016
 #: advises (section 3.2); wgan_div the weight and the power of Wu 2018, with Gulrajani's five critic
-#: steps. ebgan has the learning rate and the weight of Zhao 2016, and a margin within its search on
-#: MNIST, with Radford's Adam. began has the ratio and the gain of Berthelot 2017, and the Adam of
-#: its best known code, within the paper's range. sliced_wasserstein has the Adam of Deshpande's
-#: code, which has 10,000 projections for large images; small ones need fewer. Anil 2019 has no
-#: single setting for WGANs: orthogonal has Gulrajani 2017's.
+#: steps. ebgan has the learning rate and the weight of Zhao 2016, and the margin of its grids
+#: (section 4.1), with Radford's Adam. began has the ratio and the gain of Berthelot 2017, and the
+#: Adam of its best known code, within the paper's range. sliced_wasserstein has the Adam of
+#: Deshpande's code, which has 10,000 projections for large images; small ones need fewer. Anil 2019
+#: has no single setting for WGANs: orthogonal has Gulrajani 2017's.
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "gradient_penalty": _PENALTY,
     "one_sided_penalty": _PENALTY,
