@@ -17,6 +17,7 @@ from tuner.cli.paths import path
 from tuner.cli.status import ExitStatus
 from tuner.driver import CheckedSearch
 from tuner.errors import Halted
+from tuner.printable import printable
 
 if TYPE_CHECKING:
     from tuner.driver import Outcome
@@ -185,7 +186,7 @@ def status_of(outcome: "Outcome", run_dir: Path, again: Sequence[str], console: 
     if outcome.interrupted:
         command = _shell_command(again)
         if outcome.halted is not None:
-            sys.stderr.write(f"stopped: {display.printable(outcome.halted)}\n")
+            sys.stderr.write(f"stopped: {printable(outcome.halted)}\n")
             console.print(f"once that is fixed, resume with: {command}")
             return ExitStatus.HALTED
         console.print(f"interrupted; resume with: {command}")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import ParamSpec
 
-from tuner import display
 from tuner.errors import BadInput, Halted
+from tuner.printable import printable
 from tuner.process import interrupts_noted
 
 P = ParamSpec("P")
@@ -47,7 +47,7 @@ def with_exit_status(main: Callable[P, int]) -> Callable[P, int]:
             message, status = str(error), ExitStatus.HALTED
         except KeyboardInterrupt as interrupt:
             message, status = str(interrupt) or "interrupted", ExitStatus.INTERRUPTED
-        sys.stderr.write(f"{display.printable(message)}\n")
+        sys.stderr.write(f"{printable(message)}\n")
         return status
 
     return run

@@ -1,5 +1,4 @@
 from .console import PrintableConsole as PrintableConsole
-from .console import printable as printable
 from .lines import Display as Display
 from .lines import LogFile as LogFile
 from .progress import acknowledging as acknowledging

@@ -5,18 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-_KEPT = frozenset("\n\t")
-
-
-def printable(text: str) -> str:
-    r"""Escape what a terminal would obey rather than show: ``\x1b`` in place of the character.
-
-    Names of files, error messages of custom networks and search spaces of others may hold such
-    characters, which can recolour a terminal, move its cursor, or set its title.
-    """
-    return "".join(
-        c if c.isprintable() or c in _KEPT else c.encode("unicode_escape").decode() for c in text
-    )
+from tuner.printable import printable
 
 
 class PrintableConsole(Console):

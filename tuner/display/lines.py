@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.live import Live
 
-from tuner.display.console import printable
 from tuner.display.progress import in_background
 from tuner.display.screen import Screen
 from tuner.display.text import (
@@ -21,6 +20,7 @@ from tuner.display.text import (
     in_final_text,
     steps_per_s,
 )
+from tuner.printable import printable
 from tuner.record import Listener
 from tuner.results import clock
 from tuner.study import STATUSES

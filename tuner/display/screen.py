@@ -9,12 +9,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuner.record import Listener
-
-if TYPE_CHECKING:
-    from tuner.record import Record
-    from tuner.study import Trial
-from tuner.display.console import printable
 from tuner.display.text import (
     STOPPING,
     best_text,
@@ -25,8 +19,14 @@ from tuner.display.text import (
     remaining_s,
     steps_per_s,
 )
+from tuner.printable import printable
+from tuner.record import Listener
 from tuner.results import clock, hyperparameters
 from tuner.study import STATUSES
+
+if TYPE_CHECKING:
+    from tuner.record import Record
+    from tuner.study import Trial
 
 #: Rungs that are all shown; of a longer ladder, only those that matter now.
 _RUNGS = 7

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from trainables.config import TrialConfig
 from tuner.errors import BadInput, Fault
+from tuner.printable import printable
 from tuner.process import silence
 from tuner.space import SearchSpec, with_earlier_values
 from tuner.study.checkpoints import CheckpointFolder, Superseded
@@ -275,7 +276,7 @@ class Study:
             scores=frozen.intermediate_values,
             status=ending.get("status"),
             metrics=ending.get("metrics", {}),
-            message=ending.get("message"),
+            message=None if ending.get("message") is None else printable(ending["message"]),
             checkpoints=tuple(self._located(attrs.get("checkpoints", ()))),
             final=self._finals.get(str(frozen.number)),
             final_readings=self._readings.get(str(frozen.number)),

@@ -5,27 +5,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
 from rich.table import Table
 from rich.text import Text
 
-from tuner.display import LogFile, PrintableConsole, printable
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("two\nlines\tand a tab", "two\nlines\tand a tab"),
-        ("日本 é [bold]", "日本 é [bold]"),
-        ("\x1b[31mred", "\\x1b[31mred"),
-        ("title \x1b]0;x\x07", "title \\x1b]0;x\\x07"),
-        ("over\rwritten \x08 \x9b", "over\\rwritten \\x08 \\x9b"),
-        ("right to left \u202e", "right to left \\u202e"),
-        ("latin \udce9", "latin \\udce9"),
-    ],
-)
-def test_what_a_terminal_would_obey_is_escaped(text: str, shown: str) -> None:
-    assert printable(text) == shown
+from tuner.display import LogFile, PrintableConsole
 
 
 def test_strings_and_cells_of_tables_are_escaped_and_styles_are_kept() -> None:

@@ -252,6 +252,14 @@ def test_what_a_trial_was_is_what_is_read_back(path: Path, make_spec: MakeSpec):
     assert (ended.scores, ended.score, ended.generator_steps) == ({250: 2.0, 1000: 1.5}, 1.5, 1000)
 
 
+def test_a_message_can_be_written_anywhere(path: Path, make_spec: MakeSpec):
+    """One in the journal of an earlier version, too: it was stored as it came."""
+    study = Study(path, make_spec())
+    ask(study)
+    study.end(0, "failed", {}, None, "no file l\udce9tin \x1b[31m")
+    assert study.trial(0).message == "no file l\\udce9tin \\x1b[31m"
+
+
 def test_the_final_of_a_trial_that_ended_and_the_floor_are_stored_at_once(
     path: Path, make_spec: MakeSpec
 ):
