@@ -34,6 +34,17 @@ def _small_numbers_stay_numbers() -> Iterator[None]:
         sys.modules["torch"].set_flush_denormal(False)
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """On a busy machine, threads that wait for each other make networks this small 100x slower."""
+    import torch
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
 @pytest.fixture
 def ray_cluster(ray_head: Cluster) -> Iterator[Cluster]:
     """Its head alone; each test adds nodes of its own."""

@@ -79,7 +79,7 @@ class Bound:
             return cls(below)
         if within is None:
             return None
-        best = min(_completed_w1(rows), default=None)
+        best = min((w1 for w1, _ in _completed(rows)), default=None)
         if best is None or best <= 0:
             actual = "no completed trial" if best is None else f"{best:.4g}"
             raise ValueError(f"needs a best w1 above 0, got {actual}: give --below W1 instead")
@@ -191,11 +191,9 @@ def as_json(
 
 
 def _summarize(values: tuple[str, ...], rows: Sequence[Row], bound: Bound | None) -> Group:
-    completed = {row.last_w1: row for row in ranked(rows) if row.last_w1 is not None}
-    best = min(completed, default=None)
-    error = "" if best is None else completed[best].cells.get("w1_stderr")
+    completed = _completed(rows)
+    best, error = min(completed, default=(None, ""))
     paces = [pace for row in rows if (pace := _ms_per_step(row)) is not None]
-    w1 = _completed_w1(rows)
     # A trial that diverged, failed or runs has the w1 of an earlier rung.
     ended = [row.last_w1 for row in rows if row.status in ("completed", "stopped")]
     return Group(
@@ -204,14 +202,19 @@ def _summarize(values: tuple[str, ...], rows: Sequence[Row], bound: Bound | None
         tuple(sum(row.status == end for row in rows) for end in ENDINGS),
         best,
         half_width(float(error)) if error else None,
-        statistics.median(w1) if w1 else None,
+        statistics.median([w1 for w1, _ in completed]) if completed else None,
         statistics.median(paces) if paces else None,
         sum(bound is not None and w1 is not None and bound.holds(w1) for w1 in ended),
     )
 
 
-def _completed_w1(rows: Sequence[Row]) -> list[float]:
-    return [row.last_w1 for row in ranked(rows) if row.last_w1 is not None]
+def _completed(rows: Sequence[Row]) -> list[tuple[float, str]]:
+    """Return the ``w1`` of each completed trial, and its standard error if the table has it."""
+    return [
+        (row.last_w1, row.cells.get("w1_stderr", ""))
+        for row in ranked(rows)
+        if row.last_w1 is not None
+    ]
 
 
 def _ms_per_step(row: Row) -> float | None:

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from tuner.results.rows import Row, read_trials
+from tuner.results import Row, read_trials
 
 #: Columns that add something to a loss where they are above the number.
 _OPTIONS: Mapping[str, float] = {

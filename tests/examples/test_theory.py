@@ -9,15 +9,8 @@ from scipy.stats import wasserstein_distance
 
 from examples import theory
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 THETAS = (0.3, 1.0, 2.5)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,28 @@ SMALL = {"latent_dim": 3, "generator_width": 8, "critic_width": 8}
 REAL = torch.linspace(-1, 1, 40).view(20, 2)
 
 
+class Point(nn.Module):
+    """G(z) = place for every z: a generator of one parameter."""
+
+    def __init__(self, place: float) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.tensor(place))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.place * torch.ones(len(latents), 1)
+
+
+class Slope(nn.Module):
+    """f(x) = slope * x: a critic of one parameter."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(slope))
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.slope * samples[:, 0]
+
+
 def trial(method: str = "gradient_penalty", *, seed: int = 0, **training) -> TrialConfig:
     name = "constraint" if method in CONSTRAINTS else "loss"
     training = {name: method, "n_critic": 2, "batch_size": 4} | training

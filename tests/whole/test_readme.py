@@ -138,8 +138,7 @@ def test_the_page_on_methods_prints_the_published_values(method: str) -> None:
     assert [float(beta) for beta in betas.split(",") if beta] == (
         given if optimizer == "adam" else []
     )
-    del values["weight_decay"]
-    values.pop("consistency_margin", None)  # of a term that is off
+    del values["weight_decay"], values["consistency_margin"]
     printed = dict(re.findall(r"`(\w+)` (\S+?)(?:,|$)", own))
     assert {key: plain_number(value) for key, value in printed.items()} == values
 

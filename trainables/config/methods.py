@@ -249,40 +249,37 @@ REFUSED = (
     ),
 )
 
-# Wei 2018's, where its term is on.
-_WEI = {"consistency_margin": 0.0}
+#: Of keys that have one default under every method: PyTorch's, and Wei 2018's.
+_OF_ALL = {"weight_decay": 0.01, "consistency_margin": 0.0}
 _ADAM_OF_GULRAJANI = {"beta1": 0.0, "beta2": 0.9}
 _GULRAJANI = {
-    **_WEI,
     "n_critic": 5,
     "optimizer": "adam",
     "critic_lr": 1e-4,
     "generator_lr": 1e-4,
     **_ADAM_OF_GULRAJANI,
-    "weight_decay": 0.01,  # PyTorch's default for AdamW
+    **_OF_ALL,
 }
 _PENALTY = {**_GULRAJANI, "gp_weight": 10.0}
 _ARJOVSKY = {
-    **_WEI,
     "n_critic": 5,
     "optimizer": "rmsprop",
     "critic_lr": 5e-5,
     "generator_lr": 5e-5,
     **_ADAM_OF_GULRAJANI,  # for a search that sets Adam: the paper found momentum unstable
-    "weight_decay": 0.01,
     "clip_value": 0.01,
+    **_OF_ALL,
 }
 _MIYATO = {**_GULRAJANI, "beta1": 0.5}
 _OVERLAP = {"instance_noise": 0.0, "r1_weight": 0.0, "r2_weight": 0.0}
 _RADFORD = {
-    **_WEI,
     "n_critic": 1,
     "optimizer": "adam",
     "critic_lr": 2e-4,
     "generator_lr": 2e-4,
     "beta1": 0.5,
     "beta2": 0.999,
-    "weight_decay": 0.01,
+    **_OF_ALL,
 }
 _GOODFELLOW = {**_RADFORD, "label_smoothing": 0.0, **_OVERLAP}
 _HUANG = {
@@ -325,7 +322,7 @@ _DESHPANDE = {
     "generator_lr": 1e-4,
     "beta1": 0.5,
     "beta2": 0.999,
-    "weight_decay": 0.01,
+    **_OF_ALL,
 }
 
 #: The values published with each method, parents first. For the GAN losses, ``n_critic`` is

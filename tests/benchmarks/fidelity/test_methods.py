@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.fidelity.methods import draw, generated, label, main, table
-from tuner.results.rows import Row
+from tuner.results import Row
 
 CLIP = {"loss": "wasserstein", "constraint": "clip", "pack": "1", "r1_weight": ""}
 KL = {"loss": "f_gan", "constraint": "", "divergence": "kl", "pack": "2", "label_smoothing": "0.0"}

@@ -10,6 +10,8 @@ from small_trials import (
     METHODS,
     REAL,
     WITH_CRITIC,
+    Point,
+    Slope,
     create,
     identical,
     run,
@@ -28,28 +30,6 @@ from trainables.training.loop import (
     train,
 )
 from trainables.training.state import TrainState
-
-
-class Point(nn.Module):
-    """G(z) = place for every z: a generator of one parameter."""
-
-    def __init__(self, place: float) -> None:
-        super().__init__()
-        self.place = nn.Parameter(torch.tensor(place))
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return self.place * torch.ones(len(latents), 1)
-
-
-class Slope(nn.Module):
-    """f(x) = slope * x: a critic of one parameter."""
-
-    def __init__(self, slope: float) -> None:
-        super().__init__()
-        self.slope = nn.Parameter(torch.tensor(slope))
-
-    def forward(self, samples: Tensor) -> Tensor:
-        return self.slope * samples[:, 0]
 
 
 def by_hand(

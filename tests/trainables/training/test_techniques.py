@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_trials import METHODS, REAL, create, run, trial
+from small_trials import METHODS, REAL, Point, Slope, create, run, trial
 from torch import Tensor, nn
 
 from trainables.config import AUTOENCODING, CRITIC_FREE
@@ -20,17 +20,6 @@ def test_the_feature_distance_is_the_squared_distance_of_the_means() -> None:
     assert feature_distance(real, real.flip(0)).item() == 0
 
 
-class Shift(nn.Module):
-    """G(z) = place for every z."""
-
-    def __init__(self, place: float) -> None:
-        super().__init__()
-        self.place = nn.Parameter(torch.tensor(place))
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return self.place * torch.ones(len(latents), 1)
-
-
 def test_a_step_with_feature_matching_worked_by_hand() -> None:
     """f(x) = 2 x, score 3 f: at a place of 1 and real at 4, the loss is -6 + 0.5 (8 - 2)^2.
 
@@ -42,7 +31,7 @@ def test_a_step_with_feature_matching_worked_by_hand() -> None:
         layers = [nn.Linear(1, 1, bias=False) for _ in range(2)]
         for layer, weight in zip(layers, (2.0, 3.0), strict=True):
             layer.weight.fill_(weight)
-    state.generator, state.critic = Shift(1.0), nn.Sequential(*layers, nn.Flatten(0))
+    state.generator, state.critic = Point(1.0), nn.Sequential(*layers, nn.Flatten(0))
     state.generator_optimizer = torch.optim.SGD(state.generator.parameters(), 0.1)
     loss, _ = generator_step(state, config.training, torch.full((4, 1), 4.0))
     assert loss.item() == pytest.approx(-6 + 18)
@@ -92,7 +81,7 @@ def test_a_critic_in_sequence_is_split_at_its_last_layer_and_another_is_refused(
     with pytest.raises(BadNetwork, match=f"{fault}Bilinear"):
         split_critic(Ended(nn.Bilinear(3, 3, 1)))
     with pytest.raises(BadNetwork, match=f"{fault}Shift"):
-        split_critic(Shift(1.0))
+        split_critic(Point(1.0))
 
 
 # --- consistency
@@ -179,17 +168,6 @@ def test_historical_averaging_against_a_sequence_worked_by_hand() -> None:
     assert measured == [(0, 1, 0), (0.5, 2, 1), (8, 5, 16)]
 
 
-class Slope(nn.Module):
-    """f(x) = slope * x."""
-
-    def __init__(self, slope: float) -> None:
-        super().__init__()
-        self.slope = nn.Parameter(torch.tensor(slope))
-
-    def forward(self, samples: Tensor) -> Tensor:
-        return self.slope * samples[:, 0]
-
-
 def test_steps_of_both_players_with_historical_averaging_worked_by_hand() -> None:
     """A rate of 0.5, a weight of 0.25: each step is 0.5 (pull of the loss - 0.5 (w - mean)).
 
@@ -198,7 +176,7 @@ def test_steps_of_both_players_with_historical_averaging_worked_by_hand() -> Non
     """
     config = trial("clip", clip_value=50, historical_averaging_weight=0.25).training
     state = create(trial("clip"))
-    state.critic, state.generator, state.closed_form = Slope(1.0), Shift(0.0), None
+    state.critic, state.generator, state.closed_form = Slope(1.0), Point(0.0), None
     for player in ("critic", "generator"):
         weights = list(getattr(state, player).parameters())
         setattr(state, f"{player}_optimizer", torch.optim.SGD(weights, 0.5))
