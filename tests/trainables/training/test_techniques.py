@@ -80,7 +80,7 @@ def test_a_critic_in_sequence_is_split_at_its_last_layer_and_another_is_refused(
     fault = "must be an nn.Sequential that ends in a Linear layer, .* got "
     with pytest.raises(BadNetwork, match=f"{fault}Bilinear"):
         split_critic(Ended(nn.Bilinear(3, 3, 1)))
-    with pytest.raises(BadNetwork, match=f"{fault}Shift"):
+    with pytest.raises(BadNetwork, match=f"{fault}Point"):
         split_critic(Point(1.0))
 
 
