@@ -18,7 +18,7 @@ import optuna
 
 from benchmarks.efficiency.curves import recorded
 from benchmarks.efficiency.replay import NUM_TRIALS, Outcome, Replay, Setting, Table
-from benchmarks.efficiency.rungs import Pasha, SoftHalving
+from benchmarks.efficiency.rungs import Pasha, Promotion, SoftHalving
 
 NUM_SEEDS = 30
 WORKERS = (1, 8, 64)
@@ -50,6 +50,8 @@ VARIANTS = (
     Setting("stopped beyond 2 standard errors", stopping_rule=partial(SoftHalving, num_errors=2.0)),
     Setting("PASHA, rungs x2 from 75", ("asha.reduction_factor=2",), stopping_rule=Pasha),
     Setting("PASHA, rungs x4 from 75", stopping_rule=Pasha),
+    Setting("promoted, rungs x4 from 75", stopping_rule=partial(Promotion, is_delayed=False)),
+    Setting("promoted with delay", stopping_rule=partial(Promotion, is_delayed=True)),
     Setting("by the own critic's estimate", metric="critic_estimate"),
 )
 
