@@ -36,6 +36,8 @@ SETTINGS = (
     Setting("random, rungs x4 from 75", (RANDOM,)),
     Setting("TPE, none stopped", (ALL_RUN,)),
     Setting(BASELINE, (RANDOM, ALL_RUN)),
+    Setting("TPE, promoted, rungs x4 from 75", stopping_rule=partial(Promotion, is_delayed=False)),
+    Setting("TPE, promoted with delay", stopping_rule=partial(Promotion, is_delayed=True)),
 )
 VARIANTS = (
     Setting("rungs x2 from 75", ("asha.reduction_factor=2",)),
@@ -50,8 +52,6 @@ VARIANTS = (
     Setting("stopped beyond 2 standard errors", stopping_rule=partial(SoftHalving, num_errors=2.0)),
     Setting("PASHA, rungs x2 from 75", ("asha.reduction_factor=2",), stopping_rule=Pasha),
     Setting("PASHA, rungs x4 from 75", stopping_rule=Pasha),
-    Setting("promoted, rungs x4 from 75", stopping_rule=partial(Promotion, is_delayed=False)),
-    Setting("promoted with delay", stopping_rule=partial(Promotion, is_delayed=True)),
     Setting("by the own critic's estimate", metric="critic_estimate"),
 )
 
