@@ -32,7 +32,7 @@ asha: {grace_generator_steps: 20, max_generator_steps: 80, reduction_factor: 2}
 reporting: {report_every_generator_steps: 10, checkpoint_every_generator_steps: 15}
 """
 #: How often a search is broken off at random: ``TIMES_BROKEN=50 pytest ...`` looks harder.
-TIMES_BROKEN = int(os.environ.get("TIMES_BROKEN", "5"))
+TIMES_BROKEN = int(os.environ.get("TIMES_BROKEN", "3"))
 
 
 @pytest.fixture

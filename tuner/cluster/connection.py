@@ -24,6 +24,10 @@ from tuner.process import silence
 #: Modules that Ray's workers import before they get work. It is set in the environment, because an
 #: option of Ray's configuration that a later Ray does not have would keep it from starting.
 _PRELOAD = "RAY_preload_python_modules"
+#: Milliseconds after which Ray ends an idle worker, where others have reserved the CPUs. They are
+#: reserved for trials, which then find the workers that Ray started for them gone, and wait for new
+#: ones to import torch: within Ray's second, unless the machine is very fast.
+_IDLE = {"RAY_idle_worker_killing_time_threshold_ms": "3600000"}
 #: Ray runs workers at niceness 15, so that whatever else a shared machine does starves the trials.
 _NOT_NICE = {"RAY_worker_niceness": "0"}
 _OPTIONS = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -82,7 +86,7 @@ def _start(num_cpus: int, *, all_train: bool) -> Any:
     """
     variables = {**short_temporary_folder(), **private_token(), **_NOT_NICE}
     if all_train:
-        variables[_PRELOAD] = "trainables.wgan"
+        variables |= {_PRELOAD: "trainables.wgan", **_IDLE}
     options = {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
     with _environment(variables), ray_internals.own_process_groups():
         try:

@@ -129,6 +129,7 @@ def test_what_a_start_needs_in_the_environment_is_gone_after_it(
     assert added.keys() == {
         "RAY_AUTH_TOKEN",
         "RAY_TMPDIR",
+        "RAY_idle_worker_killing_time_threshold_ms",
         "RAY_preload_python_modules",
         "RAY_worker_niceness",
     }
