@@ -2,6 +2,7 @@
 
 import math
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -203,7 +204,9 @@ def _run_all(
     interrupted: Interruption,
     cache: "ImportanceCache",
 ) -> None:
-    session = join(location, time.strftime("%Y%m%d-%H%M%S"))
+    # The random part is for a clock that was set back to when an earlier session began.
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    session = join(location, name)
     executor.run_trials(record, session, interrupted)
     if interrupted.is_set() or record.halted is not None:
         return
