@@ -210,7 +210,9 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
     sys.platform != "linux", reason="elsewhere Ray needs its processes in the group"
 )
 def test_ray_starts_in_a_process_group_of_its_own() -> None:
-    with own_process_groups(), _process() as process:
+    started: list[subprocess.Popen[bytes]] = []
+    with own_process_groups(started.append), _process() as process:
         assert os.getpgid(process.pid) == process.pid
+        assert started == [process]
     with _process() as process:
         assert os.getpgid(process.pid) == os.getpgrp()

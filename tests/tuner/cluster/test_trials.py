@@ -74,7 +74,7 @@ def test_a_nodes_death_costs_a_trial_none_of_its_retries(make_spec: Callable[...
         spec=make_spec(resources={"retries_per_trial": 1}), halted=None, note=notes.append
     )
     interrupted = Interruption()
-    callback = runner._Callback(record, "", interrupted, Servers({}, record, interrupted))
+    callback = runner._Callback(record, "", interrupted, Servers(interrupted, print))
     trial = Trial("train", stub=True, config={"number": 7}, max_failures=1)
 
     def fails(reason: str) -> bool:
