@@ -115,9 +115,9 @@ def load_yaml(
     """
     try:
         text = _text(path)
+        document = parse_yaml(text)  # first, as it bounds what the nodes below stand for
         root = yaml.compose(text, Loader=_Loader)
         unclear = [*_duplicate_keys(root), *_unclear_numbers(root, ())]
-        document = parse_yaml(text)
     except yaml.YAMLError as error:
         raise BadInput(str(path), [_broken(error)]) from error
     except _MISFITS as error:
