@@ -86,7 +86,9 @@ def _contrast(x: Images, _: np.ndarray, factor: Level, rng: np.random.Generator)
 
 
 def _shift(x: Images, _: np.ndarray, by: Level, rng: np.random.Generator) -> Images:
-    return np.roll(x, int(by), 3)
+    # Mirrored where nothing comes in: images that are rolled around have a seam.
+    padded = np.pad(x, ((0, 0), (0, 0), (0, 0), (int(by), 0)), mode="symmetric")
+    return padded[..., : x.shape[3]]
 
 
 LADDERS: Mapping[str, tuple[Distort, tuple[Level, ...]]] = {

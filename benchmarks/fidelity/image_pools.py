@@ -124,10 +124,8 @@ def measure(path: Path, num_trials: int, cache: Path) -> list[dict[str, Any]]:
         For each trial its ``name``, its ``truths`` and its ``scores``, with the CPU seconds of
         the latter and of training, in ``seconds``.
     """
-    images = Images.load(path)
-    space = "images" if images.data.sample_shape[0] == 1 else "colour"
-    members = pool(f"{path.stem}-half", space, num_trials, 0, cache, _log, images.data)
-    rows = [_Cached(cache / f"image-{member.fingerprint}.json") for member in members]
+    images, members = load_pool(path, num_trials, cache)
+    rows = [Cached(cache / f"image-{member.fingerprint}.json") for member in members]
     truths: Truths | None = None
     for member, row in zip(members, rows, strict=True):
         if "truths" not in row.found:
@@ -145,7 +143,15 @@ def measure(path: Path, num_trials: int, cache: Path) -> list[dict[str, Any]]:
     return [_row(member, row) for member, row in zip(members, rows, strict=True)]
 
 
-class _Cached:
+def load_pool(path: Path, num_trials: int, cache: Path) -> tuple[Images, list[Member]]:
+    """Load the images of a file and the trials on them; train those that the cache has not."""
+    images = Images.load(path)
+    channels, side, _ = images.data.sample_shape
+    space = "images" if channels == 1 else "colour" if side < 64 else "large"
+    return images, pool(f"{path.stem}-half", space, num_trials, 0, cache, _log, images.data)
+
+
+class Cached:
     """What is known about a trial, in a file."""
 
     def __init__(self, path: Path) -> None:
@@ -182,7 +188,7 @@ def _score(data: Data, objective: ObjectiveConfig, member: Member) -> dict[str, 
     }
 
 
-def _row(member: Member, row: _Cached) -> dict[str, Any]:
+def _row(member: Member, row: Cached) -> dict[str, Any]:
     return {
         "name": member.name,
         "truths": row.found["truths"],
@@ -229,8 +235,7 @@ def report(name: str, trials: Sequence[Mapping[str, Any]]) -> str:
     for row, values in scores.items():
         cells = []
         for key in judges:
-            rank = _rank_of_pick(truths[key], values)
-            cells.append(f"{_agreement(truths[key], values)}; {rank} of {len(trials)}")
+            cells.append(agreement_and_pick(truths[key], values))
         cost = f"{seconds[row]:.1f}" if row in seconds else ""
         lines.append(f"| {row} | {' | '.join(cells)} | {cost} |")
     pairs = [kendalltau(truths[a], truths[b])[0] for a, b in combinations(judges, 2)]
@@ -247,6 +252,11 @@ def _agreement(truth: np.ndarray, values: np.ndarray) -> str:
             for statistic in (_kendall, kendall_best_half)
         )
     )
+
+
+def agreement_and_pick(truth: np.ndarray, values: np.ndarray) -> str:
+    """Write the agreement, and the true rank of the trial with the lowest value."""
+    return f"{_agreement(truth, values)}; {_rank_of_pick(truth, values)} of {len(truth)}"
 
 
 def _kendall(truth: np.ndarray, values: np.ndarray) -> float:
@@ -337,14 +347,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     pools = {}
-    for path, num in map(_with_number, args.files):
+    for path, num in map(with_number, args.files):
         pools[path.stem] = measure(path, num or args.trials, args.cache)
     tables = [report(name, trials) for name, trials in pools.items()]
     PAGE.write_text("\n".join([INTRODUCTION, targets(pools), *tables]), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
 
 
-def _with_number(text: str) -> tuple[Path, int | None]:
+def with_number(text: str) -> tuple[Path, int | None]:
+    """Split FILE[:N] into the path and the number of trials."""
     path, _, num = text.rpartition(":")
     return (Path(path), int(num)) if path and num.isdigit() else (Path(text), None)
 
