@@ -119,4 +119,5 @@ UNDISPUTED = (
     (("shift", 1), ("two averaged", 0.35)),
     (("noise", 0.05), ("blur", 2.0)),
     (("contrast", 0.9), ("PCA", 4)),
+    (("checkerboard", 0.2), ("copies of", 1)),
 )

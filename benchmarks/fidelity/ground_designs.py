@@ -2,10 +2,10 @@
 
 ``python -m benchmarks.fidelity.ground_designs --pools FILE[:N]... --batteries FILE...``
 
-A design is the share of each block of the energies in the distance, and whether energies are
-compressed. Every FILE is an ``.npz`` with ``images`` (uint8) and ``labels``. Truths and trials are
-those of ``image_pools.py``, the distortions those of the short ``battery.py``; pixels are measured
-in the same run. Writes ``GROUNDS.md``; figures are cached by file, trial and level.
+A design is the share of each block of the energies in the distance. Every FILE is an ``.npz`` with
+``images`` (uint8) and ``labels``. Truths and trials are those of ``image_pools.py``, the
+distortions those of the short ``battery.py``; pixels and the shipped design are measured in the
+same run. Writes ``GROUNDS.md``; figures are cached by file, trial and level.
 """
 
 import argparse
@@ -39,29 +39,17 @@ COMPARED = ("checkerboard 0.2", "copies of 1")
 
 @dataclass(frozen=True)
 class GroundDesign:
-    """The shares of coarse pixels, energies of order 1 and 2, and the high-pass.
+    """The shares of coarse pixels, energies of order 1 and 2, and the high-pass."""
 
-    Compressed energies are c log(1 + x / c), with the mean c of a block's energies of real images.
-    """
-
-    shares: tuple[float, float, float, float]
-    is_compressed: bool = False
+    shares: tuple[float, ...]
 
     def __str__(self) -> str:
         """Write the design; the cache knows it by this name."""
-        shares = " ".join(f"{share:.2f}" for share in self.shares)
-        return f"shares {shares}{', compressed' * self.is_compressed}"
+        return "shares " + " ".join(f"{share:.2f}" for share in self.shares)
 
 
 SHIPPED = GroundDesign(tuple(SHARES.values()))
-DESIGNS = (
-    GroundDesign((0.55, 0.25, 0.15, 0.05)),
-    GroundDesign((0.58, 0.26, 0.16, 0.0)),
-    GroundDesign((0.55, 0.25, 0.15, 0.05), is_compressed=True),
-    GroundDesign((0.8, 0.1, 0.07, 0.03)),
-    GroundDesign((0.8, 0.12, 0.07, 0.01)),
-    GroundDesign((0.7, 0.18, 0.11, 0.01)),
-)
+DESIGNS = (GroundDesign((0.7, 0.18, 0.11, 0.01)),)
 
 
 class Blocks:
@@ -84,23 +72,13 @@ class Blocks:
 
     def weighted(self, design: GroundDesign) -> Callable[[list[Tensor]], Tensor]:
         """Return the map of blocks to rows [n, length], fitted to the real images."""
-        scales = [float(block.mean()) for block in self.critic_train]
-
-        def compressed(blocks: list[Tensor]) -> list[Tensor]:
-            if not design.is_compressed:
-                return blocks
-            pairs = zip(scales[1:], blocks[1:], strict=True)
-            return [blocks[0], *(scale * (block / scale).log1p() for scale, block in pairs)]
-
-        parts = zip(
-            design.shares, compressed(self.critic_train), self.energies.lipschitz, strict=True
-        )
+        parts = zip(design.shares, self.critic_train, self.energies.lipschitz, strict=True)
         gains = [
             block_gain(share, self.spread, spread(block.numpy()), bound)
             for share, block, bound in parts
         ]
         return lambda blocks: torch.cat(
-            [gain * block for gain, block in zip(gains, compressed(blocks), strict=True)], 1
+            [gain * block for gain, block in zip(gains, blocks, strict=True)], 1
         )
 
 
@@ -165,7 +143,7 @@ def report_pools(pools: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         for truth in truths
     ]
     lines = [f"| number | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
-    for number in ("pixels", *map(str, DESIGNS)):
+    for number in ("pixels", image_pools.SHIPPED, *map(str, DESIGNS)):
         cells = [_agreement(trials, truth, number) for trials in pools.values() for truth in truths]
         lines.append(f"| {_named(number)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -185,7 +163,7 @@ def report_batteries(batteries: Mapping[str, Mapping[str, Any]]) -> str:
         "|---|---|---|---|---|---|" + "---|" * len(COMPARED),
     ]
     for name, found in batteries.items():
-        for number in ("pixels", *map(str, DESIGNS)):
+        for number in (*battery.GROUNDS, *map(str, DESIGNS)):
             orders = (battery.adjacent(found, number), battery.undisputed(found, number))
             counts = [f"{o.right} of {o.right + len(o.wrong)}" for o in orders]
             readings = [f"{found['levels'][key]['w1'][number]:.3g}" for key in COMPARED]
@@ -200,14 +178,14 @@ def report_batteries(batteries: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _named(number: str) -> str:
-    return f"**{number} (as shipped)**" if number == str(SHIPPED) else number
+    is_shipped = number in (image_pools.SHIPPED, battery.SHIPPED)
+    return f"{SHIPPED} (energies, as shipped)" if is_shipped else number
 
 
 def measure_battery(path: Path, cache: Path) -> dict[str, Any]:
     """Measure the levels of a short battery by every design, and by pixels."""
     grounds = {str(design): fit_design(design) for design in DESIGNS}
-    grounds |= {"pixels": battery.GROUNDS["pixels"]}
-    found = battery.measure(path, cache, is_short=True, grounds=grounds)
+    found = battery.measure(path, cache, is_short=True, grounds={**battery.GROUNDS, **grounds})
     levels = {k: row for k, row in found["levels"].items() if grounds.keys() <= row["w1"].keys()}
     return {**found, "levels": levels}
 
@@ -216,9 +194,8 @@ INTRODUCTION = """# Designs of the ground metric of images
 
 Made by `python -m benchmarks.fidelity.ground_designs`, with the critics of a rung. A design has the
 shares of its blocks in the mean squared distance: coarse pixels, energies of order 1 and of order
-2, high-pass. Compressed energies are c log(1 + x / c), with the mean c of a block. The truths and
-the trials are those of [POOLS.md](POOLS.md), the distortions those of [BATTERY.md](BATTERY.md): the
-ends of each ladder and the levels of undisputed pairs.
+2, high-pass. The truths and the trials are those of [POOLS.md](POOLS.md), the distortions those of
+[BATTERY.md](BATTERY.md): the ends of each ladder and the levels of undisputed pairs.
 """
 
 
