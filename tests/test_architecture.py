@@ -1,5 +1,6 @@
 """The tree is the architecture: what import-linter's contracts cannot say in a few lines."""
 
+import tomllib
 from pathlib import Path
 
 import grimp
@@ -31,3 +32,14 @@ def test_a_face_gives_all_that_it_names_and_no_name_of_a_module(package: str):
     assert modules & set(face.__all__) == set()
     for name in face.__all__:
         assert getattr(face, name) is not None
+
+
+def test_every_file_that_gives_shapes_has_them_checked_in_tests():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]
+    start = "--jaxtyping-packages="
+    (option,) = (o for o in settings["ini_options"]["addopts"] if o.startswith(start))
+    *checked, _ = option.removeprefix(start).split(",")
+    for path in (ROOT / "trainables").rglob("*.py"):
+        if "from jaxtyping" in path.read_text(encoding="utf-8"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            assert any(f"{name}.".startswith(f"{package}.") for package in checked), name

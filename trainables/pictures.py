@@ -7,7 +7,7 @@ components of the real samples, above their correlations and the quantiles of ea
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 
 import torch
 from jaxtyping import Float, Float32, UInt8
@@ -117,8 +117,7 @@ def _draw_points(real: Tensor, generated: Tensor, path: Path) -> None:
     if real.shape[1] <= 2:
         _scatter(points, labels, path)
         return
-    # Fixed places: matplotlib's own layout would draw all of it several times.
-    figure = _figure(8.0, 10.0, layout=None)
+    figure = _figure(8.0, 10.0)
     lefts, width = (0.09, 0.56), 0.36
     panels = [figure.add_axes((left, 0.69, width, 0.28)) for left in lefts]
     _scatter_into(panels, points, labels)
@@ -191,13 +190,12 @@ def _draw_quantiles(
     axes.legend(loc="upper right", fontsize="small")
 
 
-def _figure(
-    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
-) -> "Figure":
+def _figure(width: float, height: float) -> "Figure":
+    """Make a figure whose parts get fixed places: matplotlib's own layout draws all twice."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout=layout)
+    figure = Figure(figsize=(width, height), layout=None)
     FigureCanvasAgg(figure)
     return figure
 
@@ -205,8 +203,10 @@ def _figure(
 def _scatter(
     points: Mapping[str, Float[Tensor, "_ 2"]], labels: tuple[str, str], file: Path | BinaryIO
 ) -> None:
-    figure = _figure(4.0 * len(points), 4.0)
+    width = 4.0 * len(points)
+    figure = _figure(width, 4.0)
     panels = figure.subplots(1, len(points), sharex=True, sharey=True, squeeze=False)[0]
+    figure.subplots_adjust(0.75 / width, 0.13, 1 - 0.15 / width, 0.92, wspace=0.08)
     _scatter_into(panels, points, labels)
     figure.savefig(file, dpi=100, format="png")
 
@@ -219,9 +219,9 @@ def _scatter_into(
     x_limits, y_limits = (_limits(first[:, axis]) for axis in range(2))
     aspect = "equal" if x_limits == y_limits else "auto"
     for axes, (title, cloud) in zip(panels, points.items(), strict=True):
-        axes.scatter(cloud[:, 0], cloud[:, 1], s=3, linewidths=0)
-        axes.set(title=title, aspect=aspect, xlim=x_limits, ylim=y_limits)
-        axes.set(xlabel=labels[0], ylabel=labels[1])
+        axes.plot(cloud[:, 0], cloud[:, 1], "o", markersize=1.7, markeredgewidth=0)
+        axes.set(title=title, aspect=aspect, xlim=x_limits, ylim=y_limits, xlabel=labels[0])
+    panels[0].set_ylabel(labels[1])
 
 
 def _limits(values: Float[Tensor, " n"]) -> tuple[float, float]:

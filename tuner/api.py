@@ -207,7 +207,8 @@ def _silence_widgets() -> None:
 def _run(search: "CheckedSearch", resume: bool, console: Any) -> None:
     from tuner import cli
 
-    outcome = cli.run_and_report(search, resume=resume, console=console)
+    again = "call run_search again with resume=True"
+    outcome = cli.run_and_report(search, resume=resume, console=console, how_to_resume=again)
     if outcome.halted is not None:
         raise Halted(f"{outcome.halted}: once that is fixed, call it again with resume=True")
     if outcome.interrupted:

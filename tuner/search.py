@@ -66,7 +66,9 @@ def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console
     again = [argument for argument in arguments if argument != "--resume"]
     again = ["tuner.search", *again, "--resume"]
     with cli.says_how_to_resume(search.run_dir, again):
-        outcome = cli.run_and_report(search, resume=args.resume, console=console)
+        outcome = cli.run_and_report(
+            search, resume=args.resume, console=console, how_to_resume=cli.resume_text(again)
+        )
     return cli.status_of(outcome, search.run_dir, again, console)
 
 

@@ -81,7 +81,9 @@ def _train(args: argparse.Namespace, arguments: Sequence[str], console: Console)
     if args.trial is None and origin.run_dir is not None:
         again += ["--trial", str(origin.trial_id)]  # the search may find a better trial meanwhile
     with cli.says_how_to_resume(search.run_dir, again):
-        outcome = cli.run_and_report(search, resume=args.resume, console=console)
+        outcome = cli.run_and_report(
+            search, resume=args.resume, console=console, how_to_resume=cli.resume_text(again)
+        )
     if not outcome.interrupted and outcome.best is not None:
         _print_spread(origin, search, console)
     return cli.status_of(outcome, search.run_dir, again, console)

@@ -28,6 +28,8 @@ from tuner.study import STATES, SamplerView, Status, propose
 NUM_FINALISTS = 3
 #: The number of trials in ``mixed.yaml``.
 NUM_TRIALS = 60
+#: Seconds in which a promoted trial loads its checkpoint, in a worker that runs already.
+RESUME_SECONDS = 0.5
 
 
 class StoppingRule(Protocol):
@@ -40,6 +42,10 @@ class StoppingRule(Protocol):
 
     def continues(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
         """Record a trial's report at a rung, and return whether the trial continues."""
+        ...
+
+    def promote(self) -> int | None:
+        """Return the number of a trial that did not continue and now does; ``None`` for none."""
         ...
 
 
@@ -55,6 +61,9 @@ class SearchAsha:
         """Record a report, and return whether the trial continues; it never does at the last."""
         score = self._objective.score_of(report)
         return self._asha.report(number, steps, score) is Decision.CONTINUE
+
+    def promote(self) -> None:
+        """Promote none: a trial that was stopped stays so."""
 
 
 @dataclass(frozen=True)
@@ -171,12 +180,13 @@ class Replay:
         self._trials: list[FrozenTrial] = []
         self._sampler_view = SamplerView()
         self._scores_at: dict[int, list[tuple[float, int]]] = defaultdict(list)
+        self._waiting: dict[int, _Running] = {}
 
     def run(self, num_workers: int, until: float) -> Outcome:
         """Search until the pick's truth is at most ``until`` and ``NUM_TRIALS`` trials ended."""
         events: list[tuple[float, int, _Running | None]] = []
         picks, after = [Pick()], Pick()
-        order, steps, num_ended = count(), 0, 0
+        order, steps, ended = count(), 0, set[int]()
         for _ in range(num_workers):
             heapq.heappush(events, (0.0, next(order), None))
         while events:
@@ -187,17 +197,22 @@ class Replay:
                 if self._passes(trial, step):
                     heapq.heappush(events, (now_s + self._seconds(trial), next(order), trial))
                     continue
-                num_ended += 1
                 pick = self._pick(steps, now_s, num_workers)
                 if pick.truth != picks[-1].truth:
                     picks.append(pick)
-                if num_ended == NUM_TRIALS:
+                is_new = trial.number not in ended
+                ended.add(trial.number)
+                if is_new and len(ended) == NUM_TRIALS:
                     after = pick
-                if num_ended >= NUM_TRIALS and pick.truth <= until:
+                if len(ended) >= NUM_TRIALS and pick.truth <= until:
                     break
-            if not self._taken.all():
+            if (promoted := self._stopping_rule.promote()) is not None:
+                trial, now_s = self._waiting.pop(promoted), now_s + RESUME_SECONDS
+            elif not self._taken.all():
                 trial = self._propose()
-                heapq.heappush(events, (now_s + self._seconds(trial), next(order), trial))
+            else:
+                continue
+            heapq.heappush(events, (now_s + self._seconds(trial), next(order), trial))
         return Outcome(tuple(picks[1:]), after)
 
     def _pick(self, steps: int, now_s: float, num_workers: int) -> Pick:
@@ -267,6 +282,8 @@ class Replay:
             self._end(frozen, "completed", score)
             return False
         if not continues:
+            self._waiting[trial.number] = trial
+            # To the sampler a trial that waits is one that was stopped.
             self._end(frozen, "stopped")
         return continues
 

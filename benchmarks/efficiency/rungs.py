@@ -74,3 +74,40 @@ class Pasha:
             below[one][0] - below[other][0] > 2 * math.hypot(below[one][1], below[other][1])
             for one, other in pairwise(ranked)
         )
+
+
+class Promotion:
+    """ASHA as its paper has it: trials wait at each rung, and the best of a rung are promoted.
+
+    Li et al. 2020, Algorithm 2: a free worker takes the best waiting trial of the highest rung at
+    which it is among the best 1/reduction_factor; only without one it starts a new trial. So no
+    trial is lost by arriving early. ``is_delayed`` promotes from a rung only while it has
+    reduction_factor times as many trials as it would then have promoted (D-ASHA; Li et al. 2022,
+    Hyper-Tune, arXiv 2201.06834).
+    """
+
+    def __init__(self, spec: SearchSpec, seed: int, *, is_delayed: bool) -> None:
+        self._factor = spec.asha.reduction_factor
+        self._is_delayed = is_delayed
+        self._scores: dict[int, dict[int, float]] = {rung: {} for rung in spec.asha.rungs[:-1]}
+        self._promoted: dict[int, set[int]] = {rung: set() for rung in self._scores}
+        self.top_generator_steps = spec.asha.max_generator_steps
+
+    def continues(self, number: int, steps: int, report: Mapping[str, float]) -> bool:
+        """Record a trial's score; it waits, or has ended."""
+        if steps in self._scores:
+            self._scores[steps][number] = report["w1"]
+        return False
+
+    def promote(self) -> int | None:
+        """Choose the trial that a free worker continues; ``None`` for a new one."""
+        for rung, scores in reversed(self._scores.items()):
+            promoted = self._promoted[rung]
+            if self._is_delayed and len(scores) < self._factor * (len(promoted) + 1):
+                continue
+            best = sorted(scores, key=lambda number: scores[number])
+            for number in best[: int(len(scores) / self._factor)]:
+                if number not in promoted:
+                    promoted.add(number)
+                    return number
+        return None

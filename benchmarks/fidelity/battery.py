@@ -38,6 +38,8 @@ from trainables.training import TrainState, train
 from tuner.space import Choice, Domain, read_spec
 
 PAGE = Path(__file__).with_name("BATTERY.md")
+#: Of photographs alone, in every report on images.
+REPORT_PICTURE = Path(__file__).parents[2] / "tuner" / "page" / "template" / "ground.png"
 #: The search of which the cost of scoring is measured, and the generator steps that are timed.
 SEARCH = Path(__file__).parents[2] / "search_spaces" / "mnist_dcgan.yaml"
 TIMED_STEPS = 5
@@ -419,7 +421,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     results |= {path.stem: measure(path, args.cache, is_short=True) for path in args.short}
     page = f"{report(results)}\n## Cost\n\n{cost(args.files[0])}\n"
     PAGE.write_text(page, encoding="utf-8")
-    draw(_pictured(args.files, results), PAGE.with_name("battery.png"))
+    pictured = _pictured(args.files, results)
+    draw(pictured, PAGE.with_name("battery.png"))
+    draw(pictured[-1:], REPORT_PICTURE)
     print(PAGE.read_text(encoding="utf-8"))
 
 

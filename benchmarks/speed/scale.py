@@ -189,8 +189,9 @@ def _ours(folder: Path, spec: SearchSpec, trainable: Callable[..., None], slots:
         with Display(screen, {"MLflow": tracker.ui_command}).showing(record):
             record.start()
             data = _no_data()
-            resources, stop = cluster.TrialResources(1, 0, {}), threading.Event()
-            cluster.run_trials(record, data, str(folder / "ray"), resources, stop, slots)
+            resources, stop = cluster.TrialResources(1, 0, {}), cluster.Interruption()
+            servers = cluster.Servers(stop, print)
+            cluster.run_trials(record, data, str(folder / "ray"), resources, stop, slots, servers)
     counts = record.counts()
     if counts["completed"] != spec.num_trials:
         # ASHA stops a few trials if a later one, which scores better, reaches a rung first.

@@ -22,7 +22,8 @@ class Generator(nn.Module):
         latent_dim: Length of a latent.
         sample_shape: Of a sample.
         fault: ``none``, ``kill``, ``hang``, ``raise``, ``full``, ``quit``, ``nan``, ``explode`` or
-            ``memory``; with ``_once``, only the first time that a process gets there.
+            ``memory``; with ``_once``, only the first time that a process gets there. ``slow``
+            sleeps at every call in training, until there is a file ``hurry`` among the marks.
         marks: A folder where it leaves what it did: the nodes that it was on, too.
     """
 
@@ -43,6 +44,8 @@ class Generator(nn.Module):
         """Samples, unless it is time."""
         if self.training:
             self.calls += 1
+            if self.fault == "slow" and not (self.marks / "hurry").exists():
+                time.sleep(0.05)
             if int(self.calls) == GOES_WRONG_AT and self._goes_wrong():
                 latents = self._go_wrong(latents)
         return self.layers(latents)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from torchvision import datasets
 
 from trainables.config import DATASETS, DataConfig
 
@@ -57,6 +56,8 @@ def write_idx(folder: Path, images: np.ndarray) -> None:
 
 def write_cifar10(folder: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write the seven files of CIFAR-10, and patch their checksums into torchvision."""
+    from torchvision import datasets  # which takes seconds
+
     cifar10, sums = datasets.CIFAR10, {}
     (folder / cifar10.base_folder).mkdir(parents=True, exist_ok=True)
 

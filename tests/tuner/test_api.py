@@ -67,7 +67,7 @@ def ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Outcome],
     def ends(outcome: Outcome) -> list[Any]:
         started: list[Any] = []
 
-        def run(search: request.CheckedSearch, *, resume: bool, console: Any) -> Outcome:
+        def run(search: request.CheckedSearch, *, resume: bool, **_: Any) -> Outcome:
             started.append((search, resume))
             return outcome
 

@@ -252,7 +252,7 @@ def _ray_head(folder: Path, python: Path) -> Iterator[tuple[str, dict[str, str]]
     }
     environment.pop("PYTHONPATH", None)
     ports = ["--port", port, "--dashboard-port", port + 1, "--ray-client-server-port", port + 2]
-    more = ["--num-cpus", 2, "--temp-dir", folder / "ray", "--node-ip-address", "127.0.0.1"]
+    more = ["--num-cpus", 1, "--temp-dir", folder / "ray", "--node-ip-address", "127.0.0.1"]
     more += ["--dashboard-agent-listen-port", 0]  # the usual one may be another Ray's
     command = [python, *RAY, "start", "--head", "--block", *ports, *more]
     with (folder / "head.log").open("wb") as log:

@@ -32,7 +32,7 @@ asha: {grace_generator_steps: 20, max_generator_steps: 80, reduction_factor: 2}
 reporting: {report_every_generator_steps: 10, checkpoint_every_generator_steps: 15}
 """
 #: How often a search is broken off at random: ``TIMES_BROKEN=50 pytest ...`` looks harder.
-TIMES_BROKEN = int(os.environ.get("TIMES_BROKEN", "5"))
+TIMES_BROKEN = int(os.environ.get("TIMES_BROKEN", "3"))
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def _break_off(
             lambda: time.monotonic() >= until_s or len(searches.reports(run_dir)) > num_reports,
         )
     else:
-        searches.wait_for_reports(search, run_dir, num_reports + moment.randint(1, 3))
+        searches.wait_for_reports(search, run_dir, num_reports + moment.randint(2, 5))
         time.sleep(moment.uniform(0, 0.2))
     assert not search.is_over(), search.said()
     how = moment.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
@@ -169,7 +169,7 @@ def test_broken_off_at_many_moments_and_resumed_ends_where_an_unbroken_search_do
     def start() -> searches.Search:
         return searches.start(space, *options, environment=ray_cluster.environment)
 
-    run_dir, moment = space.parent / "broken" / "small", random.Random(5)
+    run_dir, moment = space.parent / "broken" / "small", random.Random(11)
     ended, damaged = [], None
     while len(ended) < TIMES_BROKEN or damaged is None:
         assert len(ended) < 2 * TIMES_BROKEN

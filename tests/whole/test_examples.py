@@ -15,7 +15,8 @@ TINY = {
     "num_trials=4": "num_trials=2",
     '"asha.max_generator_steps": 600': '"asha.max_generator_steps": 40, '
     '"asha.grace_generator_steps": 10, "objective.critic_steps": 10, '
-    '"objective.final_critic_steps": 10, "objective.final_cones": False',
+    '"objective.final_critic_steps": 10, "objective.final_cones": False, '
+    '"search.max_concurrent_trials": 1',
 }
 TINY_THEORY = {
     "[-1, -0.5, -0.2, -0.05, 0, 0.05, 0.2, 0.5, 1]": "[0, 1], num_steps=5",

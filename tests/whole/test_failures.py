@@ -1,5 +1,7 @@
 """What goes wrong in a trial or around it, made to go wrong: the promises of docs/failures.md."""
 
+import functools
+import shlex
 import shutil
 import signal
 import subprocess
@@ -32,19 +34,37 @@ resources: {{retries_per_trial: 1, report_timeout_s: 25}}
 """
 
 
+#: A search that can be broken off between its trials.
+IN_TURN = ("--set", "search.num_trials=6", "--set", "search.max_concurrent_trials=1")
+
+
+def write_space(folder: Path, *faults: str, sampler: str = "grid") -> Path:
+    """A search of trials that go wrong in these ways, one each where it is a grid."""
+    shutil.copy(faulty.__file__, folder / "faulty.py")
+    (folder / "marks").mkdir(exist_ok=True)
+    path = folder / "space.yaml"
+    values = {"faults": ", ".join(faults), "marks": folder / "marks", "sampler": sampler}
+    path.write_text(SPACE.format(**values))
+    return path
+
+
 @pytest.fixture
 def make_space(tmp_path: Path):
-    """A search of trials that go wrong in these ways, one each where it is a grid."""
+    return functools.partial(write_space, tmp_path)
 
-    def make(*faults: str, sampler: str = "grid") -> Path:
-        shutil.copy(faulty.__file__, tmp_path / "faulty.py")
-        (tmp_path / "marks").mkdir(exist_ok=True)
-        path = tmp_path / "space.yaml"
-        values = {"faults": ", ".join(faults), "marks": tmp_path / "marks", "sampler": sampler}
-        path.write_text(SPACE.format(**values))
-        return path
 
-    return make
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    """The outcome of a search in which nothing goes wrong, run to its end in one process."""
+    space = write_space(tmp_path_factory.mktemp("unbroken"), "none", sampler="random")
+    assert searches.run(space, *IN_TURN, "--local")[0::2] == (0, "")
+    return outcome(space.parent / "runs" / "faulty")
+
+
+def outcome(run_dir: Path) -> list[dict[str, str]]:
+    """What is the same in equal searches: a folder of the test's is among their values."""
+    table = searches.without_times(searches.rows(run_dir))
+    return [{k: v for k, v in row.items() if k != "generator_args.marks"} for row in table]
 
 
 def by_fault(run_dir: Path) -> dict[str, dict[str, str]]:
@@ -127,11 +147,12 @@ def test_of_two_searches_of_one_name_the_second_is_refused(make_space):
     assert (run_dir / "spec.yaml").read_bytes() == before
 
 
-def test_a_killed_raylet_stops_the_search_and_a_resume_ends_as_an_unbroken_one(make_space):
+def test_a_killed_raylet_stops_the_search_and_a_resume_ends_as_an_unbroken_one(
+    make_space, unbroken: list[dict[str, str]]
+):
     space = make_space("none", sampler="random")
-    options = ("--set", "search.num_trials=6", "--set", "search.max_concurrent_trials=1")
     run_dir = space.parent / "runs" / "faulty"
-    search = searches.start(space, *options)
+    search = searches.start(space, *IN_TURN)
     searches.wait_for_reports(search, run_dir, 8)
     children = psutil.Process(search.process.pid).children()
     (raylet,) = (child for child in children if Path(child.cmdline()[0]).name == "raylet")
@@ -140,23 +161,19 @@ def test_a_killed_raylet_stops_the_search_and_a_resume_ends_as_an_unbroken_one(m
     assert (status, err) == (3, "stopped: Ray's raylet on this machine was killed by SIGKILL\n")
     assert out.splitlines()[-1].endswith("--resume")
     assert "state-dump" not in out
-    status, _, err = searches.run(space, *options, "--resume", "--local")
+    status, _, err = searches.run(space, *IN_TURN, "--resume", "--local")
     assert (status, err) == (0, "")
-    unbroken = space.parent / "unbroken"
-    assert searches.run(space, *options, "--runs-dir", str(unbroken), "--local")[0] == 0
-    tables = [searches.without_times(searches.rows(at)) for at in (run_dir, unbroken / "faulty")]
-    assert tables[0] == tables[1]
+    assert outcome(run_dir) == unbroken
 
 
 FULL_DISK = """
-import pathlib, sys
-sys.path.insert(0, sys.argv[3])
+import pathlib, shutil, sys
+sys.path.insert(0, sys.argv[1])
 import searches
 
-def main(space, small, place):
-    few = ("--set", "search.num_trials=6", "--set", "search.max_concurrent_trials=1")
-    options = ("--runs-dir", str(small), *few, *place)
-    search = searches.start(space, *options)
+def main(space, small, in_turn, *place):
+    options = ("--runs-dir", str(small), *in_turn)
+    search = searches.start(space, *options, *place)
     searches.wait_for_reports(search, small / "faulty", 8)
     try:
         with (small / "filler").open("wb") as filler:
@@ -170,23 +187,20 @@ def main(space, small, place):
     assert "No space left on device" in err.splitlines()[0], err
     assert len(err.splitlines()) == 1, err
     (small / "filler").unlink()
-    status, out, err = searches.run(space, *options, "--resume")
+    status, out, err = searches.run(space, *options, "--resume", "--local")
     assert (status, err) == (0, ""), (status, out, err)
-    status, out, err = searches.run(space, "--runs-dir", "unbroken", *few, "--local")
-    assert (status, err) == (0, ""), (status, out, err)
-    tables = [
-        searches.without_times(searches.rows(runs / "faulty"))
-        for runs in (small, space.parent / "unbroken")
-    ]
-    assert tables[0] == tables[1], tables
+    shutil.move(small / "faulty", space.parent / ("local" if place else "ray"))
 
 if __name__ == "__main__":
-    main(*map(pathlib.Path, sys.argv[1:3]), sys.argv[4:])
+    space, small = map(pathlib.Path, sys.argv[2:4])
+    for place in ((), ("--local",)):
+        main(space, small, sys.argv[4:], *place)
 """
 
 
-@pytest.mark.parametrize("place", ["", "--local"])
-def test_a_full_disk_stops_the_search_and_space_resumes_it(make_space, tmp_path: Path, place: str):
+def test_a_full_disk_stops_the_search_and_space_resumes_it(
+    make_space, tmp_path: Path, unbroken: list[dict[str, str]]
+):
     """On a file system of 24 MiB that is really full; the end is that of an unbroken search."""
     own_mounts = ["unshare", "--mount", "--map-root-user"]
     if subprocess.run([*own_mounts, "true"], check=False, capture_output=True).returncode:
@@ -195,13 +209,13 @@ def test_a_full_disk_stops_the_search_and_space_resumes_it(make_space, tmp_path:
     small.mkdir()
     (tmp_path / "scenario.py").write_text(FULL_DISK)
     mount = f"mount -t tmpfs -o size=24m tmpfs {small} && exec "
-    support = Path(faulty.__file__).parent
-    scenario = f"{sys.executable} {tmp_path / 'scenario.py'} {space} {small} {support} {place}"
+    scenario = [sys.executable, tmp_path / "scenario.py", Path(faulty.__file__).parent, space]
     done = subprocess.run(
-        [*own_mounts, "sh", "-c", mount + scenario],
+        [*own_mounts, "sh", "-c", mount + shlex.join(map(str, [*scenario, small, *IN_TURN]))],
         check=False,
         capture_output=True,
         text=True,
         timeout=280,
     )
     assert done.returncode == 0, done.stderr
+    assert [outcome(tmp_path / place) for place in ("ray", "local")] == [unbroken, unbroken]

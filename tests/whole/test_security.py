@@ -1,6 +1,7 @@
 """The promises of docs/cluster.md: a real search is looked at, real attacks are made."""
 
 import ast
+import contextlib
 import os
 import pickle
 import re
@@ -119,17 +120,19 @@ def _tree(root: int) -> set[int]:
 
 
 def _command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except FileNotFoundError:  # it has ended meanwhile
+        return ""
 
 
 def _listening(pid: int) -> set[str]:
     """The addresses, in hexadecimal digits, at which a process waits for connections."""
     inodes = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            inodes.add(str(entry.readlink()))
-        except FileNotFoundError:  # it was closed meanwhile
-            continue
+    with contextlib.suppress(FileNotFoundError):  # the process has ended meanwhile
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+                inodes.add(str(entry.readlink()))
     rows = [
         line.split()
         for table in ("tcp", "tcp6")

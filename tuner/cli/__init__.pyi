@@ -4,6 +4,7 @@ from .command import add_options as add_options
 from .command import address_of as address_of
 from .command import console as console
 from .command import halts_on_full_disk as halts_on_full_disk
+from .command import resume_text as resume_text
 from .command import run_and_report as run_and_report
 from .command import says_how_to_resume as says_how_to_resume
 from .command import status_of as status_of

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
@@ -125,8 +125,17 @@ def console(*, quiet: bool = False, is_plain: bool = False) -> Console:
     )
 
 
-def run_and_report(search: CheckedSearch, *, resume: bool, console: Console) -> "Outcome":
-    """Run a checked search and print its results."""
+def run_and_report(
+    search: CheckedSearch, *, resume: bool, console: Console, how_to_resume: str
+) -> "Outcome":
+    """Run a checked search and print its results.
+
+    Args:
+        search: The search.
+        resume: Whether it was requested to resume.
+        console: Where to print.
+        how_to_resume: As an imperative.
+    """
     from tuner.results import score_text, trials_text
 
     spec, run_dir = search.spec, search.run_dir
@@ -136,7 +145,11 @@ def run_and_report(search: CheckedSearch, *, resume: bool, console: Console) -> 
     rungs = ", ".join(map(str, spec.asha.rungs))
     console.print(f"{spec.name}: {trials}, rungs at {rungs} generator steps, into {run_dir}")
     place = driver.Place(
-        search.address, driver.num_cpus(), search.runtime_env, is_local=search.is_local
+        search.address,
+        driver.num_cpus(),
+        search.runtime_env,
+        is_local=search.is_local,
+        give_up=lambda reason: _give_up(reason, how_to_resume, console),
     )
     outcome = driver.run_session(spec, search.hand_over_data(), search.runs_dir, place, console)
     console.print(outcome.summary)
@@ -150,9 +163,29 @@ def run_and_report(search: CheckedSearch, *, resume: bool, console: Console) -> 
     return outcome
 
 
+def _give_up(reason: str, how_to_resume: str, console: Console) -> NoReturn:
+    """End a process that is stuck; what it has not written yet, a resume writes."""
+    if console.is_terminal:
+        console.show_cursor()
+    _say_halted(reason, how_to_resume, console)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ExitStatus.HALTED)
+
+
+def _say_halted(reason: str, how_to_resume: str, console: Console) -> None:
+    sys.stderr.write(f"stopped: {printable(reason)}\n")
+    console.print(f"once that is fixed, {how_to_resume}")
+
+
+def resume_text(again: Sequence[str]) -> str:
+    """Name the command that resumes a search, given as a module and its arguments."""
+    return f"resume with: {shlex.join([sys.executable, '-m', *again])}"
+
+
 @contextmanager
 def says_how_to_resume(run_dir: Path, again: Sequence[str]) -> Iterator[None]:
-    """Name the command that resumes a search in an interruption that ends it at once.
+    """Name the command that resumes a search in what ends it at once.
 
     Args:
         run_dir: The search's folder.
@@ -160,18 +193,16 @@ def says_how_to_resume(run_dir: Path, again: Sequence[str]) -> Iterator[None]:
 
     Raises:
         KeyboardInterrupt: with the command, if there is anything to resume.
+        Halted: with the command, which also starts a search that has not begun.
     """
     try:
         yield
     except KeyboardInterrupt as interrupt:
         if not (run_dir / "study.log").exists():
             raise
-        text = f"interrupted; resume with: {_shell_command(again)}"
-        raise KeyboardInterrupt(text) from interrupt
-
-
-def _shell_command(again: Sequence[str]) -> str:
-    return shlex.join([sys.executable, "-m", *again])
+        raise KeyboardInterrupt(f"interrupted; {resume_text(again)}") from interrupt
+    except Halted as halted:
+        raise Halted(f"{halted}; once that is fixed, {resume_text(again)}") from halted
 
 
 def status_of(outcome: "Outcome", run_dir: Path, again: Sequence[str], console: Console) -> int:
@@ -184,12 +215,10 @@ def status_of(outcome: "Outcome", run_dir: Path, again: Sequence[str], console: 
         console: Where to print.
     """
     if outcome.interrupted:
-        command = _shell_command(again)
         if outcome.halted is not None:
-            sys.stderr.write(f"stopped: {printable(outcome.halted)}\n")
-            console.print(f"once that is fixed, resume with: {command}")
+            _say_halted(outcome.halted, resume_text(again), console)
             return ExitStatus.HALTED
-        console.print(f"interrupted; resume with: {command}")
+        console.print(f"interrupted; {resume_text(again)}")
         return ExitStatus.INTERRUPTED
     if outcome.best is None:
         sys.stderr.write(f"no trial completed: see {run_dir / 'trials.csv'}\n")

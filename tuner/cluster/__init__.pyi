@@ -9,4 +9,5 @@ from .local import LocalExecutor as LocalExecutor
 from .nodes import TrialResources as TrialResources
 from .nodes import wait_for_resources as wait_for_resources
 from .on_ray import ray_executor as ray_executor
+from .servers import Servers as Servers
 from .trials import run_trials as run_trials

@@ -18,12 +18,18 @@ from tuner.cluster.environment import (
     set_defaults,
     short_temporary_folder,
 )
+from tuner.cluster.interruption import Interruption
+from tuner.cluster.servers import Servers
 from tuner.errors import BadInput, Fault, Halted
 from tuner.process import silence
 
 #: Modules that Ray's workers import before they get work. It is set in the environment, because an
 #: option of Ray's configuration that a later Ray does not have would keep it from starting.
 _PRELOAD = "RAY_preload_python_modules"
+#: Milliseconds after which Ray ends an idle worker, where others have reserved the CPUs. They are
+#: reserved for trials, which then find the workers that Ray started for them gone, and wait for new
+#: ones to import torch: within Ray's second, unless the machine is very fast.
+_IDLE = {"RAY_idle_worker_killing_time_threshold_ms": "3600000"}
 #: Ray runs workers at niceness 15, so that whatever else a shared machine does starves the trials.
 _NOT_NICE = {"RAY_worker_niceness": "0"}
 _OPTIONS = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -39,6 +45,7 @@ def connected(
     runtime_env: Mapping[str, Any] | None = None,
     *,
     all_train: bool = False,
+    servers: Servers | None = None,
 ) -> Iterator[str]:
     """Start a local Ray of ``num_cpus``, or join the one at ``address``; yields its dashboard.
 
@@ -49,11 +56,12 @@ def connected(
         runtime_env: What else its nodes need, as Ray's runtime environment has it.
         all_train: Whether each CPU of a cluster that is started here gets a trial. Ray starts a
             worker for each at once, which then imports torch before it gets a trial.
+        servers: Watch those of a cluster that is started here.
 
     Raises:
         BadInput: if there is no cluster at the address, it refuses the connection, or this process
             is connected to a Ray already.
-        Halted: if no Ray can be started here.
+        Halted: if no Ray can be started here, or it loses a server.
     """
     # It prints at the end which trials failed, as our summary does.
     silence("ray.tune", logging.CRITICAL)
@@ -61,20 +69,23 @@ def connected(
     if ray.is_initialized():
         message = "is connected to a Ray already: call ray.shutdown() first, or search with --local"
         raise BadInput("this process", [Fault("", message)])
-    with ray_internals.kept_sigterm_handler():
-        if address is None:
-            ray_internals.silence_servers()
-            context = _start(num_cpus, all_train=all_train)
-        else:
-            context = _join(address, _runtime_env(own_code, runtime_env or {}))
-    try:
-        url = context.dashboard_url
-        yield f"http://{url}" if url else "not running"
-    finally:
-        ray.shutdown()
+    if servers is None:
+        servers = Servers(Interruption(), lambda reason: None)
+    with servers.watched():
+        with ray_internals.kept_sigterm_handler():
+            if address is None:
+                ray_internals.silence_servers()
+                context = _start(num_cpus, servers, all_train=all_train)
+            else:
+                context = _join(address, _runtime_env(own_code, runtime_env or {}))
+        try:
+            url = context.dashboard_url
+            yield f"http://{url}" if url else "not running"
+        finally:
+            servers.leave()
 
 
-def _start(num_cpus: int, *, all_train: bool) -> Any:
+def _start(num_cpus: int, servers: Servers, *, all_train: bool) -> Any:
     """Start a Ray on this machine, once more if the machine was too busy for it.
 
     Raises:
@@ -82,15 +93,16 @@ def _start(num_cpus: int, *, all_train: bool) -> Any:
     """
     variables = {**short_temporary_folder(), **private_token(), **_NOT_NICE}
     if all_train:
-        variables[_PRELOAD] = "trainables.wgan"
+        variables |= {_PRELOAD: "trainables.wgan", **_IDLE}
     options = {"address": "local", "num_cpus": num_cpus, "dashboard_host": "127.0.0.1"}
-    with _environment(variables), ray_internals.own_process_groups():
+    with _environment(variables), ray_internals.own_process_groups(servers.add):
         try:
             try:
                 return ray.init(**options, **_OPTIONS, include_dashboard=True)
             except Exception as error:  # Ray has no class of its own for this
-                if "timed out" not in str(error):
+                if "timed out" not in str(error) or servers.are_lost():
                     raise
+                servers.forget()
                 ray.shutdown()
                 return ray.init(**options, **_OPTIONS, include_dashboard=True)
         except Exception as error:  # nor for anything else that keeps it from starting

@@ -49,3 +49,7 @@ class Executor(Protocol):
     def run_final(self, record: Record, interrupted: Interruption) -> None:
         """Score the finalists again, until done or interrupted."""
         ...
+
+    def leave(self) -> None:
+        """Need nothing more of where the trials ran, whose loss then changes no result."""
+        ...

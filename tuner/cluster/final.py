@@ -9,7 +9,6 @@ import ray
 from ray.exceptions import RayError
 
 from trainables.config import ObjectiveConfig
-from tuner.cluster import ray_internals
 from tuner.cluster.failures import last_raised
 from tuner.cluster.interruption import Interruption
 from tuner.cluster.nodes import TrialResources
@@ -26,7 +25,11 @@ _POLL_S = 0.5
 
 
 def run_final(
-    record: Record, data: ray.ObjectRef, needs: TrialResources, interrupted: Interruption
+    record: Record,
+    data: ray.ObjectRef,
+    needs: TrialResources,
+    interrupted: Interruption,
+    servers: Servers,
 ) -> None:
     """Score the best trials again, as many at a time as trials run, until done or interrupted.
 
@@ -42,12 +45,10 @@ def run_final(
     # None: the real samples, first, as no later session would score them alone.
     waiting: deque[Trial | None] = deque([] if record.final_floor else [None])
     waiting.extend(finalists)
-    servers = Servers(ray_internals.servers(), record, interrupted)
     running: dict[Any, Trial | None] = {}
     most = spec.search.max_concurrent_trials or len(waiting)
     while (waiting or running) and not interrupted.is_set():
         if servers.are_lost():
-            ray.shutdown()
             return
         while waiting and len(running) < most:
             if (trial := waiting.popleft()) is None:

@@ -55,6 +55,10 @@ class Interruption(threading.Event):
             self._is_held = False
         self._leave_if_broken_off()
 
+    def end_breaks(self) -> None:
+        """Let :meth:`break_off` do nothing from now on."""
+        self._is_held, self._is_broken_off = True, False
+
     def _leave_if_broken_off(self) -> None:
         if self._is_broken_off and not self._is_held:
             self._is_broken_off = False

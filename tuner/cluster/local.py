@@ -72,6 +72,9 @@ class LocalExecutor:
             raise RuntimeError("call load first")
         return self._data
 
+    def leave(self) -> None:
+        """Leave nothing: it is this process."""
+
     def run_trials(self, record: Record, location: str, interrupted: Interruption) -> None:
         """Run trials until the search has no more, its budget is used up, or it is interrupted."""
         asha = Asha(record.spec.asha, record.spec.search.seed, spared_trials(record.spec))

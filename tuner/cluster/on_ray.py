@@ -18,6 +18,7 @@ from tuner.cluster.nodes import (
     share,
     wait_for_resources,
 )
+from tuner.cluster.servers import Servers
 from tuner.record import Listener, Record
 from tuner.space import ResourceConfig
 
@@ -27,7 +28,12 @@ class RayExecutor:
     """Runs the trials of a search on the Ray that this process is connected to."""
 
     def __init__(
-        self, resources: ResourceConfig, dashboard: str, grows: bool, say: Callable[[str], None]
+        self,
+        resources: ResourceConfig,
+        dashboard: str,
+        grows: bool,
+        say: Callable[[str], None],
+        servers: Servers,
     ) -> None:
         """Expect a connection to Ray.
 
@@ -36,11 +42,13 @@ class RayExecutor:
             dashboard: The address of Ray's dashboard.
             grows: Whether nodes may still join.
             say: Prints what the search waits for.
+            servers: The servers of a Ray that was started here.
         """
         self.addresses = {"dashboard": dashboard}
         self._resources = resources
         self._grows = grows
         self._say = say
+        self._servers = servers
         self._needs: TrialResources | None = None
         self._shared: SharedData | None = None
 
@@ -51,22 +59,35 @@ class RayExecutor:
 
     def listeners(self, record: Record) -> list[Listener]:
         """Return Ray's metrics."""
+        self._servers.halt_on_loss(record)
         return [Gauges(record)]
 
     def load(self, data: Data) -> None:
         """Put the data into Ray's object store, the one copy on this machine."""
-        self._shared = share(data)
+        with self._servers.halting():
+            self._shared = share(data)
 
     def run_trials(self, record: Record, location: str, interrupted: Interruption) -> None:
         """Run as many trials at a time as fit the cluster."""
         from tuner.cluster import trials  # and Ray Tune: seconds
 
-        slots = None if self._grows else num_slots(self._trial)
-        trials.run_trials(record, self._data, location, self._trial, interrupted, slots)
+        with self._servers.halting():
+            if self._servers.are_lost():
+                return
+            slots = None if self._grows else num_slots(self._trial)
+            trials.run_trials(
+                record, self._data, location, self._trial, interrupted, slots, self._servers
+            )
 
     def run_final(self, record: Record, interrupted: Interruption) -> None:
         """Score the finalists again, as many at a time as trials run."""
-        run_final(record, self._data, self._trial, interrupted)
+        with self._servers.halting():
+            run_final(record, self._data, self._trial, interrupted, self._servers)
+
+    def leave(self) -> None:
+        """Leave a Ray that was started here; a cluster gets the metrics of the end, too."""
+        if not self._grows:
+            self._servers.leave()
 
     @property
     def _trial(self) -> TrialResources:
@@ -89,10 +110,13 @@ def ray_executor(
     own_code: Sequence[Path],
     runtime_env: Mapping[str, Any] | None,
     say: Callable[[str], None],
+    servers: Servers,
     *,
     all_train: bool,
 ) -> Iterator[RayExecutor]:
     """Connect to Ray, as :func:`tuner.cluster.connection.connected` does, and run trials there."""
-    connection = connected(address, num_cpus, own_code, runtime_env, all_train=all_train)
+    connection = connected(
+        address, num_cpus, own_code, runtime_env, all_train=all_train, servers=servers
+    )
     with connection as dashboard:
-        yield RayExecutor(resources, dashboard, address is not None, say)
+        yield RayExecutor(resources, dashboard, address is not None, say, servers)

@@ -37,19 +37,6 @@ def forget(trial: Trial) -> None:
             trial.latest_checkpoint_result.metrics.clear()  # a copy of the report
 
 
-def servers() -> dict[str, "Popen[bytes]"]:
-    """Return the servers that this process has started, and without which Ray ends it.
-
-    Where a later Ray keeps them elsewhere, their loss ends a search without a message of ours.
-    """
-    with suppress(AttributeError, LookupError):
-        from ray._private import worker
-
-        started = worker._global_node.all_processes  # type: ignore[union-attr]
-        return {name: started[name][0].process for name in ("gcs_server", "raylet")}
-    return {}
-
-
 def silence_servers() -> None:
     """Keep Ray from printing its servers' logs, screens of them, where one of them is killed."""
     from ray._private import worker
@@ -107,8 +94,12 @@ def _disable_env_propagation() -> str | None:
 
 
 @contextmanager
-def own_process_groups() -> Iterator[None]:
+def own_process_groups(started: Callable[["Popen[bytes]"], None]) -> Iterator[None]:
     """Have Ray start its processes in groups of their own, for a block.
+
+    Args:
+        started: Is called with each. If a later Ray starts them elsewhere, it is called with none,
+            and the loss of one ends a search without a message of ours.
 
     A signal to the group of the search, as ``timeout``, Slurm and systemd send it, would end Ray
     first: the search could not stop in order. Where the kernel does not end Ray's processes with
@@ -121,10 +112,14 @@ def own_process_groups() -> Iterator[None]:
     except AttributeError:
         yield
         return
-    if not is_safe or sys.platform != "linux":
-        yield
-        return
-    services.ConsolePopen = functools.partial(plain, process_group=0)  # type: ignore[misc]
+    own_group = {"process_group": 0} if is_safe and sys.platform == "linux" else {}
+
+    def start(*args: Any, **kwargs: Any) -> "Popen[bytes]":
+        process = plain(*args, **kwargs, **own_group)
+        started(process)
+        return process
+
+    services.ConsolePopen = start  # type: ignore[misc,assignment]
     try:
         yield
     finally:

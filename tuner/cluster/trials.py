@@ -39,6 +39,7 @@ def run_trials(
     needs: TrialResources,
     interrupted: Interruption,
     num_slots: int | None,
+    servers: Servers,
 ) -> None:
     """Run trials until the search has no more, its budget is used up, or it is interrupted.
 
@@ -50,6 +51,7 @@ def run_trials(
         interrupted: Once set, trials end where they are, to be resumed.
         num_slots: Trials that fit a cluster that does not grow; ``None`` if it may. Ray proposes
             one trial more than fit, before the sampler can know how those that run will end.
+        servers: The servers of a Ray that was started here.
     """
     from trainables.wgan import train_wgan
 
@@ -61,7 +63,6 @@ def run_trials(
     asha = Asha(spec.asha, spec.search.seed, spared_trials(spec))
     asha.refill({number: trial.scores for number, trial in record.trials.items()})
     trainable = tune.with_parameters(train_wgan, data=[data])
-    servers = Servers(ray_internals.servers(), record, interrupted)
     file_system, path = resolve_location(location)
     folder, _, session = path.rpartition("/")
     tuner = tune.Tuner(
@@ -92,8 +93,7 @@ def run_trials(
         ),
     )
     try:
-        with servers.watched():
-            tuner.fit()
+        tuner.fit()
     except Exception as error:  # Ray Tune keeps files of its own, and hides their errors in text
         full = [line for line in str(error).splitlines() if is_full(line)]
         if not full:

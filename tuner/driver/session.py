@@ -2,6 +2,7 @@
 
 import math
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,12 +63,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Place:
-    """Place where a search runs: this process, a Ray cluster's address, or a Ray started here."""
+    """Place where a search runs: this process, a Ray cluster's address, or a Ray started here.
+
+    ``give_up`` ends the process, with a reason, if it is stuck within a Ray that has lost a server.
+    """
 
     address: str | None
     num_cpus: int
     runtime_env: Mapping[str, Any] | None = None
     is_local: bool = False
+    give_up: Callable[[str], object] = lambda reason: None
 
 
 def run_session(
@@ -99,7 +104,7 @@ def run_session(
             nullcontext() if place.is_local else working(console, ray),
             acknowledging(interrupted, console, stopping),
         ):
-            executor = stack.enter_context(_executor(spec, place, say))
+            executor = stack.enter_context(_executor(spec, place, interrupted, say))
         interrupted.listen()  # a later Ray's start may have set handlers of its own
         if interrupted.is_set():
             raise KeyboardInterrupt
@@ -141,6 +146,7 @@ def run_session(
             ended = "interrupted" if stopped else "finished"
         finally:
             with working(console, "writing the results", delay_s=1):
+                executor.leave()
                 troubles = _leave(record, tracker, mirror, ended, cache)
         return Outcome(
             interrupted=ended == "interrupted",
@@ -166,7 +172,7 @@ def _update_spec(path: Path, spec: SearchSpec, say: Callable[[str], None]) -> No
 
 
 def _executor(
-    spec: SearchSpec, place: Place, say: Callable[[str], None]
+    spec: SearchSpec, place: Place, interrupted: Interruption, say: Callable[[str], None]
 ) -> AbstractContextManager["Executor"]:
     """Choose what runs the trials; each is imported only where it is used."""
     if place.is_local:
@@ -177,7 +183,7 @@ def _executor(
         # Read when Ray is imported. Its servers run any code that they are sent: on this machine
         # alone they need not listen to any other.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    from tuner.cluster import ray_executor
+    from tuner.cluster import Servers, ray_executor
 
     return ray_executor(
         spec.resources,
@@ -186,6 +192,7 @@ def _executor(
         _own_code(spec),
         place.runtime_env,
         say,
+        Servers(interrupted, place.give_up),
         all_train=_fills(spec, place.num_cpus),
     )
 
@@ -197,7 +204,9 @@ def _run_all(
     interrupted: Interruption,
     cache: "ImportanceCache",
 ) -> None:
-    session = join(location, time.strftime("%Y%m%d-%H%M%S"))
+    # The random part is for a clock that was set back to when an earlier session began.
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    session = join(location, name)
     executor.run_trials(record, session, interrupted)
     if interrupted.is_set() or record.halted is not None:
         return

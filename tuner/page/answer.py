@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from trainables.config import MIN_GROUND_SIDE, ObjectiveConfig
@@ -10,11 +11,27 @@ from tuner import results
 from tuner.page.baseline import Baseline
 from tuner.page.facts import OUT_OF_TIME, RUNNING, Cost, Facts, cost, last_common_rung
 from tuner.page.hints import best_config, seeds_command
+from tuner.page.pictures import embedded
 from tuner.page.style import number, short
 from tuner.results import clock, rung_text, ties_text
 from tuner.retrain import Retrained, luck_text, seed_spread
 from tuner.space import METHOD_KEYS, dump_yaml
 from tuner.study import Trial
+
+#: The same distorted photographs, ordered by pixels and by energies; benchmarks.fidelity.battery
+#: draws it.
+_GROUND_PICTURE = Path(__file__).with_name("template") / "ground.png"
+_ENERGIES_TEXTS = (
+    "A Wasserstein distance between two sets of images is made of distances between two images, so "
+    "these must mean what people see.",
+    "Between pixels they do not: photographs that are blurred are no farther from real ones than "
+    "other real ones are.",
+    "w1 therefore compares features: the image on a coarse grid, and how much of each orientation "
+    "and scale there is at each place, to which a blur or an average does harm.",
+    "The features are fixed, and only real images set their scale, so all trials are measured by "
+    "the same ruler.",
+    "Nothing in them was learnt from other images, so they favour no kind of images.",
+)
 
 
 def answer(
@@ -32,6 +49,8 @@ def answer(
         "name": search.spec.name,
         "state": search.state,
         "lead": _lead(facts),
+        "ground_texts": _ENERGIES_TEXTS if _compares_energies(facts) else (),
+        "ground_picture": embedded(_GROUND_PICTURE) if _compares_energies(facts) else None,
         "best": None if best is None else _best(facts, best, seeds),
         "verdict": _verdict(facts, best, defaults),
         "config": best_config(facts),
@@ -67,6 +86,15 @@ def _ground_text(objective: ObjectiveConfig) -> str:
         f"It is measured between the {objective.ground} of images with sides of {MIN_GROUND_SIDE} "
         "pixels or more, and between all other samples as they are."
     )
+
+
+def _compares_energies(facts: Facts) -> bool:
+    """Tell whether the images are so large that they are compared by energies.
+
+    The final measures the distance between pixels of those that are compared by features.
+    """
+    is_default = facts.search.spec.objective.features is None
+    return is_default and any("w1_pixels" in (t.final or {}) for t in facts.search.trials)
 
 
 def _best(facts: Facts, best: Trial, seeds: Sequence[Retrained]) -> dict[str, str]:

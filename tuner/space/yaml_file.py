@@ -17,6 +17,9 @@ from tuner.errors import BadInput, Fault
 
 #: The limit for a file: a search space is a page of text, and a larger file is a mistake.
 MAX_BYTES = 1_000_000
+#: The limit for its values, once its aliases are written out: few aliases of aliases stand for more
+#: values than any memory holds.
+MAX_VALUES = 100_000
 
 #: Sections that may be written as plain text, and the key that the text is the value of.
 SHORTHANDS = {"objective": "name"}
@@ -70,13 +73,29 @@ def parse_yaml(text: str) -> Any:
 
     Raises:
         yaml.YAMLError: if it is not YAML.
-        ValueError: or another error, if a value does not fit its tag.
+        ValueError: or another error, if a value does not fit its tag, or there are too many.
     """
     loader = _Loader(text)
     try:
-        return loader.get_single_data()
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _num_values(node, {}) > MAX_VALUES:
+            rule = f"must stand for at most {MAX_VALUES:,} values, its aliases written out"
+            raise ValueError(f"{rule}, got more: use fewer aliases")
+        return loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+def _num_values(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Count the values that a node stands for, each alias as all that it is an alias of."""
+    if id(node) not in counted:
+        counted[id(node)] = 1  # for an alias to its own parent
+        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+        below = (one for item in inner for one in (item if isinstance(item, tuple) else (item,)))
+        counted[id(node)] = 1 + sum(_num_values(one, counted) for one in below)
+    return counted[id(node)]
 
 
 def load_yaml(

@@ -10,7 +10,8 @@ which Ray writes there itself. It guarantees:
 * One driver at a time: a driver holds a lease in the storage, ``driver.json``, which it renews at
   every turn and which expires after three turns. Two drivers that start within the same second may
   both take it, since pyarrow has no conditional writes; one of them notices at its next turn. The
-  machines' clocks must agree to within a turn.
+  machines' clocks must agree to within a turn. If a driver's clock jumps back, another may take its
+  lease too early, which it notices likewise; if it jumps ahead, the refusal names the difference.
 """
 
 import json
@@ -287,7 +288,13 @@ def _refuse_if_held(folder: Folder, lease: Mapping[str, Any]) -> None:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease["unix_time_s"]))
         holder = f"a search on host {lease['host']} (process {lease['pid']})"
         message = f"{redact(folder.location)} is in use by {holder}, last seen at {when}, "
-        message += f"{age_s:.0f} s ago: wait {left_s:.0f} s if it is gone, or give another --name"
+        if age_s < -lease["lapses_after_s"]:
+            message += f"which is {-age_s:.0f} s ahead of this machine's clock: correct the clock "
+            message += f"that is wrong, delete {LEASE} there if that search is gone, or give "
+            message += "another --name"
+        else:
+            message += f"{age_s:.0f} s ago: wait {left_s:.0f} s if it is gone, or give another "
+            message += "--name"
         raise BadInput("name", [Fault("", message)])
 
 

@@ -2,12 +2,12 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
 import pytest
 from made_datasets import IDX, make, pixels, write_idx
-from torchvision import datasets
 
 from trainables.config import DOWNLOADED, DataConfig
 from trainables.datasets.downloaded import load_downloaded
@@ -74,11 +74,11 @@ def test_downloaded_files_are_moved_into_place_once_complete(
 ) -> None:
     """Also next to existing files, and without torchvision's progress bar."""
 
-    def fetch(self: datasets.MNIST) -> None:
+    def fetch(self: Any) -> None:
         sys.stderr.write("a progress bar")
         write_idx(Path(self.raw_folder), pixels(5, 28, 28))
 
-    monkeypatch.setattr(datasets.MNIST, "download", fetch)
+    monkeypatch.setattr("torchvision.datasets.MNIST.download", fetch)
     (tmp_path / "MNIST" / "raw").mkdir(parents=True)
     (tmp_path / "MNIST" / "raw" / "mine.txt").write_text("kept")
     loaded = read(DataConfig(dataset="mnist", path=str(tmp_path), download=True))
@@ -91,11 +91,11 @@ def test_downloaded_files_are_moved_into_place_once_complete(
 def test_an_interrupted_download_leaves_no_partial_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken_off(self: datasets.MNIST) -> None:
+    def broken_off(self: Any) -> None:
         write_idx(Path(self.raw_folder), pixels(5, 28, 28))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(datasets.MNIST, "download", broken_off)
+    monkeypatch.setattr("torchvision.datasets.MNIST.download", broken_off)
     with pytest.raises(KeyboardInterrupt):
         read(DataConfig(dataset="mnist", path=str(tmp_path), download=True))
     assert files_below(tmp_path) == set()

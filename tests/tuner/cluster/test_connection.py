@@ -129,6 +129,7 @@ def test_what_a_start_needs_in_the_environment_is_gone_after_it(
     assert added.keys() == {
         "RAY_AUTH_TOKEN",
         "RAY_TMPDIR",
+        "RAY_idle_worker_killing_time_threshold_ms",
         "RAY_preload_python_modules",
         "RAY_worker_niceness",
     }
@@ -209,7 +210,9 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
     sys.platform != "linux", reason="elsewhere Ray needs its processes in the group"
 )
 def test_ray_starts_in_a_process_group_of_its_own() -> None:
-    with own_process_groups(), _process() as process:
+    started: list[subprocess.Popen[bytes]] = []
+    with own_process_groups(started.append), _process() as process:
         assert os.getpgid(process.pid) == process.pid
+        assert started == [process]
     with _process() as process:
         assert os.getpgid(process.pid) == os.getpgrp()

@@ -2,8 +2,10 @@
 
 import errno
 import faulthandler
+import itertools
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -253,6 +255,21 @@ def test_a_fault_of_the_record_is_none_of_the_trials(
 
     with pytest.raises(KeyError, match="a bug"):
         run_session("none", before=lambda record: monkeypatch.setattr(record, "reported", fail))
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_clock_that_jumps_by_hours_changes_nothing(
+    run_session: RunSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """Neither what is left of the budget nor a number of any trial."""
+    given = {"search": {**RANDOM, "num_trials": 2, "time_budget_s": 1000}}
+    unbroken = run_session("none", run_dir=tmp_path / "unbroken", **given).outcome()
+    now, looks = time.time, itertools.count()
+    monkeypatch.setattr(time, "time", lambda: now() + 3600 * hours * (next(looks) > 4))
+    session = run_session("none", **given)
+    assert next(looks) > 8, "it jumped in between"
+    assert session.outcome() == unbroken
+    assert session.record.elapsed_s < 1000
 
 
 def test_trials_end_at_the_report_after_the_budget_is_used_up(run_session: RunSession) -> None:

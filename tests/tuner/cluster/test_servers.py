@@ -2,23 +2,30 @@
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray.tune.experiment import Trial
 
-from tuner.cluster import servers
+from tuner.cluster import servers as module
 from tuner.cluster import trials as runner
 from tuner.cluster.interruption import Interruption, interruptible
 from tuner.cluster.servers import Servers
+from tuner.errors import Halted
+
+LOSS = "Ray's raylet on this machine was killed by SIGKILL"
 
 
 @pytest.fixture
 def raylet() -> Iterator["subprocess.Popen[bytes]"]:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+    """A process of that name."""
+    sleeps = ["raylet", "-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(sleeps, executable=sys.executable) as process:
         yield process
         process.kill()
 
@@ -31,29 +38,94 @@ def record() -> Any:
 
 @pytest.fixture(autouse=True)
 def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers.ray, "shutdown", lambda: None)
+    monkeypatch.setattr(module.ray, "shutdown", lambda: None)
+
+
+def watching(
+    process: "subprocess.Popen[bytes]", interrupted: Interruption, gave_up: list[str] | None = None
+) -> Servers:
+    watch = Servers(interrupted, [].append if gave_up is None else gave_up.append)
+    watch.add(process)
+    return watch
 
 
 def test_a_wait_for_ray_is_left_once_a_server_is_killed(
     raylet: "subprocess.Popen[bytes]", record: Any
 ) -> None:
     with interruptible() as interrupted:
-        watch = Servers({"raylet": raylet}, record, interrupted)
-        with watch.watched():
-            assert not watch.are_lost()
-        with watch.watched():
+        servers = watching(raylet, interrupted)
+        servers.halt_on_loss(record)
+        with servers.watched():
+            assert not servers.are_lost()
+            with servers.halting():
+                raylet.kill()
+                time.sleep(60)
+            servers.leave()
+    assert set(record.halts) == {LOSS}
+
+
+def test_a_loss_before_a_search_has_begun_is_an_error(raylet: "subprocess.Popen[bytes]") -> None:
+    @contextmanager
+    def start() -> Iterator[None]:
+        with interruptible() as interrupted, watching(raylet, interrupted).watched():
             raylet.kill()
             time.sleep(60)
-    assert set(record.halts) == {"Ray's raylet on this machine was killed by SIGKILL"}
+            yield
+
+    with pytest.raises(Halted, match=LOSS), start():
+        pass
+
+
+def test_a_process_that_is_stuck_within_ray_is_given_up(
+    raylet: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a wait in C++ that no exception ends: the main thread has no turn to handle a signal."""
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.05)
+    gave_up: list[str] = []
+    stuck = threading.Event()
+    interrupted = Interruption()
+    monkeypatch.setattr(interrupted, "break_off", stuck.set)
+    servers = watching(raylet, interrupted, gave_up)
+    with servers.watched():
+        raylet.kill()
+        assert stuck.wait(10)
+        until_s = time.monotonic() + 10
+        while not gave_up and time.monotonic() < until_s:
+            time.sleep(0.01)
+    assert gave_up == [LOSS]
+
+
+def test_a_loss_after_ray_was_left_is_none(
+    raylet: "subprocess.Popen[bytes]", record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The results are written then, which nothing may break off."""
+    monkeypatch.setattr(module, "_LOOK_EVERY_S", 0.001)
+    with interruptible() as interrupted:
+        servers = watching(raylet, interrupted)
+        servers.halt_on_loss(record)
+        with servers.watched():
+            servers.leave()
+            raylet.kill()
+            raylet.wait()
+            interrupted.break_off()
+            assert not servers.are_lost()
+    assert record.halts == []
 
 
 def test_an_interruption_by_the_user_is_not_taken_for_that(
     raylet: "subprocess.Popen[bytes]", record: Any
 ) -> None:
-    watch = Servers({"raylet": raylet}, record, Interruption())
-    with pytest.raises(KeyboardInterrupt), watch.watched():
+    servers = watching(raylet, Interruption())
+    servers.halt_on_loss(record)
+    with pytest.raises(KeyboardInterrupt), servers.watched(), servers.halting():
         raise KeyboardInterrupt
     assert record.halts == []
+
+
+def test_only_the_servers_that_ray_needs_are_watched() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as monitor:
+        servers = watching(monitor, Interruption())
+    assert not servers.are_lost()
 
 
 def test_a_trial_is_neither_failed_nor_restarted_where_it_is_ray_that_failed(
@@ -63,10 +135,11 @@ def test_a_trial_is_neither_failed_nor_restarted_where_it_is_ray_that_failed(
     raylet.kill()
     raylet.wait()
     interrupted = Interruption()
-    watch = Servers({"raylet": raylet}, record, interrupted)
-    callback = runner._Callback(record, "", interrupted, watch)
+    servers = watching(raylet, interrupted)
+    servers.halt_on_loss(record)
+    callback = runner._Callback(record, "", interrupted, servers)
     callback._reason = lambda trial: "its owner has died"  # type: ignore[method-assign]
     trial = Trial("train", stub=True, config={"number": 7})
     callback.on_trial_recover(0, [trial], trial)
     callback.on_trial_error(0, [trial], trial)
-    assert set(record.halts) == {"Ray's raylet on this machine was killed by SIGKILL"}
+    assert set(record.halts) == {LOSS}

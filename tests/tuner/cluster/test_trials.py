@@ -12,6 +12,8 @@ import pytest
 import ray
 from ray.tune.execution.class_cache import _ActorClassCache
 from ray.tune.experiment import Trial
+from ray.util.placement_group import placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from tuner.cluster import ray_internals
 from tuner.cluster import trials as runner
@@ -72,7 +74,7 @@ def test_a_nodes_death_costs_a_trial_none_of_its_retries(make_spec: Callable[...
         spec=make_spec(resources={"retries_per_trial": 1}), halted=None, note=notes.append
     )
     interrupted = Interruption()
-    callback = runner._Callback(record, "", interrupted, Servers({}, record, interrupted))
+    callback = runner._Callback(record, "", interrupted, Servers(interrupted, print))
     trial = Trial("train", stub=True, config={"number": 7}, max_failures=1)
 
     def fails(reason: str) -> bool:
@@ -106,7 +108,10 @@ def _idle_workers() -> set[int]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
 def test_trials_run_in_the_workers_that_ray_starts_beforehand() -> None:
-    """As long as those differ in nothing: a trial that has an environment of its own waits."""
+    """As long as those differ in nothing: a trial that has an environment of its own waits.
+
+    They wait for the trials longer than a second, even where the CPUs are reserved already.
+    """
 
     class Trial:  # within a function, so that Ray ships it whole
         def where(self) -> tuple[int, bool]:
@@ -118,8 +123,13 @@ def test_trials_run_in_the_workers_that_ray_starts_beforehand() -> None:
             time.sleep(0.1)
         before = _idle_workers()
         assert ray_internals.adapt() == []
+        reserved = placement_group([{"CPU": 1}] * 2)
+        assert reserved.wait(60)
+        time.sleep(1.5)
         actor_class = _ActorClassCache().get(Trial)
-        actors = [actor_class.options(num_cpus=1).remote() for _ in range(2)]
+        place = PlacementGroupSchedulingStrategy(reserved)
+        options = {"num_cpus": 1, "scheduling_strategy": place}
+        actors = [actor_class.options(**options).remote() for _ in range(2)]
         found = ray.get([actor.where.remote() for actor in actors])
     assert {pid for pid, _ in found} <= before
     assert all(has_imported for _, has_imported in found)

@@ -111,12 +111,16 @@ def test_while_trials_run_the_driver_keeps_no_copy_of_the_data(
             assert [ref() for ref in kept] == [None, None]
             raise KeyboardInterrupt
 
+        def leave(self) -> None: ...
+
     monkeypatch.setattr(experiment, "_executor", lambda *_: nullcontext(Executor()))
     monkeypatch.setattr(experiment, "_import_meanwhile", lambda _: None)
     monkeypatch.setattr(experiment, "_leave", lambda record, *_: record.close() or [])
     search = CheckedSearch(make_spec(), data(seed=0), tmp_path, None, None, is_local=True)
     with pytest.raises(KeyboardInterrupt):
-        cli.run_and_report(search, resume=False, console=Console(quiet=True))
+        cli.run_and_report(
+            search, resume=False, console=Console(quiet=True), how_to_resume="resume"
+        )
     assert len(kept) == 2
     with pytest.raises(RuntimeError, match="handed over already"):
         search.hand_over_data()

@@ -101,6 +101,22 @@ def test_what_w1_cannot_tell_is_said_in_a_sentence_each(make_spec: MakeSpec) -> 
     assert text.endswith("By mine:Fid: fid 31.25, on the data of the final; none ranks.")
 
 
+def test_the_energies_are_explained_only_where_images_are_compared_by_them(
+    make_spec: MakeSpec,
+) -> None:
+    def texts(objective: dict[str, str], found: dict[str, float]) -> tuple[int, bool]:
+        spec = make_spec(objective=objective)
+        best = trial(spec, 0, [4.0, 2.0, 1.0], "completed", final=1.1)
+        best = replace(best, final={**(best.final or {}), **found})
+        values = answer(facts(spec, [best, trial(spec, 1, [5.0])]), [], [])
+        return len(values["ground_texts"]), values["ground_picture"] is not None
+
+    of_features = {"w1_pixels": 2.5, "w1_pixels_stderr": 0.05}
+    assert texts({}, of_features) == (5, True)
+    assert texts({"features": "mine:Features"}, of_features) == (0, False)
+    assert texts({}, {}) == (0, False)  # vectors, small images
+
+
 @pytest.mark.parametrize(
     ("high", "verdict"), [(0.99, "it repeats them, at least in part."), (0.1, "it repeats them.")]
 )

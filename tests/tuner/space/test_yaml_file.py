@@ -190,6 +190,35 @@ def test_an_alias_to_its_own_parent_is_walked_once(space: Space):
     assert faults == []
 
 
+BOMB = "&a0 [1, 1]" + "".join(f", &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 64))
+MERGED = "x0: &a0 {a: 1}\n" + "".join(
+    f"x{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 64)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"networks: {{generator_args: {{widths: {{choice: [{BOMB}]}}}}}}",
+        f"training: {{n_critic: [{BOMB}]}}",
+        f"initial_points: [{BOMB}]",
+        f"? [{BOMB}]\n: 1",
+        MERGED,
+    ],
+)
+def test_aliases_that_stand_for_more_values_than_memory_holds_are_refused(space: Space, text: str):
+    """2^64 values in two kilobytes; merged mappings are written out by the loader itself."""
+    with pytest.raises(BadInput, match="at most 100,000 values, its aliases written out") as raised:
+        load_yaml(space(text))
+    assert len(raised.value.faults) == 1
+    assert load_yaml(space("name: x"), [f"training=[{BOMB}]"])[1][0].where == "--set training"
+
+
+def test_as_many_values_as_a_search_space_may_need_are_read(space: Space):
+    document, faults = load_yaml(space("a: &a [1, 2]\nb: [" + ", ".join(["*a"] * 5_000) + "]"))
+    assert (len(document["b"]), faults) == (5_000, [])
+
+
 def test_a_pipe_is_refused_as_it_may_block_for_ever(tmp_path: Path):
     os.mkfifo(tmp_path / "space.yaml")
     with pytest.raises(BadInput, match="is a pipe or a device: give a regular file"):

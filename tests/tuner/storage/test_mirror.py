@@ -15,6 +15,7 @@ import pytest
 import s3
 
 from tuner.errors import BadInput
+from tuner.storage import mirror as storage_mirror
 from tuner.storage.folder import (
     Folder,
     file_exists,
@@ -272,6 +273,27 @@ def test_a_driver_elsewhere_holds_it_for_three_turns(
         restore_mirror(location, tmp_path / "new")
     _lease(location, unix_time_s=time.time() - 181)
     start()
+
+
+@pytest.mark.parametrize("jump_s", [-7200.0, 7200.0])
+def test_a_clock_that_jumps_takes_no_lease_from_who_holds_it(
+    start: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    holder, now = start(every_s=0.05), time.time
+    written = storage_mirror._lease(holder._folder)["unix_time_s"]
+    monkeypatch.setattr(time, "time", lambda: now() + jump_s)
+    _until(lambda: abs(storage_mirror._lease(holder._folder)["unix_time_s"] - written) > 7000)
+    assert holder._taken_by is None
+    assert holder.close(10) is None
+
+
+def test_a_lease_from_the_future_names_the_clocks(
+    start: Callable[..., Mirror], location: str
+) -> None:
+    _lease(location, unix_time_s=time.time() + 7200)
+    text = r"which is 7[12]\d\d s ahead of this machine's clock: correct .* delete driver.json"
+    with pytest.raises(BadInput, match=text):
+        start()
 
 
 def test_a_driver_of_this_machine_that_was_killed_holds_nothing(
