@@ -250,9 +250,9 @@ def with_ground(data: Data, objective: ObjectiveConfig) -> Data:
     critic_train = _map_part(plain, data.critic_train)
     lengths = plain.lengths()
     blocks = np.split(critic_train, np.cumsum(lengths)[:-1], axis=1)
-    spread = _spread(as_floats(as_tensor(data.critic_train)).flatten(1).numpy())
+    size = spread(as_floats(as_tensor(data.critic_train)).flatten(1).numpy())
     gains = [
-        _gain(share, spread, _spread(block), bound)
+        block_gain(share, size, spread(block), bound)
         for share, block, bound in zip(extractor.shares, blocks, extractor.lipschitz, strict=True)
     ]
     critic_train *= np.repeat(np.asarray(gains, np.float32), lengths)
@@ -361,12 +361,12 @@ def _map_part(ground: Ground, part: np.ndarray) -> np.ndarray:
     return np.concatenate([ground(as_floats(batch)).numpy() for batch in batches])
 
 
-def _spread(rows: np.ndarray) -> float:
+def spread(rows: np.ndarray) -> float:
     """Return the mean squared distance of rows from their mean."""
     return float(rows.var(axis=0, dtype=np.float64).sum())
 
 
-def _gain(share: float, samples: float, block: float, bound: float) -> float:
+def block_gain(share: float, samples: float, block: float, bound: float) -> float:
     """Return the factor of a block, from the spreads of the samples and of the block."""
     largest = MAX_BLOCK_LIPSCHITZ / bound if bound < math.inf else 1.0
     gain = math.sqrt(share * samples / block) if block > 0 else math.inf

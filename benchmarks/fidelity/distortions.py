@@ -86,7 +86,9 @@ def _contrast(x: Images, _: np.ndarray, factor: Level, rng: np.random.Generator)
 
 
 def _shift(x: Images, _: np.ndarray, by: Level, rng: np.random.Generator) -> Images:
-    return np.roll(x, int(by), 3)
+    # Mirrored where nothing comes in: images that are rolled around have a seam.
+    padded = np.pad(x, ((0, 0), (0, 0), (0, 0), (int(by), 0)), mode="symmetric")
+    return padded[..., : x.shape[3]]
 
 
 LADDERS: Mapping[str, tuple[Distort, tuple[Level, ...]]] = {
@@ -117,4 +119,5 @@ UNDISPUTED = (
     (("shift", 1), ("two averaged", 0.35)),
     (("noise", 0.05), ("blur", 2.0)),
     (("contrast", 0.9), ("PCA", 4)),
+    (("checkerboard", 0.2), ("copies of", 1)),
 )

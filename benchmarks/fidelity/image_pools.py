@@ -124,10 +124,8 @@ def measure(path: Path, num_trials: int, cache: Path) -> list[dict[str, Any]]:
         For each trial its ``name``, its ``truths`` and its ``scores``, with the CPU seconds of
         the latter and of training, in ``seconds``.
     """
-    images = Images.load(path)
-    space = "images" if images.data.sample_shape[0] == 1 else "colour"
-    members = pool(f"{path.stem}-half", space, num_trials, 0, cache, _log, images.data)
-    rows = [_Cached(cache / f"image-{member.fingerprint}.json") for member in members]
+    images, members = load_pool(path, num_trials, cache)
+    rows = [Cached(cache / f"image-{member.fingerprint}.json") for member in members]
     truths: Truths | None = None
     for member, row in zip(members, rows, strict=True):
         if "truths" not in row.found:
@@ -145,7 +143,15 @@ def measure(path: Path, num_trials: int, cache: Path) -> list[dict[str, Any]]:
     return [_row(member, row) for member, row in zip(members, rows, strict=True)]
 
 
-class _Cached:
+def load_pool(path: Path, num_trials: int, cache: Path) -> tuple[Images, list[Member]]:
+    """Load the images of a file and the trials on them; train those that the cache has not."""
+    images = Images.load(path)
+    channels, side, _ = images.data.sample_shape
+    space = "images" if channels == 1 else "colour" if side < 64 else "large"
+    return images, pool(f"{path.stem}-half", space, num_trials, 0, cache, _log, images.data)
+
+
+class Cached:
     """What is known about a trial, in a file."""
 
     def __init__(self, path: Path) -> None:
@@ -182,7 +188,7 @@ def _score(data: Data, objective: ObjectiveConfig, member: Member) -> dict[str, 
     }
 
 
-def _row(member: Member, row: _Cached) -> dict[str, Any]:
+def _row(member: Member, row: Cached) -> dict[str, Any]:
     return {
         "name": member.name,
         "truths": row.found["truths"],
@@ -229,8 +235,7 @@ def report(name: str, trials: Sequence[Mapping[str, Any]]) -> str:
     for row, values in scores.items():
         cells = []
         for key in judges:
-            rank = _rank_of_pick(truths[key], values)
-            cells.append(f"{_agreement(truths[key], values)}; {rank} of {len(trials)}")
+            cells.append(agreement_and_pick(truths[key], values))
         cost = f"{seconds[row]:.1f}" if row in seconds else ""
         lines.append(f"| {row} | {' | '.join(cells)} | {cost} |")
     pairs = [kendalltau(truths[a], truths[b])[0] for a, b in combinations(judges, 2)]
@@ -249,6 +254,11 @@ def _agreement(truth: np.ndarray, values: np.ndarray) -> str:
     )
 
 
+def agreement_and_pick(truth: np.ndarray, values: np.ndarray) -> str:
+    """Write the agreement, and the true rank of the trial with the lowest value."""
+    return f"{_agreement(truth, values)}; {_rank_of_pick(truth, values)} of {len(truth)}"
+
+
 def _kendall(truth: np.ndarray, values: np.ndarray) -> float:
     return float(kendalltau(truth, values)[0])
 
@@ -264,10 +274,11 @@ Made by `python -m benchmarks.fidelity.image_pools` on one of two busy CPU cores
 depend on that.
 
 **The trials.** On grey images a third are MLPs, two thirds DCGANs of 8 or 16 channels, with 300
-to 1,500 generator steps. On colour images all are such DCGANs, with 100 to 700 generator steps.
+to 1,500 generator steps. On colour images all are such DCGANs, with 100 to 1,000 generator steps.
 They have gradient penalties of one and two sides, clipping or spectral normalisation, learning
 rates from 1e-4 to 3e-3, and batches of 32. A third is meant to get near the data: no clipping,
-learning rates from 3e-4 to 1e-3, and the most steps. Trials that diverge are replaced.
+learning rates from 3e-4 to 1e-3, and the most steps; on colour images so is every trial from the
+tenth on. Trials that diverge are replaced.
 
 **The truths.** No critic enters them, and they have images of their own. LeNet-Fréchet is the
 mean over two LeNets that were trained with labels. EfficientNet-Fréchet and KID (unbiased) are in
@@ -278,6 +289,7 @@ can agree with all of them. The intervals are 95% bootstrap intervals over trial
 **The numbers.** Energies are the objective as it is shipped, pixels the objective before, both
 with the critics of a rung. Nothing was chosen on these pools. The shares of the energies were
 chosen earlier, on other trials on MNIST; no choice was made on the other sets.
+[GROUNDS.md](GROUNDS.md) has another design.
 """
 
 
@@ -337,14 +349,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     pools = {}
-    for path, num in map(_with_number, args.files):
+    for path, num in map(with_number, args.files):
         pools[path.stem] = measure(path, num or args.trials, args.cache)
     tables = [report(name, trials) for name, trials in pools.items()]
     PAGE.write_text("\n".join([INTRODUCTION, targets(pools), *tables]), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
 
 
-def _with_number(text: str) -> tuple[Path, int | None]:
+def with_number(text: str) -> tuple[Path, int | None]:
+    """Split FILE[:N] into the path and the number of trials."""
     path, _, num = text.rpartition(":")
     return (Path(path), int(num)) if path and num.isdigit() else (Path(text), None)
 

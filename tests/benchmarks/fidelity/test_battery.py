@@ -72,4 +72,4 @@ def test_a_short_battery_has_the_ends_of_all_ladders_and_the_undisputed_pairs() 
 
 def test_an_exact_mixture_ladder_has_no_spread() -> None:
     found = {"mixture": {"pixels": [3 * share for share in MIXTURE]}}
-    assert battery._mixture_spread(found, "pixels") == pytest.approx(0)
+    assert battery.mixture_spread(found, "pixels") == pytest.approx(0)

@@ -59,15 +59,24 @@ def test_a_third_of_the_trials_is_meant_to_be_near_and_two_thirds_are_dcgans() -
     assert all(trial["training"]["constraint"] != "clip" for trial in near)
 
 
-def test_trials_on_colour_images_are_dcgans_of_fewer_steps_and_a_third_is_near() -> None:
-    drawn = [SPACES["colour"](np.random.default_rng([0, k]), k) for k in range(36)]
+def colour_trials(space: str, numbers: range) -> list[tuple[str, int]]:
+    """Return the constraint and the steps of each trial, all of them DCGANs."""
+    drawn = [SPACES[space](np.random.default_rng([0, k]), k) for k in numbers]
     for trial in drawn:
         NetworkConfig.model_validate(trial["networks"])
         TrainingConfig.model_validate(trial["training"])
     assert {trial["networks"]["architecture"] for trial in drawn} == {"dcgan"}
-    near = [trial["training"]["constraint"] for trial in drawn if trial["generator_steps"] >= 500]
-    assert len(near) == 12
-    assert "clip" not in near
+    return [(trial["training"]["constraint"], trial["generator_steps"]) for trial in drawn]
+
+
+def test_of_nine_trials_on_colour_images_a_third_is_near_and_of_later_ones_all() -> None:
+    first, later = (colour_trials("colour", numbers) for numbers in (range(9), range(9, 45)))
+    assert [steps >= 500 for _, steps in first] == [False] * 6 + [True] * 3
+    assert {steps for _, steps in later} == {300, 500, 700, 1000}
+    near = {"gradient_penalty", "one_sided_penalty", "spectral_norm"}
+    assert {constraint for constraint, _ in first[6:]} == near
+    assert {constraint for constraint, _ in later} == near
+    assert {steps for _, steps in colour_trials("large", range(36))} == {60, 100, 140, 200}
 
 
 def trial(rank: int) -> dict[str, Any]:
@@ -125,5 +134,5 @@ def test_a_cached_score_is_kept_by_what_it_depends_on() -> None:
 
 
 def test_a_file_may_name_its_number_of_trials() -> None:
-    assert image_pools._with_number("a/b.npz:12") == (Path("a/b.npz"), 12)
-    assert image_pools._with_number("a/b.npz") == (Path("a/b.npz"), None)
+    assert image_pools.with_number("a/b.npz:12") == (Path("a/b.npz"), 12)
+    assert image_pools.with_number("a/b.npz") == (Path("a/b.npz"), None)
