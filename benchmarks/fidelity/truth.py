@@ -59,8 +59,8 @@ class PlaneTruth:
     """Exact W1 on 2-D data, one value per draw; the real points are the same for all generators."""
 
     def __init__(self, data_name: str) -> None:
-        self._draws = [_points(data_name, 2 * draw) for draw in range(NUM_DRAWS)]
-        self._others = [_points(data_name, 2 * draw + 1) for draw in range(NUM_DRAWS)]
+        self._draws = [fresh_points(data_name, 2 * draw) for draw in range(NUM_DRAWS)]
+        self._others = [fresh_points(data_name, 2 * draw + 1) for draw in range(NUM_DRAWS)]
 
     def __call__(self, sample: Sample) -> dict[str, list[float]]:
         """Return the W1 of a sampler."""
@@ -72,7 +72,7 @@ class PlaneTruth:
         return {"w1": [exact_w1(real, other) for real, other in pairs]}
 
 
-def _points(data_name: str, draw: int) -> np.ndarray:
+def fresh_points(data_name: str, draw: int) -> np.ndarray:
     """Draw grouped real points that no pool is trained or scored on."""
     parts: list[np.ndarray] = []
     for k in range(3):
@@ -88,8 +88,8 @@ class ImageTruth:
     def __init__(self, data_name: str) -> None:
         data = load_data(data_name, 0)
         self.real = np.concatenate([data.train, data.critic_train, data.critic_eval, data.final])
-        labelled = _labelled(data_name)
-        self._networks = [train_classifier(*labelled, seed) for seed in range(NUM_CLASSIFIERS)]
+        images = labelled(data_name)
+        self._networks = [train_classifier(*images, seed) for seed in range(NUM_CLASSIFIERS)]
 
     def _frechet(self, left: np.ndarray, right: np.ndarray) -> list[float]:
         """Return the Fréchet distance of two sets of images, by each classifier's features."""
@@ -144,7 +144,7 @@ def frechet(left: np.ndarray, right: np.ndarray) -> float:
     return float(means @ means + np.trace(covariances[0] + covariances[1] - 2 * root))
 
 
-def _labelled(data_name: str) -> tuple[np.ndarray, np.ndarray]:
+def labelled(data_name: str) -> tuple[np.ndarray, np.ndarray]:
     """Load all images of a dataset with their classes."""
     if data_name != "digits":
         return load_labelled(Path(data_name))

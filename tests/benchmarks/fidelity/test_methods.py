@@ -2,12 +2,23 @@
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.fidelity.methods import draw, generated, label, main, table
+from benchmarks.fidelity import truth
+from benchmarks.fidelity.methods import (
+    draw,
+    generated,
+    label,
+    scatter,
+    table,
+    with_error,
+    yardstick,
+)
 from tuner.results import Row
+from tuner.space import read_spec
 
 CLIP = {"loss": "wasserstein", "constraint": "clip", "pack": "1", "r1_weight": ""}
 KL = {"loss": "f_gan", "constraint": "", "divergence": "kl", "pack": "2", "label_smoothing": "0.0"}
@@ -28,18 +39,45 @@ def test_a_method_is_named_with_the_options_that_are_on() -> None:
 
 
 def test_a_method_has_the_mean_of_its_completed_trials_and_the_best_is_first() -> None:
-    first = [row(0, 4.0, CLIP), row(1, 3.0, KL)]
+    """Of clip's three draws 4 and 5 are within 1.5 times 4; of KL's 2 and 3.5 the first alone."""
+    first = [row(0, 4.0, CLIP), row(1, 3.5, KL)]
     second = [row(1, 2.0, KL), row(0, 1e9, CLIP, "diverged")]
     third = [row(0, 5.0, CLIP), row(1, None, KL, "diverged")]
-    assert table([first, second, third]).splitlines()[2:] == [
-        "| f_gan kl, pack 2 | 2 of 3 | 2.50 | 2.00 | 3.00 | 2.0 |",
-        "| clip | 2 of 3 | 4.50 | 4.00 | 5.00 | 2.0 |",
+    distances = [{0: {"exact W1": 1.0}, 1: {"exact W1": 3.0}}, {1: {"exact W1": 3.0}}, {}]
+    assert table([first, second, third], distances).splitlines() == [
+        "| place | method | completed | w1 | exact W1 | within 1.5x | ms a step |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| 1 | f_gan kl, pack 2 | 2 of 3 | 2.75 ± 9.53 | 3.00 ± 0.00 | 1 of 3 | 2.0 |",
+        "| 2 | clip | 2 of 3 | 4.50 ± 6.35 | 1.00 | 2 of 3 | 2.0 |",
     ]
+
+
+def test_the_error_is_that_of_student_and_one_value_has_none() -> None:
+    """The quantile of 2 degrees of freedom is 4.303; the standard deviation of 1, 2, 3 is 1."""
+    assert with_error([1.0, 2.0, 3.0]) == f"2.00 ± {4.303 / 3**0.5:.2f}"
+    assert with_error([1.5]) == "1.50"
 
 
 def test_a_method_that_never_completes_is_last_and_has_no_number() -> None:
     rows = [row(0, None, KL, "diverged"), row(1, 2.0, CLIP)]
-    assert table([rows]).splitlines()[3] == "| f_gan kl, pack 2 | 0 of 1 |  |  |  |  |"
+    assert table([rows]).splitlines()[3] == "| 2 | f_gan kl, pack 2 | 0 of 1 |  |  |  |"
+
+
+def test_the_yardstick_of_points_knows_a_shift_and_real_points(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(truth, "NUM_POINTS", 4096)
+    clouds = [truth.grouped(rng.standard_normal((4096, 2)), 256) for _ in range(2)]
+    monkeypatch.setattr(truth, "fresh_points", lambda _, number: clouds[number])
+    monkeypatch.setattr(truth, "NUM_GROUPS", 256)
+    monkeypatch.setattr(
+        truth, "grouped", lambda points, grouped=truth.grouped: grouped(points, 256)
+    )
+    measure, floor = yardstick("eight_gaussians")
+    shifted = measure(lambda num: rng.standard_normal((num, 2)) + np.array([3, 4]))
+    assert shifted["exact W1"] == pytest.approx(5, abs=0.1)
+    assert floor["exact W1"] < 0.2
 
 
 def test_searches_of_other_points_are_not_averaged() -> None:
@@ -59,9 +97,15 @@ def test_the_picture_has_the_generated_half_of_the_last_samples(tmp_path: Path) 
     assert (tmp_path / "methods.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    columns = "trial_id,status,generator_steps,w1,w1_final,training_seconds,loss,constraint"
-    line = "00000,completed,100,1.5,,1,wasserstein,clip"
-    (tmp_path / "trials.csv").write_text(f"{columns}\n{line}\n")
-    main([str(tmp_path)])
-    assert "| clip | 1 of 1 | 1.50 | 1.50 | 1.50 | 10.0 |" in capsys.readouterr().out
+def test_points_outside_of_the_frame_lie_at_its_edge() -> None:
+    place = plt.figure().add_subplot()
+    scatter(place, np.ones((10, 2)), np.array([[0.5, -9.0]]))
+    behind, points = (np.asarray(drawn.get_offsets()) for drawn in place.collections)
+    plt.close()
+    assert np.array_equal(behind, np.ones((10, 2)))
+    assert np.array_equal(points, [[0.5, -2.0]])
+
+
+def test_the_points_of_small_images_are_all_that_it_runs() -> None:
+    spec = read_spec(Path("benchmarks/fidelity/small_images.yaml"))
+    assert spec.num_trials == len(spec.initial_points) == 12
