@@ -315,7 +315,7 @@ def _fill(base: Path, runs: Path, table: list[dict[str, str]]) -> list[str]:
     runs.mkdir()
     filler = (
         f"mount -t tmpfs -o size={SMALL_DISK} tmpfs {runs} && "
-        f"(until [ $(wc -l < {runs}/small/metrics.jsonl 2>/dev/null || echo 0) -ge 25 ]; "
+        f"(until [ $(cat {runs}/small/metrics.jsonl 2>/dev/null | wc -l) -ge 25 ]; "
         f"do sleep 0.1; done; cat /dev/zero > {runs}/filler 2>/dev/null) & "
         'sleep 1; "$@"; status=$?; wait; rm -f ' + f"{runs}/filler; "
         '[ $status = 3 ] || exit 99; "$@" --resume >/dev/null || exit 98; '
