@@ -224,8 +224,8 @@ class _Critics(nn.Module):
         """Set the gradients of the sum of the critics' losses, for standardised samples.
 
         A critic's loss is E[h(fake)] - E[h(real)] + ``PENALTY_WEIGHT`` E[(|grad h| - 1)+^2], the
-        last between real and fake samples. The gradients are those of autograd, up to rounding, in
-        half the time: a ReLU network is linear around a sample, so that one forward and one
+        last between real and fake samples. The gradients are those of autograd, up to rounding, at
+        less cost: a ReLU network is linear around a sample, so that one forward and one
         backward pass of all samples, and a forward pass of the penalty's gradients, have what each
         product for a weight needs. :mod:`trainables.training.closed_form` derives it.
 
