@@ -289,7 +289,8 @@ def _train(
     critics: _Critics, real: Tensor, generated: Tensor, budget: CriticBudget, rng: torch.Generator
 ) -> None:
     """Train h. The loss is in units of the scale, so that one penalty weight suits all data."""
-    optimizer = Adam(critics.parameters(), lr=budget.learning_rate, betas=(0.5, 0.9), fused=True)
+    lr = budget.learning_rate_at(real.shape[1])
+    optimizer = Adam(critics.parameters(), lr=lr, betas=(0.5, 0.9), fused=True)
     # Decay to zero: the noise of the last steps would be larger than a small distance.
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.critic_steps)
     num_samples = critics.num_critics * budget.batch_size

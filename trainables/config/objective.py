@@ -1,5 +1,6 @@
 """The independent critic that scores trials."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,6 +10,9 @@ from pydantic import Field, model_validator
 from trainables.config.base import SEED_LIMIT, Flag, Frozen, Whole
 from trainables.config.networks import ImportPath
 from trainables.metrics import DEFAULT_GROUND, METRICS
+
+#: Numbers in a sample from which on the critics' learning rate falls.
+MAX_UNSCALED_DIM = 64
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class CriticBudget:
         num_generated: Generated samples to train on, and as many others to evaluate on.
         seed: Seed of the critics' initial weights, batches and latents.
         cones: Whether critics made of cones are trained too, on samples of few dimensions.
+        scaled_lr: Whether the learning rate falls with the dimension of the samples.
     """
 
     critic_steps: int
@@ -32,6 +37,17 @@ class CriticBudget:
     num_generated: int
     seed: int
     cones: bool = False
+    scaled_lr: bool = True
+
+    def learning_rate_at(self, dim: int) -> float:
+        """Return the initial learning rate for samples of a dimension.
+
+        A step of Adam moves every weight by about the learning rate, and so the output of a unit
+        by up to the root of its inputs' number times as much: at one rate, critics of more
+        dimensions would train less far, and of thousands hardly at all.
+        """
+        scale = math.sqrt(min(1.0, MAX_UNSCALED_DIM / dim)) if self.scaled_lr else 1.0
+        return self.learning_rate * scale
 
 
 #: The keys that may be searched where each trial is ranked by the estimate of its own critic. Any
@@ -132,6 +148,11 @@ class ObjectiveConfig(Frozen):
         "that is much finer than the spread of the data, and takes the larger of the two "
         "estimates. Only samples of at most 128 numbers.",
     )
+    scaled_critic_lr: Flag = Field(
+        default=True,
+        description="Whether the learning rate of the independent critics falls as one over the "
+        "root of the number of numbers that are compared, above 64: of images, features.",
+    )
     seed: Whole = Field(
         default=0,
         ge=0,
@@ -188,7 +209,15 @@ class ObjectiveConfig(Frozen):
     @property
     def rung(self) -> CriticBudget:
         """Return the budget at every rung."""
-        return CriticBudget(self.critic_steps, self.num_critics, 64, 1e-2, 8192, self.seed)
+        return CriticBudget(
+            self.critic_steps,
+            self.num_critics,
+            64,
+            1e-2,
+            8192,
+            self.seed,
+            scaled_lr=self.scaled_critic_lr,
+        )
 
     @property
     def final(self) -> CriticBudget:
@@ -201,4 +230,5 @@ class ObjectiveConfig(Frozen):
             16384,
             self.seed,
             self.final_cones,
+            self.scaled_critic_lr,
         )

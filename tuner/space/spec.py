@@ -256,12 +256,13 @@ def with_earlier_values(document: Mapping[str, Any]) -> dict[str, Any]:
     """Add the keys that are younger than a resolved document, with the values they stand for.
 
     Searches wrote all keys. One without ``objective.ground`` was begun when images were compared by
-    their pixels, and one without ``objective.final_cones`` when the final had networks alone.
+    their pixels, one without ``objective.final_cones`` when the final had networks alone, and one
+    without ``objective.scaled_critic_lr`` when critics had one learning rate for any dimension.
     """
     objective = document.get("objective")
     if not isinstance(objective, Mapping):
         return dict(document)
-    earlier: dict[str, Any] = {"final_cones": False}
+    earlier: dict[str, Any] = {"final_cones": False, "scaled_critic_lr": False}
     if "features" not in objective:
         earlier["ground"] = EARLIER_GROUND
     return {**document, "objective": {**earlier, **objective}}

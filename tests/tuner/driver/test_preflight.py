@@ -378,6 +378,17 @@ def test_a_search_older_than_cones_resumes_without_them(tmp_path: Path, make_spe
         check_document(SearchRequest("space.yaml", now, resume=True), print)
 
 
+def test_a_search_older_than_scaled_learning_rates_resumes_with_one_rate(
+    tmp_path: Path, make_spec: MakeSpec
+):
+    spec = make_spec(results={"runs_dir": str(tmp_path)}, objective={"ground": "pixels"})
+    document, _ = _older(tmp_path, spec, "scaled_critic_lr")
+    given = {**document, "objective": {"ground": "pixels"}}
+    request = SearchRequest("space.yaml", given, resume=True)
+    rung = check_document(request, print)[0].objective.rung
+    assert rung.learning_rate_at(4096) == rung.learning_rate
+
+
 def test_a_resumed_search_keeps_its_ground_metric(tmp_path: Path, make_spec: MakeSpec):
     spec = make_spec(results={"runs_dir": str(tmp_path)})
     save(tmp_path, spec)
