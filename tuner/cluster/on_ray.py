@@ -74,20 +74,26 @@ class RayExecutor:
         with self._servers.halting():
             if self._servers.are_lost():
                 return
-            slots = None if self._grows else num_slots(self._trial)
             trials.run_trials(
-                record, self._data, location, self._trial, interrupted, slots, self._servers
+                record, self._data, location, self._trial, interrupted, self._slots, self._servers
             )
 
     def run_final(self, record: Record, interrupted: Interruption) -> None:
         """Score the finalists again, as many at a time as trials run."""
         with self._servers.halting():
-            run_final(record, self._data, self._trial, interrupted, self._servers)
+            if self._servers.are_lost():
+                return
+            run_final(record, self._data, self._trial, interrupted, self._slots, self._servers)
 
     def leave(self) -> None:
         """Leave a Ray that was started here; a cluster gets the metrics of the end, too."""
         if not self._grows:
             self._servers.leave()
+
+    @property
+    def _slots(self) -> int | None:
+        """Trials that fit at a time a cluster that does not grow."""
+        return None if self._grows else num_slots(self._trial)
 
     @property
     def _trial(self) -> TrialResources:

@@ -99,7 +99,7 @@ def test_a_trial_that_cannot_be_scored_again_costs_only_its_own_score(record: Re
     spoil(record, 0)
     record.trials[1] = replace(record.trials[1], checkpoints=(Deadly("checkpoint"),), generators={})
     Path(str(record.trials[2].checkpoint), "generator.pt").unlink()
-    final.run_final(record, data, NEEDS, Interruption(), NO_SERVERS)
+    final.run_final(record, data, NEEDS, Interruption(), None, NO_SERVERS)
     assert {n: t.final is not None for n, t in record.trials.items()} == {
         0: False, 1: False, 2: False, 3: True,
     }  # fmt: skip
@@ -114,15 +114,15 @@ def test_an_interrupted_final_goes_on_with_the_trials_that_it_has_not_scored(
 ):
     interrupted, scored = Interruption(), []
     record.listeners.append(Scored(scored, interrupted))
-    final.run_final(record, data, NEEDS, interrupted, NO_SERVERS)
+    final.run_final(record, data, NEEDS, interrupted, 1, NO_SERVERS)
     before = list(scored)
-    assert 1 <= len(before) <= 2, "no more than run at a time"
-    final.run_final(record, data, NEEDS, interrupted, NO_SERVERS)
+    assert len(before) == 1, "no more than fit at a time"
+    final.run_final(record, data, NEEDS, interrupted, 1, NO_SERVERS)
     assert scored == before
     record.listeners = [Scored(scored, Interruption())]
-    final.run_final(record, data, NEEDS, Interruption(), NO_SERVERS)
+    final.run_final(record, data, NEEDS, Interruption(), None, NO_SERVERS)
     assert sorted(scored) == [0, 1, 2, 3]
-    final.run_final(record, data, NEEDS, Interruption(), NO_SERVERS)
+    final.run_final(record, data, NEEDS, Interruption(), None, NO_SERVERS)
     assert len(scored) == 4
     for trial in record.trials.values():  # and each is the number that the driver itself finds
         path = Path(str(trial.checkpoint), "generator.pt")
