@@ -57,7 +57,7 @@ def test_critics_of_a_thousand_dimensions_train_as_far_as_those_of_a_few():
     def flattened(latents: Tensor) -> Tensor:
         return torch.cat([latents[:, :kept], torch.zeros(len(latents), dim - kept)], 1)
 
-    budget = replace(BUDGET, num_critics=1, num_generated=1024)
+    budget = replace(BUDGET, num_generated=1024)
     w1 = score(flattened, dim, real[:400], real[400:], budget).w1
     old = score(flattened, dim, real[:400], real[400:], replace(budget, scaled_lr=False)).w1
     assert 3 * old < w1 < math.sqrt(dim - kept)
