@@ -17,6 +17,7 @@ from typing import Any, final
 import ray
 
 from tuner.cluster import descriptors, ray_internals
+from tuner.cluster.head import Head
 from tuner.cluster.interruption import Interruption
 from tuner.errors import Halted
 from tuner.record import Record
@@ -25,7 +26,8 @@ from tuner.record import Record
 NEEDED = ("gcs_server", "raylet")
 #: Seconds between two looks for agents that have not started yet; and for ends of servers, where
 #: the system has no descriptors that notice them at once.
-_LOOK_EVERY_S = 0.2
+_LOOK_EVERY_S = 0.05
+_ASK_HEAD_EVERY_S = 1.0
 #: Seconds by which a raylet may seem to end after its agents, if they ended with it. If it ends for
 #: one of them, that takes 30 ms.
 _WITH_RAYLET_S = 0.005
@@ -35,7 +37,7 @@ _PATIENCE_S = 6.0
 
 @final
 class Servers:
-    """The servers of a Ray that was started here, from their start; none of a joined cluster."""
+    """The servers of a Ray that was started here, from their start; the head of a joined one."""
 
     def __init__(self, interrupted: Interruption, give_up: Callable[[str], object]) -> None:
         """Watch nothing yet.
@@ -49,6 +51,7 @@ class Servers:
         self._give_up = give_up
         self._processes: dict[str, Popen[bytes]] = {}
         self._held: dict[str, int] = {}  # descriptors of those processes, and of the agents
+        self._head: Head | None = None
         self._lock = threading.Lock()  # or a process might be seen to end that was just forgotten
         self._record: Record | None = None
         self._loss: str | None = None
@@ -64,11 +67,15 @@ class Servers:
                 self._processes[name] = process
                 self._held |= {} if descriptor is None else {name: descriptor}
 
+    def add_head(self, address: str) -> None:
+        """Watch the head of a joined cluster, by the address of its control store."""
+        self._head = Head(address)
+
     def forget(self) -> None:
         """Watch none of the processes any more, which are about to be ended."""
         with self._lock:
             descriptors.let_go(self._held.values())
-            self._held, self._processes = {}, {}
+            self._held, self._processes, self._head = {}, {}, None
 
     def halt_on_loss(self, record: Record) -> None:
         """Halt this search after a loss."""
@@ -139,6 +146,11 @@ class Servers:
         """Tell whether it is the raylet that has ended, and its agents with it."""
         return bool(descriptors.have_ended([self._held["raylet"]], _WITH_RAYLET_S))
 
+    def _set_loss(self, loss: str, head: Head) -> None:
+        with self._lock:
+            if self._head is head:  # else Ray was left meanwhile
+                self._loss = loss
+
     def _find_agents(self) -> None:
         with self._lock:
             if "raylet" not in self._held or self._held.keys() >= ray_internals.AGENTS.keys():
@@ -153,7 +165,9 @@ class Servers:
             if held := [*self._held.values()]:
                 descriptors.have_ended(held, _LOOK_EVERY_S)
             else:
-                self._is_left.wait(_LOOK_EVERY_S)
+                self._is_left.wait(_LOOK_EVERY_S if self._head is None else _ASK_HEAD_EVERY_S)
+            if (head := self._head) is not None and (loss := head.loss()) is not None:
+                self._set_loss(loss, head)
             if self._is_left.is_set() or not self.are_lost():
                 continue
             if not self._leaves_no_time:

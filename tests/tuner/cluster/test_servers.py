@@ -183,6 +183,37 @@ def test_a_raylet_that_ends_with_its_agents_is_the_loss(record: Any) -> None:
     assert gave_up == []
 
 
+def test_the_loss_of_a_clusters_head_halts_the_search(
+    record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ASK_HEAD_EVERY_S", 0.01)
+    monkeypatch.setattr(module.Head, "loss", lambda head: "no answer")
+    with interruptible() as interrupted:
+        servers = Servers(interrupted, [].append)
+        servers.halt_on_loss(record)
+        with servers.watched():
+            with servers.halting():
+                servers.add_head("127.0.0.1:6379")
+                time.sleep(60)
+            servers.leave()
+    assert set(record.halts) == {"no answer"}
+
+
+def test_a_head_that_was_left_is_watched_no_more(
+    record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ASK_HEAD_EVERY_S", 0.01)
+    servers = Servers(Interruption(), [].append)
+    servers.halt_on_loss(record)
+    with servers.watched():
+        servers.add_head("127.0.0.1:9")
+        # As if it was left while an answer was waited for.
+        monkeypatch.setattr(module.Head, "loss", lambda head: servers.forget() or "no answer")
+        time.sleep(0.05)
+        assert not servers.are_lost()
+    assert record.halts == []
+
+
 def test_a_system_without_descriptors_of_processes_is_polled(
     raylet: "subprocess.Popen[bytes]", record: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
