@@ -16,6 +16,8 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.experiment import Trial
 
+from tuner.cluster.failures import is_node_lost
+
 #: Ray's agents on a node: the title of each process, and the end of its file's path.
 AGENTS = {
     "DashboardAgent": (b"ray::DashboardAgent", b"dashboard/agent.py"),
@@ -29,7 +31,8 @@ def adapt() -> list[str]:
     Returns:
         For each that this Ray does not allow, a note of what follows from that.
     """
-    return [note for note in (_retry_after_out_of_memory(), _disable_env_propagation()) if note]
+    changes = (_retry_after_out_of_memory, _spare_trials_of_lost_nodes, _disable_env_propagation)
+    return [note for change in changes if (note := change()) is not None]
 
 
 def forget(trial: Trial) -> None:
@@ -82,6 +85,28 @@ def _as_crash(task_failed: Callable[..., None]) -> Callable[..., None]:
         task_failed(*map(crash, args), **{name: crash(value) for name, value in kwargs.items()})
 
     return with_out_of_memory
+
+
+@functools.cache
+def _spare_trials_of_lost_nodes() -> str | None:
+    """Have Ray Tune not count the loss of a node among the failures of its trials.
+
+    It counts all that no autoscaler has announced, and fails a trial that has no retries left.
+    """
+    plain = getattr(Trial, "handle_error", None)
+    if plain is None or not hasattr(Trial, "num_failures"):
+        return _note("the loss of a node counts as a failure of its trials")
+
+    @functools.wraps(plain)
+    def handle_error(trial: Trial, exc: Any = None) -> None:
+        num_failures = trial.num_failures
+        plain(trial, exc)
+        if is_node_lost(str(exc)):
+            with suppress(AttributeError):
+                trial.run_metadata.num_failures = num_failures
+
+    Trial.handle_error = handle_error  # type: ignore[method-assign]
+    return None
 
 
 def _disable_env_propagation() -> str | None:

@@ -25,15 +25,22 @@ from tuner.cluster.environment import VARIABLES
 @pytest.fixture
 def known_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Ray as it is before the first search of a process, and again afterwards."""
-    change = ray_internals._retry_after_out_of_memory
+    changes = (
+        ray_internals._retry_after_out_of_memory,
+        ray_internals._spare_trials_of_lost_nodes,
+    )
+    plain = getattr(Trial.handle_error, "__wrapped__", Trial.handle_error)
+    monkeypatch.setattr(Trial, "handle_error", plain)
     untouched = getattr(RayActorManager._actor_task_failed, "__wrapped__", None)
     untouched = untouched or RayActorManager._actor_task_failed
     monkeypatch.setattr(RayActorManager, "_actor_task_failed", untouched)
     monkeypatch.setattr(class_cache, "DEFAULT_ENV_VARS", {"PL_DISABLE_FORK": "1"})
     monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", {"AWS_SECRET_ACCESS_KEY"})
-    change.cache_clear()
+    for change in changes:
+        change.cache_clear()
     yield monkeypatch
-    change.cache_clear()
+    for change in changes:
+        change.cache_clear()
 
 
 class Actors:
@@ -86,6 +93,7 @@ def test_trials_get_no_variables_of_the_drivers(known_ray: pytest.MonkeyPatch) -
     ("place", "name", "consequence"),
     [
         (RayActorManager, "_actor_task_failed", "may end the search: --resume resumes it"),
+        (Trial, "handle_error", "the loss of a node counts as a failure of its trials"),
         (class_cache, "DEFAULT_ENV_VARS", "its logs may show AWS keys"),
         (class_cache, "ENV_VARS_TO_PROPAGATE", "its logs may show AWS keys"),
     ],
