@@ -57,8 +57,6 @@ def load_array(config: DataConfig, note: Note) -> Num[np.ndarray, "n *sample"]:
         rule = f"applies only to vectors, and {path} holds images of shape {samples.shape[1:]}"
         raise BadData("scale", f"{rule}: leave it out, or set data.kind to vectors")
     if samples.dtype == np.uint8:
-        if high == 1:
-            note(f"{path}: bytes are read as 0 to 255, but these are all 0 or 1: nearly black")
         return samples
     note_outliers(array, str(path), note)
     if samples.dtype.kind == "f" and -1 <= low < 0 and high <= 1:

@@ -35,7 +35,10 @@ def refuse_equal(samples: Num[np.ndarray, "n *sample"], key: str) -> None:
 
 def note_dark(images: UInt8[np.ndarray, "n *image"], note: Note) -> None:
     """Note images whose bytes fill a small part of 0 to 255, as 12 bits in 16-bit files do."""
-    part = _where_most_are(_some(images).ravel(), 0.0, 255.0)
+    some = _some(images)
+    low, high = float(some.min()), float(some.max())
+    is_small = high - low <= _SMALL_PART * 255  # as in masks that hold the numbers of classes
+    part = (low, high) if is_small else _where_most_are(some.ravel(), 0.0, 255.0)
     if part is not None:
         note(
             f"most pixels lie between {part[0]:g} and {part[1]:g}, of 0 to 255, so that the images "

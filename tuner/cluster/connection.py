@@ -56,7 +56,7 @@ def connected(
         runtime_env: What else its nodes need, as Ray's runtime environment has it.
         all_train: Whether each CPU of a cluster that is started here gets a trial. Ray starts a
             worker for each at once, which then imports torch before it gets a trial.
-        servers: Watch those of a cluster that is started here.
+        servers: Watch those of a cluster that is started here, and the head of another.
 
     Raises:
         BadInput: if there is no cluster at the address, it refuses the connection, or this process
@@ -78,6 +78,7 @@ def connected(
                 context = _start(num_cpus, servers, all_train=all_train)
             else:
                 context = _join(address, _runtime_env(own_code, runtime_env or {}))
+                servers.add_head(ray.get_runtime_context().gcs_address)
         try:
             url = context.dashboard_url
             yield f"http://{url}" if url else "not running"

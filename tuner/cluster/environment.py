@@ -35,6 +35,9 @@ def set_defaults() -> None:
     """Set each variable that the user has not set; call this before Ray is imported."""
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
+    # Without it, Ray takes the parent of a process for its raylet. A search whose parent is init,
+    # as under systemd or after nohup, Ray would end without a word once it lost its raylet.
+    os.environ.setdefault("RAY_RAYLET_PID", str(os.getpid()))
 
 
 def short_temporary_folder() -> dict[str, str]:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 #: Texts of errors that say that there is no room for what a trial writes.
 _FULL = ("No space left on device", "Disk quota exceeded")
+#: Ray's texts where the node of a trial died, or is out of reach.
+_NODE_LOST = ("its node has died", "is temporarily unavailable")
 
 
 def last_raised(lines: Sequence[str]) -> str:
@@ -29,9 +31,16 @@ def is_full(reason: str) -> bool:
     return any(text in reason for text in _FULL)
 
 
+def is_node_lost(message: str) -> bool:
+    """Tell whether a message of Ray's says that it is a node that failed, and not the trial."""
+    return any(text in message for text in _NODE_LOST)
+
+
 def retry_note(number: int, num_done: int, num_retries: int, reason: str) -> str:
     """Say that a trial is restarted, how often that may happen, and why it was needed."""
-    return (
-        f"trial {number:05d} restarts from its last checkpoint ({num_done} of {num_retries}): "
-        f"{reason}"
-    )
+    return f"{restart_note(number)} ({num_done} of {num_retries}): {reason}"
+
+
+def restart_note(number: int) -> str:
+    """Say that a trial is restarted."""
+    return f"trial {number:05d} restarts from its last checkpoint"

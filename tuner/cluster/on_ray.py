@@ -86,8 +86,11 @@ class RayExecutor:
             run_final(record, self._data, self._trial, interrupted, self._slots, self._servers)
 
     def leave(self) -> None:
-        """Leave a Ray that was started here; a cluster gets the metrics of the end, too."""
-        if not self._grows:
+        """Leave a Ray that was started here, or is lost.
+
+        Else a cluster gets the metrics of the end, too.
+        """
+        if not self._grows or self._servers.are_lost():
             self._servers.leave()
 
     @property

@@ -13,7 +13,13 @@ from ray.tune.search import Searcher
 
 from tuner.cluster import ray_internals
 from tuner.cluster.asha import Asha
-from tuner.cluster.failures import is_full, last_raised, retry_note
+from tuner.cluster.failures import (
+    is_full,
+    is_node_lost,
+    last_raised,
+    restart_note,
+    retry_note,
+)
 from tuner.cluster.interruption import Interruption
 from tuner.cluster.nodes import TrialResources
 from tuner.cluster.scheduler import AshaScheduler
@@ -25,8 +31,6 @@ from tuner.storage import is_remote, location_of, resolve_location
 _NODE_DIED = "its node died, or is out of reach"
 #: Ray's words for the death of a trial's process, and plain ones.
 _DEATHS = {
-    "its node has died": _NODE_DIED,
-    "is temporarily unavailable": _NODE_DIED,
     "running low on memory": "its node was running out of memory",
     "its worker process has died": "its process was killed, ran out of memory, or crashed",
 }
@@ -246,11 +250,11 @@ class _Callback(_NotPickled, tune.Callback):
         if is_full(reason):
             self._record.halt(reason)
             return
-        most = self._record.spec.resources.retries_per_trial
-        done = trial.num_failures - (trial.max_failures - most)
         if reason == _NODE_DIED:
-            trial.max_failures += 1  # this was no failure of the trial
-        self._record.note(retry_note(number, done, most, reason))
+            self._record.note(f"{restart_note(number)}: {reason}")
+        else:
+            most = self._record.spec.resources.retries_per_trial
+            self._record.note(retry_note(number, trial.num_failures, most, reason))
 
     @_halting
     def on_trial_error(
@@ -273,6 +277,8 @@ class _Callback(_NotPickled, tune.Callback):
         if now_s - self._last_report_s.get(trial.config["number"], now_s) >= timeout_s:
             return f"hung: no report for {timeout_s:g} s"
         reason = _last_failure(trial.error_file)
+        if is_node_lost(reason):
+            return _NODE_DIED
         return next((plain for text, plain in _DEATHS.items() if text in reason), reason)
 
 

@@ -137,12 +137,6 @@ def test_a_name_is_refused_for_an_npy_file(tmp_path: Path) -> None:
     assert caught.value.key == "array_name"
 
 
-def test_bytes_that_are_all_0_or_1_are_noted(tmp_path: Path) -> None:
-    notes: list[str] = []
-    read(saved(tmp_path, BYTES % 2), notes, kind="images")
-    assert "nearly black" in notes[0]
-
-
 @pytest.mark.parametrize(
     ("samples", "match"),
     [

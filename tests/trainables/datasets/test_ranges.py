@@ -77,6 +77,24 @@ def folder_of(tmp_path: Path, images: np.ndarray) -> tuple[DataConfig, list[str]
     return DataConfig.model_validate(given), []
 
 
+@pytest.mark.parametrize("largest", [1, 3, 20])
+def test_masks_that_hold_numbers_of_classes_are_noted(tmp_path: Path, largest: int) -> None:
+    """However few classes: as pixels they are nearly black, and nobody would see a difference."""
+    np.save(tmp_path / "masks.npy", RNG.integers(0, 2, (600, 8, 8, 1), np.uint8) * largest)
+    notes: list[str] = []
+    given = {"dataset": "array", "path": str(tmp_path / "masks.npy")}
+    load(DataConfig.model_validate(given), note=notes.append)
+    (note,) = notes
+    assert note.startswith(f"most pixels lie between 0 and {largest}, of 0 to 255")
+
+
+def test_masks_of_black_and_white_cause_no_note(tmp_path: Path) -> None:
+    np.save(tmp_path / "masks.npy", RNG.integers(0, 2, (600, 8, 8, 1), np.uint8) * 255)
+    notes: list[str] = []
+    load(DataConfig(dataset="array", path=str(tmp_path / "masks.npy")), note=notes.append)
+    assert notes == []
+
+
 def test_images_of_12_bits_in_16_are_noted(tmp_path: Path) -> None:
     config, notes = folder_of(tmp_path, RNG.integers(0, 4096, (500, 8, 8), np.uint16))
     load(config, note=notes.append)

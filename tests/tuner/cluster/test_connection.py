@@ -138,6 +138,20 @@ def test_what_a_start_needs_in_the_environment_is_gone_after_it(
     assert added["RAY_TMPDIR"] == "/tmp"
 
 
+@pytest.mark.parametrize("raylet", [None, "7"])
+def test_a_search_whose_parent_is_init_is_no_worker_that_lost_its_raylet(
+    raylet: str | None,
+) -> None:
+    """Ray ends such a process at once. A worker has the pid of its raylet, and keeps it."""
+    environment = {name: text for name, text in os.environ.items() if name != "RAY_RAYLET_PID"}
+    environment |= {} if raylet is None else {"RAY_RAYLET_PID": raylet}
+    shows = "import os, tuner.cluster; print(os.getpid(), os.environ['RAY_RAYLET_PID'])"
+    command = [sys.executable, "-c", shows]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    own, given = shown.stdout.split()
+    assert given == (raylet or own)
+
+
 def test_trials_are_as_nice_as_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_worker_niceness", "7")
     started = FakeRay(monkeypatch, None)

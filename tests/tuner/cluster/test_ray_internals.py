@@ -1,5 +1,8 @@
 """What is changed in Ray Tune, and that a Ray which has moved it still runs a search."""
 
+import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,22 +18,29 @@ from ray.train._internal.session import _TrainingResult
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 
-from tuner.cluster import ray_internals
+from tuner.cluster import end_with_parent, ray_internals
 from tuner.cluster.environment import VARIABLES
 
 
 @pytest.fixture
 def known_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Ray as it is before the first search of a process, and again afterwards."""
-    change = ray_internals._retry_after_out_of_memory
+    changes = (
+        ray_internals._retry_after_out_of_memory,
+        ray_internals._spare_trials_of_lost_nodes,
+    )
+    plain = getattr(Trial.handle_error, "__wrapped__", Trial.handle_error)
+    monkeypatch.setattr(Trial, "handle_error", plain)
     untouched = getattr(RayActorManager._actor_task_failed, "__wrapped__", None)
     untouched = untouched or RayActorManager._actor_task_failed
     monkeypatch.setattr(RayActorManager, "_actor_task_failed", untouched)
     monkeypatch.setattr(class_cache, "DEFAULT_ENV_VARS", {"PL_DISABLE_FORK": "1"})
     monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", {"AWS_SECRET_ACCESS_KEY"})
-    change.cache_clear()
+    for change in changes:
+        change.cache_clear()
     yield monkeypatch
-    change.cache_clear()
+    for change in changes:
+        change.cache_clear()
 
 
 class Actors:
@@ -83,6 +93,7 @@ def test_trials_get_no_variables_of_the_drivers(known_ray: pytest.MonkeyPatch) -
     ("place", "name", "consequence"),
     [
         (RayActorManager, "_actor_task_failed", "may end the search: --resume resumes it"),
+        (Trial, "handle_error", "the loss of a node counts as a failure of its trials"),
         (class_cache, "DEFAULT_ENV_VARS", "its logs may show AWS keys"),
         (class_cache, "ENV_VARS_TO_PROPAGATE", "its logs may show AWS keys"),
     ],
@@ -125,3 +136,37 @@ def test_little_is_kept_of_a_trial_that_ended(
 def test_a_trial_without_a_checkpoint_is_forgotten_and_one_that_keeps_nothing_is_left() -> None:
     ray_internals.forget(Trial("train", stub=True))
     ray_internals.forget(SimpleNamespace())  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it lists the children of a process")
+def test_the_agents_of_a_raylet_are_its_children_of_that_title_or_file(tmp_path: Path) -> None:
+    """A worker may name such a file, too, and a raylet that starts an agent is its own copy."""
+    sleeps = "import time; time.sleep(600)"
+    file = tmp_path / "runtime_env" / "agent" / "main.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(sleeps)
+    commands = [
+        ["ray::DashboardAgent  ", "-ISc", sleeps],
+        [sys.executable, "-u", str(file)],
+        ["ray::IDLE", "-ISc", sleeps, "/ray/dashboard/agent.py"],
+        ["raylet", f"-ISc{sleeps}", "--dashboard_agent_command=python dashboard/agent.py --head"],
+    ]
+    children = [subprocess.Popen(command, executable=sys.executable) for command in commands]
+    try:
+        found = ray_internals.agents(os.getpid())
+        assert found == {"DashboardAgent": children[0].pid, "RuntimeEnvAgent": children[1].pid}
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+    assert ray_internals.agents(children[0].pid) == {}
+
+
+def test_a_raylet_starts_agents_that_end_with_it() -> None:
+    raylet = ["/bin/raylet", "--dashboard_agent_command=py -u a.py", "--session=x_agent_command"]
+    program, agent, session = ray_internals._agents_ending_with_parent(raylet)
+    assert (program, session) == (raylet[0], raylet[2])
+    key, _, command = agent.partition("=")
+    assert key == "--dashboard_agent_command"
+    script = Path(end_with_parent.__file__)
+    assert shlex.split(command) == [sys.executable, "-I", "-S", str(script), "py", "-u", "a.py"]

@@ -1,17 +1,20 @@
 """A Ray that was started here and lost a server: the search halts, and no trial is to blame."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray.tune.experiment import Trial
 
+from tuner.cluster import descriptors
 from tuner.cluster import servers as module
 from tuner.cluster import trials as runner
 from tuner.cluster.interruption import Interruption, interruptible
@@ -28,6 +31,37 @@ def raylet() -> Iterator["subprocess.Popen[bytes]"]:
     with subprocess.Popen(sleeps, executable=sys.executable) as process:
         yield process
         process.kill()
+
+
+#: A raylet with both agents, each under the title that Ray gives it; it prints their pids.
+_WITH_AGENTS = """
+import subprocess, sys, time
+for title in ("ray::DashboardAgent", "ray::RuntimeEnvAgent"):
+    command = [title, "-ISc", "import time; time.sleep(600)"]
+    print(subprocess.Popen(command, executable=sys.argv[1], {preexec}).pid, flush=True)
+time.sleep(600)
+"""
+_PREEXEC = "preexec_fn=lambda: __import__('ctypes').CDLL(None).prctl(1, 9)"
+
+
+@contextmanager
+def raylet_with_agents(
+    preexec: str = "",
+) -> Iterator[tuple["subprocess.Popen[bytes]", list[int]]]:
+    command = ["raylet", "-ISc", _WITH_AGENTS.format(preexec=preexec), sys.executable]
+    with subprocess.Popen(command, executable=sys.executable, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        agents = [int(process.stdout.readline()) for _ in range(2)]
+        yield process, agents
+        process.kill()
+        for agent in agents:
+            with suppress(ProcessLookupError):
+                os.kill(agent, signal.SIGKILL)
+
+
+needs_descriptors = pytest.mark.skipif(
+    descriptors.hold(os.getpid()) is None, reason="this system has no descriptors of processes"
+)
 
 
 @pytest.fixture
@@ -93,6 +127,107 @@ def test_a_process_that_is_stuck_within_ray_is_given_up(
         while not gave_up and time.monotonic() < until_s:
             time.sleep(0.01)
     assert gave_up == [LOSS]
+
+
+@needs_descriptors
+@pytest.mark.parametrize(
+    ("number", "loss"),
+    [
+        (0, "Ray's DashboardAgent on this machine has ended"),
+        (1, "Ray's RuntimeEnvAgent on this machine has ended"),
+    ],
+)
+def test_the_loss_of_an_agent_gives_up_before_ray_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, number: int, loss: str
+) -> None:
+    """Which it does after 30 ms: the main thread is not waited for."""
+    interrupted, gave_up = Interruption(), []
+    ended = threading.Event()
+
+    def give_up(reason: str) -> None:
+        gave_up.append((reason, time.monotonic()))
+        ended.set()
+
+    with raylet_with_agents() as (raylet, agents):
+        servers = Servers(interrupted, give_up)
+        servers.add(raylet)
+        with servers.watched():
+            until_s = time.monotonic() + 10
+            while len(servers._held) < 3 and time.monotonic() < until_s:
+                time.sleep(0.01)
+            monkeypatch.setattr(module, "_LOOK_EVERY_S", 60.0)  # its next look is the last such one
+            time.sleep(0.25)
+            os.kill(agents[number], signal.SIGKILL)
+            killed_s = time.monotonic()
+            assert ended.wait(10)
+            assert servers.are_lost()
+    ((reason, gave_up_s),) = gave_up
+    assert reason == loss
+    assert gave_up_s - killed_s < 5  # a descriptor wakes the watch, not the time
+
+
+@needs_descriptors
+def test_a_raylet_that_ends_with_its_agents_is_the_loss(record: Any) -> None:
+    with raylet_with_agents(_PREEXEC) as (raylet, _), interruptible() as interrupted:
+        gave_up: list[str] = []
+        servers = watching(raylet, interrupted, gave_up)
+        servers.halt_on_loss(record)
+        with servers.watched():
+            while len(servers._held) < 3:
+                time.sleep(0.01)
+            with servers.halting():
+                raylet.kill()
+                time.sleep(60)
+            servers.leave()
+    assert set(record.halts) == {LOSS}
+    assert gave_up == []
+
+
+def test_the_loss_of_a_clusters_head_halts_the_search(
+    record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ASK_HEAD_EVERY_S", 0.01)
+    monkeypatch.setattr(module.Head, "loss", lambda head: "no answer")
+    with interruptible() as interrupted:
+        servers = Servers(interrupted, [].append)
+        servers.halt_on_loss(record)
+        with servers.watched():
+            with servers.halting():
+                servers.add_head("127.0.0.1:6379")
+                time.sleep(60)
+            servers.leave()
+    assert set(record.halts) == {"no answer"}
+
+
+def test_a_head_that_was_left_is_watched_no_more(
+    record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ASK_HEAD_EVERY_S", 0.01)
+    servers = Servers(Interruption(), [].append)
+    servers.halt_on_loss(record)
+    with servers.watched():
+        servers.add_head("127.0.0.1:9")
+        # As if it was left while an answer was waited for.
+        monkeypatch.setattr(module.Head, "loss", lambda head: servers.forget() or "no answer")
+        time.sleep(0.05)
+        assert not servers.are_lost()
+    assert record.halts == []
+
+
+def test_a_system_without_descriptors_of_processes_is_polled(
+    raylet: "subprocess.Popen[bytes]", record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As macOS and WSL 1."""
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    with interruptible() as interrupted:
+        servers = watching(raylet, interrupted)
+        servers.halt_on_loss(record)
+        with servers.watched():
+            with servers.halting():
+                raylet.kill()
+                time.sleep(60)
+            servers.leave()
+    assert set(record.halts) == {LOSS}
 
 
 def test_a_loss_after_ray_was_left_is_none(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray.exceptions import RayActorError
 from ray.tune.execution.class_cache import _ActorClassCache
 from ray.tune.experiment import Trial
 from ray.util.placement_group import placement_group
@@ -68,27 +69,36 @@ def test_a_failed_trial_may_have_left_nothing(tmp_path: Path) -> None:
     assert runner._last_failure(str(tmp_path / "none")) == "ended without a message"
 
 
-def test_a_nodes_death_costs_a_trial_none_of_its_retries(make_spec: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("num_retries", [0, 1])
+def test_a_nodes_death_costs_a_trial_none_of_its_retries_and_needs_none(
+    make_spec: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, num_retries: int
+) -> None:
+    assert ray_internals.adapt() == []
     notes: list[str] = []
-    record: Any = SimpleNamespace(
-        spec=make_spec(resources={"retries_per_trial": 1}), halted=None, note=notes.append
-    )
+    spec = make_spec(resources={"retries_per_trial": num_retries})
+    record: Any = SimpleNamespace(spec=spec, halted=None, note=notes.append)
     interrupted = Interruption()
     callback = runner._Callback(record, "", interrupted, Servers(interrupted, print))
-    trial = Trial("train", stub=True, config={"number": 7}, max_failures=1)
+    trial = Trial("train", stub=True, config={"number": 7}, max_failures=num_retries)
+    trial.storage = SimpleNamespace(trial_driver_staging_path=None)  # type: ignore[assignment]
 
-    def fails(reason: str) -> bool:
-        """Have it fail as Ray counts that; return whether it is restarted."""
-        trial.run_metadata.num_failures += 1
+    def fails(message: str) -> bool:
+        """Have it fail as Ray Tune does; return whether it is restarted."""
+        monkeypatch.setattr(runner, "_last_failure", lambda file: message)
+        trial.handle_error(RayActorError(error_msg=message))
         if restarted := trial.should_recover():
-            callback._reason = lambda trial: reason  # type: ignore[method-assign]
             callback.on_trial_recover(0, [trial], trial)
         return restarted
 
-    assert [fails(runner._NODE_DIED) for _ in range(3)] == [True] * 3
-    assert [fails("it crashed") for _ in range(2)] == [True, False]
-    said = "trial 00007 restarts from its last checkpoint (1 of 1): "
-    assert notes == [said + runner._NODE_DIED] * 3 + [said + "it crashed"]
+    died = "The actor died because its node has died. Node Id: 7"
+    assert [fails(died) for _ in range(3)] == [True] * 3
+    assert [fails("it crashed") for _ in range(num_retries)] == [True] * num_retries
+    assert fails(died)  # also once all retries are used
+    assert not fails("it crashed")
+    said = "trial 00007 restarts from its last checkpoint"
+    lost = f"{said}: {runner._NODE_DIED}"
+    crashed = [f"{said} (1 of 1): it crashed"] * num_retries
+    assert notes == [lost] * 3 + crashed + [lost]
 
 
 def _idle_workers() -> set[int]:
