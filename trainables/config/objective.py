@@ -126,6 +126,15 @@ class ObjectiveConfig(Frozen):
         le=64,
         description="Independent critics whose estimates are averaged in the final.",
     )
+    final_seeds: Whole = Field(
+        default=1,
+        ge=1,
+        le=101,
+        description="Seeds with which the final trains each finalist's configuration: the trial's "
+        "own, whose generator there is, and so many less one further ones, to the last rung. The "
+        "lowest mean w1_final over the further seeds wins. 1: no further ones; the lowest w1_final "
+        "wins.",
+    )
     final_cones: Flag = Field(
         default=True,
         description="Whether the final also trains a critic made of cones, which follows structure "

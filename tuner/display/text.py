@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tuner.results import score_text, trials_text
+from tuner.results import repeats_text, score_text, trials_text
 
 if TYPE_CHECKING:
     from tuner.record import Record
@@ -42,6 +42,7 @@ def steps_per_s(record: "Record") -> float:
 def best_text(best: "Trial") -> str:
     """Describe the best score so far, its trial, and its score in the final."""
     again = f", w1 {best.final['w1_final']:.4g} by the final" if best.final else ""
+    again += f", {repeats_text(best.repeats)}" if best.repeats else ""
     return f"{best.score:.4g}, trial {best.trial_id}{_earlier_rung(best)}{again}"
 
 
@@ -70,9 +71,21 @@ def final_text(trial: "Trial", failure: str | None = None) -> str:
 
 def in_final_text(record: "Record") -> str:
     """Describe the progress of the final."""
+    if (repeats := record.repeats) is not None:
+        return _repeats_text(repeats)
     finalists = record.finalists
     done = sum(t.final is not None or t.number in record.final_faults for t in finalists)
     return f"{done} of the best {len(finalists)} scored again by stronger critics"
+
+
+def _repeats_text(repeats: "Record") -> str:
+    """Describe the progress of the trainings with further seeds."""
+    num_scored = sum(trial.final is not None for trial in repeats.by_number())
+    ended, num_trials = num_ended(repeats), repeats.spec.num_trials
+    text = f"{ended} of {num_trials} trainings with further seeds ended"
+    if ended == num_trials:
+        return f"{text}, {num_scored} scored"
+    return f"{text}; speed {steps_per_s(repeats):.0f} generator steps/s"
 
 
 def ending_line(record: "Record", trial: "Trial") -> str:

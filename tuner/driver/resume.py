@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MAY_CHANGE = (
     "search.num_trials",
     "search.time_budget_s",
+    "objective.final_seeds",
     "resources.",
     "reporting.",
     "results.runs_dir",

@@ -172,7 +172,12 @@ class Cost:
 def cost(facts: Facts) -> Cost:
     """Sum the costs of all trials, and of the final where its CPU time was measured."""
     trials, floor = facts.search.trials, facts.search.final_floor
-    finals = [t.final.get("final_scoring_cpu_seconds", 0.0) for t in trials if t.final]
+    finals = [
+        t.final.get(key, 0.0)
+        for t in trials
+        if t.final
+        for key in ("final_scoring_cpu_seconds", "final_seeds_cpu_seconds")
+    ]
     # Only trials that a rung stopped count as savings, not those that the time budget ended.
     stopped = [
         t.generator_steps

@@ -90,6 +90,8 @@ def _certainty(facts: Facts, seeds: Sequence[Retrained]) -> Iterator[Hint]:
     best = facts.search.best
     if best is None or any(s.trial_id == best.trial_id and len(s.w1) > 1 for s in seeds):
         return
+    if best.repeats is not None and len(best.repeats.w1) > 1:
+        return
     command = seeds_command(facts.search.run_dir)
     tied = results.tied_with(best, facts.search.trials)
     if tied:

@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVarTuple
@@ -27,9 +27,9 @@ from tuner.results import (
     read_reports,
     write_trials,
 )
-from tuner.space import SearchSpec
+from tuner.space import SearchSpec, spared_trials
 from tuner.storage import Folder, fetch_file, remove_folder
-from tuner.study import FinalScore, Status, Study, Superseded, Trial
+from tuner.study import FinalScore, Repeats, Status, Study, Superseded, Trial
 
 Details = TypeVarTuple("Details")
 
@@ -42,8 +42,22 @@ _TABLE_SHARE = 0.02
 class Record:
     """The bookkeeping of one search, over all of its sessions."""
 
-    def __init__(self, run_dir: Path, spec: SearchSpec, study: Study) -> None:
-        """Read back what an earlier session wrote."""
+    def __init__(
+        self,
+        run_dir: Path,
+        spec: SearchSpec,
+        study: Study,
+        spared: Collection[int] | None = None,
+    ) -> None:
+        """Read back what an earlier session wrote.
+
+        Args:
+            run_dir: The folder of its files.
+            spec: The search.
+            study: Its trials.
+            spared: The numbers of the trials that ASHA does not stop; ``None`` for those that the
+                search spares.
+        """
         self.spec = spec
         self.run_dir = run_dir
         self._study = study
@@ -65,7 +79,9 @@ class Record:
         self._last_failure: str | None = None
         self._equal_failures = 0
         self.running: dict[int, Mapping[str, float]] = {}
+        self.spared = spared_trials(spec) if spared is None else spared
         self.in_final = False
+        self.repeats: Record | None = None
         self.final_faults: dict[int, str] = {}
         self._floor = study.floor
         self._final_floor = study.final_floor
@@ -277,6 +293,18 @@ class Record:
             self.note(f"trial {number:05d}: {fault}")
         self._refresh(number)
         self.notify(Listener.final_scored, self.trials[number])
+
+    def start_repeats(self, repeats: "Record") -> None:
+        """Have the displays show the search that trains the finalists with further seeds."""
+        self.in_final, self.repeats = True, repeats
+
+    def repeats_scored(self, repeats: Mapping[int, Repeats]) -> None:
+        """Record how the configurations of finalists scored with further seeds, by trial."""
+        self._study.set_repeats(repeats)
+        for number in repeats:
+            self._refresh(number)
+        for number in repeats:
+            self.notify(Listener.final_scored, self.trials[number])
 
     def final_failed(self, number: int, reason: str) -> None:
         """Record that the final could not score a trial, which keeps its score until a resume."""

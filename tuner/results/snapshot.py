@@ -50,6 +50,7 @@ class Snapshot:
             budget_s=self.spec.search.time_budget_s,
             elapsed_s=self.elapsed_s,
             num_finalists=self.spec.objective.final_trials,
+            num_seeds=self.spec.objective.final_seeds,
         )
 
     @property

@@ -96,6 +96,7 @@ def _summarize(run_dir: Path) -> Summary:
         budget_s=budget_s,
         elapsed_s=0.0 if budget_s is None else _elapsed_s(run_dir / "study.log"),
         num_finalists=objective["final_trials"],
+        num_seeds=objective.get("final_seeds", 1),
     )
     return Summary(
         name=spec["name"],

@@ -10,7 +10,7 @@ from tuner.page.answer import answer
 from tuner.page.text import trials
 from tuner.retrain.retrained import Retrained
 from tuner.space.spec import SearchSpec
-from tuner.study import FinalScore, Readings
+from tuner.study import FinalScore, Readings, Repeats
 
 MakeSpec = Callable[..., SearchSpec]
 
@@ -51,6 +51,26 @@ def test_after_fresh_seeds_the_headline_is_their_mean_with_its_error(make_spec: 
     after = answer(some, [], [seeds])["best"]
     unit = "mean w1 of 5 fresh seeds at step 4,000"
     assert (after["w1"], after["error"], after["unit"]) == ("2", "0.2", unit)
+
+
+def test_after_further_seeds_of_the_final_the_headline_is_their_mean(make_spec: MakeSpec) -> None:
+    best = trial(make_spec(), 0, [4.0, 2.0, 1.0], "completed", final=1.1)
+    repeats = Repeats({1: 2.0, 2: 2.1, 3: 2.2, 4: 1.9, 5: 1.8}, 3.0, 2.0)
+    best = replace(best, repeats=repeats, final={**(best.final or {}), **repeats.values})
+    values = answer(facts(make_spec(), [best]), [], [])
+    shown = values["best"]
+    unit = "mean w1 of 5 further seeds in the final"
+    assert (shown["w1"], shown["error"], shown["unit"]) == ("2", "0.2", unit)
+    assert (
+        "Its configuration won: mean w1 2 ± 0.2 (95%) of 5 further seeds by the final. In the "
+        "final the w1 of its own training, whose generator is kept, is 1.1 ± 0.039 (95%)."
+    ) in values["verdict"][1]
+    text, luck = values["luck"]
+    mean = "mean w1 2 ± 0.2 (95%) of 5 further seeds by the final"
+    assert text == f"The final trained it again: {mean}."
+    assert luck.endswith("it was a lucky draw, so expect the mean instead.")
+    assert values["luck_command"] is None
+    assert "4 s the final" in values["stats"][2][2]  # 2 s of scoring, 2 s of the further seeds
 
 
 @pytest.mark.parametrize(
