@@ -17,11 +17,13 @@ STOPPING = "stopping: trials are resumed from their checkpoints; Ctrl-C again en
 
 
 def remaining_s(record: "Record") -> float | None:
-    """Estimate the seconds that the search will still take, from the trials that ended."""
+    """Estimate the seconds that the search will still take, from what it has used so far."""
     guesses = []
-    budget_s = record.spec.search.time_budget_s
-    if budget_s is not None:
+    if (budget_s := record.spec.search.time_budget_s) is not None:
         guesses.append(max(0.0, budget_s - record.elapsed_s))
+    for key, share in record.spent.shares_of(record.spec.search.budgets).items():
+        if key != "time_budget_s" and share > 0:
+            guesses.append(max(0.0, record.elapsed_s * (1 / share - 1)))
     ended = num_ended(record)
     if record.spec.num_trials is not None and ended:
         guesses.append(record.elapsed_s * (record.spec.num_trials - ended) / ended)

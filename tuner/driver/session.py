@@ -375,8 +375,19 @@ def _notes(record: Record) -> tuple[str, ...]:
     if record.in_final and lacking:
         trials = f"trial{'s' * (len(lacking) > 1)} {', '.join(lacking)}"
         notes.append(f"{trials} lack scores of further seeds: --resume trains what is missing")
+    if (outlook := _outlook_text(record)) is not None:
+        notes.append(outlook)
     ties = record.best_so_far and ties_text(record.best_so_far, record.trials.values())
     return (*([ties] if ties else []), *notes)
+
+
+def _outlook_text(record: Record) -> str | None:
+    """Say what twice the budget would have bought, of a search that has ended and could have it."""
+    if record.halted is not None or record.running or record.spec.search.sampler == "grid":
+        return None
+    trials = results.ranked(record.trials.values())
+    scores = [trial.score for trial in trials if trial.score is not None]
+    return results.outlook_text(scores, record.spec.objective.metric)
 
 
 def _summary(record: Record) -> str:

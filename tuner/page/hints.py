@@ -172,7 +172,7 @@ def _cut_off(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[Hin
     for cut in [cut for cut in facts.cut_off if cut.trial.trial_id not in trained][:1]:
         trial_id = cut.trial.trial_id
         reason = (
-            f"the time budget ended it, and at step {cut.steps:,} its w1 was {number(cut.w1)}, "
+            f"the budget ended it, and at step {cut.steps:,} its w1 was {number(cut.w1)}, "
             f"against {number(cut.best_w1)} of the best"
         )
         steps = f"--generator-steps {facts.last_rung}"

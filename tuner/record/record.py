@@ -20,11 +20,13 @@ from trainables.checkpoint import STATE
 from tuner import results
 from tuner.record.listener import Listener
 from tuner.results import (
+    Spent,
     as_of_now,
     drop_partial_report,
     latest,
     picture_name,
     read_reports,
+    trial_seconds,
     write_trials,
 )
 from tuner.space import SearchSpec, spared_trials
@@ -70,6 +72,8 @@ class Record:
         self._last_rung: dict[int, Mapping[str, float]] = {}
         for number, steps in reports.items():
             self._last_report[number], self._last_rung[number] = latest(steps)
+        self._steps = sum(int(r.get("generator_steps", 0)) for r in self._last_report.values())
+        self._trial_s = sum(map(trial_seconds, self._last_report.values()))
         # In a thread: an object store may take its time, and may fail.
         self._removals = ThreadPoolExecutor(1, thread_name_prefix="removals")
         self._metrics_file = (run_dir / "metrics.jsonl").open("a", encoding="utf-8")
@@ -104,10 +108,15 @@ class Record:
         return self._elapsed_before_s + time.monotonic() - self._started
 
     @property
+    def spent(self) -> Spent:
+        """Return what the search has used."""
+        gpus = self.spec.resources.counted_gpus
+        return Spent(self.elapsed_s, self._steps, self._trial_s, gpus)
+
+    @property
     def is_over_budget(self) -> bool:
-        """Tell whether the search has used its time up."""
-        budget_s = self.spec.search.time_budget_s
-        return budget_s is not None and self.elapsed_s >= budget_s
+        """Tell whether the search has used one of its budgets up."""
+        return self.spent.exceeds(self.spec.search.budgets)
 
     @property
     def floor_w1(self) -> float | None:
@@ -149,8 +158,11 @@ class Record:
             metrics["w1_floor"] = self._floor["w1_floor"]
         self.running[number] = metrics
         steps = int(metrics["generator_steps"])
-        is_new = steps > self._last_report.get(number, {}).get("generator_steps", 0)
+        last = self._last_report.get(number, {})
+        is_new = steps > last.get("generator_steps", 0)
         if is_new:
+            self._steps += steps - int(last.get("generator_steps", 0))
+            self._trial_s += trial_seconds(metrics) - trial_seconds(last)
             self._last_report[number] = metrics
             if score is not None:
                 self._last_rung[number] = metrics
@@ -252,7 +264,7 @@ class Record:
             self.write_table()
 
     def end_waiting(self) -> None:
-        """End the interrupted trials that the time budget leaves no time to resume."""
+        """End the interrupted trials that the budget leaves nothing to resume with."""
         while self._waiting:
             self.ended(self._waiting.popleft().number)
 

@@ -97,8 +97,7 @@ def is_finished(
     trials: Sequence[Ranked],
     *,
     num_trials: int | None,
-    budget_s: float | None,
-    elapsed_s: float,
+    is_over_budget: bool,
     num_finalists: int,
     num_seeds: int = 1,
 ) -> bool:
@@ -107,16 +106,14 @@ def is_finished(
     Args:
         trials: All proposed trials.
         num_trials: The number of trials of the search, if it sets one.
-        budget_s: The time budget of the search in seconds, if it sets one.
-        elapsed_s: The seconds that the search has run.
+        is_over_budget: Whether the search has used one of its budgets up.
         num_finalists: The number of trials in the final.
         num_seeds: The seeds with which the final trains each of them.
     """
     has_all_trials = num_trials is not None and len(trials) >= num_trials
-    is_out_of_time = budget_s is not None and elapsed_s >= budget_s
     has_ended = all(trial.status is not None for trial in trials)
     has_final = all(is_scored(trial, num_seeds) for trial in ranked(trials)[:num_finalists])
-    return has_ended and (has_all_trials or is_out_of_time) and has_final
+    return has_ended and (has_all_trials or is_over_budget) and has_final
 
 
 class Leaderboard:

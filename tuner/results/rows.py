@@ -55,6 +55,12 @@ class Row:
         return float(self.cells["w1"]) if self.cells["w1"] else None
 
     @property
+    def seconds(self) -> float:
+        """Return the seconds of training and scoring."""
+        cells = (self.cells.get(key) for key in ("training_seconds", "scoring_seconds"))
+        return sum(float(cell) for cell in cells if cell)
+
+    @property
     def best_w1(self) -> float | None:
         """Return the ``w1`` at the best rung; tables of earlier versions have only the last."""
         best = self.cells.get("w1_best")

@@ -34,11 +34,12 @@ def repeating(record: Record, checkpoints: str) -> Iterator["Repeating | None"]:
         checkpoints: The folder, or URI, of its checkpoints.
     """
     num_seeds = record.spec.objective.final_seeds
-    finalists = [trial for trial in record.finalists if trial.final is not None]
-    if all(is_scored(trial, num_seeds) for trial in finalists):
+    finalists = (trial for trial in record.finalists if trial.final is not None)
+    lacking = (trial for trial in finalists if not is_scored(trial, num_seeds))
+    wanted = {trial.number: _configs(trial, num_seeds) for trial in lacking}
+    if not wanted:
         yield None
         return
-    wanted = {trial.number: _configs(trial, num_seeds) for trial in finalists}
     run_dir, location = record.run_dir / FOLDER, join(checkpoints, FOLDER)
     run_dir.mkdir(exist_ok=True)
     num_wanted = sum(map(len, wanted.values()))
@@ -70,7 +71,7 @@ class Repeating:
     """The search that trains finalists again.
 
     ``location`` is the folder, or URI, of its checkpoints. ``wanted`` are the configurations to
-    train, by the number of the finalist.
+    train, by the number of the finalist that lacks them.
     """
 
     record: Record
@@ -111,8 +112,9 @@ def _configs(trial: Trial, num_seeds: int) -> list[TrialConfig]:
 
 def _spec(spec: SearchSpec, num_trials: int) -> SearchSpec:
     """Return the search of the repeats: so many trials, without a budget, all in the final."""
+    without = dict.fromkeys(spec.search.budgets)
     search = spec.search.model_copy(
-        update={"num_trials": num_trials, "time_budget_s": None, "sampler": "random"}
+        update={"num_trials": num_trials, "sampler": "random", **without}
     )
     objective = spec.objective.model_copy(update={"final_trials": num_trials, "final_seeds": 1})
     changed = {"name": f"{spec.name}.{FOLDER}", "search": search, "objective": objective}

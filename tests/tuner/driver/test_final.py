@@ -173,6 +173,17 @@ def test_more_seeds_of_a_finished_search_train_those_that_are_new(
         assert w1.items() <= more[number].items()
 
 
+def test_fewer_seeds_for_a_new_finalist_leave_those_of_the_others(
+    run_session: Callable[..., Record],
+):
+    asha = {"reduction_factor": 1}
+    before = scores(run_session(asha=asha, objective={"final_trials": 1}))
+    after = scores(run_session(name="more", asha=asha, objective={"final_seeds": NUM_SEEDS - 1}))
+    assert len(before) == 1
+    assert before.items() <= after.items()
+    assert sorted(map(len, after.values())) == [1, 2]
+
+
 def test_without_further_seeds_there_are_none(run_session: Callable[..., Record], tmp_path: Path):
     record = run_session(objective={"final_seeds": 1})
     assert scores(record) == {}

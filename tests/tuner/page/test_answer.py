@@ -25,10 +25,10 @@ def test_the_top_section_compares_the_best_and_counts_the_trials(make_spec: Make
     assert "Real samples score 0.2 ± 0.098 at the same precision (the floor): the best" in text
     assert "the best does not differ from it by more than the error." in text
     assert text.endswith(
-        "The time budget ended trial 00001 while it was ahead of the best: 3 against 4, both at "
+        "The budget ended trial 00001 while it was ahead of the best: 3 against 4, both at "
         "step 250."
     )
-    assert values["stats"][0] == ("trials", "3 of 4", "1 completed, 1 stopped, 1 out of time")
+    assert values["stats"][0] == ("trials", "3 of 4", "1 completed, 1 stopped, 1 out of budget")
 
 
 def test_luck_is_described_as_by_the_command(make_spec: MakeSpec) -> None:
