@@ -130,10 +130,9 @@ class ObjectiveConfig(Frozen):
         default=1,
         ge=1,
         le=101,
-        description="Seeds with which the final trains each finalist's configuration: the trial's "
-        "own, whose generator there is, and so many less one further ones, to the last rung. The "
-        "lowest mean w1_final over the further seeds wins. 1: no further ones; the lowest w1_final "
-        "wins.",
+        description="How many seeds each configuration of the final has. Above 1, it is trained "
+        "again, to the last rung, with further seeds than the trial's own, and the lowest mean "
+        "w1_final over the further seeds wins. 1: the lowest w1_final of the trials wins.",
     )
     final_cones: Flag = Field(
         default=True,
