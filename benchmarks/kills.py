@@ -32,7 +32,8 @@ name: small
 data: {dataset: eight_gaussians}
 networks: {generator_width: 64, critic_width: 64, latent_dim: 4}
 training: {critic_lr: {low: 1e-4, high: 1e-2, log: true}}
-objective: {critic_steps: 100, final_critic_steps: 200, final_trials: 2, final_num_critics: 2}
+objective: {critic_steps: 100, final_critic_steps: 200, final_trials: 2, final_seeds: 3,
+  final_num_critics: 2}
 search: {num_trials: 4, max_concurrent_trials: 1}
 asha: {grace_generator_steps: 50, max_generator_steps: 200, reduction_factor: 2}
 reporting: {report_every_generator_steps: 10, checkpoint_every_generator_steps: 20}
@@ -141,9 +142,12 @@ def _unbroken(base: Path) -> tuple[float, list[dict[str, str]]]:
 
 
 def _table(runs: Path) -> list[dict[str, str]]:
-    """Return the table of the trials, without the columns of wall time."""
-    with (runs / "small" / "trials.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    """Return the tables of the trials and of the final's, without the columns of wall time."""
+    rows: list[dict[str, str]] = []
+    for path in (runs / "small" / "trials.csv", runs / "small" / "final" / "trials.csv"):
+        if path.exists():
+            with path.open(newline="") as file:
+                rows += csv.DictReader(file)
     return [{key: text for key, text in row.items() if key not in TIMES} for row in rows]
 
 

@@ -54,6 +54,11 @@ class BestTrial:
         return results.generator_of_trial(self._search, self._trial, self._allow_code)
 
     @property
+    def w1_final_mean(self) -> float | None:
+        """Return the mean score of further seeds in the final; ``None`` if there were none."""
+        return None if self._trial.final is None else self._trial.final.get("w1_final_mean")
+
+    @property
     def latent_dim(self) -> int:
         """Return the length of a latent."""
         return self._generator.latent_dim

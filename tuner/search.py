@@ -21,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     if args.for_cluster and not args.dry_run:
         parser().error("--for-cluster only checks a search for another machine: add --dry-run")
+    if args.extend:
+        arguments = _extend(args, arguments)
     with cli.halts_on_full_disk("run the same command with --resume"):
         return _search(args, arguments, cli.console(is_plain=args.local))
 
@@ -40,6 +42,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="the folder or name of an earlier search, whose best trials are run first",
     )
+    parser.add_argument(
+        "--extend",
+        action="append",
+        default=[],
+        metavar="KEY=MORE",
+        help="resume a search with more than it has of "
+        f"{', '.join(driver.EXTENSIBLE)} (seconds), such as trials=20; may be given more than once",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check everything, train nothing")
     parser.add_argument(
         "--for-cluster",
@@ -52,10 +62,24 @@ def parser() -> argparse.ArgumentParser:
 
 def search_request(args: argparse.Namespace) -> driver.SearchRequest:
     """Make the request that the arguments describe."""
-    others = ("space", "set", "address", "local")
+    others = ("space", "set", "address", "local", "extend")
     given = {key: value for key, value in vars(args).items() if key not in others}
     given |= {"address": cli.address_of(args), "is_local": args.local}
     return driver.request_from_file(args.space, args.set, **given)
+
+
+def _extend(args: argparse.Namespace, arguments: Sequence[str]) -> list[str]:
+    """Turn ``--extend`` into a resume with other values; return the arguments that ask for it."""
+    overrides = driver.extensions(search_request(args).document, args.extend)
+    args.set, args.extend, args.resume = [*args.set, *overrides], [], True
+    rest = iter(arguments)
+    kept = []
+    for argument in rest:
+        if argument == "--extend":
+            next(rest)
+        elif not argument.startswith("--extend="):
+            kept.append(argument)
+    return [*kept, *(text for override in overrides for text in ("--set", override))]
 
 
 def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console) -> int:
@@ -91,7 +115,7 @@ def _dry_run(search: CheckedSearch, console: Console, *, resume: bool, for_clust
     )
     console.print(f"searched: {', '.join(spec.domains) or 'nothing: this is one configuration'}")
     console.print(f"rungs: {', '.join(map(str, spec.asha.rungs))} generator steps")
-    console.print(f"trials: {spec.num_trials or 'until the time budget is used up'}")
+    console.print(f"trials: {spec.num_trials or 'until the budget is used up'}")
     console.print(f"largest possible budget: {budget:,} generator steps")
     if search.address is None and not for_cluster:
         console.print(driver.estimate_text(spec, data))

@@ -65,7 +65,8 @@ SEARCHING = {
     "--runtime-env": PATHS, "--resume": None, "--local": None,
 }  # fmt: skip
 COMMANDS: dict[str, dict[str, list[str] | None]] = {
-    "search": {**SEARCHING, "--warm-start": PATHS},
+    "search": {**SEARCHING, "--warm-start": PATHS,
+               "--extend": ["trials=1", "trials=x", "time=1e999", "steps", "gpu-hours=1", ""]},
     "train": {**SEARCHING, "--generator-steps": NUMBERS, "--seeds": NUMBERS, "--trial": NUMBERS},
     "sample": {"--num": NUMBERS, "--out": [*PATHS, "a.npy", "b.png"], "--seed": NUMBERS,
                "--trial": NUMBERS, "--interpolate": None, "--allow-code": CODE},

@@ -125,7 +125,7 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(
         ("- 1", "must be a mapping of keys to values, got list"),
         (b"name: \xff", "is not UTF-8 text: save it as UTF-8"),
         (SMALL + "search: {num_trials: 1}", "search: is given twice, on lines 6 and 8: keep"),
-        (SMALL.replace("num_trials: 3, ", ""), "search: needs num_trials or time_budget_s"),
+        (SMALL.replace("num_trials: 3, ", ""), "search: needs num_trials or a budget"),
         (SMALL.replace("random", "grid"), "training.critic_lr: is a range of real numbers, and a"),
     ],
 )
@@ -321,7 +321,7 @@ def test_a_dry_run_of_a_name_that_is_taken_is_no_fault(
     (tmp_path / "runs" / "small" / "spec.yaml").write_text(read_spec(path).to_yaml())
     assert main([str(path), "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "trials: until the time budget is used up\nlargest possible budget: inf gen" in out
+    assert "trials: until the budget is used up\nlargest possible budget: inf gen" in out
 
 
 def test_homes_and_variables_are_replaced_in_every_place_and_kept_in_the_search(

@@ -142,6 +142,14 @@ class ObjectiveConfig(Frozen):
         le=64,
         description="Independent critics whose estimates are averaged in the final.",
     )
+    final_seeds: Whole = Field(
+        default=1,
+        ge=1,
+        le=101,
+        description="How many seeds each configuration of the final has. Above 1, it is trained "
+        "again, to the last rung, with further seeds than the trial's own, and the lowest mean "
+        "w1_final over the further seeds wins. 1: the lowest w1_final of the trials wins.",
+    )
     final_cones: Flag = Field(
         default=True,
         description="Whether the final also trains a critic made of cones, which follows structure "

@@ -24,7 +24,7 @@ from tuner.cluster.failures import is_full, last_raised, retry_note
 from tuner.cluster.interruption import Interruption
 from tuner.cluster.scoring import score_checkpoint, score_real_samples
 from tuner.record import Listener, Record
-from tuner.space import ResourceConfig, spared_trials
+from tuner.space import ResourceConfig
 from tuner.storage import join, resolve_location
 
 
@@ -77,7 +77,7 @@ class LocalExecutor:
 
     def run_trials(self, record: Record, location: str, interrupted: Interruption) -> None:
         """Run trials until the search has no more, its budget is used up, or it is interrupted."""
-        asha = Asha(record.spec.asha, record.spec.search.seed, spared_trials(record.spec))
+        asha = Asha(record.spec.asha, record.spec.search.seed, record.spared)
         asha.refill({number: trial.scores for number, trial in record.trials.items()})
         trials = _Trials(
             record,

@@ -25,7 +25,6 @@ from tuner.cluster.nodes import TrialResources
 from tuner.cluster.scheduler import AshaScheduler
 from tuner.cluster.servers import Servers
 from tuner.record import Record
-from tuner.space import spared_trials
 from tuner.storage import is_remote, location_of, resolve_location
 
 _NODE_DIED = "its node died, or is out of reach"
@@ -64,7 +63,7 @@ def run_trials(
     for note in ray_internals.adapt():
         record.note(note)
     spec = record.spec
-    asha = Asha(spec.asha, spec.search.seed, spared_trials(spec))
+    asha = Asha(spec.asha, spec.search.seed, record.spared)
     asha.refill({number: trial.scores for number, trial in record.trials.items()})
     trainable = tune.with_parameters(train_wgan, data=[data])
     file_system, path = resolve_location(location)

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from tuner.record import Record
     from tuner.study import Trial
 
+#: Words for the budgets of a search.
+_BUDGETS = {
+    "time_budget_s": "time",
+    "generator_steps": "steps",
+    "gpu_hours": "GPU-hours",
+}
 #: Rungs that are all shown; of a longer ladder, only those that matter now.
 _RUNGS = 7
 #: Endings that are shown, where the terminal has the room.
@@ -137,13 +143,14 @@ def _summary(record: "Record") -> Table:
 def _progress(record: "Record") -> Table:
     """Draw a bar, as far as the first limit is used up, and count the trials that ended."""
     ended, num_trials = num_ended(record), record.spec.num_trials
-    budget_s = record.spec.search.time_budget_s
     of_trials = ended / num_trials if num_trials else 0.0
-    of_time = min(1.0, record.elapsed_s / budget_s) if budget_s else 0.0
-    share = 1.0 if record.in_final else max(of_trials, of_time)
+    shares = record.spent.shares_of(record.spec.search.budgets)
+    nearest = max(shares, key=lambda key: shares[key], default="")
+    of_budget = min(1.0, shares.get(nearest, 0.0))
+    share = 1.0 if record.in_final else max(of_trials, of_budget)
     text = f"{ended}{f' of {num_trials}' if num_trials else ''} ended"
-    if of_time > of_trials and not record.in_final:
-        text += f", {of_time:.0%} of the time"
+    if of_budget > of_trials and not record.in_final:
+        text += f", {of_budget:.0%} of the {_BUDGETS[nearest]}"
     row = Table.grid(padding=_GAP)
     bar = ProgressBar(1.0, share, _BAR_WIDTH, complete_style="cyan", finished_style="green")
     row.add_row(bar, text)

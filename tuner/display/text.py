@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tuner.results import score_text, trials_text
+from tuner.results import repeats_text, score_text, trials_text
 
 if TYPE_CHECKING:
     from tuner.record import Record
@@ -17,11 +17,13 @@ STOPPING = "stopping: trials are resumed from their checkpoints; Ctrl-C again en
 
 
 def remaining_s(record: "Record") -> float | None:
-    """Estimate the seconds that the search will still take, from the trials that ended."""
+    """Estimate the seconds that the search will still take, from what it has used so far."""
     guesses = []
-    budget_s = record.spec.search.time_budget_s
-    if budget_s is not None:
+    if (budget_s := record.spec.search.time_budget_s) is not None:
         guesses.append(max(0.0, budget_s - record.elapsed_s))
+    for key, share in record.spent.shares_of(record.spec.search.budgets).items():
+        if key != "time_budget_s" and share > 0:
+            guesses.append(max(0.0, record.elapsed_s * (1 / share - 1)))
     ended = num_ended(record)
     if record.spec.num_trials is not None and ended:
         guesses.append(record.elapsed_s * (record.spec.num_trials - ended) / ended)
@@ -42,6 +44,7 @@ def steps_per_s(record: "Record") -> float:
 def best_text(best: "Trial") -> str:
     """Describe the best score so far, its trial, and its score in the final."""
     again = f", w1 {best.final['w1_final']:.4g} by the final" if best.final else ""
+    again += f", {repeats_text(best.repeats)}" if best.repeats else ""
     return f"{best.score:.4g}, trial {best.trial_id}{_earlier_rung(best)}{again}"
 
 
@@ -70,9 +73,21 @@ def final_text(trial: "Trial", failure: str | None = None) -> str:
 
 def in_final_text(record: "Record") -> str:
     """Describe the progress of the final."""
+    if (repeats := record.repeats) is not None:
+        return _repeats_text(repeats)
     finalists = record.finalists
     done = sum(t.final is not None or t.number in record.final_faults for t in finalists)
     return f"{done} of the best {len(finalists)} scored again by stronger critics"
+
+
+def _repeats_text(repeats: "Record") -> str:
+    """Describe the progress of the trainings with further seeds."""
+    num_scored = sum(trial.final is not None for trial in repeats.by_number())
+    ended, num_trials = num_ended(repeats), repeats.spec.num_trials
+    text = f"{ended} of {num_trials} trainings with further seeds ended"
+    if ended == num_trials:
+        return f"{text}, {num_scored} scored"
+    return f"{text}; speed {steps_per_s(repeats):.0f} generator steps/s"
 
 
 def ending_line(record: "Record", trial: "Trial") -> str:

@@ -1,4 +1,6 @@
 from .estimate import estimate_text as estimate_text
+from .extend import EXTENSIBLE as EXTENSIBLE
+from .extend import extensions as extensions
 from .preflight import num_cpus as num_cpus
 from .request import CheckedSearch as CheckedSearch
 from .request import SearchRequest as SearchRequest

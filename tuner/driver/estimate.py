@@ -2,9 +2,11 @@
 
 import itertools
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuner.driver import preflight
+from tuner.results import trials_text
 from tuner.space import Choice, Domain, SearchSpec, is_integer
 
 if TYPE_CHECKING:
@@ -12,6 +14,18 @@ if TYPE_CHECKING:
 
 #: Generator steps at which the time is read, until it is enough.
 _TIMED_STEPS, _ENOUGH_S = (2, 4, 8, 16, 32), 1.0
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """The seconds of a generator step of a trial, and how many trials run at a time."""
+
+    step_s: float
+    num_at_once: int
+
+    def seconds(self, generator_steps: float) -> float:
+        """Return how long so many steps take, over all trials."""
+        return generator_steps * self.step_s / self.num_at_once
 
 
 def estimate_text(spec: SearchSpec, data: "Data") -> str:
@@ -23,27 +37,91 @@ def estimate_text(spec: SearchSpec, data: "Data") -> str:
     """
     from trainables.networks import in_one_line
 
-    budget_s = spec.search.time_budget_s
-    if spec.num_trials is None:
-        return f"time: {_words(budget_s or math.inf)}, the time budget, and the final after it"
     try:
-        step_s, num_at_once = _step_seconds(spec, data), _trials_at_once(spec)
+        pace = _Pace(_step_seconds(spec, data), _trials_at_once(spec))
     except Exception as error:  # of a custom network, say, or the GPU's memory is full
         return f"time: not known, as a trial failed in training: {in_one_line(error)}"
-    asha, per_step_s = spec.asha, spec.num_trials * step_s / num_at_once
-    longest = _words(asha.max_generator_steps * per_step_s)
+    lines = [_time_text(spec, pace), _seeds_text(spec, pace), _bracket_text(spec, pace)]
+    return "\n".join(line for line in lines if line is not None)
+
+
+def _time_text(spec: SearchSpec, pace: _Pace) -> str:
+    budgets = _steps_of_budgets(spec, pace)
+    ending = ""
+    if budgets:
+        key = min(budgets, key=lambda key: budgets[key])
+        about = "" if key == "time_budget_s" else "about "
+        ending = f"{about}{_words(pace.seconds(budgets[key]))}, {_budget_text(spec, key)}"
+    if spec.num_trials is None:
+        return f"time: {ending}, and the final after it"
+    asha = spec.asha
+    longest = _words(pace.seconds(spec.num_trials * asha.max_generator_steps))
     if asha.reduction_factor == 1:
         text = f"time: roughly {longest} of training"
     else:
-        expected = _words(expected_steps(asha.rungs, asha.reduction_factor) * per_step_s)
-        text = f"time: roughly {expected} of training if each rung stops all but 1/"
-        text += f"{asha.reduction_factor} of the trials, {longest} if none is stopped"
-    at_once = f"{num_at_once} trial{'s' * (num_at_once > 1)} at once"
-    text += f", with {at_once} on this machine at {step_s:.2g} s per generator step; the scores at "
-    text += "the rungs come on top, and other configurations may be several times slower or faster"
-    if budget_s is not None:
-        text += f"; it ends after {_words(budget_s)}, its time budget"
-    return text
+        expected = spec.num_trials * expected_steps(asha.rungs, asha.reduction_factor)
+        text = f"time: roughly {_words(pace.seconds(expected))} of training if each rung stops all "
+        text += f"but 1/{asha.reduction_factor} of the trials, {longest} if none is stopped"
+    at_once = f"{pace.num_at_once} trial{'s' * (pace.num_at_once > 1)} at once"
+    text += f", with {at_once} on this machine at {pace.step_s:.2g} s per generator step; the "
+    text += "scores at the rungs come on top, and other configurations may be several times slower "
+    text += "or faster"
+    return f"{text}; it ends after {ending}" if ending else text
+
+
+def _seeds_text(spec: SearchSpec, pace: _Pace) -> str | None:
+    """Say what the further seeds of the final cost."""
+    objective = spec.objective
+    num = objective.final_trials * (objective.final_seeds - 1)
+    if not num:
+        return None
+    words = _words(pace.seconds(num * spec.asha.max_generator_steps))
+    return f"further seeds: the final trains up to {num} more times to the last rung: {words}"
+
+
+def _bracket_text(spec: SearchSpec, pace: _Pace) -> str | None:
+    """Warn if ASHA gets fewer trials than one of which reaches the last rung by its scores."""
+    asha = spec.asha
+    num_needed = asha.reduction_factor ** (len(asha.rungs) - 1)
+    steps = expected_steps(asha.rungs, asha.reduction_factor)
+    bought = {key: budget / steps for key, budget in _steps_of_budgets(spec, pace).items()}
+    if spec.num_trials is not None:
+        bought["num_trials"] = spec.num_trials
+    key = min(bought, key=lambda key: bought[key])
+    if asha.reduction_factor == 1 or bought[key] >= num_needed:
+        return None
+    num = max(1, math.floor(bought[key]))
+    buys = (
+        f"search.num_trials gives {trials_text(num)}"
+        if key == "num_trials"
+        else (f"{_budget_text(spec, key)} buys roughly {trials_text(num)}")
+    )
+    return (
+        f"warning: {buys}, fewer than the {num_needed} of one full bracket, of which ASHA lets one "
+        "reach the last rung by its scores: early trials continue for lack of others to compare "
+        f"with. Raise search.{key}, raise asha.grace_generator_steps, or lower "
+        "asha.max_generator_steps"
+    )
+
+
+def _steps_of_budgets(spec: SearchSpec, pace: _Pace) -> dict[str, float]:
+    """Return the generator steps that each budget buys, by its key."""
+    per_unit = {
+        "time_budget_s": pace.num_at_once / pace.step_s,
+        "generator_steps": 1.0,
+        "gpu_hours": 3600 / (pace.step_s * (spec.resources.counted_gpus or 1.0)),
+    }
+    return {key: budget * per_unit[key] for key, budget in spec.search.budgets.items()}
+
+
+def _budget_text(spec: SearchSpec, key: str) -> str:
+    budget = spec.search.budgets[key]
+    texts = {
+        "time_budget_s": "the time budget",
+        "generator_steps": f"the budget of {budget:,} generator steps",
+        "gpu_hours": f"the budget of {budget:g} GPU-hours",
+    }
+    return texts[key]
 
 
 def expected_steps(rungs: tuple[int, ...], reduction_factor: int) -> float:

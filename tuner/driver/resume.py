@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MAY_CHANGE = (
     "search.num_trials",
     "search.time_budget_s",
+    "search.generator_steps",
+    "search.gpu_hours",
+    "objective.final_seeds",
     "resources.",
     "reporting.",
     "results.runs_dir",

@@ -21,6 +21,7 @@ from trainables.trial import settings_restored
 from tuner import results, storage, tracking
 from tuner.cluster import Interruption, interruptible
 from tuner.display import Display, LogFile, acknowledging, working
+from tuner.driver.final import run_final
 from tuner.driver.resume import changes, check_data
 from tuner.errors import BadInput, Fault
 from tuner.process import raise_dropped_interrupt
@@ -216,7 +217,7 @@ def _run_all(
         # Now, while others compute: the final changes nothing in what mattered at the rungs. What
         # goes wrong with it is met again, and reported, at the end.
         drawing.submit(_draw, record.run_dir, _TIME_TO_DRAW_S, cache)
-        executor.run_final(record, interrupted)
+        run_final(executor, record, location, name, interrupted)
     except OSError as error:
         record.cannot_write(error)
     finally:
@@ -369,8 +370,24 @@ def _notes(record: Record) -> tuple[str, ...]:
     num_tried = sum(t.final is not None or t.number in record.final_faults for t in finalists)
     if record.in_final and num_tried < len(finalists):
         notes.append(f"the final has scored {num_tried} of {len(finalists)} trials so far")
+    num_seeds = record.spec.objective.final_seeds
+    lacking = [t.trial_id for t in finalists if t.final and not results.is_scored(t, num_seeds)]
+    if record.in_final and lacking:
+        trials = f"trial{'s' * (len(lacking) > 1)} {', '.join(lacking)}"
+        notes.append(f"{trials} lack scores of further seeds: --resume trains what is missing")
+    if (outlook := _outlook_text(record)) is not None:
+        notes.append(outlook)
     ties = record.best_so_far and ties_text(record.best_so_far, record.trials.values())
     return (*([ties] if ties else []), *notes)
+
+
+def _outlook_text(record: Record) -> str | None:
+    """Say what twice the budget would have bought, of a search that has ended and could have it."""
+    if record.halted is not None or record.running or record.spec.search.sampler == "grid":
+        return None
+    trials = results.ranked(record.trials.values())
+    scores = [trial.score for trial in trials if trial.score is not None]
+    return results.outlook_text(scores, record.spec.objective.metric)
 
 
 def _summary(record: Record) -> str:
@@ -382,7 +399,11 @@ def _summary(record: Record) -> str:
         sum(t.metrics.get(key, 0.0) for t in record.trials.values())
         for key in ("training_seconds", "scoring_seconds")
     )
-    finals = [t.final["final_scoring_seconds"] for t in record.trials.values() if t.final]
+    finals = [
+        t.final["final_scoring_seconds"] + t.final.get("final_seeds_seconds", 0.0)
+        for t in record.trials.values()
+        if t.final
+    ]
     final = f", {sum(finals):.0f} s of the final" if finals else ""
     trials = trials_text(sum(counts.values()))
     return (

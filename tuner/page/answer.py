@@ -9,7 +9,7 @@ from trainables.config import MIN_GROUND_SIDE, ObjectiveConfig
 from trainables.metrics import CUSTOM_PREFIX
 from tuner import results
 from tuner.page.baseline import Baseline
-from tuner.page.facts import OUT_OF_TIME, RUNNING, Cost, Facts, cost, last_common_rung
+from tuner.page.facts import OUT_OF_BUDGET, RUNNING, Cost, Facts, cost, last_common_rung
 from tuner.page.hints import best_config, seeds_command
 from tuner.page.pictures import embedded
 from tuner.page.style import number, short
@@ -60,7 +60,9 @@ def answer(
         "baseline_notes": _baseline_notes(defaults),
         "missing_yaml": "".join(b.yaml for b in defaults if b.trial is None and not b.excluded),
         "luck": _luck(facts, seeds),
-        "luck_command": None if best is None or seeds else seeds_command(search.run_dir),
+        "luck_command": None
+        if best is None or seeds or best.repeats
+        else seeds_command(search.run_dir),
     }
 
 
@@ -103,6 +105,12 @@ def _best(facts: Facts, best: Trial, seeds: Sequence[Retrained]) -> dict[str, st
         half = "" if math.isnan(spread.mean_error) else f"{spread.mean_error:.2g}"
         unit = f"mean w1 of {spread.num} fresh seeds at step {steps:,}"
         return {"trial_id": best.trial_id, "w1": f"{spread.mean:.4g}", "error": half, "unit": unit}
+    if best.repeats is not None and (scores := best.repeats.scores):
+        spread = seed_spread(scores)
+        half = "" if math.isnan(spread.mean_error) else f"{spread.mean_error:.2g}"
+        of_seeds = "w1 of 1 further seed" if spread.num == 1 else f"mean w1 of {spread.num} further"
+        unit = f"{of_seeds}{' seeds' * (spread.num > 1)} in the final"
+        return {"trial_id": best.trial_id, "w1": f"{spread.mean:.4g}", "error": half, "unit": unit}
     if best.final is not None:
         w1, error = best.final["w1_final"], best.final["w1_final_stderr"]
         return _best_values(best, w1, error, "w1 in the final")
@@ -126,7 +134,11 @@ def _verdict(facts: Facts, best: Trial | None, defaults: Sequence[Baseline]) -> 
     if best.final is not None:
         ties = ties_text(best, search.trials)
         w1, error = best.final["w1_final"], results.half_width(best.final["w1_final_stderr"])
-        texts.append(f"In the final its w1 is {w1:.4g} ± {error:.2g} (95%).")
+        if best.repeats is not None:
+            repeats = results.repeats_text(best.repeats).replace("+-", "±")
+            texts.append(f"Its configuration won: {repeats}.")
+        own = "the w1 of its own training, whose generator is kept," if best.repeats else "its w1"
+        texts.append(f"In the final {own} is {w1:.4g} ± {error:.2g} (95%).")
         texts.append(f"It is {ties}." if ties else "No other trial of the final is tied with it.")
         texts += _final_floor_texts(facts, best, w1)
     else:
@@ -267,7 +279,7 @@ def _cut_off(facts: Facts) -> list[str]:
     first, num_more = cut_off[0], len(cut_off) - 1
     more = f" It also ended {num_more} more that were ahead." if num_more else ""
     return [
-        f"The time budget ended trial {first.trial.trial_id} while it was ahead of the best: "
+        f"The budget ended trial {first.trial.trial_id} while it was ahead of the best: "
         f"{number(first.w1)} against {number(first.best_w1)}, both at step {first.steps:,}.{more}"
     ]
 
@@ -275,7 +287,7 @@ def _cut_off(facts: Facts) -> list[str]:
 def _stats(spent: Cost, facts: Facts) -> list[tuple[str, str, str]]:
     trials = facts.search.trials
     outcomes = ["stopped" if (f := facts.outcome(t)).startswith("stopped") else f for t in trials]
-    names = ("completed", "stopped", OUT_OF_TIME, "diverged", "failed", RUNNING)
+    names = ("completed", "stopped", OUT_OF_BUDGET, "diverged", "failed", RUNNING)
     counts = [(outcomes.count(name), name) for name in names]
     num_trials = facts.search.spec.num_trials
     total = f" of {num_trials:,}" if num_trials and num_trials != len(trials) else ""
@@ -372,6 +384,12 @@ def _luck(facts: Facts, seeds: Sequence[Retrained]) -> list[str]:
     best = facts.search.best
     if best is None:
         return ["There is no best trial yet."]
+    if not seeds and best.repeats is not None and best.final is not None:
+        texts = [f"The final trained it again: {results.repeats_text(best.repeats)}."]
+        if scores := best.repeats.scores:
+            verdict = luck_text(best.final["w1_final"], scores)
+            texts.append(f"{verdict[0].upper()}{verdict[1:]}.")
+        return [text.replace("+-", "±") for text in texts]
     if not seeds:
         return [
             "The best trial was trained with one seed and selected for its score, so its score is "

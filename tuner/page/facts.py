@@ -15,8 +15,8 @@ from tuner import results
 from tuner.results import Snapshot, placed
 from tuner.study import Trial
 
-#: The outcomes of a trial that the time budget ended between two rungs, and of one that runs.
-OUT_OF_TIME, RUNNING = "out of time", "running"
+#: The outcomes of a trial that the budget ended between two rungs, and of one that runs.
+OUT_OF_BUDGET, RUNNING = "out of budget", "running"
 #: ``w1`` by generator step.
 Curve = Mapping[int, float]
 
@@ -80,7 +80,7 @@ class Facts:
         """Return the status of a trial; for a stopped one, with the rung that stopped it."""
         if trial.status == "stopped":
             is_judged = trial.generator_steps in self.rungs
-            return f"stopped at {trial.generator_steps:,}" if is_judged else OUT_OF_TIME
+            return f"stopped at {trial.generator_steps:,}" if is_judged else OUT_OF_BUDGET
         return trial.status or RUNNING
 
     @property
@@ -99,13 +99,13 @@ class Facts:
 
     @property
     def cut_off(self) -> "list[CutOffTrial]":
-        """Return the trials that the time budget ended while significantly ahead of the best."""
+        """Return the trials that the budget ended while significantly ahead of the best."""
         best, ahead = self.search.best, []
         if best is None:
             return []
         for trial in self.search.trials:
             steps = last_common_rung(self, trial, best)
-            if steps is None or self.outcome(trial) != OUT_OF_TIME:
+            if steps is None or self.outcome(trial) != OUT_OF_BUDGET:
                 continue
             w1, best_w1 = (self.curves[t.number][steps] for t in (trial, best))
             reports = [self.search.reports.get(t.number, {}).get(steps, {}) for t in (trial, best)]
@@ -172,12 +172,17 @@ class Cost:
 def cost(facts: Facts) -> Cost:
     """Sum the costs of all trials, and of the final where its CPU time was measured."""
     trials, floor = facts.search.trials, facts.search.final_floor
-    finals = [t.final.get("final_scoring_cpu_seconds", 0.0) for t in trials if t.final]
-    # Only trials that a rung stopped count as savings, not those that the time budget ended.
+    finals = [
+        t.final.get(key, 0.0)
+        for t in trials
+        if t.final
+        for key in ("final_scoring_cpu_seconds", "final_seeds_cpu_seconds")
+    ]
+    # Only trials that a rung stopped count as savings, not those that the budget ended.
     stopped = [
         t.generator_steps
         for t in trials
-        if t.status == "stopped" and facts.outcome(t) != OUT_OF_TIME
+        if t.status == "stopped" and facts.outcome(t) != OUT_OF_BUDGET
     ]
 
     def total(key: str, fallback: str) -> float:

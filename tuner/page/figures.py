@@ -6,7 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from tuner.page.facts import OUT_OF_TIME, RUNNING, Facts, estimates_at
+from tuner.page.facts import OUT_OF_BUDGET, RUNNING, Facts, estimates_at
 from tuner.page.ladder import ladder
 from tuner.page.style import (
     BLUE,
@@ -163,7 +163,7 @@ def rung_ladder(facts: Facts) -> go.Figure | None:
     kinds = (
         ("continued or completed", "continued", BLUE, ""),
         ("stopped", "stopped", ORANGE, "/"),
-        (OUT_OF_TIME, "out_of_time", SKY, "|"),
+        (OUT_OF_BUDGET, "out_of_budget", SKY, "|"),
         ("diverged", "diverged", VERMILLION, "x"),
         ("failed", "failed", GREY, "."),
         (RUNNING, "running", GREEN, "-"),

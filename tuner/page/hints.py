@@ -90,6 +90,8 @@ def _certainty(facts: Facts, seeds: Sequence[Retrained]) -> Iterator[Hint]:
     best = facts.search.best
     if best is None or any(s.trial_id == best.trial_id and len(s.w1) > 1 for s in seeds):
         return
+    if best.repeats is not None and len(best.repeats.w1) > 1:
+        return
     command = seeds_command(facts.search.run_dir)
     tied = results.tied_with(best, facts.search.trials)
     if tied:
@@ -170,7 +172,7 @@ def _cut_off(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[Hin
     for cut in [cut for cut in facts.cut_off if cut.trial.trial_id not in trained][:1]:
         trial_id = cut.trial.trial_id
         reason = (
-            f"the time budget ended it, and at step {cut.steps:,} its w1 was {number(cut.w1)}, "
+            f"the budget ended it, and at step {cut.steps:,} its w1 was {number(cut.w1)}, "
             f"against {number(cut.best_w1)} of the best"
         )
         steps = f"--generator-steps {facts.last_rung}"

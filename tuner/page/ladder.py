@@ -4,7 +4,7 @@ import statistics
 from dataclasses import dataclass
 from typing import final
 
-from tuner.page.facts import OUT_OF_TIME, Facts
+from tuner.page.facts import OUT_OF_BUDGET, Facts
 from tuner.study import Trial
 
 
@@ -20,7 +20,7 @@ class Rung:
     entered: int
     continued: int
     stopped: int
-    out_of_time: int
+    out_of_budget: int
     diverged: int
     failed: int
     running: int
@@ -35,7 +35,7 @@ def ladder(facts: Facts) -> list[Rung]:
         entered = [t for t in facts.search.trials if below < 0 or _is_past(facts, t, below)]
         continued = [t for t in entered if _is_past(facts, t, steps)]
         left = [t for t in entered if not _is_past(facts, t, steps)]
-        ends = [OUT_OF_TIME if facts.outcome(t) == OUT_OF_TIME else t.status for t in left]
+        ends = [OUT_OF_BUDGET if facts.outcome(t) == OUT_OF_BUDGET else t.status for t in left]
         w1 = list(facts.w1_at(steps).values())
         rows.append(
             Rung(
@@ -43,7 +43,7 @@ def ladder(facts: Facts) -> list[Rung]:
                 entered=len(entered),
                 continued=len(continued),
                 stopped=ends.count("stopped"),
-                out_of_time=ends.count(OUT_OF_TIME),
+                out_of_budget=ends.count(OUT_OF_BUDGET),
                 diverged=ends.count("diverged"),
                 failed=ends.count("failed"),
                 running=ends.count(None),

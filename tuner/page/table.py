@@ -29,7 +29,9 @@ def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
     has_final = any(t.final for t in trials)
     has_message = any(t.message for t in trials)
     # The scores first: a telephone shows four columns.
-    columns = ["place", "trial", *["w1 final"] * has_final, "w1", "± 95%", "at rung"]
+    has_mean = any("w1_final_mean" in (t.final or {}) for t in trials)
+    of_final = [*["final seeds' mean"] * has_mean, *["w1 final"] * has_final]
+    columns = ["place", "trial", *of_final, "w1", "± 95%", "at rung"]
     columns += ["status", "steps", "own critic", "training s"]
     custom = sorted({k for t in trials for k in t.final or {} if k.startswith(CUSTOM_PREFIX)})
     columns += [f"{name.removeprefix(CUSTOM_PREFIX)} (final)" for name in custom]
@@ -38,7 +40,7 @@ def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
     best = facts.search.best
     rows = []
     for trial in trials:
-        cells = _cells(facts, trial, has_final)
+        cells = _cells(facts, trial, has_final, has_mean)
         cells += [_value((trial.final or {}).get(name)) for name in custom]
         cells += [_value(trial.params.get(key)) for key in keys]
         if links.runs:
@@ -63,15 +65,16 @@ def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
     }
 
 
-def _cells(facts: Facts, trial: Trial, has_final: bool) -> list[Cell]:
+def _cells(facts: Facts, trial: Trial, has_final: bool, has_mean: bool) -> list[Cell]:
     curve = facts.curves.get(trial.number, {})
     rung = facts.best_rung(trial)
     report = facts.search.reports.get(trial.number, {}).get(rung or -1, trial.metrics)
     error = report.get("w1_stderr")
-    final = (trial.final or {}).get("w1_final")
+    final, mean = ((trial.final or {}).get(name) for name in ("w1_final", "w1_final_mean"))
     return [
         Cell(str(facts.place_of[trial.number]), facts.place_of[trial.number]),
         Cell(trial.trial_id, trial.number),
+        *([_value(mean)] if has_mean else []),
         *([_value(final)] if has_final else []),
         _value(None if rung is None else curve[rung]),
         _value(None if error is None or rung is None else half_width(error), "{:.2g}"),

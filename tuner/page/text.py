@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tuner.page.facts import OUT_OF_TIME, RUNNING, CriticPick, Facts, critic_pick
+from tuner.page.facts import OUT_OF_BUDGET, RUNNING, CriticPick, Facts, critic_pick
 from tuner.page.figures import MAX_CURVES, select_trials
 from tuner.page.ladder import ladder
 from tuner.page.spaces import MAX_LINES, MAX_SLICES
@@ -34,8 +34,8 @@ def trials(facts: Facts) -> dict[str, Any]:
     rows = [row for row in ladder(facts) if row.entered]
     brackets = facts.search.spec.asha.brackets
     several = f" The search has {brackets} brackets, and all but the first skip rungs."
-    has_cut = any(r.out_of_time for r in rows)  # most searches do not need this column
-    ends = ["stopped", *[OUT_OF_TIME] * has_cut, "diverged", "failed", RUNNING]
+    has_cut = any(r.out_of_budget for r in rows)  # most searches do not need this column
+    ends = ["stopped", *[OUT_OF_BUDGET] * has_cut, "diverged", "failed", RUNNING]
     head = ["rung", "entered", "continued", *ends]
     return {
         "curves_note": note if drawn < num else "",
@@ -45,7 +45,7 @@ def trials(facts: Facts) -> dict[str, Any]:
         "ladder": [
             [
                 *(f"{n:,}" for n in (r.steps, r.entered, r.continued, r.stopped)),
-                *[f"{r.out_of_time:,}"] * has_cut,
+                *[f"{r.out_of_budget:,}"] * has_cut,
                 *(f"{n:,}" for n in (r.diverged, r.failed, r.running)),
                 *("-" if w1 is None else f"{w1:.4g}" for w1 in (r.best, r.median)),
             ]

@@ -49,7 +49,10 @@ class Listener:
         """Take note that these trials are about to be scored again, the best one first."""
 
     def final_scored(self, trial: Trial) -> None:
-        """Take note of a trial's score in the final: its ``final``."""
+        """Take note of a trial's score in the final: its ``final``.
+
+        It comes again once further seeds of its configuration are scored: its ``repeats``.
+        """
 
     def final_failed(self, trial: Trial, reason: str) -> None:
         """Take note that the final could not score a trial, which keeps its score."""

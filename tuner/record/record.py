@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVarTuple
@@ -20,16 +20,18 @@ from trainables.checkpoint import STATE
 from tuner import results
 from tuner.record.listener import Listener
 from tuner.results import (
+    Spent,
     as_of_now,
     drop_partial_report,
     latest,
     picture_name,
     read_reports,
+    trial_seconds,
     write_trials,
 )
-from tuner.space import SearchSpec
+from tuner.space import SearchSpec, spared_trials
 from tuner.storage import Folder, fetch_file, remove_folder
-from tuner.study import FinalScore, Status, Study, Superseded, Trial
+from tuner.study import FinalScore, Repeats, Status, Study, Superseded, Trial
 
 Details = TypeVarTuple("Details")
 
@@ -42,8 +44,22 @@ _TABLE_SHARE = 0.02
 class Record:
     """The bookkeeping of one search, over all of its sessions."""
 
-    def __init__(self, run_dir: Path, spec: SearchSpec, study: Study) -> None:
-        """Read back what an earlier session wrote."""
+    def __init__(
+        self,
+        run_dir: Path,
+        spec: SearchSpec,
+        study: Study,
+        spared: Collection[int] | None = None,
+    ) -> None:
+        """Read back what an earlier session wrote.
+
+        Args:
+            run_dir: The folder of its files.
+            spec: The search.
+            study: Its trials.
+            spared: The numbers of the trials that ASHA does not stop; ``None`` for those that the
+                search spares.
+        """
         self.spec = spec
         self.run_dir = run_dir
         self._study = study
@@ -56,6 +72,8 @@ class Record:
         self._last_rung: dict[int, Mapping[str, float]] = {}
         for number, steps in reports.items():
             self._last_report[number], self._last_rung[number] = latest(steps)
+        self._steps = sum(int(r.get("generator_steps", 0)) for r in self._last_report.values())
+        self._trial_s = sum(map(trial_seconds, self._last_report.values()))
         # In a thread: an object store may take its time, and may fail.
         self._removals = ThreadPoolExecutor(1, thread_name_prefix="removals")
         self._metrics_file = (run_dir / "metrics.jsonl").open("a", encoding="utf-8")
@@ -65,7 +83,9 @@ class Record:
         self._last_failure: str | None = None
         self._equal_failures = 0
         self.running: dict[int, Mapping[str, float]] = {}
+        self.spared = spared_trials(spec) if spared is None else spared
         self.in_final = False
+        self.repeats: Record | None = None
         self.final_faults: dict[int, str] = {}
         self._floor = study.floor
         self._final_floor = study.final_floor
@@ -88,10 +108,15 @@ class Record:
         return self._elapsed_before_s + time.monotonic() - self._started
 
     @property
+    def spent(self) -> Spent:
+        """Return what the search has used."""
+        gpus = self.spec.resources.counted_gpus
+        return Spent(self.elapsed_s, self._steps, self._trial_s, gpus)
+
+    @property
     def is_over_budget(self) -> bool:
-        """Tell whether the search has used its time up."""
-        budget_s = self.spec.search.time_budget_s
-        return budget_s is not None and self.elapsed_s >= budget_s
+        """Tell whether the search has used one of its budgets up."""
+        return self.spent.exceeds(self.spec.search.budgets)
 
     @property
     def floor_w1(self) -> float | None:
@@ -133,8 +158,11 @@ class Record:
             metrics["w1_floor"] = self._floor["w1_floor"]
         self.running[number] = metrics
         steps = int(metrics["generator_steps"])
-        is_new = steps > self._last_report.get(number, {}).get("generator_steps", 0)
+        last = self._last_report.get(number, {})
+        is_new = steps > last.get("generator_steps", 0)
         if is_new:
+            self._steps += steps - int(last.get("generator_steps", 0))
+            self._trial_s += trial_seconds(metrics) - trial_seconds(last)
             self._last_report[number] = metrics
             if score is not None:
                 self._last_rung[number] = metrics
@@ -236,7 +264,7 @@ class Record:
             self.write_table()
 
     def end_waiting(self) -> None:
-        """End the interrupted trials that the time budget leaves no time to resume."""
+        """End the interrupted trials that the budget leaves nothing to resume with."""
         while self._waiting:
             self.ended(self._waiting.popleft().number)
 
@@ -277,6 +305,18 @@ class Record:
             self.note(f"trial {number:05d}: {fault}")
         self._refresh(number)
         self.notify(Listener.final_scored, self.trials[number])
+
+    def start_repeats(self, repeats: "Record") -> None:
+        """Have the displays show the search that trains the finalists with further seeds."""
+        self.in_final, self.repeats = True, repeats
+
+    def repeats_scored(self, repeats: Mapping[int, Repeats]) -> None:
+        """Record how the configurations of finalists scored with further seeds, by trial."""
+        self._study.set_repeats(repeats)
+        for number in repeats:
+            self._refresh(number)
+        for number in repeats:
+            self.notify(Listener.final_scored, self.trials[number])
 
     def final_failed(self, number: int, reason: str) -> None:
         """Record that the final could not score a trial, which keeps its score until a resume."""

@@ -1,8 +1,11 @@
 from .best import write_best as write_best
+from .budgets import Spent as Spent
+from .budgets import trial_seconds as trial_seconds
 from .generators import Generator as Generator
 from .generators import check_code as check_code
 from .generators import generator_of_file as generator_of_file
 from .generators import generator_of_trial as generator_of_trial
+from .outlook import outlook_text as outlook_text
 from .pictures import PICTURES as PICTURES
 from .pictures import picture_name as picture_name
 from .provenance import Session as Session
@@ -12,6 +15,7 @@ from .provenance import read_sessions as read_sessions
 from .ranking import Leaderboard as Leaderboard
 from .ranking import best_of as best_of
 from .ranking import half_width as half_width
+from .ranking import is_scored as is_scored
 from .ranking import placed as placed
 from .ranking import ranked as ranked
 from .reports import Report as Report
@@ -34,11 +38,13 @@ from .summary import summarize as summarize
 from .table import hyperparameters as hyperparameters
 from .table import write_trials as write_trials
 from .text import clock as clock
+from .text import repeats_text as repeats_text
 from .text import rung_text as rung_text
 from .text import score_and_step_text as score_and_step_text
 from .text import score_text as score_text
 from .text import ties_text as ties_text
 from .text import trials_text as trials_text
 from .ties import Error as Error
+from .ties import mean_error as mean_error
 from .ties import paired_error as paired_error
 from .ties import tied_with as tied_with

@@ -36,7 +36,7 @@ class Ranked(Protocol):
 
     @property
     def final(self) -> Mapping[str, float] | None:
-        """Return the scores of the final, of which ``w1_final`` ranks."""
+        """Return the scores of the final, by which :func:`placed` sorts."""
         ...
 
 
@@ -50,11 +50,37 @@ def ranked(trials: Iterable[AnyTrial]) -> list[AnyTrial]:
 
 
 def placed(trials: Iterable[AnyTrial]) -> list[AnyTrial]:
-    """Return the completed trials, the best first: sorted by ``w1_final``, then those without it.
+    """Return the completed trials, the best first.
 
-    Ties are broken by the score at the best rung, then by number.
+    Those whose configuration the final trained with further seeds come first, sorted by the share
+    of these that diverged, then by their mean; then the others of the final by ``w1_final``; then
+    those that were not in the final. Ties are broken by the score at the best rung, then by number.
     """
-    return sorted(ranked(trials), key=lambda trial: (trial.final is None, w1_final(trial)))
+    return sorted(ranked(trials), key=lambda trial: _place_in_final(trial.final))
+
+
+def _place_in_final(final: Mapping[str, float] | None) -> tuple[float, ...]:
+    if final is None:
+        return (2,)
+    if not (num_seeds := num_repeats(final)):
+        return (1, final["w1_final"])
+    share_diverged = final["final_seeds_diverged"] / num_seeds
+    return (0, share_diverged, final.get("w1_final_mean", math.inf))
+
+
+def num_repeats(final: Mapping[str, float]) -> int:
+    """Return with how many further seeds a configuration was trained in the final."""
+    return int(final.get("final_seeds", 0) + final.get("final_seeds_diverged", 0))
+
+
+def is_scored(trial: Ranked, num_seeds: int) -> bool:
+    """Return whether the final has nothing more to do for a finalist.
+
+    Args:
+        trial: The finalist.
+        num_seeds: The seeds of the final, the trial's own included.
+    """
+    return trial.final is not None and num_repeats(trial.final) >= num_seeds - 1
 
 
 def best_of(trials: Iterable[AnyTrial]) -> AnyTrial | None:
@@ -71,24 +97,23 @@ def is_finished(
     trials: Sequence[Ranked],
     *,
     num_trials: int | None,
-    budget_s: float | None,
-    elapsed_s: float,
+    is_over_budget: bool,
     num_finalists: int,
+    num_seeds: int = 1,
 ) -> bool:
     """Return whether a resume of a search would have nothing to do.
 
     Args:
         trials: All proposed trials.
         num_trials: The number of trials of the search, if it sets one.
-        budget_s: The time budget of the search in seconds, if it sets one.
-        elapsed_s: The seconds that the search has run.
+        is_over_budget: Whether the search has used one of its budgets up.
         num_finalists: The number of trials in the final.
+        num_seeds: The seeds with which the final trains each of them.
     """
     has_all_trials = num_trials is not None and len(trials) >= num_trials
-    is_out_of_time = budget_s is not None and elapsed_s >= budget_s
     has_ended = all(trial.status is not None for trial in trials)
-    is_scored = all(trial.final is not None for trial in ranked(trials)[:num_finalists])
-    return has_ended and (has_all_trials or is_out_of_time) and is_scored
+    has_final = all(is_scored(trial, num_seeds) for trial in ranked(trials)[:num_finalists])
+    return has_ended and (has_all_trials or is_over_budget) and has_final
 
 
 class Leaderboard:

@@ -19,11 +19,17 @@ COLUMNS = (
     "best_rung",
     "w1_final",
     "w1_final_stderr",
+    "w1_final_mean",
+    "w1_final_mean_stderr",
+    "final_seeds",
+    "final_seeds_diverged",
     "critic_estimate",
     "training_seconds",
     "scoring_seconds",
     "final_scoring_seconds",
 )
+#: The columns by which trials of the final are placed; earlier versions wrote only the first.
+_OF_FINAL = ("w1_final", "w1_final_mean", "final_seeds", "final_seeds_diverged")
 _REQUIRED = ("trial_id", "status", "generator_steps", "w1", "w1_final")
 
 
@@ -33,8 +39,8 @@ class Row:
     """A row of the table, which can be ranked like a trial of the study.
 
     ``status`` is ``None`` if the trial is running. ``score`` is the score at its best rung.
-    ``final`` has the ``w1_final``, if the trial was in the final. ``cells`` are all cells by
-    column.
+    ``final`` has what places it among the trials of the final, if it was in the final. ``cells``
+    are all cells by column.
     """
 
     number: int
@@ -47,6 +53,12 @@ class Row:
     def last_w1(self) -> float | None:
         """Return the ``w1`` at the last rung."""
         return float(self.cells["w1"]) if self.cells["w1"] else None
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds of training and scoring."""
+        cells = (self.cells.get(key) for key in ("training_seconds", "scoring_seconds"))
+        return sum(float(cell) for cell in cells if cell)
 
     @property
     def best_w1(self) -> float | None:
@@ -87,6 +99,6 @@ def _row(line: Mapping[str, str], metric: str) -> Row:
         number=int(line["trial_id"]),
         status=None if line["status"] == "running" else line["status"],
         score=float(line[ranks_by]) if line[ranks_by] else None,
-        final={"w1_final": float(line["w1_final"])} if line["w1_final"] else None,
+        final={key: float(line[key]) for key in _OF_FINAL if line.get(key)} or None,
         cells=line,
     )

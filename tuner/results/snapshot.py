@@ -9,6 +9,7 @@ from typing import Literal, final
 
 from tuner import storage
 from tuner.errors import BadInput, Fault
+from tuner.results.budgets import Spent, trial_seconds
 from tuner.results.ranking import best_of, is_finished
 from tuner.results.reports import as_of_now, latest, read_reports
 from tuner.results.search_folder import check_is_search
@@ -42,14 +43,21 @@ class Snapshot:
     final_floor: FinalScore | None = None
 
     @property
+    def spent(self) -> Spent:
+        """Return what the search has used."""
+        steps = sum(trial.generator_steps for trial in self.trials)
+        trial_s = sum(trial_seconds(trial.metrics) for trial in self.trials)
+        return Spent(self.elapsed_s, steps, trial_s, self.spec.resources.counted_gpus)
+
+    @property
     def is_finished(self) -> bool:
         """Return whether a resume would have nothing to do."""
         return is_finished(
             self.trials,
             num_trials=self.spec.num_trials,
-            budget_s=self.spec.search.time_budget_s,
-            elapsed_s=self.elapsed_s,
+            is_over_budget=self.spent.exceeds(self.spec.search.budgets),
             num_finalists=self.spec.objective.final_trials,
+            num_seeds=self.spec.objective.final_seeds,
         )
 
     @property

@@ -7,7 +7,7 @@ Optuna. The table of a running search may lag behind it by a few seconds.
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ import yaml
 from trainables.metrics import EARLIER_GROUND, METRICS
 from tuner import storage
 from tuner.errors import BadInput
+from tuner.results.budgets import Spent
 from tuner.results.ranking import best_of, is_finished
 from tuner.results.rows import Row, read_trials
 from tuner.results.search_folder import is_search
@@ -39,7 +40,7 @@ class Summary:
     """The summary of a search.
 
     ``trials`` counts the trials by status. ``num_trials`` is the number of trials that the search
-    will run, or ``None`` if only its time budget limits it. ``ground`` names the ground metric of
+    will run, or ``None`` if only its budgets limit it. ``ground`` names the ground metric of
     images, or the custom features: ``w1`` of two searches compares only if it is the same.
     ``began_s`` and ``changed_s`` are seconds since 1970. If the folder cannot be read, ``state`` is
     ``broken`` and ``trouble`` gives the reason.
@@ -89,13 +90,12 @@ def _summarize(run_dir: Path) -> Summary:
     trials = _trials(run_dir / "trials.csv", METRICS[objective["name"]])
     num_trials = _num_trials(run_dir, spec)
     is_running = storage.is_owned(run_dir)
-    budget_s = spec["search"].get("time_budget_s")
     is_complete = is_finished(
         trials,
         num_trials=num_trials,
-        budget_s=budget_s,
-        elapsed_s=0.0 if budget_s is None else _elapsed_s(run_dir / "study.log"),
+        is_over_budget=_is_over_budget(run_dir, spec, trials),
         num_finalists=objective["final_trials"],
+        num_seeds=objective.get("final_seeds", 1),
     )
     return Summary(
         name=spec["name"],
@@ -117,6 +117,18 @@ def _trials(path: Path, metric: str) -> list[Row]:
         return read_trials(path, metric) if path.exists() else []
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
+
+
+def _is_over_budget(run_dir: Path, spec: Mapping[str, Any], trials: Sequence[Row]) -> bool:
+    search, gpus = spec["search"], spec.get("resources", {}).get("gpus_per_trial", 0)
+    has_time_budget = search.get("time_budget_s") is not None
+    spent = Spent(
+        elapsed_s=_elapsed_s(run_dir / "study.log") if has_time_budget else 0.0,
+        generator_steps=sum(int(trial.cells["generator_steps"]) for trial in trials),
+        trial_s=sum(trial.seconds for trial in trials),
+        gpus_per_trial=1.0 if isinstance(gpus, str) else gpus,
+    )
+    return spent.exceeds(search)
 
 
 def _best(trial: Row | None) -> Best | None:

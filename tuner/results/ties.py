@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, final
 from tuner.results.ranking import half_width, ranked, w1_final
 
 if TYPE_CHECKING:
-    from tuner.study import Readings, Trial
+    from tuner.study import Readings, Repeats, Trial
 
 #: The two-sided level of the intervals.
 _LEVEL = 0.95
@@ -43,11 +43,43 @@ class Error:
 
 
 def tied_with(best: "Trial", trials: Iterable["Trial"]) -> list["Trial"]:
-    """Return the trials whose ``w1_final`` does not differ significantly (95%) from the best's."""
+    """Return the trials of the final that do not differ significantly (95%) from the best.
+
+    If the final trained the best with further seeds, those are the trials whose means over such
+    seeds do not; else those whose ``w1_final`` does not.
+    """
     if best.final is None:
         return []
     others = [t for t in ranked(trials) if t.final is not None and t.number != best.number]
+    if (repeats := best.repeats) is not None:
+        repeated = [(t, t.repeats) for t in others if t.repeats is not None]
+        return [t for t, others in repeated if _are_tied(repeats, others)]
     return [t for t in others if w1_final(t) - w1_final(best) <= error_between(t, best).half_width]
+
+
+def _are_tied(best: "Repeats", other: "Repeats") -> bool:
+    """Tell whether two configurations do not differ significantly over their further seeds."""
+    if not best.scores or not other.scores:
+        return not best.scores and not other.scores
+    gap = statistics.fmean(other.scores) - statistics.fmean(best.scores)
+    return gap <= _welch_error(best.scores, other.scores).half_width
+
+
+def mean_error(scores: Sequence[float]) -> Error:
+    """Return the error of the mean of several seeds' scores; infinite for fewer than two."""
+    if len(scores) < 2:
+        return Error(math.inf, math.inf)
+    return Error(statistics.stdev(scores) / math.sqrt(len(scores)), len(scores) - 1)
+
+
+def _welch_error(one: Sequence[float], other: Sequence[float]) -> Error:
+    """Return the error of the difference of two means of unequal variances (Welch 1947)."""
+    errors = [mean_error(one), mean_error(other)]
+    stderr = math.hypot(*(error.stderr for error in errors))
+    if not 0 < stderr < math.inf:
+        return Error(stderr, math.inf)
+    spread = math.fsum(error.stderr**4 / error.freedom for error in errors)
+    return Error(stderr, stderr**4 / spread)
 
 
 def error_between(one: "Trial", other: "Trial") -> Error:

@@ -3,6 +3,7 @@ from .origin import MAX_SEEDS as MAX_SEEDS
 from .origin import Origin as Origin
 from .origin import find_origin as find_origin
 from .origin import search_document as search_document
+from .repeats import repeating as repeating
 from .retrained import RETRAINED as RETRAINED
 from .retrained import Retrained as Retrained
 from .retrained import add_retrained as add_retrained

@@ -147,7 +147,7 @@ def search_document(
         "data": applied["data"],
         "networks": applied["networks"],
         "training": applied["training"],
-        "objective": {**applied["objective"], "final_trials": len(seeds)},
+        "objective": {**applied["objective"], "final_trials": len(seeds), "final_seeds": 1},
         **{key: origin.sections[key] for key in _COPIED_SECTIONS if key in origin.sections},
         "search": {
             **origin.sections.get("search", {}),

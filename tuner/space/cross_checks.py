@@ -10,6 +10,7 @@ from typing import Any
 from trainables.config import CRITIC_FREE, GENERATOR_ALONE, no_estimate
 from tuner.errors import Fault
 from tuner.space.domains import Choice, Range, flat, grid_values, possible_values
+from tuner.space.sections import BUDGETS
 
 #: The limit for a grid that is run to its end.
 MAX_GRID_POINTS = 100_000
@@ -63,16 +64,26 @@ def _whole_values(value: Any) -> tuple[Any, ...]:
 
 
 def _end_faults(sections: Mapping[str, Any]) -> list[Fault]:
-    """Check that the search ends: by its trials, its time, or the last point of its grid."""
+    """Check that the search ends: by its trials, a budget, or the last point of its grid."""
     search = sections.get("search")
     if search is None:
         return []
+    faults = _gpu_faults(sections)
     if search.sampler == "grid":
-        return _grid_faults(sections)
-    if search.num_trials is None and search.time_budget_s is None:
-        message = "needs num_trials or time_budget_s, got neither: give one or both"
+        return [*faults, *_grid_faults(sections)]
+    if search.num_trials is None and not search.budgets:
+        message = f"needs num_trials or a budget ({', '.join(BUDGETS)}), got none: give one or more"
         return [Fault("search", message)]
-    return []
+    return faults
+
+
+def _gpu_faults(sections: Mapping[str, Any]) -> list[Fault]:
+    """Check that trials use what is budgeted, or the budget would never end the search."""
+    resources = sections.get("resources")
+    if sections["search"].gpu_hours is None or resources is None or resources.counted_gpus > 0:
+        return []
+    message = "needs trials with GPUs, but resources.gpus_per_trial is 0: raise that, or give "
+    return [Fault("search.gpu_hours", f"{message}time_budget_s or generator_steps")]
 
 
 def _grid_faults(sections: Mapping[str, Any]) -> list[Fault]:

@@ -53,17 +53,30 @@ Positive = Annotated[
 Steps = Annotated[Whole, Field(ge=1, le=1_000_000_000)]
 
 
+#: The keys of what ends a search before it has all of its trials.
+BUDGETS = ("time_budget_s", "generator_steps", "gpu_hours")
+
+
 class SearchConfig(Frozen):
-    """The number of trials, their sampler and their seeds."""
+    """The number of trials, its budgets, their sampler and their seeds."""
 
     num_trials: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = Field(
         default=None,
-        description="Number of trials. May be left out with a time budget or a grid.",
+        description="Number of trials. May be left out with a budget or a grid.",
     )
     time_budget_s: Annotated[Real, Field(gt=0)] | None = Field(
         default=None,
         description="Seconds after which no trial starts and running trials end at their next "
         "report. The final comes after that.",
+    )
+    generator_steps: Annotated[Whole, Field(ge=1, le=10**15)] | None = Field(
+        default=None,
+        description="The same for the generator steps of all trials, as they report them.",
+    )
+    gpu_hours: Annotated[Real, Field(gt=0)] | None = Field(
+        default=None,
+        description="The same for the hours that all trials train and are scored, times "
+        "resources.gpus_per_trial; auto counts as 1.",
     )
     sampler: Literal["tpe", "random", "gp", "grid"] = Field(
         default="tpe",
@@ -81,6 +94,12 @@ class SearchConfig(Frozen):
         default=None,
         description="Limit of trials that run at the same time. Default: as many as fit.",
     )
+
+    @property
+    def budgets(self) -> dict[str, float]:
+        """Return the budgets that the search has, by their keys."""
+        budgets = {key: getattr(self, key) for key in BUDGETS}
+        return {key: budget for key, budget in budgets.items() if budget is not None}
 
 
 class AshaConfig(Frozen):
@@ -180,6 +199,11 @@ class ResourceConfig(Frozen):
         le=1_000_000,
         description="Trials in a row that fail with the same error until the search stops.",
     )
+
+    @property
+    def counted_gpus(self) -> float:
+        """Return the GPUs of a trial, as a budget counts them."""
+        return 1.0 if isinstance(self.gpus_per_trial, str) else self.gpus_per_trial
 
     @property
     def threads_per_trial(self) -> int:

@@ -81,7 +81,7 @@ class SearchSpec(Frozen):
 
     @cached_property  # counting a large grid takes seconds
     def num_trials(self) -> int | None:
-        """Return the number of trials, or ``None`` if only the time budget ends the search."""
+        """Return the number of trials, or ``None`` if only its budgets end the search."""
         limits = [self.search.num_trials] if self.search.num_trials else []
         if self.search.sampler == "grid":
             limits.append(sum(1 for _ in self.grid_points()))
@@ -357,6 +357,6 @@ def validate_points(
 
 
 def largest_budget_generator_steps(spec: SearchSpec) -> float:
-    """Return the generator steps without early stopping; infinite without a number of trials."""
-    num_trials = spec.num_trials
-    return math.inf if num_trials is None else num_trials * spec.asha.max_generator_steps
+    """Return the generator steps without early stopping; infinite if nothing bounds them."""
+    num_trials = math.inf if spec.num_trials is None else spec.num_trials
+    return min(num_trials * spec.asha.max_generator_steps, spec.search.generator_steps or math.inf)

@@ -179,9 +179,9 @@ class Mirror:
         """Copy the files that changed; pictures only until ``ends``, the rest at the next turn."""
         if not is_remote(self._location) and _is_same(self._location, self._run_dir):
             return
-        # The journal is copied up to its current end, and the reports as they are then or later.
-        journal = self._run_dir / _JOURNAL
-        cut = _size_and_time(journal.stat()) if journal.exists() else (0, 0)
+        # A journal is copied up to its current end, and the reports as they are then or later. The
+        # trainings with further seeds have one of their own.
+        cuts = {path: _size_and_time(path.stat()) for path in self._run_dir.rglob(_JOURNAL)}
         for path in _own_files(self._run_dir):
             name = path.relative_to(self._run_dir).as_posix()
             try:
@@ -189,7 +189,9 @@ class Mirror:
             except FileNotFoundError:
                 continue  # removed since it was listed
             with file:
-                state = cut if name == _JOURNAL else _size_and_time(os.fstat(file.fileno()))
+                is_journal = path.name == _JOURNAL
+                now = _size_and_time(os.fstat(file.fileno()))
+                state = cuts.get(path, (0, 0)) if is_journal else now
                 # A picture that is in the storage is not copied again: pictures never change.
                 if state != self._copied.get(name) and state[0] != self._pictures.get(name):
                     self._folder.write(name, file, state[0])

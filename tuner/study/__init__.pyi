@@ -13,5 +13,6 @@ from .trial import ENDINGS as ENDINGS
 from .trial import STATUSES as STATUSES
 from .trial import FinalScore as FinalScore
 from .trial import Readings as Readings
+from .trial import Repeats as Repeats
 from .trial import Status as Status
 from .trial import Trial as Trial

@@ -9,6 +9,7 @@ import json
 import logging
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tuner.process import silence
 from tuner.space import SearchSpec, with_earlier_values
 from tuner.study.checkpoints import CheckpointFolder, Superseded
 from tuner.study.proposals import STATES, SamplerView, propose
-from tuner.study.trial import FinalScore, Readings, Status, Trial, best_rung
+from tuner.study.trial import FinalScore, Readings, Repeats, Status, Trial, best_rung
 
 #: Attributes of the study: the parts of a finalist's score, or of that of real samples.
 _READINGS, _FLOOR = "final_readings:", "floor"
@@ -75,6 +76,10 @@ class Study:
             for name, readings in attrs.items()
             if name.startswith(_READINGS)
         }
+        self._repeats = {
+            number: Repeats(**{**fields, "w1": {int(s): w1 for s, w1 in fields["w1"].items()}})
+            for number, fields in attrs.get("repeats", {}).items()
+        }
         frozen = self._frozen()
         self._sampler_view = SamplerView(frozen)
         self._finish_interrupted_endings()
@@ -95,6 +100,12 @@ class Study:
         self._configs[number] = config
         self._sampler_view.update(self._storage.get_trial(self._id(number)))
         return Trial(number, config, drawn.params, {})
+
+    def add(self, config: TrialConfig) -> None:
+        """Add a trial of a given configuration, to be started."""
+        attrs = {"config": config.model_dump(mode="json")}
+        trial = optuna.create_trial(state=TrialState.RUNNING, user_attrs=attrs)
+        self._study.add_trial(trial)
 
     def score(self, number: int, generator_steps: int, score: float) -> None:
         """Record the score of a trial at a rung; keep an earlier score of the same rung."""
@@ -178,6 +189,18 @@ class Study:
         finals = {**self._finals, str(number): dict(final)}
         self._study.set_user_attr("finals", finals)
         self._finals = finals
+
+    def set_repeats(self, repeats: Mapping[int, Repeats]) -> None:
+        """Record the repeats of trials, by number, in one line, so that all of them count at once.
+
+        An earlier record of the same trials is replaced.
+        """
+        self._repeats |= {str(number): repeat for number, repeat in repeats.items()}
+        fields = {
+            number: {**asdict(repeat), "w1": {str(s): w1 for s, w1 in repeat.w1.items()}}
+            for number, repeat in self._repeats.items()
+        }
+        self._study.set_user_attr("repeats", fields)
 
     @property
     def final_floor(self) -> FinalScore | None:
@@ -278,7 +301,7 @@ class Study:
             metrics=ending.get("metrics", {}),
             message=None if ending.get("message") is None else printable(ending["message"]),
             checkpoints=tuple(self._located(attrs.get("checkpoints", ()))),
-            final=self._finals.get(str(frozen.number)),
+            final=self._final(frozen.number),
             final_readings=self._readings.get(str(frozen.number)),
             ended_unix_time_s=ended.timestamp() if (ended := frozen.datetime_complete) else None,
             generators={
@@ -286,7 +309,13 @@ class Study:
                 for steps, path in _generators(frozen).items()
                 if (location := self._checkpoints.locate(path)) is not None
             },
+            repeats=self._repeats.get(str(frozen.number)),
         )
+
+    def _final(self, number: int) -> Mapping[str, float] | None:
+        """Return a trial's scores in the final, with the summary of its repeats."""
+        final, repeats = self._finals.get(str(number)), self._repeats.get(str(number))
+        return final if final is None or repeats is None else {**final, **repeats.values}
 
     def _check_networks(self, number: int, config: TrialConfig) -> None:
         """Check that a trial has no custom class but the search's: its module will be imported.

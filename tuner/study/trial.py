@@ -1,5 +1,7 @@
 """A trial, independent of Optuna."""
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -37,6 +39,45 @@ class FinalScore:
 
 
 @dataclass(frozen=True)
+class Repeats:
+    """How a configuration scored in the final with further seeds, of trials trained for it alone.
+
+    ``w1`` is the ``w1_final`` by seed; ``None`` of a seed that diverged. ``seconds`` and
+    ``cpu_seconds`` are those of all its training and scoring.
+    """
+
+    w1: Mapping[int, float | None]
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def scores(self) -> list[float]:
+        """Return the scores of the seeds that did not diverge."""
+        return [w1 for w1 in self.w1.values() if w1 is not None]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Return their summary, as it stands next to ``w1_final``.
+
+        ``w1_final_mean`` is missing if every seed diverged, and ``w1_final_mean_stderr``, the
+        standard error over seeds, if fewer than two did not.
+        """
+        scores = self.scores
+        values = {
+            "final_seeds": float(len(scores)),
+            "final_seeds_diverged": float(len(self.w1) - len(scores)),
+            "final_seeds_seconds": self.seconds,
+            "final_seeds_cpu_seconds": self.cpu_seconds,
+        }
+        if scores:
+            values["w1_final_mean"] = statistics.fmean(scores)
+        if len(scores) > 1:
+            stderr = statistics.stdev(scores) / math.sqrt(len(scores))
+            values["w1_final_mean_stderr"] = stderr
+        return values
+
+
+@dataclass(frozen=True)
 class Trial:
     """The state of a trial.
 
@@ -46,7 +87,8 @@ class Trial:
     diagnosis and more, if the trial was in the final; ``final_readings`` are the parts of that
     score, unless an earlier version measured it. ``ended_unix_time_s`` is when it ended.
     ``generators`` are the folders of the generators that are kept, by generator step: of the best
-    and the latest rung.
+    and the latest rung. ``repeats`` are the trainings of its configuration with further seeds, if
+    the final had any.
     """
 
     number: int
@@ -61,6 +103,7 @@ class Trial:
     final_readings: Readings | None = field(default=None, repr=False)
     ended_unix_time_s: float | None = field(default=None, compare=False)
     generators: Mapping[int, str] = field(default_factory=dict)
+    repeats: "Repeats | None" = None
 
     @property
     def trial_id(self) -> str:

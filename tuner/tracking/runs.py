@@ -302,8 +302,8 @@ class Runs:
         run = self._find_or_create(trial, now_ms())
         # Not the last one, `generator_steps` itself: the run has it from the report at that step.
         *metrics, _ = metrics_of(final, STEP, reported_ms(final, now_ms()))
-        if any(run.metrics.get(metric.key) != metric.value for metric in metrics):
-            self._log(run, metrics)
+        if new := [metric for metric in metrics if run.metrics.get(metric.key) != metric.value]:
+            self._log(run, new)
             self.written["reports"] += 1
 
     def _end_trial(self, trial: Trial, time_ms: int) -> None:

@@ -216,7 +216,8 @@ class Tracker(Listener):
         chosen = best_of(trials)
         if chosen is not None:
             final = chosen.final or {}
-            scores = {f"best_{k}": final[k] for k in ("w1_final", "w1_final_stderr") if k in final}
+            names = ("w1_final", "w1_final_stderr", "w1_final_mean", "w1_final_mean_stderr")
+            scores = {f"best_{name}": final[name] for name in names if name in final}
             chosen_ms = reported_ms(final, time_ms)
             yield Step(partial(runs.log_best, chosen, scores, chosen_ms))
         for path in artifacts:

@@ -56,7 +56,8 @@ _GROUPS = {
     "while_scoring": (
         "w1_train", "w1_floor", "independent_critic_lipschitz", "scoring_seconds",
         "scoring_cpu_seconds", "rung_scoring_seconds", "final_scoring_seconds",
-        "final_scoring_cpu_seconds",
+        "final_scoring_cpu_seconds", "final_seeds", "final_seeds_diverged", "final_seeds_seconds",
+        "final_seeds_cpu_seconds",
     ),
     "without_ranking": (
         "w1_final_train", "w1_pixels", "w1_pixels_stderr", "copy_ratio", "copy_ratio_low",

@@ -115,6 +115,8 @@ def test_the_bar_is_as_long_as_the_share_that_is_used_up(record: Record, time: C
     record.spec.search.__dict__["time_budget_s"] = 4967.0  # three quarters of it are over
     assert full() == pytest.approx(24, abs=0.5)
     assert "5 of 20 ended, 75% of the time" in Seen(record).text()
+    record.spec.search.__dict__["generator_steps"] = int(record.spent.generator_steps / 0.9)
+    assert "5 of 20 ended, 90% of the steps" in Seen(record).text()
 
 
 def test_a_rung_is_a_line_with_its_best_and_who_is_on_the_way(record: Record):

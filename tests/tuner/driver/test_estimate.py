@@ -56,9 +56,54 @@ def test_trials_share_the_machine_and_the_budget_ends_the_search(make_spec: Make
         "minutes if none is stopped, with 2 trials at once on this machine at 0.5 s per "
     )  # 48 x 175 x 0.5 / 2 s
     spec = make_spec(asha=asha, search=search | {"time_budget_s": 600})
-    assert text(spec).endswith("; it ends after 10 minutes, its time budget")
+    assert text(spec).endswith("; it ends after 10 minutes, the time budget")
     spec = make_spec(asha=asha, search={"time_budget_s": 600, "sampler": "random"})
     assert text(spec) == "time: 10 minutes, the time budget, and the final after it"
+    spec = make_spec(asha=asha, search={"generator_steps": 14_400, "sampler": "random"})
+    assert text(spec) == (
+        "time: about 60 minutes, the budget of 14,400 generator steps, and the final after it"
+    )
+
+
+@pytest.mark.usefixtures("_machine")
+@pytest.mark.parametrize(
+    ("search", "warning"),
+    [
+        # 125 steps a trial, of 0.25 s each as two trials run at a time, or of 0.5 s on a GPU.
+        ({"num_trials": 16}, None),
+        ({"num_trials": 15}, "search.num_trials gives 15 trials"),
+        ({"time_budget_s": 501}, None),
+        ({"time_budget_s": 499}, "the time budget buys roughly 15 trials"),
+        ({"num_trials": 15, "time_budget_s": 40}, "the time budget buys roughly 1 trial"),
+        ({"generator_steps": 2000}, None),
+        ({"generator_steps": 1999}, "the budget of 1,999 generator steps buys roughly 15 trials"),
+        ({"gpu_hours": 0.28}, None),
+        ({"gpu_hours": 0.27}, "the budget of 0.27 GPU-hours buys roughly 15 trials"),
+    ],
+)
+def test_a_budget_below_one_full_bracket_is_warned_of(
+    make_spec: MakeSpec, search: dict[str, Any], warning: str | None
+) -> None:
+    asha = {"grace_generator_steps": 50, "max_generator_steps": 800, "reduction_factor": 4}
+    search = {"sampler": "random", **search}
+    found = text(make_spec(asha=asha, search=search, resources={"gpus_per_trial": "auto"}))
+    if warning is None:
+        assert "warning" not in found
+        return
+    (key,) = [key for key in search if key in found.rpartition("Raise search.")[2]]
+    assert found.splitlines()[-1] == (
+        f"warning: {warning}, fewer than the 16 of one full bracket, of which ASHA lets one reach "
+        "the last rung by its scores: early trials continue for lack of others to compare with. "
+        f"Raise search.{key}, raise asha.grace_generator_steps, or lower asha.max_generator_steps"
+    )
+
+
+@pytest.mark.usefixtures("_machine")
+def test_further_seeds_are_whole_trainings(make_spec: MakeSpec) -> None:
+    asha = {"grace_generator_steps": 100, "max_generator_steps": 400, "reduction_factor": 1}
+    spec = make_spec(asha=asha, objective={"final_trials": 2, "final_seeds": 4})
+    seeds = "further seeds: the final trains up to 6 more times to the last rung: 10 minutes"
+    assert text(spec).splitlines()[-1] == seeds  # 6 x 400 x 0.5 / 2 s
 
 
 @pytest.mark.usefixtures("_machine")

@@ -231,8 +231,15 @@ def test_resuming_another_search_names_every_key_that_changed(tmp_path: Path, ma
 def test_what_no_trial_depends_on_may_change(tmp_path: Path, make_spec: MakeSpec):
     save(tmp_path, make_spec())
     changed = make_spec(
-        search={"num_trials": 5, "sampler": "random", "time_budget_s": 60},
-        resources={"cpus_per_trial": 0.5, "retries_per_trial": 0},
+        search={
+            "num_trials": 5,
+            "sampler": "random",
+            "time_budget_s": 60,
+            "generator_steps": 9,
+            "gpu_hours": 9,
+        },
+        objective={"final_seeds": 3},
+        resources={"cpus_per_trial": 0.5, "gpus_per_trial": 1, "retries_per_trial": 0},
         reporting={"report_every_generator_steps": 7},
         results={"runs_dir": "elsewhere"},
         mlflow={"experiment": "other"},

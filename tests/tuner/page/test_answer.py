@@ -10,7 +10,7 @@ from tuner.page.answer import answer
 from tuner.page.text import trials
 from tuner.retrain.retrained import Retrained
 from tuner.space.spec import SearchSpec
-from tuner.study import FinalScore, Readings
+from tuner.study import FinalScore, Readings, Repeats
 
 MakeSpec = Callable[..., SearchSpec]
 
@@ -25,10 +25,10 @@ def test_the_top_section_compares_the_best_and_counts_the_trials(make_spec: Make
     assert "Real samples score 0.2 ± 0.098 at the same precision (the floor): the best" in text
     assert "the best does not differ from it by more than the error." in text
     assert text.endswith(
-        "The time budget ended trial 00001 while it was ahead of the best: 3 against 4, both at "
+        "The budget ended trial 00001 while it was ahead of the best: 3 against 4, both at "
         "step 250."
     )
-    assert values["stats"][0] == ("trials", "3 of 4", "1 completed, 1 stopped, 1 out of time")
+    assert values["stats"][0] == ("trials", "3 of 4", "1 completed, 1 stopped, 1 out of budget")
 
 
 def test_luck_is_described_as_by_the_command(make_spec: MakeSpec) -> None:
@@ -51,6 +51,26 @@ def test_after_fresh_seeds_the_headline_is_their_mean_with_its_error(make_spec: 
     after = answer(some, [], [seeds])["best"]
     unit = "mean w1 of 5 fresh seeds at step 4,000"
     assert (after["w1"], after["error"], after["unit"]) == ("2", "0.2", unit)
+
+
+def test_after_further_seeds_of_the_final_the_headline_is_their_mean(make_spec: MakeSpec) -> None:
+    best = trial(make_spec(), 0, [4.0, 2.0, 1.0], "completed", final=1.1)
+    repeats = Repeats({1: 2.0, 2: 2.1, 3: 2.2, 4: 1.9, 5: 1.8}, 3.0, 2.0)
+    best = replace(best, repeats=repeats, final={**(best.final or {}), **repeats.values})
+    values = answer(facts(make_spec(), [best]), [], [])
+    shown = values["best"]
+    unit = "mean w1 of 5 further seeds in the final"
+    assert (shown["w1"], shown["error"], shown["unit"]) == ("2", "0.2", unit)
+    assert (
+        "Its configuration won: mean w1 2 ± 0.2 (95%) of 5 further seeds by the final. In the "
+        "final the w1 of its own training, whose generator is kept, is 1.1 ± 0.039 (95%)."
+    ) in values["verdict"][1]
+    text, luck = values["luck"]
+    mean = "mean w1 2 ± 0.2 (95%) of 5 further seeds by the final"
+    assert text == f"The final trained it again: {mean}."
+    assert luck.endswith("it was a lucky draw, so expect the mean instead.")
+    assert values["luck_command"] is None
+    assert "4 s the final" in values["stats"][2][2]  # 2 s of scoring, 2 s of the further seeds
 
 
 @pytest.mark.parametrize(

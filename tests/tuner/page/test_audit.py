@@ -50,7 +50,7 @@ HINTS = (
     "Widen ", "Train trial ", "Fix ", "Narrow the ranges of the learning rates",
     "Read the messages in the table of trials", "Add it to initial_points of the next search",
 )  # fmt: skip
-ENDS: list[str] = ["completed", "stopped", "out of time", "diverged", "failed"]
+ENDS: list[str] = ["completed", "stopped", "out of budget", "diverged", "failed"]
 
 
 def networks(marks: Path) -> dict[str, Any]:
@@ -191,7 +191,7 @@ class Truth:
         if status != "stopped":
             return status
         steps = self.steps(number)
-        return f"stopped at {steps}" if steps in RUNGS else "out of time"
+        return f"stopped at {steps}" if steps in RUNGS else "out of budget"
 
     def having(self, outcome: str) -> list[int]:
         return [number for number in self.params if self.outcome(number) == outcome]
@@ -275,7 +275,7 @@ def audited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def test_the_searches_have_every_end(audited: Audited) -> None:
     ends = {audited.truth.outcome(n) for n in audited.truth.params}
-    assert ends >= {"completed", "stopped at 30", "out of time", "diverged", "failed"}
+    assert ends >= {"completed", "stopped at 30", "out of budget", "diverged", "failed"}
     assert len(audited.truth.finals) == 2
     if audited.run_dir.name == "gp":
         assert audited.truth.outcome(SPARED) == "completed"
@@ -406,7 +406,7 @@ def test_the_rungs_count_every_trial_once(audited: Audited) -> None:
         assert [int(row[name]) for name in ("rung", "entered", "continued")] == [
             rung, len(entered), len(past),
         ]  # fmt: skip
-        for end in ("stopped", "out of time", "diverged", "failed"):
+        for end in ("stopped", "out of budget", "diverged", "failed"):
             assert int(row[end]) == ends.count(end)
         assert number(row["best w1"]) == about(min(w1))
         assert number(row["median w1"]) == about(statistics.median(w1))
@@ -535,7 +535,7 @@ def test_the_next_steps_follow_from_the_files(audited: Audited) -> None:
         expected["Train the best for longer"] = [before, last]
     ahead = {
         n: truth.curve(n)[at] - curve[at]
-        for n in truth.having("out of time")
+        for n in truth.having("out of budget")
         if truth.curve(n)
         for at in [truth.common(n, best)]
         if curve[at] - truth.curve(n)[at]

@@ -44,7 +44,7 @@ def test_the_cost_adds_up_and_only_what_a_rung_stopped_was_saved(some: Facts) ->
 def test_what_the_time_budget_cut_off_was_not_saved(spec: SearchSpec) -> None:
     cut = trial(spec, 0, [3.0]).with_metrics({"generator_steps": 700.0})
     found = facts(spec, [cut])
-    assert found.outcome(cut) == "out of time"
+    assert found.outcome(cut) == "out of budget"
     assert cost(found).saved_steps == 0
 
 

@@ -17,13 +17,13 @@ def test_each_trial_that_started_towards_a_rung_has_one_outcome(
     some = facts(spec, [*of_every_end(spec), cut])
     rows = ladder(some)
     assert [r.entered for r in rows] == [9, 5, 3]
-    ends = [(r.stopped, r.out_of_time, r.diverged, r.failed, r.running) for r in rows]
+    ends = [(r.stopped, r.out_of_budget, r.diverged, r.failed, r.running) for r in rows]
     assert ends == [(1, 0, 1, 1, 1), (1, 1, 0, 0, 0), (0, 0, 0, 0, 0)]
     assert [r.continued for r in rows] == [5, 3, 3]
     assert [(r.best, r.median) for r in rows] == [(2.0, 5.0), (1.5, 2.25), (0.9, 1.0)]
     drawn = rung_ladder(some)
     assert drawn is not None
     assert {bar.name: sum(bar.x) for bar in drawn.data} == {
-        "continued or completed": 11, "stopped": 2, "out of time": 1, "diverged": 1, "failed": 1,
+        "continued or completed": 11, "stopped": 2, "out of budget": 1, "diverged": 1, "failed": 1,
         "running": 1,
     }  # fmt: skip

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tuner.page.facts import OUT_OF_TIME, RUNNING
+from tuner.page.facts import OUT_OF_BUDGET, RUNNING
 from tuner.page.style import escaped, log_scale, number, outcome_styles, scale, short
 
 
@@ -34,5 +34,7 @@ def test_an_axis_is_logarithmic_if_the_values_span_decades() -> None:
 
 def test_no_two_fates_look_the_same() -> None:
     styles = outcome_styles([1, 2, 3])
-    assert {"completed", "stopped at 2", "diverged", "failed", OUT_OF_TIME, RUNNING} <= set(styles)
+    assert {"completed", "stopped at 2", "diverged", "failed", OUT_OF_BUDGET, RUNNING} <= set(
+        styles
+    )
     assert len({(style.symbol, style.dash) for style in styles.values()}) == len(styles)

@@ -42,11 +42,11 @@ def test_custom_metrics_of_the_final_have_columns(make_spec: MakeSpec) -> None:
     assert "fid (final)" in found["numeric"]
 
 
-def test_the_trials_that_ran_out_of_time_are_filtered_by_that(make_spec: MakeSpec) -> None:
+def test_the_trials_that_ran_out_of_budget_are_filtered_by_that(make_spec: MakeSpec) -> None:
     spec = make_spec()
     cut = trial(spec, 0, [3.0]).with_metrics({"generator_steps": 700.0})
     found = table(facts(spec, [cut, trial(spec, 1, [4.0])]), RunLinks())
-    assert found["statuses"] == ["out of time", "stopped"]
+    assert found["statuses"] == ["out of budget", "stopped"]
     assert {row["status"] for row in found["rows"]} == set(found["statuses"])
 
 

@@ -516,6 +516,36 @@ def test_time_is_counted_over_all_sessions(
     assert record.next_trial() is None
 
 
+def test_steps_and_gpu_hours_are_counted_over_all_trials_and_sessions(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    """Each step once: a trial that resumes reports its last one again."""
+    spec = make_spec(
+        search={"generator_steps": 700, "gpu_hours": 1.0, "sampler": "random"},
+        resources={"gpus_per_trial": 0.5},
+    )
+    record, _ = open_record(spec)
+    numbers = [start(record).number for _ in range(2)]
+    seconds = {"training_seconds": 3000.0, "scoring_seconds": 600.0}
+    for steps in (100, 200):
+        report(record, numbers[0], steps, critic_estimate=1.0, **seconds)
+    report(record, numbers[1], 300, critic_estimate=1.0, training_seconds=1800.0)
+    assert record.spent.generator_steps == 500
+    assert record.spent.trial_s == 5400.0
+    record, _ = open_record(spec)
+    assert (record.spent.generator_steps, record.spent.trial_s) == (500, 5400.0)
+    assert start(record).number == numbers[0]
+    report(record, numbers[0], 200, critic_estimate=1.0, **seconds)
+    assert record.spent.generator_steps == 500
+    assert not record.is_over_budget
+    report(record, numbers[0], 400, critic_estimate=1.0, **seconds)
+    assert record.is_over_budget
+    assert record.next_trial() is None
+    by_gpu = make_spec(search={"gpu_hours": 0.75, "sampler": "random"},
+                       resources={"gpus_per_trial": 0.5})  # fmt: skip
+    assert open_record(by_gpu)[0].is_over_budget
+
+
 def complete(record: Record, *w1s: float) -> None:
     """Run as many trials to their last rung."""
     for w1 in w1s:

@@ -19,7 +19,7 @@ from tuner.results.best import write_best
 from tuner.results.table import hyperparameters, write_trials
 from tuner.results.text import score_text
 from tuner.storage.atomic import write_atomically
-from tuner.study.trial import Status, Trial
+from tuner.study.trial import Repeats, Status, Trial
 
 CONFIG = TrialConfig(seed=9)
 
@@ -80,6 +80,45 @@ def test_the_final_chooses_among_those_that_were_in_it():
 def test_trials_are_ranked_by_their_last_rung_whatever_the_final_says():
     trials = [trial(0, w1=0.5), trial(1, "stopped", w1=0.1), trial(2, w1=0.3, final=(9.0, 0.1))]
     assert [t.number for t in results.ranked(trials)] == [2, 0]
+
+
+def repeated(one: Trial, *w1: float | None) -> Trial:
+    """A trial whose configuration the final trained with further seeds; ``None``: it diverged."""
+    repeats = Repeats(dict(enumerate(w1)), 3.0, 2.0)
+    return replace(one, repeats=repeats, final={**(one.final or {}), **repeats.values})
+
+
+def test_the_mean_of_further_seeds_wins_over_a_trial_that_was_lucky():
+    lucky = repeated(trial(0, final=(0.1, 0.01)), 0.8, 1.0)
+    steady = repeated(trial(1, final=(0.5, 0.01)), 0.5, 0.7)
+    assert results.placed([lucky, steady]) == [steady, lucky]
+    assert lucky.final["w1_final_mean"] == pytest.approx(0.9)
+    assert lucky.final["w1_final_mean_stderr"] == pytest.approx(0.1)
+
+
+def test_a_configuration_that_diverges_with_another_seed_comes_after_those_that_do_not():
+    trials = [
+        trial(0, final=(0.1, 0.01)),  # not trained again, as it came later
+        repeated(trial(1, final=(0.2, 0.01)), 0.1, None),
+        repeated(trial(2, final=(0.3, 0.01)), None, None),
+        repeated(trial(3, final=(0.4, 0.01)), 0.9, 0.9),
+        repeated(trial(4, final=(0.4, 0.01)), 0.3, 0.3, 0.3, None),
+    ]
+    assert [t.number for t in results.placed(trials)] == [3, 4, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("w1", "text"),
+    [
+        ((0.5, 0.7), "mean w1 0.6 +- 1.3 (95%) of 2 further seeds by the final"),
+        ((0.5, None), "w1 0.5 of 1 further seed by the final, 1 diverged"),
+        ((None, None), "all of 2 further seeds diverged"),
+    ],
+)
+def test_further_seeds_are_described_with_their_interval(w1: tuple[float | None], text: str):
+    one = repeated(trial(0, w1=0.4, final=(0.5, 0.01)), *w1)
+    own = "its own training w1 0.5 +- 0.02 (95%) by the final, w1 0.4 at its last rung"
+    assert score_text(one) == f"{text}; {own}"
 
 
 def test_a_score_is_told_with_what_ranked_it_and_its_interval():
@@ -151,7 +190,8 @@ def test_the_table_has_a_row_a_trial_and_its_columns_in_their_order(tmp_path: Pa
         heading, *rows = list(csv.reader(file))
     assert heading == [
         "trial_id", "status", "generator_steps", "w1", "w1_stderr", "w1_best", "best_rung",
-        "w1_final", "w1_final_stderr", "critic_estimate", "training_seconds", "scoring_seconds",
+        "w1_final", "w1_final_stderr", "w1_final_mean", "w1_final_mean_stderr", "final_seeds",
+        "final_seeds_diverged", "critic_estimate", "training_seconds", "scoring_seconds",
         "final_scoring_seconds",
         "loss", "constraint", "gp_weight", "clip_value", "n_critic", "batch_size", "pack",
         "optimizer", "critic_lr", "generator_lr", "beta1", "beta2", "lr_decay", "ema_decay",
@@ -161,14 +201,14 @@ def test_the_table_has_a_row_a_trial_and_its_columns_in_their_order(tmp_path: Pa
         "seed", "message",
     ]  # fmt: skip
     first, second, third = (dict(zip(heading, row, strict=True)) for row in rows)
-    assert list(first.values())[:12] == [
-        "00000", "completed", "4000", "0.125", "0.5", "0.125", "4000", "0.25", "0.75", "2.0",
-        "1.5", "0.25",
+    assert list(first.values())[:16] == [
+        "00000", "completed", "4000", "0.125", "0.5", "0.125", "4000", "0.25", "0.75",
+        "", "", "", "", "2.0", "1.5", "0.25",
     ]  # fmt: skip
     assert (first["constraint"], first["gp_weight"], first["clip_value"], first["seed"]) == (
         "gradient_penalty", "10.0", "", "9",
     )  # fmt: skip
-    assert list(second.values())[:12] == ["00001", "failed", "0", *[""] * 9]
+    assert list(second.values())[:16] == ["00001", "failed", "0", *[""] * 13]
     assert (second["gp_weight"], second["clip_value"], second["beta1"]) == ("", "0.01", "")
     assert second["message"] == 'CUDA error: "out of memory", says\nthe driver'
     assert (third["trial_id"], third["status"]) == ("00002", "running")

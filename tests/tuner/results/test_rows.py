@@ -1,5 +1,6 @@
 """The table of a search's trials is read as it was written, and ranks as the study does."""
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -56,14 +57,14 @@ def test_a_search_and_its_table_have_the_same_best_and_are_as_far(
         row = best_of(rows)
         assert row is not None
         assert (row.number, row.score) == (first.number, first.score)
-    for asked, budget_s in ((len(trials), None), (99, None), (None, 5.0), (99, 5.0), (None, 7.0)):
+    for asked, is_over_budget in itertools.product((len(trials), 99, None), (True, False)):
         finished = [
-            is_finished(some, num_trials=asked, budget_s=budget_s, elapsed_s=6.0, num_finalists=num)
+            is_finished(some, num_trials=asked, is_over_budget=is_over_budget, num_finalists=num)
             for some in (trials, rows)
         ]
         has_ended = all(t.status is not None for t in trials)
         all_in_final = all(t.final is not None for t in ranked(trials)[:num])
-        is_over = asked == len(trials) or budget_s == 5.0
+        is_over = asked == len(trials) or is_over_budget
         assert finished == [has_ended and all_in_final and is_over] * 2
 
 

@@ -100,6 +100,30 @@ def test_a_search_is_finished_too_when_its_time_is_used_up(tell: Callable[..., P
     assert states == ["finished", "interrupted"]
 
 
+@pytest.mark.parametrize(
+    ("budget", "state"),
+    [
+        ({"generator_steps": 4100}, "finished"),
+        ({"generator_steps": 4101}, "interrupted"),
+        ({"gpu_hours": 2.0}, "finished"),
+        ({"gpu_hours": 2.1}, "interrupted"),
+    ],
+)
+def test_a_search_is_finished_too_when_its_steps_or_gpu_hours_are_used_up(
+    tell: Callable[..., Path], budget: dict[str, float], state: str
+) -> None:
+    search = {"num_trials": 9, "sampler": "random", **budget}
+    run_dir = tell("short", finish=False, search=search, resources={"gpus_per_trial": "auto"})
+    study = Study(run_dir / "study.log", snapshot.read_snapshot(run_dir).spec)
+    seconds = {"training_seconds": 7000.0, "scoring_seconds": 200.0}
+    study.end(1, "stopped", {"generator_steps": 100.0, **seconds}, None)
+    for trial in results.ranked(study.trials()):
+        study.set_final(trial.number, {"w1_final": 1.0, "w1_final_stderr": 0.1}, {})
+    write_trials(run_dir / "trials.csv", study.trials())
+    assert_agrees(summarize(run_dir))
+    assert summarize(run_dir).state == state
+
+
 def test_a_broken_folder_says_what_is_wrong_and_changes_nothing(
     tell: Callable[..., Path],
 ) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from trainables.config import TrialConfig
 from tuner.results.ranking import best_of
 from tuner.results.text import ties_text
 from tuner.results.ties import error_between, paired_error, tied_with
-from tuner.study import Readings, Trial
+from tuner.study import Readings, Repeats, Trial
 
 UNPAIRED = ", as if their errors were independent: an earlier version scored them"
 
@@ -53,6 +54,36 @@ def test_scores_of_an_earlier_version_tie_as_if_independent(
     assert tied_with(winner, [other, winner, without]) == [other] * is_tied
     expected = f"tied within the error with trial 00001 ({2.0 + difference:.4g}){UNPAIRED}"
     assert ties_text(winner, [other, winner]) == (expected if is_tied else None)
+
+
+def repeated(number: int, *w1: float | None) -> Trial:
+    repeats = Repeats(dict(enumerate(w1)), 3.0, 2.0)
+    one = trial(number, (0.1, 0.01))
+    return replace(one, repeats=repeats, final={**(one.final or {}), **repeats.values})
+
+
+@pytest.mark.parametrize(
+    ("other", "is_tied"),
+    [
+        # Variances of 1 and 4, 3 seeds each: 2.94 degrees of freedom, means 4.155 apart.
+        ((1.0, 3.0, 5.0), True),
+        ((5.0, 7.0, 9.0), False),
+        ((3.08, 5.08, 7.08), True),
+        ((3.2, 5.2, 7.2), False),
+        ((99.0,), True),  # a single seed cannot be told from another
+        ((99.0, None, None), True),
+        ((None, None), False),
+    ],
+)
+def test_configurations_tie_by_the_spread_over_their_further_seeds(
+    other: tuple[float | None, ...], is_tied: bool
+):
+    best, worse = repeated(0, 0.0, 1.0, 2.0), repeated(1, *other)
+    once = trial(2, (0.1, 0.01))
+    assert tied_with(best, [best, worse, once]) == [worse] * is_tied
+    mean = (worse.final or {}).get("w1_final_mean", 0.0)
+    text = f"tied within the error with trial 00001 ({mean:.4g}), over their further seeds"
+    assert ties_text(best, [best, worse]) == (text if is_tied else None)
 
 
 def test_scores_that_err_alike_are_told_apart_though_each_is_uncertain():

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.config import TrialConfig
+from trainables.config import ObjectiveConfig, TrialConfig
 from tuner.errors import BadInput
 from tuner.retrain import origin as retrain
 from tuner.retrain.origin import Origin
@@ -87,10 +87,13 @@ def test_or_its_best_rung_if_it_got_worse_after_it(steps: int, first: int) -> No
 
 
 def test_none_is_stopped_and_all_are_in_the_final() -> None:
-    search, _ = validate(retrain.search_document(origin_of(TrialConfig()), None, 7))
+    objective = ObjectiveConfig(final_seeds=5)
+    config = TrialConfig(objective=objective)
+    search, _ = validate(retrain.search_document(origin_of(config), None, 7))
     assert search is not None
     assert search.asha.rungs == (2000, 4000)
     assert (search.asha.reduction_factor, search.objective.final_trials) == (1, 7)
+    assert search.objective.final_seeds == 1  # each of them is one seed
 
 
 def test_the_name_says_what_it_is_and_fits() -> None:

@@ -156,8 +156,17 @@ def test_every_batch_size_is_a_multiple_of_every_pack(
 
 @pytest.mark.parametrize("search", [{}, {"sampler": "random"}])
 def test_a_search_without_an_end_is_refused(faults_of: FaultsOf, search: dict[str, Any]):
-    what = "needs num_trials or time_budget_s, got neither: give one or both"
-    assert faults_of(search=search) == [Fault("search", what)]
+    what = "needs num_trials or a budget (time_budget_s, generator_steps, gpu_hours), got none: "
+    assert faults_of(search=search) == [Fault("search", f"{what}give one or more")]
+
+
+@pytest.mark.parametrize(("gpus", "is_refused"), [(0, True), (0.5, False), ("auto", False)])
+def test_gpu_hours_that_no_trial_uses_are_refused(faults_of: FaultsOf, gpus: Any, is_refused: bool):
+    rule = "needs trials with GPUs, but resources.gpus_per_trial is 0: raise that, or give "
+    fault = Fault("search.gpu_hours", f"{rule}time_budget_s or generator_steps")
+    for search in ({"gpu_hours": 3.5}, {"gpu_hours": 3.5, "num_trials": 4}):
+        found = faults_of(search=search, resources={"gpus_per_trial": gpus})
+        assert found == [fault] * is_refused
 
 
 def test_a_grid_over_real_numbers_is_refused_at_each_of_them(faults_of: FaultsOf):

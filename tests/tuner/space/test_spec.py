@@ -446,6 +446,7 @@ documents = st.fixed_dictionaries(
             {"num_trials": st.integers(1, 1_000_000)},
             optional={
                 "time_budget_s": positive,
+                "generator_steps": whole,
                 "sampler": st.sampled_from(["tpe", "random", "gp"]),
                 "seed": st.integers(0, 2**32 - 1),
                 "max_concurrent_trials": whole,
@@ -604,6 +605,8 @@ def test_a_grid_of_nothing_searched_is_one_trial(make_spec: MakeSpec):
     [
         ({"num_trials": 5}, 5),
         ({"time_budget_s": 5}, None),
+        ({"generator_steps": 10_000}, None),
+        ({"generator_steps": 10_000, "num_trials": 5}, 5),
         ({"sampler": "grid"}, 3),
         ({"sampler": "grid", "num_trials": 2}, 2),
         ({"sampler": "grid", "num_trials": 5}, 3),
@@ -615,6 +618,7 @@ def test_a_search_ends_at_the_first_of_its_limits(
     found = make_spec(search=search, training={"n_critic": {"low": 1, "high": 3}})
     assert found.num_trials == num_trials
     budget = math.inf if num_trials is None else num_trials * 4000
+    budget = min(budget, search.get("generator_steps", math.inf))
     assert largest_budget_generator_steps(found) == budget
 
 

@@ -145,12 +145,18 @@ def test_a_new_sitting_copies_no_picture_twice(
     assert set(written) == {LEASE, *(n for n in OWN if not n.startswith("samples/"))}
 
 
+@pytest.mark.parametrize("folder", ["", "final/"])
 def test_the_copied_reports_are_never_older_than_the_copied_journal(
-    start: Callable[..., Mirror], run_dir: Path, location: str, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Mirror],
+    run_dir: Path,
+    location: str,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
 ) -> None:
     """Trial n is in the reports before it is in the journal, and both grow at every moment."""
-    files = {name: run_dir / name for name in ("metrics.jsonl", "study.log")}
+    files = {f"{folder}{name}": run_dir / folder / name for name in ("metrics.jsonl", "study.log")}
     for path in files.values():
+        path.parent.mkdir(exist_ok=True)
         path.write_text("")
     write, seen = Folder.write, []
 
@@ -164,7 +170,7 @@ def test_the_copied_reports_are_never_older_than_the_copied_journal(
         write(self, name, *rest)
         grow()
         there = Folder(location)
-        if there.has("study.log"):
+        if there.has(f"{folder}study.log"):
             reports, journal = (there.read(name).count(b"\n") for name in files)
             seen.append((reports, journal))
 

@@ -25,7 +25,7 @@ from small_search import (
     wait_for_queue,
 )
 
-from tuner.study.trial import Status
+from tuner.study.trial import Repeats, Status
 from tuner.tracking import retry
 from tuner.tracking import store as mlflow_store
 from tuner.tracking.tracker import Tracker
@@ -201,6 +201,22 @@ def test_a_finished_trial_costs_a_resume_no_request(uri: str, tmp_path: Path) ->
         assert resumed.close("finished") is None
     assert clients[0].num_calls < 12
     assert sum(resumed.written.values()) == 1  # the parent's end
+
+
+def test_further_seeds_are_added_to_a_score_of_the_final(uri: str, tmp_path: Path) -> None:
+    with SmallSearch(tmp_path) as search:
+        tracker = search.start(uri)
+        search.run()
+        search.score_final()
+        wait_for_queue(tracker)
+        search.current.repeats_scored({0: Repeats({7: 1.0, 8: 3.0}, 5.0, 4.0)})
+        tracker.close("interrupted")
+    runs = read_runs(uri)
+    assert read_metric(uri, runs["00000"], "w1_final") == [(250, 4.5)]  # once
+    assert read_metric(uri, runs["00000"], "w1_final_mean") == [(250, 2.0)]
+    assert read_metric(uri, runs["00000"], "w1_final_mean_stderr") == [(250, 1.0)]
+    assert read_metric(uri, runs["00000"], "while_scoring.final_seeds") == [(250, 2.0)]
+    assert read_metric(uri, runs[None], "best_w1_final_mean") == [(0, 2.0)]
 
 
 def assert_has_the_final(uri: str) -> None:

@@ -16,6 +16,14 @@ def test_metrics_that_never_rank_are_in_a_section_after_w1(name: str) -> None:
     assert sorted([metric_name(name), "w1", "w1_at_004000", "w1_final"])[-1] == metric_name(name)
 
 
+def test_the_mean_over_seeds_stands_next_to_the_score_of_the_final() -> None:
+    names = ("w1_final_mean", "w1_final_mean_stderr", "final_seeds", "final_seeds_diverged")
+    assert [metric_name(name) for name in names] == [
+        "w1_final_mean", "w1_final_mean_stderr", "while_scoring.final_seeds",
+        "while_scoring.final_seeds_diverged",
+    ]  # fmt: skip
+
+
 def test_a_custom_metric_takes_the_place_of_no_other() -> None:
     report = {"generator_steps": 4000, "w1": 0.5, "metrics/w1": 7.0, "metrics/w1_at_004000": 8.0}
     values = {metric.key: metric.value for metric in metrics_of(report, "generator_steps", 0)}
