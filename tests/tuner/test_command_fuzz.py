@@ -69,6 +69,8 @@ COMMANDS: dict[str, dict[str, list[str] | None]] = {
     "train": {**SEARCHING, "--generator-steps": NUMBERS, "--seeds": NUMBERS, "--trial": NUMBERS},
     "sample": {"--num": NUMBERS, "--out": [*PATHS, "a.npy", "b.png"], "--seed": NUMBERS,
                "--trial": NUMBERS, "--interpolate": None, "--allow-code": CODE},
+    "export": {"--format": ["safetensors", "x", ""], "--out": [*PATHS, "a.safetensors"],
+               "--trial": NUMBERS, "--allow-code": CODE},
     "report": {"--out": [*PATHS, "a.html"]},
     "list": {"--json": None},
     "compare": {"--by": ["critic_lr", "x", ""], "--below": NUMBERS, "--json": None},

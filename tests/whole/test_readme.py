@@ -285,24 +285,27 @@ def test_the_readmes_own_network_passes_every_check(
     sys.modules.pop("nets", None)
 
 
+@pytest.mark.parametrize("shown", ["load_generator", "onnxruntime"])
 def test_the_saved_generator_is_used_as_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str
 ) -> None:
     import torch
 
     from trainables.training.state import TrainState
     from trainables.trial import generator_file
+    from tuner.export import main as export
 
-    block = next(
-        b for b in documents.blocks(ROOT / "docs" / "results.md", "python") if "load_generator" in b
-    )
+    blocks = documents.blocks(ROOT / "docs" / "results.md", "python")
+    block = next(b for b in blocks if shown in b)
     config = TrialConfig.model_validate({})
     state = TrainState.create(config, (1, 8, 8))
     (tmp_path / "runs" / "gp" / "best").mkdir(parents=True)
     saved = tmp_path / "runs" / "gp" / "best" / "generator.pt"
     torch.save(generator_file(state, config, (1, 8, 8)), saved)
     monkeypatch.chdir(tmp_path)
+    if shown == "onnxruntime":
+        assert export([str(saved), "--format", "onnx", "--out", "digits.onnx"]) == 0
     names: dict[str, Any] = {}
     exec(compile(block, "docs/results.md", "exec"), names)
     assert names["images"].shape == (64, 1, 8, 8)
-    assert names["images"].abs().max() <= 1
+    assert abs(names["images"]).max() <= 1

@@ -1,6 +1,8 @@
 from .best import write_best as write_best
 from .generators import Generator as Generator
+from .generators import GeneratorFile as GeneratorFile
 from .generators import check_code as check_code
+from .generators import find_generator as find_generator
 from .generators import generator_of_file as generator_of_file
 from .generators import generator_of_trial as generator_of_trial
 from .pictures import PICTURES as PICTURES

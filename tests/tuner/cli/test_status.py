@@ -12,7 +12,7 @@ from tuner.cli.command import halts_on_full_disk
 from tuner.cli.status import ExitStatus, with_exit_status
 from tuner.errors import BadInput, Fault, Halted
 
-COMMANDS = ("compare", "list", "report", "sample", "schema", "search", "sync", "train")
+COMMANDS = ("compare", "export", "list", "report", "sample", "schema", "search", "sync", "train")
 
 
 @pytest.mark.parametrize(
