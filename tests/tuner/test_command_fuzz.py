@@ -71,6 +71,7 @@ COMMANDS: dict[str, dict[str, list[str] | None]] = {
                "--trial": NUMBERS, "--interpolate": None, "--allow-code": CODE},
     "export": {"--format": ["safetensors", "x", ""], "--out": [*PATHS, "a.safetensors"],
                "--trial": NUMBERS, "--allow-code": CODE},
+    "narrow": {"--out": [*PATHS, "a.yaml"], "--allow-code": CODE},
     "report": {"--out": [*PATHS, "a.html"]},
     "list": {"--json": None},
     "compare": {"--by": ["critic_lr", "x", ""], "--below": NUMBERS, "--json": None},
