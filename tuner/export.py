@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     formats = "; ".join(f"{name}: {purpose}" for name, purpose in FORMATS.items())
     parser = argparse.ArgumentParser(
-        prog="python -m tuner.export",
+        prog=cli.program_of("export"),
         description="Export the best generator of a search for other programs.",
         epilog=cli.STATUS_HELP,
         allow_abbrev=False,

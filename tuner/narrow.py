@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tuner.narrow",
+        prog=cli.program_of("narrow"),
         description="Write the next search space: each searched key around the values of the best "
         "quarter of a search's trials, and the best trial as the first one.",
         epilog=cli.STATUS_HELP,

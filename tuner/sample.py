@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tuner.sample",
+        prog=cli.program_of("sample"),
         description="Draw samples of the best generator of a search.",
         epilog=cli.STATUS_HELP,
         allow_abbrev=False,

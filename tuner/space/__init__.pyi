@@ -21,6 +21,8 @@ from .sections import AshaConfig as AshaConfig
 from .sections import MlflowConfig as MlflowConfig
 from .sections import ResourceConfig as ResourceConfig
 from .sections import ResultsConfig as ResultsConfig
+from .shipped import find_space as find_space
+from .shipped import shipped_spaces as shipped_spaces
 from .spec import SECTION_KEYS as SECTION_KEYS
 from .spec import SearchSpec as SearchSpec
 from .spec import largest_budget_generator_steps as largest_budget_generator_steps
