@@ -150,6 +150,25 @@ def test_a_citation_names_the_version_that_there_is() -> None:
     assert f"will be {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_a_citation_has_the_paper_of_every_method() -> None:
+    """By the digital object identifier that arXiv gives it; and names them as the page does."""
+    listed = re.findall(
+        r"^\| ([^|]+) (\d{4}) \| .+, arXiv (\S+) \|$", METHODS_PAGE.read_text(), re.M
+    )
+    assert len(listed) > 20
+    references = yaml.safe_load((ROOT / "CITATION.cff").read_text())["references"]
+    by_doi = {reference["doi"].lower(): reference for reference in references}
+    assert len(by_doi) == len(references)
+    for names, year, number in listed:
+        reference = by_doi[f"10.48550/arxiv.{number}"]
+        first = reference["authors"][0]["family-names"].replace(
+            "\N{LATIN SMALL LETTER DOTLESS I}", "i"
+        )
+        assert (first, reference["year"]) == (names.split(" &")[0], int(year))
+        assert reference["type"] == "article"
+        assert reference["title"]
+
+
 @pytest.mark.parametrize("command", OURS, ids=str)
 def test_a_command_of_ours_takes_what_is_shown(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
