@@ -1,6 +1,11 @@
-"""Load the files of a checkpoint, and detect damaged ones, as a full disk leaves them."""
+"""Load the files of a checkpoint, and detect damaged ones, as a full disk leaves them.
 
+A generator is also loaded from the safetensors file that :mod:`trainables.exporting` writes.
+"""
+
+import json
 import pickle
+import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
 #: The files of a checkpoint, and the keys of each.
 STATE = "state.pt"
 GENERATOR = "generator.pt"
+#: What ends the name of a safetensors file, and the keys of its metadata that are JSON.
+_SAFETENSORS, _JSON_KEYS = ".safetensors", ("networks", "sample_shape", "scale")
 _KEYS = {STATE: ("state", "metrics"), GENERATOR: ("state_dict", "networks", "sample_shape")}
 
 
@@ -150,11 +157,11 @@ def load_whole(
 ) -> dict[str, Any]:
     """Load ``state.pt`` or ``generator.pt`` after verifying its checksums.
 
-    ``torch.load`` alone does not verify them.
+    ``torch.load`` alone does not verify them. A safetensors file has none.
 
     Args:
-        path: The file; it may have any name.
-        device: Where its tensors are put.
+        path: The file; it may have any name, and is a safetensors file if the name ends so.
+        device: Where its tensors are put; those of a safetensors file are put on the CPU.
         identity: The trial that it must be of; ``None`` for any.
 
     Raises:
@@ -163,13 +170,20 @@ def load_whole(
     """
     import torch  # importing it takes seconds
 
-    if (fault := _zip_fault(path)) is not None:
+    is_safetensors = path.suffix == _SAFETENSORS
+    if not is_safetensors and (fault := _zip_fault(path)) is not None:
         raise DamagedCheckpointError(path, fault)
     try:
-        saved = torch.load(path, map_location=device, weights_only=True)
+        if is_safetensors:
+            saved = _load_safetensors(path)
+        else:
+            saved = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         fault = "holds more than tensors, numbers and text"
         raise DamagedCheckpointError(path, fault) from error
+    except ModuleNotFoundError as error:
+        way_out = f"{sys.executable} -m pip install {error.name}"
+        raise DamagedCheckpointError(path, f"needs {error.name}: {way_out}") from error
     except Exception as error:  # a wrong byte in a header can make torch raise any type
         raise DamagedCheckpointError(path, _cannot_be_read(error)) from error
     missing = [key for key in _KEYS.get(path.name, ()) if not _has(saved, key)]
@@ -180,6 +194,18 @@ def load_whole(
     if identity is not None and (fault := identity.fault_of(saved)) is not None:
         raise DamagedCheckpointError(path, fault)
     return saved
+
+
+def _load_safetensors(path: Path) -> dict[str, Any]:
+    """Load a safetensors file as the content of the ``generator.pt`` that it was made of."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata() or {}
+    facts = {key: json.loads(metadata[key]) for key in _JSON_KEYS if key in metadata}
+    names = {"trial": metadata["trial"]} if "trial" in metadata else {}
+    return {"state_dict": weights, **facts, **names}
 
 
 def _zip_fault(path: Path) -> str | None:

@@ -360,7 +360,7 @@ def load_generator(
     allow_code: Collection[str] = (),
     identity: Identity | None = None,
 ) -> tuple[nn.Module, int]:
-    """Load a ``generator.pt``.
+    """Load a ``generator.pt``, or the safetensors file that it was exported to.
 
     Args:
         path: The file.
@@ -410,7 +410,8 @@ def _checked_scale(saved: Mapping[str, Any]) -> Mapping[str, Tensor] | None:
     """Return the scale of a generator's samples, a factor and an offset for each column."""
     if (scale := saved.get("scale")) is None:
         return None
-    offset, factor = scale["offset"], scale["factor"]
+    # A safetensors file has them as lists.
+    offset, factor = (torch.as_tensor(scale[k], dtype=torch.float64) for k in ("offset", "factor"))
     if not offset.shape == factor.shape == tuple(saved["sample_shape"]):
         raise ValueError("its scale is not that of its samples")
     return {"offset": offset, "factor": factor}

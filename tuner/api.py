@@ -141,7 +141,7 @@ def run_search(
     ``resume=True`` resumes it, and :func:`load_search` reads its results so far.
 
     Args:
-        space: The search space file.
+        space: The search space: a file, or the name of one that is shipped, such as ``gp``.
         num_trials: Replaces the file's ``search.num_trials``.
         time_budget_s: Replaces the file's ``search.time_budget_s``, in seconds.
         overrides: Replaces other values of the file, by dotted key: ``{"data.path": "faces"}``.

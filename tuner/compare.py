@@ -277,7 +277,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tuner.compare",
+        prog=cli.program_of("compare"),
         description="Compare a search's trials by the values of hyperparameters.",
         epilog=cli.STATUS_HELP,
         allow_abbrev=False,

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tuner.list",
+        prog=cli.program_of("list"),
         description="List the searches of a folder, the latest first.",
         epilog=cli.STATUS_HELP,
         allow_abbrev=False,

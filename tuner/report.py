@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tuner.report",
+        prog=cli.program_of("report"),
         description="Write the report of a search as one HTML page, also while the search runs.",
         epilog=cli.STATUS_HELP,
         allow_abbrev=False,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner import cli
+from tuner import cli, results
 from tuner.errors import BadInput, Fault
 
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
     _check(args)
-    name, generator = _find(args.run, args.trial, args.allow_code)
+    with results.find_generator(args.run, args.trial) as found:
+        generator = results.generator_of_file(found.path, args.allow_code, found.identity)
     samples = draw(generator, args.num, args.seed, interpolate=args.interpolate)
     kind = "interpolation" if args.interpolate else "samples"
-    out = args.out or Path(f"{name}-{kind}-{args.num}-seed-{args.seed}.png")
+    out = args.out or Path(f"{found.name}-{kind}-{args.num}-seed-{args.seed}.png")
     write(samples, out, columns=STEPS if args.interpolate else None)
     print(f"{len(samples)} samples of shape {tuple(samples.shape[1:])}: {out}")
     return cli.ExitStatus.DONE
@@ -40,13 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tuner.sample",
+        prog=cli.program_of("sample"),
         description="Draw samples of the best generator of a search.",
         epilog=cli.STATUS_HELP,
         allow_abbrev=False,
     )
     parser.add_argument(
-        "run", type=cli.plain_path, metavar="RUN", help="its folder, or a generator.pt"
+        "run", type=cli.plain_path, metavar="RUN", help="its folder, or a file with a generator"
     )
     parser.add_argument("--num", type=int, default=64, metavar="N", help="how many (default: 64)")
     parser.add_argument(
@@ -84,25 +85,8 @@ def _check(args: argparse.Namespace) -> None:
         faults.append(Fault("--num", f"{rule}, got {args.num}"))
     if not 0 <= args.seed < 2**32:
         faults.append(Fault("--seed", f"must be at least 0 and below 2**32, got {args.seed}"))
-    if args.trial is not None and args.run.is_file():
-        faults.append(Fault("--trial", "needs a search's folder: this file has one generator"))
     if faults:
         raise BadInput(str(args.run), faults)
-
-
-def _find(run: Path, trial_id: str | None, allow_code: Sequence[str]) -> "tuple[str, Generator]":
-    """Return a name for the samples, and the generator."""
-    from tuner import results
-
-    if run.is_file():
-        return run.stem, results.generator_of_file(run, allow_code)
-    search = results.read_snapshot(run)
-    trial = search.best if trial_id is None else search.trial(trial_id)
-    if trial is None:
-        message = "has no completed trial yet: give one by --trial, or wait for the search"
-        raise BadInput(str(run), [Fault("", message)])
-    generator = results.generator_of_trial(search, trial, allow_code)
-    return f"{search.spec.name}-{trial.trial_id}", generator
 
 
 def draw(generator: "Generator", num: int, seed: int, *, interpolate: bool = False) -> "Tensor":

@@ -12,7 +12,7 @@ from tuner.space import json_schema, keys_table
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m tuner.schema",
+        prog=cli.program_of("schema"),
         description="Print the JSON Schema of a search space, or its keys as a table.",
         epilog=cli.STATUS_HELP,
         allow_abbrev=False,

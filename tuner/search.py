@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tuner import cli, driver
 from tuner.driver import CheckedSearch
-from tuner.space import largest_budget_generator_steps
+from tuner.space import largest_budget_generator_steps, shipped_spaces
 
 
 @cli.with_exit_status
@@ -30,12 +30,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m tuner.search",
+        prog=cli.program_of("search"),
         description="Search the hyperparameters of a Wasserstein GAN.",
         epilog=cli.SEARCH_STATUS_HELP,
         allow_abbrev=False,
     )
-    parser.add_argument("space", type=cli.plain_path, metavar="SPACE.yaml", help="the search space")
+    parser.add_argument(
+        "space",
+        type=cli.plain_path,
+        metavar="SPACE.yaml",
+        help=f"the search space: a file, or one that is shipped: {', '.join(shipped_spaces())}",
+    )
     cli.add_options(parser)
     parser.add_argument(
         "--warm-start",

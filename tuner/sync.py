@@ -102,7 +102,7 @@ def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tuner.sync",
+        prog=cli.program_of("sync"),
         description="Write to MLflow what it lacks of a search, from the search's own folder.",
         epilog="Exit status: 0 done, 1 MLflow cannot be written, 2 bad input, 130 interrupted.",
         allow_abbrev=False,

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m tuner.train",
+        prog=cli.program_of("train"),
         description="Train the best trial of a search longer, or again with fresh seeds.",
         epilog=cli.SEARCH_STATUS_HELP,
         allow_abbrev=False,

@@ -108,6 +108,8 @@ def _command(words: list[str], document: str, is_mention: bool) -> Iterator[Comm
     words = words[: next((i for i, word in enumerate(words) if word in (">", ">>")), None)]
     if len(words) > 2 and _PYTHON.fullmatch(words[0]) and words[1] == "-m":
         yield Command(document, words[2], tuple(words[3:]), is_mention)
+    elif len(words) > 1 and words[0] == "wgan-tuner" and not words[1].isupper():
+        yield Command(document, f"tuner.{words[1]}", tuple(words[2:]), is_mention)
     elif words and words[0].removeprefix(".venv/bin/") in ("ray", "mlflow"):
         program = words[0].removeprefix(".venv/bin/")
         yield Command(document, program, tuple(words[1:]), is_mention)

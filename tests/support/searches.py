@@ -189,6 +189,12 @@ def without_times(table: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k not in TIMES} for row in table]
 
 
+def best(run_dir: Path) -> str:
+    """The best trial's file, without its line on the sessions."""
+    lines = (run_dir / "best.yaml").read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("# Run by "))
+
+
 def reports(run_dir: Path) -> list[dict[str, float]]:
     """All that was reported so far, whole lines only."""
     path = run_dir / "metrics.jsonl"

@@ -20,7 +20,7 @@ from trainables.data import load
 from trainables.datasets.cache import recall
 from trainables.networks import CodeNotAllowed
 from trainables.trial import load_generator, settings_restored
-from tuner import compare, report, results, sample, search, sync, train
+from tuner import compare, export, narrow, report, results, sample, search, sync, train
 from tuner.cluster.scoring import score_checkpoint
 from tuner.errors import BadInput
 from tuner.list import main as list_searches
@@ -71,7 +71,9 @@ COMMANDS: dict[str, tuple[Callable[..., int], list[str]]] = {
     "report": (report.main, ["RUN"]),
     "list": (list_searches, ["RUN/.."]),
     "compare": (compare.main, ["RUN", "--by", "critic_lr"]),
+    "narrow": (narrow.main, ["RUN"]),
     "sample": (sample.main, ["RUN", "--num", "4"]),
+    "export": (export.main, ["RUN", "--format", "safetensors"]),
     "sample a file": (sample.main, ["RUN/best/generator.pt", "--num", "4"]),
     "train": (train.main, ["RUN"]),
     "train best.yaml": (train.main, ["RUN/best.yaml"]),

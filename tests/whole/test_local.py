@@ -72,7 +72,7 @@ def with_network(space: Path):
 
 def outcome(run_dir: Path) -> tuple[list[dict[str, str]], str]:
     """All of a search that must be the same in an equal one."""
-    return searches.without_times(searches.rows(run_dir)), (run_dir / "best.yaml").read_text()
+    return searches.without_times(searches.rows(run_dir)), searches.best(run_dir)
 
 
 def trials_reported(run_dir: Path) -> set[float]:

@@ -150,6 +150,25 @@ def test_a_citation_names_the_version_that_there_is() -> None:
     assert f"will be {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_a_citation_has_the_paper_of_every_method() -> None:
+    """By the digital object identifier that arXiv gives it; and names them as the page does."""
+    listed = re.findall(
+        r"^\| ([^|]+) (\d{4}) \| .+, arXiv (\S+) \|$", METHODS_PAGE.read_text(), re.M
+    )
+    assert len(listed) > 20
+    references = yaml.safe_load((ROOT / "CITATION.cff").read_text())["references"]
+    by_doi = {reference["doi"].lower(): reference for reference in references}
+    assert len(by_doi) == len(references)
+    for names, year, number in listed:
+        reference = by_doi[f"10.48550/arxiv.{number}"]
+        first = reference["authors"][0]["family-names"].replace(
+            "\N{LATIN SMALL LETTER DOTLESS I}", "i"
+        )
+        assert (first, reference["year"]) == (names.split(" &")[0], int(year))
+        assert reference["type"] == "article"
+        assert reference["title"]
+
+
 @pytest.mark.parametrize("command", OURS, ids=str)
 def test_a_command_of_ours_takes_what_is_shown(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -285,24 +304,27 @@ def test_the_readmes_own_network_passes_every_check(
     sys.modules.pop("nets", None)
 
 
+@pytest.mark.parametrize("shown", ["load_generator", "onnxruntime"])
 def test_the_saved_generator_is_used_as_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str
 ) -> None:
     import torch
 
     from trainables.training.state import TrainState
     from trainables.trial import generator_file
+    from tuner.export import main as export
 
-    block = next(
-        b for b in documents.blocks(ROOT / "docs" / "results.md", "python") if "load_generator" in b
-    )
+    blocks = documents.blocks(ROOT / "docs" / "results.md", "python")
+    block = next(b for b in blocks if shown in b)
     config = TrialConfig.model_validate({})
     state = TrainState.create(config, (1, 8, 8))
     (tmp_path / "runs" / "gp" / "best").mkdir(parents=True)
     saved = tmp_path / "runs" / "gp" / "best" / "generator.pt"
     torch.save(generator_file(state, config, (1, 8, 8)), saved)
     monkeypatch.chdir(tmp_path)
+    if shown == "onnxruntime":
+        assert export([str(saved), "--format", "onnx", "--out", "digits.onnx"]) == 0
     names: dict[str, Any] = {}
     exec(compile(block, "docs/results.md", "exec"), names)
     assert names["images"].shape == (64, 1, 8, 8)
-    assert names["images"].abs().max() <= 1
+    assert abs(names["images"]).max() <= 1

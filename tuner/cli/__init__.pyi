@@ -12,6 +12,8 @@ from .exit import end_with as end_with
 from .paths import path as path
 from .paths import plain_path as plain_path
 from .paths import unwritable as unwritable
+from .program import PROGRAM as PROGRAM
+from .program import program_of as program_of
 from .status import STATUS_HELP as STATUS_HELP
 from .status import ExitStatus as ExitStatus
 from .status import with_exit_status as with_exit_status

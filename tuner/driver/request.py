@@ -24,6 +24,7 @@ from tuner.space import (
     MlflowConfig,
     ResultsConfig,
     SearchSpec,
+    find_space,
     load_yaml,
     validate_points,
     validate_sections,
@@ -122,7 +123,7 @@ def request_from_file(
     address in it gets no password.
 
     Args:
-        space: The file.
+        space: The file, or the name of a shipped one, such as ``gp``.
         overrides: Values that replace the file's, as in :func:`tuner.space.yaml_file.load_yaml`.
         name: A name that replaces the file's.
         runs_dir: A folder of all searches that replaces the file's.
@@ -132,6 +133,7 @@ def request_from_file(
     Raises:
         BadInput: if the file cannot be read as a mapping.
     """
+    space = find_space(space)
     document, faults = load_yaml(space, overrides)
     document = with_place(document, name, runs_dir)
     code_dir: Path | None = space.absolute().parent

@@ -121,7 +121,7 @@ def run_session(
         study = Study(run_dir / "study.log", spec, location)
         _check_data(study, data)
         _update_spec(saved, spec, say)
-        results.append_session(run_dir, place.num_cpus)
+        results.append_session(run_dir, place.num_cpus, study.data)
         if foreign := study.foreign_checkpoints():
             say(_foreign_text(foreign, location))
         with working(console, "measuring the w1 of real samples", delay_s=1):

@@ -1,25 +1,19 @@
 """Suggest next steps that the data of a search support."""
 
-import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
-from annotated_types import Ge
-
-from trainables.config import NetworkConfig, TrainingConfig
 from tuner import results
 from tuner.page.baseline import Baseline
 from tuner.page.facts import Facts
 from tuner.page.style import number, short
 from tuner.retrain import Retrained
-from tuner.space import Choice, Domain, Range, is_integer
+from tuner.space import Choice, Domain, domain_text, end_of
 from tuner.study import Importance
 
-#: A value within this share of its range from an end counts as at the end.
-_EDGE = 0.05
 #: A hyperparameter is unimportant if the 95% intervals of all evaluators lie below this share,
 #: with at least so many trials.
 _SMALL, _ENOUGH_TRIALS = 0.1, 30
@@ -57,6 +51,7 @@ def hints(
         *_use(facts, run),
         *_certainty(facts, seeds),
         *_edges(facts),
+        *_again(facts, run),
         *_longer(facts, run, seeds),
         *_cut_off(facts, run, seeds),
         *_unimportant(facts, rankings),
@@ -107,46 +102,17 @@ def _edges(facts: Facts) -> Iterator[Hint]:
     for key, domain in facts.search.spec.domains.items() if best else ():
         if best is None or key not in best.params or isinstance(domain, Choice):
             continue
-        if (end := edge(key, domain, best.params[key])) is not None:
+        if (end := end_of(key, domain, best.params[key])) is not None:
             value, bound = number(best.params[key]), number(getattr(domain, end))
             side = "upper" if end == "high" else "lower"
             reason = f"the best has {value}, at the {side} end of its range ({bound})"
             yield Hint(f"Widen {key} past {bound}", reason)
 
 
-def edge(key: str, domain: Range[Any], value: float) -> str | None:
-    """Return ``low`` or ``high`` if a value is at that end of a range that can be widened."""
-    share = _share(domain, value)
-    if is_integer(domain):
-        end = {domain.low: "low", domain.high: "high"}.get(value)
-    else:
-        end = "low" if share <= _EDGE else "high" if share >= 1 - _EDGE else None
-    return None if end is None or _is_natural(key, domain, end) else end
-
-
-def _share(domain: Range[Any], value: float) -> float:
-    """Return the position of a value in its range, from 0 at the low end to 1 at the high end."""
-    if domain.log:
-        low, high, value = (math.log(x) for x in (domain.low, domain.high, value))
-    else:
-        low, high = domain.low, domain.high
-    return (value - low) / (high - low)
-
-
-def _is_natural(key: str, domain: Range[Any], end: str) -> bool:
-    """Return whether the hyperparameter has no values beyond this end, as a decay below 0."""
-    name = key.split(".", 1)[1]
-    if name in ("beta1", "beta2", "ema_decay") and end == "high":
-        return domain.high >= 0.9
-    field = {**TrainingConfig.model_fields, **NetworkConfig.model_fields}.get(name)
-    bounds = [m.ge for m in _metadata(field) if isinstance(m, Ge)]
-    return end == "low" and domain.low in bounds
-
-
-def _metadata(field: Any) -> Iterator[Any]:
-    yield from getattr(field, "metadata", ())
-    for inner in getattr(getattr(field, "annotation", None), "__args__", ()):
-        yield from getattr(inner, "__metadata__", ())
+def _again(facts: Facts, run: str) -> Iterator[Hint]:
+    if facts.search.state == "finished" and len(facts.completed) >= _FEW:
+        reason = "a second search spends its trials where the best quarter of these lies"
+        yield Hint("Search again around the best", reason, f"python -m tuner.narrow {run}")
 
 
 def _longer(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[Hint]:
@@ -214,13 +180,6 @@ def _missing_defaults(baselines: Sequence[Baseline]) -> Iterator[Hint]:
         yield Hint("Add it to initial_points of the next search", reason)
 
 
-def domain_text(domain: Domain) -> str:
-    """Format a domain as text."""
-    if isinstance(domain, Choice):
-        return "one of " + ", ".join(number(value) for value in domain.labels)
-    return f"{number(domain.low)} to {number(domain.high)}" + " (log)" * domain.log
-
-
 def seeds_command(run_dir: Path) -> str:
     """Return the command that trains the best trial again with other seeds."""
     return f"python -m tuner.train {shlex.quote(str(run_dir))} --seeds 5"
@@ -233,7 +192,7 @@ def best_config(facts: Facts) -> list[tuple[str, str, str]]:
     if best is None:
         return []
     return [
-        (short(key), number(best.params[key]), domain_text(domain))
+        (short(key), number(best.params[key]), domain_text(domain, number))
         for key, domain in domains.items()
         if key in best.params
     ]

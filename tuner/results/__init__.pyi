@@ -2,7 +2,9 @@ from .best import write_best as write_best
 from .budgets import Spent as Spent
 from .budgets import trial_seconds as trial_seconds
 from .generators import Generator as Generator
+from .generators import GeneratorFile as GeneratorFile
 from .generators import check_code as check_code
+from .generators import find_generator as find_generator
 from .generators import generator_of_file as generator_of_file
 from .generators import generator_of_trial as generator_of_trial
 from .outlook import outlook_text as outlook_text

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainables.checkpoint import Identity, load_whole
+from tuner.results.provenance import provenance_text, read_sessions
 from tuner.results.text import score_and_step_text, ties_text
 from tuner.space import dump_yaml
 from tuner.storage import fetch_file, write_atomically
@@ -13,7 +14,7 @@ from tuner.study import Trial
 def write_best(
     run_dir: Path, trial: Trial, trials: Iterable[Trial] = (), search: str | None = None
 ) -> None:
-    """Write ``best/`` from the trial's best rung, then ``best.yaml``.
+    """Write ``best/`` from the trial's best rung, then ``best.yaml``, with the search's provenance.
 
     Args:
         run_dir: The search's folder.
@@ -29,9 +30,15 @@ def write_best(
     title = f"# trial {trial.trial_id}: {score_and_step_text(trial)}"
     if (ties := ties_text(trial, trials)) is not None:
         title += f"\n# {ties}"
+    origin = provenance_text(read_sessions(run_dir))
+    content = f"{title}\n# {origin}\n{text}" if origin else f"{title}\n{text}"
     path, folder = run_dir / "best.yaml", run_dir / "best"
-    if path.exists() and path.read_text(encoding="utf-8") == f"{title}\n{text}":
-        return  # best.yaml is written last, so that best/ is complete
+    written = path.read_text(encoding="utf-8") if path.exists() else ""
+    if written.startswith(f"{title}\n") and written.endswith(f"\n{text}"):
+        # It is written last, so that best/ is complete: no more than the session is another.
+        if written != content:
+            write_atomically(path, content)
+        return
     if trial.best_generator is None:
         raise FileNotFoundError(f"trial {trial.trial_id} has no checkpoint")
     folder.mkdir(exist_ok=True)
@@ -46,4 +53,4 @@ def write_best(
     finally:
         for scratch in fetched.values():
             scratch.unlink(missing_ok=True)
-    write_atomically(path, f"{title}\n{text}")
+    write_atomically(path, content)

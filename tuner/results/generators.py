@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from trainables.checkpoint import GENERATOR, DamagedCheckpointError, Identity, load_whole
 from trainables.config import code_fault
 from tuner.errors import BadInput, Fault
-from tuner.results.snapshot import Snapshot
+from tuner.results.snapshot import Snapshot, read_snapshot
 from tuner.storage import fetch_file
 from tuner.study import Trial
 
@@ -40,6 +40,45 @@ class Generator:
             raise ValueError(f"latents must be of shape [n, {self.latent_dim}], got {list(shape)}")
         with torch.no_grad():
             return self.network(latents)
+
+
+@dataclass(frozen=True)
+class GeneratorFile:
+    """A file with a generator; ``identity`` is the trial that it must be of, ``None`` for any."""
+
+    name: str
+    path: Path
+    identity: Identity | None = None
+
+
+@contextmanager
+def find_generator(run: Path, trial_id: str | None = None) -> Iterator[GeneratorFile]:
+    """Find the generator of a search's best trial, or of another one.
+
+    Args:
+        run: The search's folder, or a file with a generator.
+        trial_id: The trial's number; ``None`` for the best trial.
+
+    Yields:
+        The file, which may be gone after the block.
+
+    Raises:
+        BadInput: if there is no such trial, or it has saved no generator.
+    """
+    if run.is_file():
+        if trial_id is not None:
+            message = "needs a search's folder: this file has one generator"
+            raise BadInput(str(run), [Fault("--trial", message)])
+        yield GeneratorFile(run.stem, run)
+        return
+    search = read_snapshot(run)
+    trial = search.best if trial_id is None else search.trial(trial_id)
+    if trial is None:
+        message = "has no completed trial yet: give one by --trial, or wait for the search"
+        raise BadInput(str(run), [Fault("", message)])
+    with _file(search, trial) as path:
+        name = f"{search.spec.name}-{trial.trial_id}"
+        yield GeneratorFile(name, path, Identity(trial.name_in(search.spec.name)))
 
 
 def generator_of_file(

@@ -9,9 +9,11 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import socket
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -32,6 +34,7 @@ _LABELS = {
     "git_commit": "commit",
     "python": "Python",
     "torch": "torch",
+    "cuda": "CUDA",
     "ray": "Ray",
     "optuna": "Optuna",
     "mlflow": "MLflow",
@@ -39,18 +42,24 @@ _LABELS = {
     "os": "system",
     "cpu": "CPU",
     "gpu": "GPU",
+    "command": "command",
+    "data": "data fingerprint",
 }
-_VERSIONS = ("wgan-tuner", "git_commit", "python", "torch", "ray", "optuna", "mlflow")
+_VERSIONS = ("wgan-tuner", "git_commit", "python", "torch", "cuda", "ray", "optuna", "mlflow")
+_ASIDE = ("command", "data")
+#: What no two sessions share, and so tells nothing of a difference.
+_OF_ONE_SESSION = ("time", "command")
 #: Sessions that the file keeps, the latest; bytes of a file and characters of a value that are
 #: read: the folder may be a stranger's.
 _MAX_SESSIONS, _MAX_BYTES, _MAX_CHARS = 500, 1 << 20, 200
+_MAX_COMMAND_CHARS = 1000
 #: Seconds for git and for nvidia-smi: of a broken file system or driver they may never return.
 _TIMEOUT_S = 10.0
 _CPU_INFO = Path("/proc/cpuinfo")
 _GPU_INFOS = Path("/proc/driver/nvidia/gpus")
 
 
-def append_session(run_dir: Path, num_cpus: int) -> None:
+def append_session(run_dir: Path, num_cpus: int, data: str | None = None) -> None:
     """Append the session that starts now to a search's ``provenance.json``.
 
     CUDA is not initialised: the driver must not occupy a GPU.
@@ -58,11 +67,12 @@ def append_session(run_dir: Path, num_cpus: int) -> None:
     Args:
         run_dir: The search's folder.
         num_cpus: The CPUs that this process may use.
+        data: The fingerprint of the data.
 
     Raises:
         OSError: if the file cannot be written.
     """
-    sessions = [*read_sessions(run_dir), this_session(num_cpus)][-_MAX_SESSIONS:]
+    sessions = [*read_sessions(run_dir), this_session(num_cpus, data)][-_MAX_SESSIONS:]
     write_atomically(run_dir / PROVENANCE, json.dumps(sessions, indent=1) + "\n")
 
 
@@ -73,25 +83,30 @@ def read_sessions(run_dir: Path) -> list[Session]:
         return []
     entries = (entry for entry in read_json(path, list) if isinstance(entry, dict))
     sessions = [
-        {name: _clean(entry[name]) for name in _LABELS if isinstance(entry.get(name), str)}
+        {name: _clean(name, entry[name]) for name in _LABELS if isinstance(entry.get(name), str)}
         for entry in entries
     ]
     return [session for session in sessions if session]
 
 
-def this_session(num_cpus: int) -> Session:
+def this_session(num_cpus: int, data: str | None = None) -> Session:
     """Describe this process and its machine."""
+    from torch.version import cuda  # that of the build; a search has imported torch by then
+
     facts = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": _git_commit(_ROOT),
         "python": platform.python_version(),
         **{name: _version(name) for name in _DISTRIBUTIONS},
+        "cuda": cuda,
         "host": socket.gethostname(),
         "os": f"{platform.system()} {platform.release()}",
         "cpu": f"{num_cpus} x {_cpu_model()}",
         "gpu": ", ".join(f"{n} x {name}" for name, n in Counter(_gpu_names()).items()) or None,
+        "command": _command(),
+        "data": data,
     }
-    return {name: _clean(fact) for name in _LABELS if (fact := facts[name])}
+    return {name: _clean(name, fact) for name in _LABELS if (fact := facts[name])}
 
 
 def provenance_text(sessions: Sequence[Session]) -> str | None:
@@ -103,6 +118,9 @@ def provenance_text(sessions: Sequence[Session]) -> str | None:
     machine = ", ".join(last[name] for name in ("os", "cpu", "gpu") if name in last)
     text = f"Run by {', '.join(versions)}"
     text += f"; on {last.get('host', 'an unnamed host')} ({machine or 'unknown machine'})."
+    text += "".join(
+        f" {_LABELS[name].capitalize()}: {last[name]}." for name in _ASIDE if name in last
+    )
     if len(sessions) > 1:
         differing = _differing(sessions)
         detail = f"they differ in {'; '.join(differing)}" if differing else "all alike"
@@ -113,7 +131,7 @@ def provenance_text(sessions: Sequence[Session]) -> str | None:
 def _differing(sessions: Sequence[Session]) -> list[str]:
     """List the facts that are not the same in all sessions, with up to four values each."""
     texts = []
-    for name in (name for name in _LABELS if name != "time"):
+    for name in (name for name in _LABELS if name not in _OF_ONE_SESSION):
         values = list(dict.fromkeys(_shown(session, name) for session in sessions))
         if len(values) > 1:
             more = [f"{len(values) - 4} more"] if len(values) > 4 else []
@@ -130,8 +148,18 @@ def _shown(session: Session, name: str) -> str:
     return commit[:10] + (" with uncommitted changes" if changed else "")
 
 
-def _clean(text: str) -> str:
-    return re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in text))[:_MAX_CHARS]
+def _clean(name: str, text: str) -> str:
+    most = _MAX_COMMAND_CHARS if name == "command" else _MAX_CHARS
+    return re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in text))[:most]
+
+
+def _command() -> str:
+    """Return how this process was started, with the interpreter's name in place of its path.
+
+    It holds no secret: a place whose address has one is refused before a session begins.
+    """
+    interpreter, *arguments = sys.orig_argv
+    return shlex.join([Path(interpreter).name, *arguments])
 
 
 def _version(distribution: str) -> str | None:

@@ -2,11 +2,15 @@ from .domains import Choice as Choice
 from .domains import Domain as Domain
 from .domains import Range as Range
 from .domains import coerce as coerce
+from .domains import domain_text as domain_text
 from .domains import flat as flat
 from .domains import is_integer as is_integer
 from .domains import label as label
 from .domains import possible_values as possible_values
+from .ends import end_of as end_of
 from .messages import describe_error as describe_error
+from .narrowing import Change as Change
+from .narrowing import narrow as narrow
 from .published import METHOD_KEYS as METHOD_KEYS
 from .published import published_points as published_points
 from .published import published_values as published_values
@@ -17,6 +21,8 @@ from .sections import AshaConfig as AshaConfig
 from .sections import MlflowConfig as MlflowConfig
 from .sections import ResourceConfig as ResourceConfig
 from .sections import ResultsConfig as ResultsConfig
+from .shipped import find_space as find_space
+from .shipped import shipped_spaces as shipped_spaces
 from .spec import SECTION_KEYS as SECTION_KEYS
 from .spec import SearchSpec as SearchSpec
 from .spec import largest_budget_generator_steps as largest_budget_generator_steps

@@ -90,6 +90,21 @@ def resolve_defaults(
     )
 
 
+def keys_without_effect(values: Mapping[str, Any]) -> set[str]:
+    """Return the keys that apply to no trial of a search.
+
+    Args:
+        values: The value or domain of each key of ``networks`` and ``training`` that has one.
+    """
+    used = {key: value for key, value in values.items() if value is not None}
+    while True:
+        possible = _possible_by_key(used, ())
+        rest = {key: value for key, value in used.items() if not why_no_effect(key, possible)}
+        if len(rest) == len(used):
+            return values.keys() - used.keys()
+        used = rest
+
+
 def _with(section: Any, values: Mapping[str, Any]) -> Any:
     keys = type(section).model_fields
     return type(section).model_validate({k: v for k, v in values.items() if k in keys})

@@ -5,7 +5,7 @@ then hold a fixed value or a domain.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
@@ -84,6 +84,13 @@ def grid_values(domain: Domain) -> tuple[Any, ...] | None:
     if isinstance(domain, Choice):
         return domain.labels
     return tuple(range(domain.low, domain.high + 1)) if is_integer(domain) else None
+
+
+def domain_text(domain: Domain, show: Callable[[Any], str] = str) -> str:
+    """Describe a domain, its values formatted by a function."""
+    if isinstance(domain, Choice):
+        return "one of " + ", ".join(show(value) for value in domain.labels)
+    return f"{show(domain.low)} to {show(domain.high)}" + " (log)" * domain.log
 
 
 def possible_values(value: Any) -> tuple[Any, ...]:

@@ -37,6 +37,9 @@ def resolve_points(
             for field, value in [*sections.get(name, ()), *getattr(point, name).items()]
             if not isinstance(value, Range | Choice)
         }
+        # As a constraint that the search fixes, in a trial whose loss has none.
+        absent = [field for field in fixed if why_no_effect(field, fixed)]
+        fixed |= dict.fromkeys(absent, (None,))
         for name in resolved.keys() & sections.keys():
             searched = dict(flat(sections[name]))
             for field, value in flat(getattr(point, name).items()):

@@ -12,7 +12,18 @@ from tuner.cli.command import halts_on_full_disk
 from tuner.cli.status import ExitStatus, with_exit_status
 from tuner.errors import BadInput, Fault, Halted
 
-COMMANDS = ("compare", "list", "report", "sample", "schema", "search", "sync", "train")
+COMMANDS = (
+    "compare",
+    "export",
+    "list",
+    "narrow",
+    "report",
+    "sample",
+    "schema",
+    "search",
+    "sync",
+    "train",
+)
 
 
 @pytest.mark.parametrize(

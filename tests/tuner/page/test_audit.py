@@ -48,6 +48,7 @@ HINTS = (
     "Resume the search", "Run more trials, or lower asha.max_generator_steps",
     "Use the best generator", "Train the best again with other seeds", "Train the best for longer",
     "Widen ", "Train trial ", "Fix ", "Narrow the ranges of the learning rates",
+    "Search again around the best",
     "Read the messages in the table of trials", "Add it to initial_points of the next search",
 )  # fmt: skip
 ENDS: list[str] = ["completed", "stopped", "out of budget", "diverged", "failed"]
@@ -516,6 +517,8 @@ def test_the_next_steps_follow_from_the_files(audited: Audited) -> None:
     expected = {"Use the best generator": [best], "Train the best again with other seeds": None}
     if (num := len(truth.having("completed"))) < 5:
         expected["Run more trials, or lower asha.max_generator_steps"] = [num]
+    else:
+        expected["Search again around the best"] = None
     for key, text in truth.domains.items():
         attributes = json.loads(text)["attributes"]
         if "low" not in attributes or key not in truth.params[best]:

@@ -3,42 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from made_search import facts, trial
 
 from tuner.page.facts import Facts
-from tuner.page.hints import best_config, domain_text, edge, hints
+from tuner.page.hints import best_config, hints
 from tuner.retrain.retrained import Retrained
-from tuner.space.domains import Choice, Range
+from tuner.space.domains import Range
 from tuner.space.spec import SearchSpec
 from tuner.study.importances import Importance
 
 MakeSpec = Callable[..., SearchSpec]
 LOG = Range[float](low=1e-4, high=1.0, log=True)
 WHOLE = Range[int](low=1, high=5)
-
-
-@pytest.mark.parametrize(
-    ("key", "domain", "value", "end"),
-    [
-        ("training.critic_lr", LOG, 0.9, "high"),
-        ("training.critic_lr", LOG, 1.1e-4, "low"),
-        ("training.critic_lr", LOG, 0.1, None),  # a quarter of the magnitudes below the end
-        ("training.n_critic", WHOLE, 5, "high"),
-        ("training.n_critic", WHOLE, 4, None),
-        ("training.n_critic", WHOLE, 1, None),  # a critic takes no fewer steps than one
-        ("training.beta1", Range[float](low=0.0, high=0.99), 0.98, None),
-    ],
-)
-def test_a_value_is_at_an_end_of_its_range_if_the_range_could_go_on(
-    key: str, domain: Any, value: float, end: str | None
-) -> None:
-    assert edge(key, domain, value) == end
-
-
-def test_a_domain_in_words() -> None:
-    assert domain_text(LOG) == "0.0001 to 1 (log)"
-    assert domain_text(Choice(choice=("adam", "rmsprop"))) == "one of adam, rmsprop"
 
 
 def reasons(search: Facts, seeds: tuple[Retrained, ...] = (), rankings: Any = ()) -> dict[str, str]:
@@ -90,3 +66,13 @@ def test_what_both_evaluators_find_unimportant_may_be_fixed(
     large = Importance("training.critic_lr", 0.02, 0.0, 0.5, 0.1, 40)
     assert "Fix critic_lr, for example at 1e-5" in reasons(some, rankings=[[small], [small]])
     assert "Fix critic_lr, for example at 1e-5" not in reasons(some, rankings=[[small], [large]])
+
+
+def test_a_second_search_is_suggested_once_there_are_trials_to_narrow_to(
+    make_spec: MakeSpec,
+) -> None:
+    spec = make_spec(search={"num_trials": 6, "sampler": "random"}, objective={"final_trials": 0})
+    done = [trial(spec, i, [3.0, 2.0, 1.0 + i], "completed") for i in range(6)]
+    (hint,) = (h for h in hints(facts(spec, done), (), (), ()) if "again around" in h.action)
+    assert hint.command == "python -m tuner.narrow /nowhere/search"
+    assert "Search again around the best" not in reasons(facts(spec, done[:4]))

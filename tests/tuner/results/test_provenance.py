@@ -2,22 +2,37 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tuner.results import append_session, provenance, provenance_text, read_sessions
 
 
 def test_each_session_appends_its_versions_and_machine(tmp_path: Path) -> None:
-    append_session(tmp_path, 3)
+    append_session(tmp_path, 3, "a1b2")
     first = read_sessions(tmp_path)
     append_session(tmp_path, 3)
     assert read_sessions(tmp_path)[:1] == first
     assert len(read_sessions(tmp_path)) == 2
-    named = {"time", "python", "torch", "ray", "optuna", "mlflow", "host", "os", "cpu"}
+    named = {"time", "python", "torch", "ray", "optuna", "mlflow", "host", "os", "cpu", "command"}
     assert named <= first[0].keys()
     assert first[0]["cpu"].startswith("3 x ")
+    assert first[0]["data"] == "a1b2"
+    assert first[0].get("cuda") == torch.version.cuda
+
+
+def test_the_command_is_as_it_was_typed_but_for_the_folder_of_the_interpreter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    typed = ["/home/me/.venv/bin/python", "-m", "tuner.search", "my space.yaml", "--set", "a=1"]
+    monkeypatch.setattr(sys, "orig_argv", typed)
+    session = provenance.this_session(1)
+    assert session["command"] == "python -m tuner.search 'my space.yaml' --set a=1"
+    monkeypatch.setattr(sys, "orig_argv", [*typed, "x" * 2000])
+    assert len(provenance.this_session(1)["command"]) == 1000
 
 
 def test_gpus_are_named_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,11 +66,16 @@ def test_a_commit_says_whether_files_were_changed_since(
 
 
 def test_the_text_names_what_differs_between_sessions() -> None:
-    one = {"torch": "2.15.0", "git_commit": "0123456789abcdef", "host": "a", "time": "1"}
-    two = one | {"torch": "2.16.0", "git_commit": "0123456789abcdef-dirty", "time": "2"}
+    one = {
+        "torch": "2.15.0", "cuda": "13.2", "git_commit": "0123456789abcdef", "host": "a",
+        "time": "1", "command": "python -m tuner.search gp", "data": "a1b2",
+    }  # fmt: skip
+    resumed = {"time": "2", "command": "python -m tuner.search gp --resume"}
+    two = one | {"torch": "2.16.0", "git_commit": "0123456789abcdef-dirty", **resumed}
     text = provenance_text([one, two])
     assert text == (
-        "Run by commit 0123456789 with uncommitted changes, torch 2.16.0; on a (unknown machine). "
+        "Run by commit 0123456789 with uncommitted changes, torch 2.16.0, CUDA 13.2; on a "
+        "(unknown machine). Command: python -m tuner.search gp --resume. Data fingerprint: a1b2. "
         "2 sessions: they differ in commit (0123456789, 0123456789 with uncommitted changes); "
         "torch (2.15.0, 2.16.0)."
     )

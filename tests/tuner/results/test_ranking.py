@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -249,6 +250,24 @@ def test_the_best_trial_is_left_with_its_generator_and_its_samples(tmp_path: Pat
         assert {path.name for path in best.iterdir()} == {"generator.pt", "samples.png"}
         assert torch.load(best / "generator.pt", weights_only=True) == {"content": f"of {number}"}
         assert (best / "samples.png").read_text() == f"of {number}"
+
+
+def test_the_best_trial_says_what_made_it_also_of_a_session_that_changed_nothing(tmp_path: Path):
+    """Even if its checkpoint has been deleted meanwhile."""
+    folder = save_checkpoint(tmp_path / "checkpoint_1", "whole")
+    provenance = tmp_path / "provenance.json"
+    provenance.write_text('[{"torch": "2.15.0", "host": "a"}]')
+    write_best(tmp_path, trial(1, w1=0.5, checkpoint=folder))
+    first = (tmp_path / "best.yaml").read_text().splitlines()
+    assert first[1] == "# Run by torch 2.15.0; on a (unknown machine)."
+    shutil.rmtree(folder)
+    provenance.write_text('[{"torch": "2.15.0", "host": "a"}, {"torch": "2.16.0", "host": "a"}]')
+    write_best(tmp_path, trial(1, w1=0.5, checkpoint=folder))
+    second = (tmp_path / "best.yaml").read_text().splitlines()
+    assert second[1].endswith("2 sessions: they differ in torch (2.15.0, 2.16.0).")
+    assert [*first[:1], *first[2:]] == [*second[:1], *second[2:]]
+    with pytest.raises(FileNotFoundError, match="checkpoint_1"):
+        write_best(tmp_path, trial(1, w1=0.4, checkpoint=folder))
 
 
 def test_a_damaged_generator_does_not_take_the_place_of_a_whole_one(tmp_path: Path):

@@ -132,3 +132,21 @@ def test_a_grid_has_none(faults_of: FaultsOf):
     (fault,) = faults_of(**grid, initial_points=[{"training": {"critic_lr": 1e-4}}])
     assert fault.where == "initial_points"
     assert fault.message.startswith("must not be given for a grid")
+
+
+def test_a_fixed_constraint_has_no_say_in_a_trial_whose_loss_has_none(faults_of: FaultsOf):
+    """Spectral normalisation admits no dropout, and the minimax loss has no constraint."""
+    training = {
+        "loss": {"choice": ["wasserstein", "minimax"]},
+        "constraint": "spectral_norm",
+        "critic_dropout": {"low": 0.0, "high": 0.5},
+        "n_critic": 1, "optimizer": "adam", "critic_lr": 1e-4, "generator_lr": 1e-4,
+        "beta1": 0.5, "beta2": 0.9,
+    }  # fmt: skip
+    points = [{"training": {"loss": "minimax", "critic_dropout": 0.3}}]
+    assert faults_of(training=training, initial_points=points) == []
+    (fault,) = faults_of(
+        training=training,
+        initial_points=[{"training": {**points[0]["training"], "loss": "wasserstein"}}],
+    )
+    assert "has no effect when constraint is spectral_norm" in fault.message
