@@ -73,8 +73,21 @@ def write_report(
     return path
 
 
-def page(facts: Facts, limit_s: float = _LIMIT_S, cache: ImportanceCache | None = None) -> str:
-    """Render the report as HTML; the arguments are those of :func:`write_report`."""
+def page(
+    facts: Facts,
+    limit_s: float = _LIMIT_S,
+    cache: ImportanceCache | None = None,
+    version: str | None = None,
+) -> str:
+    """Render the report as HTML.
+
+    The other arguments are those of :func:`write_report`.
+
+    Args:
+        facts: Of the search.
+        version: The name of this page, for one that a server offers: it reloads itself when the
+            server has another. ``None`` for a file, which loads nothing.
+    """
     run_dir = facts.search.run_dir
     drawn, rankings, space_values = _space(facts, limit_s, {} if cache is None else cache)
     drawn |= _trials(facts)
@@ -96,6 +109,8 @@ def page(facts: Facts, limit_s: float = _LIMIT_S, cache: ImportanceCache | None 
     )  # fmt: skip
     return env.get_template("report.html.j2").render(
         nonce=nonce,
+        version=version,
+        live=Markup((_TEMPLATES / "live.js").read_text(encoding="utf-8")),
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
         js=Markup((_TEMPLATES / "report.js").read_text(encoding="utf-8")),
         plotly=Markup(get_plotlyjs()),

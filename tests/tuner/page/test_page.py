@@ -1,8 +1,7 @@
 """The page: its text, its escaping and its behaviour in a browser."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,21 +137,6 @@ def test_the_command_refuses_what_is_no_search(
 ) -> None:
     assert report_command.main([str(tmp_path)]) == ExitStatus.BAD_INPUT
     assert "holds no search: it has no spec.yaml" in capsys.readouterr().err
-
-
-@pytest.fixture
-def browser_page() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium is installed, which shows a page as people see it")
-    from playwright.sync_api import sync_playwright
-
-    args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--enable-unsafe-swiftshader",
-            "--disable-background-networking", "--disable-component-update"]  # fmt: skip
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=args)
-        yield browser.new_page(viewport={"width": 390, "height": 800})
-        browser.close()
 
 
 def test_in_a_browser_all_is_drawn_sorted_and_harmless(
