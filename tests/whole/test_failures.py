@@ -147,16 +147,22 @@ def test_of_two_searches_of_one_name_the_second_is_refused(make_space):
     assert (run_dir / "spec.yaml").read_bytes() == before
 
 
-def test_a_killed_raylet_stops_the_search_and_a_resume_ends_as_an_unbroken_one(
+def test_a_killed_agent_or_raylet_stops_the_search_and_a_resume_ends_as_an_unbroken_one(
     make_space, unbroken: list[dict[str, str]]
 ):
+    """Ray ends the process itself soon after either: 30 ms after an agent of the raylet."""
     space = make_space("none", sampler="random")
     run_dir = space.parent / "runs" / "faulty"
     search = searches.start(space, *IN_TURN)
+    searches.wait_for_reports(search, run_dir, 3)
+    child_of(raylet_of(search), "ray::DashboardAgent").kill()
+    status, out, err = search.ended(60)
+    assert (status, err) == (3, "stopped: Ray's DashboardAgent on this machine has ended\n")
+    assert out.splitlines()[-1].endswith("--resume")
+
+    search = searches.start(space, *IN_TURN, "--resume")
     searches.wait_for_reports(search, run_dir, 8)
-    children = psutil.Process(search.process.pid).children()
-    (raylet,) = (child for child in children if Path(child.cmdline()[0]).name == "raylet")
-    raylet.kill()
+    raylet_of(search).kill()
     status, out, err = search.ended(60)
     assert (status, err) == (3, "stopped: Ray's raylet on this machine was killed by SIGKILL\n")
     assert out.splitlines()[-1].endswith("--resume")
@@ -164,6 +170,16 @@ def test_a_killed_raylet_stops_the_search_and_a_resume_ends_as_an_unbroken_one(
     status, _, err = searches.run(space, *IN_TURN, "--resume", "--local")
     assert (status, err) == (0, "")
     assert outcome(run_dir) == unbroken
+
+
+def raylet_of(search: searches.Search) -> psutil.Process:
+    return child_of(psutil.Process(search.process.pid), "raylet")
+
+
+def child_of(parent: psutil.Process, name: str) -> psutil.Process:
+    children = parent.children()
+    (found,) = (one for one in children if Path(one.cmdline()[0]).name.startswith(name))
+    return found
 
 
 FULL_DISK = """

@@ -5,7 +5,9 @@ Linux has them since 5.3. Where a system has none, callers poll instead.
 
 import os
 import select
+import signal
 from collections.abc import Iterable
+from contextlib import suppress
 
 
 def hold(pid: int) -> int | None:
@@ -25,6 +27,12 @@ def have_ended(descriptors: Iterable[int], timeout_s: float = 0.0) -> set[int]:
     for descriptor in descriptors:
         waiting.register(descriptor, select.POLLIN)
     return {descriptor for descriptor, _ in waiting.poll(timeout_s * 1000)}
+
+
+def send(descriptor: int, number: signal.Signals) -> None:
+    """Send a signal to a process, unless it has ended."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(descriptor, number)
 
 
 def let_go(descriptors: Iterable[int]) -> None:

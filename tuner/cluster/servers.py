@@ -2,8 +2,8 @@
 
 Ray itself ends the driver's process when it next needs a server that is gone: within seconds for a
 raylet, after a minute for the control store, in which the main thread may wait within Ray. A raylet
-whose agent has ended first leaves the cluster, and Ray ends the driver 30 ms after the agent's end:
-time for a message, but not for more.
+whose agent has ended leaves the cluster and ends, and Ray ends the driver 30 ms after the agent's
+end. It does not while the raylet is stopped, which leaves time for a message.
 """
 
 import signal
@@ -133,18 +133,16 @@ class Servers:
     def _find_loss(self) -> str | None:
         ended = descriptors.have_ended(self._held.values())
         agents = (name for name in ray_internals.AGENTS if self._held.get(name) in ended)
-        if (agent := next(agents, None)) is not None and not self._raylet_ended():
-            self._leaves_no_time = True
-            return f"Ray's {agent} on this machine has ended"
+        if (agent := next(agents, None)) is not None:
+            descriptors.send(self._held["raylet"], signal.SIGSTOP)
+            if not descriptors.have_ended([self._held["raylet"]], _WITH_RAYLET_S):
+                self._leaves_no_time = True
+                return f"Ray's {agent} on this machine has ended"
         for name, process in self._processes.items():
             if (status := process.poll()) is not None:
                 killed = f"was killed by {signal.Signals(-status).name}" if status < 0 else "ended"
                 return f"Ray's {name} on this machine {killed}"
         return None
-
-    def _raylet_ended(self) -> bool:
-        """Tell whether it is the raylet that has ended, and its agents with it."""
-        return bool(descriptors.have_ended([self._held["raylet"]], _WITH_RAYLET_S))
 
     def _set_loss(self, loss: str, head: Head) -> None:
         with self._lock:
@@ -175,5 +173,9 @@ class Servers:
                 if self._is_left.wait(_PATIENCE_S):
                     return
             self._give_up(str(self._loss))
-            self._interrupted.break_off()  # in a program that the search is part of
+            # In a program that the search is part of, which may not be ended here.
+            with self._lock:
+                if (raylet := self._held.get("raylet")) is not None:
+                    descriptors.send(raylet, signal.SIGCONT)
+            self._interrupted.break_off()
             return

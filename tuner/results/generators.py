@@ -139,15 +139,20 @@ def generator_of_trial(
     Raises:
         BadInput: if it saved none, or as of :func:`generator_of_file`.
     """
-    with _file(search, trial) as path:
-        return generator_of_file(path, allow_code, Identity(trial.name_in(search.spec.name)))
+    identity = Identity(trial.name_in(search.spec.name))
+    with _file(search, trial) as (path, origin):
+        try:
+            return generator_of_file(path, allow_code, identity)
+        except BadInput as error:  # of a copy, in a scratch folder
+            raise BadInput(origin, error.faults) from error
 
 
 @contextmanager
-def _file(search: Snapshot, trial: Trial) -> Iterator[Path]:
+def _file(search: Snapshot, trial: Trial) -> Iterator[tuple[Path, str]]:
+    """Give the file of a trial's generator, or a copy of it, and where it comes from."""
     in_best = search.run_dir / "best" / GENERATOR
     if _is_in_best(search, trial) and in_best.exists():
-        yield in_best
+        yield in_best, str(in_best)
         return
     with tempfile.TemporaryDirectory() as scratch:
         target, troubles = Path(scratch, GENERATOR), []
@@ -159,7 +164,7 @@ def _file(search: Snapshot, trial: Trial) -> Iterator[Path]:
             except OSError as error:
                 troubles.append(str(error))
                 continue
-            yield target
+            yield target, f"{folder}/{GENERATOR}"
             return
         why = troubles[-1] if trial.scores and troubles else "it has not come to one"
         what = f"trial {trial.trial_id} has no generator, as is saved at each rung: {why}"

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,6 +58,11 @@ def raylet_with_agents(
         for agent in agents:
             with suppress(ProcessLookupError):
                 os.kill(agent, signal.SIGKILL)
+
+
+def state_of(process: "subprocess.Popen[bytes]") -> str:
+    """R or S: it runs or sleeps; T: it is stopped."""
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 needs_descriptors = pytest.mark.skipif(
@@ -140,12 +146,12 @@ def test_a_process_that_is_stuck_within_ray_is_given_up(
 def test_the_loss_of_an_agent_gives_up_before_ray_ends_the_process(
     monkeypatch: pytest.MonkeyPatch, number: int, loss: str
 ) -> None:
-    """Which it does after 30 ms: the main thread is not waited for."""
+    """Which it does after 30 ms, once the raylet has ended, too: that is stopped meanwhile."""
     interrupted, gave_up = Interruption(), []
     ended = threading.Event()
 
     def give_up(reason: str) -> None:
-        gave_up.append((reason, time.monotonic()))
+        gave_up.append((reason, time.monotonic(), state_of(raylet)))
         ended.set()
 
     with raylet_with_agents() as (raylet, agents):
@@ -161,8 +167,12 @@ def test_the_loss_of_an_agent_gives_up_before_ray_ends_the_process(
             killed_s = time.monotonic()
             assert ended.wait(10)
             assert servers.are_lost()
-    ((reason, gave_up_s),) = gave_up
-    assert reason == loss
+            until_s = time.monotonic() + 10
+            while state_of(raylet) == "T" and time.monotonic() < until_s:
+                time.sleep(0.01)
+            assert state_of(raylet) != "T"  # where the process is not given up
+    ((reason, gave_up_s, state),) = gave_up
+    assert (reason, state) == (loss, "T")
     assert gave_up_s - killed_s < 5  # a descriptor wakes the watch, not the time
 
 

@@ -125,6 +125,12 @@ def test_a_generator_of_another_trial_is_refused(run_dir: Path) -> None:
     torch.save(torch.load(path) | {"trial": "search_00001"}, path)
     with pytest.raises(BadInput, match="is of trial search_00001"):
         of(run_dir, "0")
+    path = run_dir / "ray" / "first" / "checkpoint_000002" / "generator.pt"
+    save(path, 1)
+    torch.save(torch.load(path) | {"trial": "search_00000"}, path)
+    # The file itself is named, and not the copy that was read.
+    with pytest.raises(BadInput, match=rf"^{path}: .*\n.*of trial search_00000"):
+        of(run_dir, "1")
 
 
 def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
