@@ -373,8 +373,10 @@ def _notes(record: Record) -> tuple[str, ...]:
     num_seeds = record.spec.objective.final_seeds
     lacking = [t.trial_id for t in finalists if t.final and not results.is_scored(t, num_seeds)]
     if record.in_final and lacking:
-        trials = f"trial{'s' * (len(lacking) > 1)} {', '.join(lacking)}"
-        notes.append(f"{trials} lack scores of further seeds: --resume trains what is missing")
+        trials = f"trial {lacking[0]} lacks"
+        if len(lacking) > 1:
+            trials = f"trials {', '.join(lacking)} lack"
+        notes.append(f"{trials} scores of further seeds: --resume trains what is missing")
     if (outlook := _outlook_text(record)) is not None:
         notes.append(outlook)
     ties = record.best_so_far and ties_text(record.best_so_far, record.trials.values())

@@ -15,6 +15,7 @@ from trainables.trial import settings_restored
 from tuner.cluster.interruption import Interruption
 from tuner.cluster.local import LocalExecutor
 from tuner.display.text import in_final_text
+from tuner.driver import session
 from tuner.driver.final import run_final
 from tuner.record.listener import Listener
 from tuner.record.record import Record
@@ -213,7 +214,10 @@ def test_a_seed_that_diverges_counts_and_one_that_fails_is_trained_again(
     more = {"final_seeds": 5, "final_trials": 1}
     with monkeypatch.context() as patched:
         patched.setattr(Record, "next_trial", started)
-        best = run_session(name="failing", objective=more).trials[number]
+        record = run_session(name="failing", objective=more)
+    best = record.trials[number]
+    note = f"trial {number:05d} lacks scores of further seeds: --resume trains what is missing"
+    assert note in session._notes(record)
     assert (best.final["final_seeds"], best.final["final_seeds_diverged"]) == (2, 1)
     assert not is_scored(best, 5)
     record = run_session(name="mended", objective=more)
