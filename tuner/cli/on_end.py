@@ -35,9 +35,9 @@ def run_on_end(command: Sequence[str], run_dir: Path, state: str, text: str) -> 
         return f"results.on_end could not be run: {error.strerror}: {command[0]}"
     if done.returncode == 0:
         return None
-    lines = (done.stderr or done.stdout).decode(errors="backslashreplace").split("\n")
-    said = [line.strip() for line in lines if line.strip()]
-    reason = f": {said[-1][:200]}" if said else ""
+    printed = (done.stderr or done.stdout).decode(errors="backslashreplace")
+    lines = [line.strip() for line in printed.split("\n") if line.strip()]
+    reason = f": {lines[-1][:200]}" if lines else ""
     return f"results.on_end failed with status {done.returncode}{reason}"
 
 

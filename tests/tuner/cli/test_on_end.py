@@ -40,13 +40,13 @@ def test_it_gets_its_arguments_as_they_are_and_the_summary_as_input(tmp_path: Pa
         ([sys.executable, "-c", "import time; time.sleep(9)"], "did not end within 0.5 s, and was"),
     ],
 )
-def test_a_failure_is_told(
+def test_a_failure_is_reported(
     command: list[str], trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(on_end, "_TIMEOUT_S", 0.5)
-    told = on_end.run_on_end(command, Path("gp"), "finished", "")
-    assert told is not None
-    assert told.startswith(f"results.on_end {trouble}")
+    answer = on_end.run_on_end(command, Path("gp"), "finished", "")
+    assert answer is not None
+    assert answer.startswith(f"results.on_end {trouble}")
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,9 @@ def test_the_command_of_a_search_s_folder_is_not_run_unless_it_is_given_again(
     (folder / "spec.yaml").write_text(f"{SPACE}results: {{on_end: [touch, ran]}}\n")
     arguments = [str(folder / "spec.yaml"), "--local", "--name", "mine"]
     assert search(arguments) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "results.on_end is not run: it stands in a search's folder" in said
-    again = said.partition("give it by ")[2].partition(" gp:")[0]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "results.on_end is not run: it stands in a search's folder" in printed
+    again = printed.partition("give it by ")[2].partition(" gp:")[0]
     assert search([*arguments, *shlex.split(again)[:2]]) == 0
     assert kept == [(), ("touch", "ran")]
 
