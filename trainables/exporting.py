@@ -167,7 +167,7 @@ def _refuse_random(generator: nn.Module, latent_dim: int, format: Format) -> Non
 
 
 def _deviation(samples: Tensor, expected: Tensor, factor: Tensor | float) -> float:
-    """Return the largest deviation in the unit of training; what float32 cannot hold is none."""
+    """Return the largest deviation in the unit of training, beyond float32's rounding."""
     if samples.shape != expected.shape:
         return float("inf")
     rounding = 4 * torch.finfo(expected.dtype).eps * expected.abs()

@@ -63,10 +63,10 @@ def _export(args: argparse.Namespace) -> str:
     from trainables import exporting
     from trainables.checkpoint import load_whole
 
-    with results.find_generator(args.run, args.trial) as found:
-        generator = results.generator_of_file(found.path, args.allow_code, found.identity)
-        content = load_whole(found.path, "cpu")
-    out = args.out or Path(found.name + exporting.SUFFIXES[args.format])
+    with results.find_generator(args.run, args.trial) as file:
+        generator = results.generator_of_file(file.path, args.allow_code, file.identity)
+        content = load_whole(file.path, "cpu")
+    out = args.out or Path(file.name + exporting.SUFFIXES[args.format])
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "generator")
         try:

@@ -1,6 +1,6 @@
 """Write the next search space, around the best trials of a search: ``python -m tuner.narrow RUN``.
 
-The file is for a person to read and change: its first lines list what became of each searched key.
+The file is for a person to read and change: its first lines list how each searched key changed.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     document |= {"name": _next_name(search.spec.name), "results": {"runs_dir": _parent(args.run)}}
     lines = [printable(line.replace("\n", " ")) for line in _lines(search, best, changes)]
     title = "\n".join(f"# {line}".rstrip() for line in lines)
-    text = f"{title}\n\n{dump_yaml(_own(document), allow_unicode=True)}"
+    text = f"{title}\n\n{dump_yaml(_without_places(document), allow_unicode=True)}"
     out = args.out or Path(f"{document['name']}.yaml")
     _write(out, text, replaces=args.out is not None)
     print(*lines, sep="\n")
@@ -89,8 +89,8 @@ def _faults(search: Snapshot, best: Sequence[Trial], allow_code: Sequence[str]) 
 
 def _next_name(name: str) -> str:
     """Return ``gp-narrowed`` for ``gp``, then ``gp-narrowed-2``."""
-    stem, found, number = name.rpartition("-narrowed")
-    if not found or not (number == "" or number[1:].isdigit()):
+    stem, mark, number = name.rpartition("-narrowed")
+    if not mark or not (number == "" or number[1:].isdigit()):
         return f"{name[: _NAME_LENGTH - len('-narrowed')]}-narrowed"
     return f"{stem}-narrowed-{int(number[1:] or 1) + 1}"[-_NAME_LENGTH:]
 
@@ -102,8 +102,8 @@ def _parent(run: Path) -> str:
     return text.replace("$", "$$")
 
 
-def _own(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what was this one search's: the seeds of its first trials, and MLflow's address.
+def _without_places(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out MLflow's address, and the seeds of the first trials.
 
     The address may be another person's, and the next search would send it credentials.
     """
@@ -113,7 +113,7 @@ def _own(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lines(search: Snapshot, best: Sequence[Trial], changes: Sequence[Change]) -> list[str]:
-    """Describe where the next search space comes from, and what became of each searched key."""
+    """Describe where the next search space comes from, and how each searched key changed."""
     ended = sum(trial.status is not None for trial in search.trials)
     lines = [
         f"The search space after {search.run_dir}, by python -m tuner.narrow: around the best "

@@ -29,11 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
     _check(args)
-    with results.find_generator(args.run, args.trial) as found:
-        generator = results.generator_of_file(found.path, args.allow_code, found.identity)
+    with results.find_generator(args.run, args.trial) as file:
+        generator = results.generator_of_file(file.path, args.allow_code, file.identity)
     samples = draw(generator, args.num, args.seed, interpolate=args.interpolate)
     kind = "interpolation" if args.interpolate else "samples"
-    out = args.out or Path(f"{found.name}-{kind}-{args.num}-seed-{args.seed}.png")
+    out = args.out or Path(f"{file.name}-{kind}-{args.num}-seed-{args.seed}.png")
     write(samples, out, columns=STEPS if args.interpolate else None)
     print(f"{len(samples)} samples of shape {tuple(samples.shape[1:])}: {out}")
     return cli.ExitStatus.DONE

@@ -117,6 +117,7 @@ def search_request(origin: Origin, args: argparse.Namespace) -> SearchRequest:
         is_local=args.local,
         runtime_env=args.runtime_env,
         confirms_mlflow=driver.sets_mlflow(args.set),
+        confirms_on_end=driver.sets_on_end(args.set),
     )
 
 

@@ -11,7 +11,7 @@ _ERRORS = {
     "Fault": 1, "Halted": 0, "BadData": 1, "BadNetwork": 1, "CodeNotAllowed": 1, "ExportError": 0,
     "DamagedCheckpointError": 1, "ArgumentTypeError": 0, "ValueError": 0, "halt": 0,
 }  # fmt: skip
-#: How a rule begins, also where it is returned to what makes an error of it.
+#: How a rule begins, also in a function that returns it to its caller.
 _RULES = ("must ", "cannot ", "has no ", "is required", "no such ")
 #: A shorter text names nothing.
 _SHORTEST = 12
@@ -48,7 +48,7 @@ def _of_errors(node: ast.AST, names: Mapping[str, list[ast.expr]]) -> Iterator[l
 
 
 def _assigned(function: ast.AST) -> dict[str, list[ast.expr]]:
-    found: dict[str, list[ast.expr]] = {}
+    values: dict[str, list[ast.expr]] = {}
     for node in ast.walk(function):
         targets = node.targets if isinstance(node, ast.Assign) else ()
         targets = [node.target] if isinstance(node, ast.AugAssign) else targets
@@ -57,8 +57,8 @@ def _assigned(function: ast.AST) -> dict[str, list[ast.expr]]:
             if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
                 pairs = list(zip(target.elts, node.value.elts, strict=True))
             for name, value in pairs:
-                found.setdefault(getattr(name, "id", ""), []).append(value)
-    return found
+                values.setdefault(getattr(name, "id", ""), []).append(value)
+    return values
 
 
 def _texts(node: ast.AST, names: Mapping[str, list[ast.expr]]) -> Iterator[list[str]]:

@@ -57,6 +57,13 @@ def test_it_stands_beside_the_search_unless_told_otherwise(tell: Tell) -> None:
     assert told["search"]["trial_seeds"] == [snapshot.read_snapshot(run_dir).trials[1].config.seed]
 
 
+def test_the_command_of_the_search_s_end_is_not_run_unless_it_is_given_again(tell: Tell) -> None:
+    """The search's folder may be another person's."""
+    run_dir = tell("gp", results={"on_end": ["touch", "ran"]})
+    assert not requested(run_dir, "--seeds", "3").confirms_on_end
+    assert requested(run_dir, "--set", "results.on_end=[echo, done]").confirms_on_end
+
+
 def test_only_where_and_how_it_is_trained_may_be_set(tell: Tell) -> None:
     run_dir = tell("gp")
     found = requested(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from rich.console import Console
 
 from tuner import display, driver, tracking
+from tuner.cli.on_end import run_on_end
 from tuner.cli.paths import path
 from tuner.cli.status import ExitStatus
 from tuner.driver import CheckedSearch
@@ -160,6 +161,14 @@ def run_and_report(
         console.print(note)
     if (page := run_dir / "report.html").exists():
         console.print(f"report: {page}")
+    # After Ctrl-C the user is there, and a machine that is taken away leaves no time.
+    if search.on_end and (not outcome.interrupted or outcome.halted is not None):
+        state = "finished" if outcome.halted is None else "stopped"
+        lines = (f"{spec.name}: {state}", outcome.halted, outcome.summary, *outcome.notes, run_dir)
+        text = "".join(f"{line}\n" for line in lines if line is not None)
+        trouble = run_on_end(search.on_end, run_dir, state, text)
+        if trouble is not None:
+            console.print(trouble)
     return outcome
 
 

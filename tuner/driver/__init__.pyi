@@ -7,6 +7,7 @@ from .request import SearchRequest as SearchRequest
 from .request import check_request as check_request
 from .request import request_from_file as request_from_file
 from .request import sets_mlflow as sets_mlflow
+from .request import sets_on_end as sets_on_end
 from .request import with_place as with_place
 from .resume import preview as preview
 from .session import Outcome as Outcome

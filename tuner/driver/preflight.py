@@ -124,6 +124,14 @@ def _unwritable_name(folder: str) -> str | None:
     return None
 
 
+def on_end_faults(results: ResultsConfig) -> list[Fault]:
+    """Check that this machine has the program that is to be run at the end."""
+    if results.on_end is None or shutil.which(results.on_end[0]) is not None:
+        return []
+    message = f"no program {results.on_end[0]!r} is found: correct it, or give its path"
+    return [Fault("results.on_end", message)]
+
+
 def storage_faults(results: ResultsConfig) -> list[Fault]:
     """Check the text of the storage's location, without accessing it."""
     if results.storage is None:

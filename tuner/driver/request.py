@@ -57,6 +57,7 @@ class SearchRequest:
         is_local: Run the trials in this process, without Ray.
         confirms_mlflow: Whether MLflow's address is the user's own; else it comes from a file that
             another person may have written.
+        confirms_on_end: The same of ``results.on_end``, which is not run otherwise.
     """
 
     source: str
@@ -72,6 +73,7 @@ class SearchRequest:
     runtime_env: Path | None = None
     is_local: bool = False
     confirms_mlflow: bool = False
+    confirms_on_end: bool = False
 
 
 @dataclass
@@ -85,6 +87,7 @@ class CheckedSearch:
         address: As requested.
         runtime_env: Ray's runtime environment, loaded.
         is_local: As requested.
+        on_end: The command to run at its end, if any.
     """
 
     spec: SearchSpec
@@ -93,6 +96,7 @@ class CheckedSearch:
     address: str | None
     runtime_env: Mapping[str, Any] | None
     is_local: bool = False
+    on_end: tuple[str, ...] = ()
 
     @property
     def run_dir(self) -> Path:
@@ -148,6 +152,7 @@ def request_from_file(
         code_dir,
         allowed,
         confirms_mlflow=allowed is None or sets_mlflow(overrides),
+        confirms_on_end=allowed is None or sets_on_end(overrides),
         **options,
     )
 
@@ -158,8 +163,16 @@ def sets_mlflow(overrides: Iterable[str]) -> bool:
     Args:
         overrides: ``dotted.key=value`` texts, or dotted keys.
     """
-    keys = (override.partition("=")[0].strip() for override in overrides)
-    return any(key in ("mlflow", "mlflow.tracking_uri") for key in keys)
+    return _sets(overrides, "mlflow", "mlflow.tracking_uri")
+
+
+def sets_on_end(overrides: Iterable[str]) -> bool:
+    """Tell whether overrides, as in :func:`sets_mlflow`, set the command of the search's end."""
+    return _sets(overrides, "results", "results.on_end")
+
+
+def _sets(overrides: Iterable[str], *keys: str) -> bool:
+    return any(override.partition("=")[0].strip() in keys for override in overrides)
 
 
 def with_place(
@@ -200,7 +213,22 @@ def check_request(request: SearchRequest, console: Console) -> CheckedSearch:
         data = _load_data(spec, cache, request, console)
         if faults := _network_faults(spec, data, console):
             raise BadInput(request.source, faults)
-    return CheckedSearch(spec, data, runs_dir, request.address, runtime_env, request.is_local)
+    on_end = _own_on_end(spec, request, console)
+    return CheckedSearch(
+        spec, data, runs_dir, request.address, runtime_env, request.is_local, on_end
+    )
+
+
+def _own_on_end(spec: SearchSpec, request: SearchRequest, console: Console) -> tuple[str, ...]:
+    """Return the command of the search's end, unless another person may have written it."""
+    command = spec.results.on_end
+    if command is not None and not request.confirms_on_end:
+        console.print(
+            "results.on_end is not run: it stands in a search's folder, which another person may "
+            f"have written; if it is yours, give it by --set 'results.on_end={list(command)}'"
+        )
+        return ()
+    return command or ()
 
 
 def _later_faults(
@@ -299,6 +327,8 @@ def _place_faults(sections: Mapping[str, Any], request: SearchRequest) -> list[F
         faults += _mlflow_faults(sections["mlflow"], request)
     if "results" in sections:
         faults += preflight.folder_faults(sections["results"])
+        if request.confirms_on_end and not request.for_cluster:
+            faults += preflight.on_end_faults(sections["results"])
         faults += preflight.storage_faults(sections["results"])
     return faults
 

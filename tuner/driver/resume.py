@@ -24,6 +24,7 @@ MAY_CHANGE = (
     "resources.",
     "reporting.",
     "results.runs_dir",
+    "results.on_end",
     "mlflow.",
 )
 

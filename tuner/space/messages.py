@@ -39,6 +39,7 @@ _TYPES = {
     "model_attributes_type": "must be a mapping of keys to values",
     "dict_type": "must be a mapping of keys to values",
     "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
     "invalid_key": "keys must be text",
 }
 

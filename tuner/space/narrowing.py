@@ -25,7 +25,7 @@ class Change:
     """What becomes of a searched key.
 
     ``after`` is a domain, or the one value at which the key is fixed; ``None`` if it is left out.
-    ``note`` is what the two do not tell.
+    ``note`` explains the rest.
     """
 
     key: str

@@ -248,6 +248,12 @@ class ResultsConfig(Frozen):
         "(s3://bucket/folder, gs://...) that all nodes can access. ~ and $VARIABLES are replaced "
         "in a folder. Default: runs_dir.",
     )
+    on_end: Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="A program and its arguments, run without a shell when the search has finished "
+        "or a fault has stopped it; {run_dir} and {state} are replaced, and its input is the "
+        "summary. It is not run for a file of a search's folder.",
+    )
 
     @property
     def folder(self) -> Path:
