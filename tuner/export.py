@@ -64,7 +64,7 @@ def _export(args: argparse.Namespace) -> str:
     from trainables.checkpoint import load_whole
 
     with results.find_generator(args.run, args.trial) as file:
-        generator = results.generator_of_file(file.path, args.allow_code, file.identity)
+        generator = file.load(args.allow_code)
         content = load_whole(file.path, "cpu")
     out = args.out or Path(file.name + exporting.SUFFIXES[args.format])
     with tempfile.TemporaryDirectory() as scratch:

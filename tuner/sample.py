@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     _check(args)
     with results.find_generator(args.run, args.trial) as file:
-        generator = results.generator_of_file(file.path, args.allow_code, file.identity)
+        generator = file.load(args.allow_code)
     samples = draw(generator, args.num, args.seed, interpolate=args.interpolate)
     kind = "interpolation" if args.interpolate else "samples"
     out = args.out or Path(f"{file.name}-{kind}-{args.num}-seed-{args.seed}.png")

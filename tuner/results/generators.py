@@ -44,11 +44,26 @@ class Generator:
 
 @dataclass(frozen=True)
 class GeneratorFile:
-    """A file with a generator; ``identity`` is the trial that it must be of, ``None`` for any."""
+    """A file with a generator.
+
+    ``path`` may be a copy, of which ``origin`` is the original. ``identity`` is the trial that it
+    must be of, ``None`` for any.
+    """
 
     name: str
     path: Path
+    origin: str
     identity: Identity | None = None
+
+    def load(self, allow_code: Collection[str] = ()) -> Generator:
+        """Load the generator; the argument and the errors are those of :func:`generator_of_file`.
+
+        The errors name ``origin``.
+        """
+        try:
+            return generator_of_file(self.path, allow_code, self.identity)
+        except BadInput as error:
+            raise BadInput(self.origin, error.faults) from error
 
 
 @contextmanager
@@ -69,16 +84,15 @@ def find_generator(run: Path, trial_id: str | None = None) -> Iterator[Generator
         if trial_id is not None:
             message = "needs a search's folder: this file has one generator"
             raise BadInput(str(run), [Fault("--trial", message)])
-        yield GeneratorFile(run.stem, run)
+        yield GeneratorFile(run.stem, run, str(run))
         return
     search = read_snapshot(run)
     trial = search.best if trial_id is None else search.trial(trial_id)
     if trial is None:
         message = "has no completed trial yet: give one by --trial, or wait for the search"
         raise BadInput(str(run), [Fault("", message)])
-    with _file(search, trial) as path:
-        name = f"{search.spec.name}-{trial.trial_id}"
-        yield GeneratorFile(name, path, Identity(trial.name_in(search.spec.name)))
+    with _file(search, trial) as file:
+        yield file
 
 
 def generator_of_file(
@@ -139,20 +153,18 @@ def generator_of_trial(
     Raises:
         BadInput: if it saved none, or as of :func:`generator_of_file`.
     """
-    identity = Identity(trial.name_in(search.spec.name))
-    with _file(search, trial) as (path, origin):
-        try:
-            return generator_of_file(path, allow_code, identity)
-        except BadInput as error:  # of a copy, in a scratch folder
-            raise BadInput(origin, error.faults) from error
+    with _file(search, trial) as file:
+        return file.load(allow_code)
 
 
 @contextmanager
-def _file(search: Snapshot, trial: Trial) -> Iterator[tuple[Path, str]]:
-    """Give the file of a trial's generator, or a copy of it, and where it comes from."""
+def _file(search: Snapshot, trial: Trial) -> Iterator[GeneratorFile]:
+    """Give the file of a trial's generator, or a copy of it."""
+    name = f"{search.spec.name}-{trial.trial_id}"
+    identity = Identity(trial.name_in(search.spec.name))
     in_best = search.run_dir / "best" / GENERATOR
     if _is_in_best(search, trial) and in_best.exists():
-        yield in_best, str(in_best)
+        yield GeneratorFile(name, in_best, str(in_best), identity)
         return
     with tempfile.TemporaryDirectory() as scratch:
         target, troubles = Path(scratch, GENERATOR), []
@@ -164,7 +176,7 @@ def _file(search: Snapshot, trial: Trial) -> Iterator[tuple[Path, str]]:
             except OSError as error:
                 troubles.append(str(error))
                 continue
-            yield target, f"{folder}/{GENERATOR}"
+            yield GeneratorFile(name, target, f"{folder}/{GENERATOR}", identity)
             return
         why = troubles[-1] if trial.scores and troubles else "it has not come to one"
         what = f"trial {trial.trial_id} has no generator, as is saved at each rung: {why}"
