@@ -10,6 +10,9 @@ the best trial, search with ``asha.reduction_factor: 1`` and ``search.sampler: r
 ``--below`` those below a bound of your own, by the ``w1`` at the rung where each ended. A trial
 that was stopped early might have come there later: the share describes the search, not the
 method's limit. The error of the best ``w1`` is that of its estimate, not that of another seed.
+
+Several searches are compared in one table, by the search and then by the keys, if they measure
+``w1`` alike.
 """
 
 import argparse
@@ -18,7 +21,7 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +29,13 @@ from rich.table import Table
 
 from tuner import cli, display
 from tuner.errors import BadInput, Fault
-from tuner.results import COLUMNS, Row, half_width, ranked, read_trials
+from tuner.results import COLUMNS, Row, check_comparable, half_width, ranked, read_trials
 from tuner.study import ENDINGS
 
 #: Columns that are not hyperparameters.
 _OTHERS = {*COLUMNS, "seed", "message"}
+#: The column of the search, where several are compared.
+SEARCH = "search"
 #: Characters of a line if the output is no terminal.
 _WIDTH = 200
 
@@ -50,10 +55,37 @@ def read(run_dir: Path, by: Sequence[str] = ()) -> Sequence[Row]:
         reason = getattr(error, "strerror", None) or error
         message = f"cannot be read ({reason}): give the folder of a search, such as runs/gp"
         raise BadInput(str(path), [Fault("", message)]) from error
-    names = [name for name in rows[0].cells if name not in _OTHERS]
-    if faults := [Fault("--by", _no_such(key, names)) for key in by if key not in names]:
-        raise BadInput(str(path), faults)
+    _check_keys(str(path), rows, by)
     return rows
+
+
+def read_several(run_dirs: Sequence[Path], by: Sequence[str] = ()) -> Sequence[Row]:
+    """Read the rows of several searches, whose column ``SEARCH`` says which they are of.
+
+    A hyperparameter that only some of them have does not apply to the trials of the others.
+
+    Raises:
+        BadInput: if one cannot be read, their ``w1`` does not compare, or none has a
+            hyperparameter of ``by``.
+    """
+    tables = {run_dir: read(run_dir) for run_dir in run_dirs}
+    check_comparable(list(tables))
+    names = [run_dir.resolve().name for run_dir in tables]
+    are_unique = len(set(names)) == len(names)
+    rows = [
+        replace(row, cells={**row.cells, SEARCH: name if are_unique else str(run_dir)})
+        for (run_dir, table), name in zip(tables.items(), names, strict=True)
+        for row in table
+    ]
+    _check_keys(", ".join(map(str, run_dirs)), rows, [key for key in by if key != SEARCH])
+    return rows
+
+
+def _check_keys(source: str, rows: Sequence[Row], by: Sequence[str]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row.cells))
+    names = [name for name in names if name not in {*_OTHERS, SEARCH}]
+    if faults := [Fault("--by", _no_such(key, names)) for key in by if key not in names]:
+        raise BadInput(source, faults)
 
 
 @dataclass(frozen=True)
@@ -138,7 +170,7 @@ def compare(rows: Sequence[Row], by: Sequence[str], bound: Bound | None = None) 
     """
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(row.cells[key] or "-" for key in by), []).append(row)
+        groups.setdefault(tuple(row.cells.get(key) or "-" for key in by), []).append(row)
     summaries = [_summarize(values, group, bound) for values, group in groups.items()]
 
     def rank(group: Group) -> tuple[float, float, tuple[str, ...]]:
@@ -248,11 +280,15 @@ def wilson_interval(successes: int, num_trials: int) -> tuple[float, float]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
-    rows = read(args.run, args.by)
+    if len(args.run) > 1:
+        rows, args.by = read_several(args.run, args.by), [SEARCH, *args.by]
+    else:
+        rows = read(args.run[0], args.by)
+    source = ", ".join(map(str, args.run))
     try:
         bound = Bound.of(rows, args.below, args.within)
     except ValueError as error:
-        raise BadInput(str(args.run / "trials.csv"), [Fault("--within", str(error))]) from error
+        raise BadInput(source, [Fault("--within", str(error))]) from error
     if args.json:
         print(json.dumps(as_json(rows, args.by, bound), indent=2))
         return cli.ExitStatus.DONE
@@ -261,7 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.width = _WIDTH
     last = {row.cells["generator_steps"] for row in ranked(rows)}
     at = f"at generator step {', '.join(last)}" if last else "of which there are none"
-    console.print(f"{args.run}: {len(rows)} trials; w1 of the completed ones, {at}")
+    console.print(f"{source}: {len(rows)} trials; w1 of the completed ones, {at}")
     if bound is not None and bound.within is not None:
         console.print(f"within {bound.within:g}x: a w1 of at most {bound.limit:.4g}")
     if bound is not None and any(row.status == "stopped" for row in rows):
@@ -278,12 +314,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=cli.program_of("compare"),
-        description="Compare a search's trials by the values of hyperparameters.",
+        description="Compare trials by the values of hyperparameters, and by their searches.",
         epilog=cli.STATUS_HELP,
         allow_abbrev=False,
     )
     parser.add_argument(
-        "run", type=cli.plain_path, metavar="RUN", help="a search's folder, such as runs/gp"
+        "run",
+        nargs="+",
+        type=cli.plain_path,
+        metavar="RUN",
+        help="a search's folder, such as runs/gp; several whose w1 compares are told apart",
     )
     by = "a hyperparameter; given more than once, every combination; left out, all trials as one"
     parser.add_argument("--by", action="append", default=[], metavar="KEY", help=by)

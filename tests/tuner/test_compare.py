@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from tuner import compare
 from tuner.cli.status import ExitStatus
 from tuner.errors import BadInput
+from tuner.space.spec import SearchSpec
+
+MakeSpec = Callable[..., SearchSpec]
 
 HEADING = "trial_id,status,generator_steps,w1,w1_final"
 EXTRA = ("w1_stderr", "training_seconds")
@@ -214,3 +218,82 @@ def test_a_script_gets_the_same_groups_as_numbers(
     assert (penalty["bound"], penalty["ms_per_step"]) == (0.6, 7.5)
     assert penalty["best_w1_error"] == pytest.approx(1.96 * 0.05)
     assert told["clip", 0.1]["best_w1"] is None
+
+
+def searched(folder: Path, spec: SearchSpec, lines: str, data: str | None = None) -> str:
+    """Write what the command reads of a search; returns its folder."""
+    folder.mkdir(parents=True)
+    (folder / "spec.yaml").write_text(spec.to_yaml())
+    (folder / "study.log").touch()
+    (folder / "trials.csv").write_text(lines)
+    if data is not None:
+        (folder / "provenance.json").write_text(json.dumps([{"data": data}, {"host": "other"}]))
+    return str(folder)
+
+
+def test_several_searches_of_uneven_columns_are_told_apart(
+    tmp_path: Path, make_spec: MakeSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The best of all searches is the one that --within counts by."""
+    one = f"{HEADING},clip_value\n0,completed,4000,2.0,,0.1\n1,completed,4000,1.0,,0.01\n"
+    other = f"{HEADING},gp_weight\n0,completed,4000,1.4,,10\n1,stopped,250,9.0,,10\n"
+    runs = [
+        searched(tmp_path / "zeta", make_spec(name="zeta"), one),
+        searched(tmp_path / "alpha", make_spec(name="alpha"), other),
+    ]
+    arguments = [*runs, "--by", "clip_value", "--within", "1.5", "--json"]
+    assert compare.main(arguments) == ExitStatus.DONE
+    groups = json.loads(capsys.readouterr().out)
+    assert [(g["search"], g["clip_value"], g["best_w1"], g["num_good"]) for g in groups] == [
+        ("zeta", 0.01, 1.0, 1),
+        ("alpha", None, 1.4, 1),
+        ("zeta", 0.1, 2.0, 0),
+    ]
+    assert compare.main(runs) == ExitStatus.DONE
+    heading, *lines = capsys.readouterr().out.splitlines()[1:]
+    assert heading.split()[:2] == ["search", "trials"]
+    assert {line.split()[0] for line in lines} == {"zeta", "alpha"}
+    assert compare.main([*runs, "--by", "n_critic"]) == ExitStatus.BAD_INPUT
+    assert "it has clip_value, gp_weight" in capsys.readouterr().err
+
+
+def test_searches_of_equal_names_are_told_apart_by_their_folders(
+    tmp_path: Path, make_spec: MakeSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = f"{HEADING}\n0,completed,4000,2.0,\n"
+    runs = [searched(tmp_path / part / "gp", make_spec(name="gp"), table) for part in ("a", "b")]
+    assert compare.main([*runs, "--json"]) == ExitStatus.DONE
+    assert {group["search"] for group in json.loads(capsys.readouterr().out)} == set(runs)
+
+
+@pytest.mark.parametrize(
+    ("sections", "data", "why"),
+    [
+        (
+            {"objective": {"ground": "pixels"}},
+            "a1",
+            "objective.ground: is pixels here and energies",
+        ),
+        ({"objective": {"critic_steps": 50}}, "a1", "objective.critic_steps: is 50 here and 200"),
+        ({"objective": {"scaled_critic_lr": False}}, "a1", "scaled_critic_lr: is False here and"),
+        (
+            {"asha": {"max_generator_steps": 8000}},
+            "a1",
+            "asha: is 8000 generator steps to the last",
+        ),
+        ({}, "b2", "data: is b2 here and a1"),
+    ],
+)
+def test_searches_whose_w1_does_not_compare_are_refused_with_what_differs(
+    sections, data: str, why: str, tmp_path: Path, make_spec: MakeSpec,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    table = f"{HEADING}\n0,completed,4000,2.0,\n"
+    runs = [
+        searched(tmp_path / "one", make_spec(name="one"), table, "a1"),
+        searched(tmp_path / "other", make_spec(name="other", **sections), table, data),
+    ]
+    assert compare.main(runs) == ExitStatus.BAD_INPUT
+    assert why in (said := capsys.readouterr().err)
+    assert "w1 does not compare between these searches" in said
+    assert compare.main([runs[0], runs[0]]) == ExitStatus.DONE

@@ -1,6 +1,7 @@
 from .best import write_best as write_best
 from .budgets import Spent as Spent
 from .budgets import trial_seconds as trial_seconds
+from .comparable import check_comparable as check_comparable
 from .generators import Generator as Generator
 from .generators import GeneratorFile as GeneratorFile
 from .generators import check_code as check_code
