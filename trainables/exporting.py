@@ -4,7 +4,7 @@ Every file has the same metadata, as text: the distribution and length of the la
 shape and values of the samples.
 """
 
-import importlib
+import importlib.util
 import io
 import json
 import warnings
@@ -63,17 +63,14 @@ class MissingLibraries(ExportError):
 
 
 def check_libraries(format: Format) -> None:
-    """Import the libraries that a format needs.
+    """Check that the libraries that a format needs are installed.
 
     Raises:
-        MissingLibraries: if one cannot be imported.
+        MissingLibraries: if one is not.
     """
-    missing = []
-    for name in _LIBRARIES.get(format, ()):
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            missing.append(name)
+    missing = [
+        name for name in _LIBRARIES.get(format, ()) if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise MissingLibraries(format, tuple(missing))
 

@@ -357,6 +357,12 @@ RUNS_CODE = {
 }  # fmt: skip
 #: The one place that imports what it read: test_foreign_folder.py tests what is checked before.
 IMPORTS = ("trainables/networks/custom.py", "importlib.import_module")
+#: What looks like it: a command is imported by its name in a fixed list, and an exported file is
+#: loaded, to be compared, by the process that has just written it.
+HARMLESS = {
+    ("tuner/__main__.py", "importlib.import_module"),
+    ("trainables/exporting.py", "torch.jit.load"),
+}
 
 
 def _that_run_code(source: str) -> set[str]:
@@ -428,4 +434,4 @@ def test_no_file_runs_code_that_it_reads_but_for_custom_networks():
         for path in files
         for name in _that_run_code(path.read_text(encoding="utf-8"))
     }
-    assert found == {IMPORTS}
+    assert found == {IMPORTS, *HARMLESS}

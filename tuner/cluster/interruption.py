@@ -2,8 +2,9 @@
 
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, final
 
 
@@ -15,6 +16,7 @@ class Interruption(threading.Event):
         super().__init__()
         self._breaks = False
         self._is_broken_off = self._is_held = False
+        self._own: deque[None] = deque()  # signals of break_off's that are not handled yet
 
     def listen(self) -> dict[int, Any]:
         """Handle the signals from now on; return their handlers until now, by signal."""
@@ -40,10 +42,18 @@ class Interruption(threading.Event):
 
     def break_off(self) -> None:
         """Raise KeyboardInterrupt in the main thread, from another one; nothing elsewhere."""
-        main = threading.main_thread().ident
-        if main is not None and signal.getsignal(signal.SIGINT) == self.handle:
+        if signal.getsignal(signal.SIGINT) == self.handle:
             self._is_broken_off = True
-            signal.pthread_kill(main, signal.SIGINT)  # also ends a wait within a library
+            self._wake_main()
+
+    def remind(self) -> None:
+        """Repeat the signal of :meth:`break_off`, unless the main thread has handled it.
+
+        A signal ends a wait in a system call that has begun. One that arrives between the last
+        look at signals and that call is only noticed once the wait is over, after minutes perhaps.
+        """
+        if self._is_broken_off and not self._is_held:
+            self._wake_main()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -64,9 +74,16 @@ class Interruption(threading.Event):
             self._is_broken_off = False
             raise KeyboardInterrupt
 
+    def _wake_main(self) -> None:
+        if (main := threading.main_thread().ident) is not None:
+            self._own.append(None)
+            signal.pthread_kill(main, signal.SIGINT)  # also ends a wait within a library
+
     def handle(self, *_: object) -> None:
         """Handle a signal."""
-        if self._is_broken_off:
+        if self._own or self._is_broken_off:
+            with suppress(IndexError):
+                self._own.pop()
             self._leave_if_broken_off()
             return
         was_set = self.is_set()

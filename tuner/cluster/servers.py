@@ -8,6 +8,7 @@ end. It does not while the raylet is stopped, which leaves time for a message.
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ _ASK_HEAD_EVERY_S = 1.0
 _WITH_RAYLET_S = 0.005
 #: Seconds in which the main thread leaves Ray after a loss, unless it is stuck there.
 _PATIENCE_S = 6.0
+_REMIND_EVERY_S = 0.1
 
 
 @final
@@ -157,6 +159,16 @@ class Servers:
                 if name not in self._held and (descriptor := descriptors.hold(pid)) is not None:
                     self._held[name] = descriptor
 
+    def _breaks_off(self) -> bool:
+        """Have the main thread leave Ray; tell whether it has done so in time."""
+        self._interrupted.break_off()
+        until_s = time.monotonic() + _PATIENCE_S
+        while (rest_s := until_s - time.monotonic()) > 0:
+            if self._is_left.wait(min(rest_s, _REMIND_EVERY_S)):
+                return True
+            self._interrupted.remind()
+        return False
+
     def _watch(self) -> None:
         while not self._is_left.is_set():
             self._find_agents()
@@ -168,10 +180,8 @@ class Servers:
                 self._set_loss(loss, head)
             if self._is_left.is_set() or not self.are_lost():
                 continue
-            if not self._leaves_no_time:
-                self._interrupted.break_off()
-                if self._is_left.wait(_PATIENCE_S):
-                    return
+            if not self._leaves_no_time and self._breaks_off():
+                return
             self._give_up(str(self._loss))
             # In a program that the search is part of, which may not be ended here.
             with self._lock:

@@ -104,6 +104,31 @@ def test_a_wait_for_ray_is_left_once_a_server_is_killed(
     assert set(record.halts) == {LOSS}
 
 
+def test_a_wait_that_has_not_quite_begun_when_the_signal_comes_is_left_too(
+    raylet: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal then ends no system call; here it is not even sent, the first time."""
+    kills: list[tuple[int, int]] = []
+    kill = signal.pthread_kill
+
+    def lose_the_first(thread: int, number: int) -> None:
+        kills.append((thread, number))
+        if len(kills) > 1:
+            kill(thread, number)
+
+    monkeypatch.setattr(signal, "pthread_kill", lose_the_first)
+    gave_up: list[str] = []
+    with interruptible() as interrupted:
+        servers = watching(raylet, interrupted, gave_up)
+        with servers.watched():
+            with servers.halting():
+                raylet.kill()
+                time.sleep(60)
+            servers.leave()
+    assert gave_up == []
+    assert len(kills) == 2, "it is not repeated once the wait is left"
+
+
 def test_a_loss_before_a_search_has_begun_is_an_error(raylet: "subprocess.Popen[bytes]") -> None:
     @contextmanager
     def start() -> Iterator[None]:
