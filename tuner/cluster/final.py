@@ -48,7 +48,7 @@ def run_final(
     if interrupted.is_set() or not (finalists := record.start_final()):
         return
     spec = record.spec
-    scorers = _Scorers(spec.objective, spec.resources, needs, spec.code_modules)
+    scorers = _Scorers(spec.objective, spec.resources, needs, spec.code_modules, servers)
     # None: the real samples, first, as no later session would score them alone.
     waiting: deque[Trial | None] = deque([] if record.final_floor else [None])
     waiting.extend(finalists)
@@ -106,6 +106,7 @@ class _Scorers:
         resources: ResourceConfig,
         needs: TrialResources,
         allow_code: Collection[str],
+        servers: Servers,
     ) -> None:
         threads, use_gpu = resources.threads_per_trial, needs.gpus > 0
         timeout_s = resources.report_timeout_s
@@ -134,6 +135,7 @@ class _Scorers:
                     )
 
         self._new: Any = Scorer
+        self._servers = servers
         self._idle: list[Any] = []
         self._busy: dict[ray.ObjectRef, Any] = {}
 
@@ -141,6 +143,8 @@ class _Scorers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._servers.are_lost():
+            return  # a call would wait for the server
         for scorer in (*self._idle, *self._busy.values()):
             ray.kill(scorer)
 

@@ -109,6 +109,19 @@ def test_a_trial_that_cannot_be_scored_again_costs_only_its_own_score(record: Re
     assert record.best_so_far.number == 3
 
 
+def test_after_the_loss_of_a_server_ray_is_not_called_again(
+    record: Record, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call would wait for the control store, until the process is given up."""
+    calls: list[object] = []
+    monkeypatch.setattr(final.ray, "kill", calls.append)
+    servers, looks = Servers(Interruption(), print), iter([False])
+    monkeypatch.setattr(servers, "are_lost", lambda: next(looks, True))
+    final.run_final(record, data, NEEDS, Interruption(), 1, servers)
+    assert calls == []
+    assert record.final_faults == {}
+
+
 def test_an_interrupted_final_goes_on_with_the_trials_that_it_has_not_scored(
     record: Record, data: Data
 ):
