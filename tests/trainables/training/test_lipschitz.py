@@ -78,6 +78,13 @@ def test_the_penalty_of_wgan_div_is_the_slope_to_its_power(slope, power) -> None
     assert gradient.item() == pytest.approx(power * slope ** (power - 1), rel=1e-12, abs=0)
 
 
+def test_the_penalty_of_wgan_div_is_the_mean_of_powers_and_not_the_power_of_a_mean() -> None:
+    """The gradient of |x|^2 / 2 is x; between equal samples there are no others."""
+    samples = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
+    penalty = power_penalty(half_square, samples, samples, seeded(), 3.0)
+    assert penalty.item() == pytest.approx((5**3 + 1) / 2)
+
+
 def test_r1_is_the_mean_over_samples_of_the_squared_norm() -> None:
     """The gradient of |x|^2 / 2 is x."""
     samples = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
