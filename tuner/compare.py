@@ -312,11 +312,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=cli.program_of("compare"),
-        description="Compare trials by the values of hyperparameters, and by their searches.",
-        epilog=cli.STATUS_HELP,
-        allow_abbrev=False,
+    parser = cli.command_parser(
+        "compare", "Compare trials by the values of hyperparameters, and by their searches."
     )
     parser.add_argument(
         "run",

@@ -37,11 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     formats = "; ".join(f"{name}: {purpose}" for name, purpose in FORMATS.items())
-    parser = argparse.ArgumentParser(
-        prog=cli.program_of("export"),
-        description="Export the best generator of a search for other programs.",
-        epilog=cli.STATUS_HELP,
-        allow_abbrev=False,
+    parser = cli.command_parser(
+        "export", "Export the best generator of a search for other programs."
     )
     parser.add_argument(
         "run", type=cli.plain_path, metavar="RUN", help="its folder, or a file with a generator"

@@ -51,12 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=cli.program_of("list"),
-        description="List the searches of a folder, the latest first.",
-        epilog=cli.STATUS_HELP,
-        allow_abbrev=False,
-    )
+    parser = cli.command_parser("list", "List the searches of a folder, the latest first.")
     folder = "the folder of all searches (default: runs)"
     parser.add_argument(
         "runs_dir", type=cli.plain_path, nargs="?", default=Path("runs"), help=folder

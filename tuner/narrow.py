@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainables.config import code_fault
+from trainables.config import code_fault, escape
 from tuner import cli, results
 from tuner.errors import BadInput, Fault
 from tuner.printable import printable
@@ -44,12 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=cli.program_of("narrow"),
-        description="Write the next search space: each searched key around the values of the best "
+    parser = cli.command_parser(
+        "narrow",
+        "Write the next search space: each searched key around the values of the best "
         "quarter of a search's trials, and the best trial as the first one.",
-        epilog=cli.STATUS_HELP,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "run", type=cli.plain_path, metavar="RUN", help="a search's folder, such as runs/gp"
@@ -99,7 +97,7 @@ def _parent(run: Path) -> str:
     """Return the folder of all searches as a value of ``runs_dir``, relative where it is below."""
     parent, here = run.absolute().parent, Path.cwd()
     text = os.path.relpath(parent, here) if parent.is_relative_to(here) else str(parent)
-    return text.replace("$", "$$")
+    return escape(text)
 
 
 def _without_places(document: Mapping[str, Any]) -> dict[str, Any]:

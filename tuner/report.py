@@ -30,11 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=cli.program_of("report"),
-        description="Write the report of a search, also of a running one, as a page, or serve it.",
-        epilog=cli.STATUS_HELP,
-        allow_abbrev=False,
+    parser = cli.command_parser(
+        "report", "Write the report of a search, also of a running one, as a page, or serve it."
     )
     parser.add_argument(
         "run", type=cli.plain_path, metavar="RUN", help="a search's folder, such as runs/gp"

@@ -40,12 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=cli.program_of("sample"),
-        description="Draw samples of the best generator of a search.",
-        epilog=cli.STATUS_HELP,
-        allow_abbrev=False,
-    )
+    parser = cli.command_parser("sample", "Draw samples of the best generator of a search.")
     parser.add_argument(
         "run", type=cli.plain_path, metavar="RUN", help="its folder, or a file with a generator"
     )

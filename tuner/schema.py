@@ -1,6 +1,5 @@
 """Print the JSON Schema of a search space, or its keys as a table: ``python -m tuner.schema``."""
 
-import argparse
 import json
 from collections.abc import Sequence
 
@@ -11,11 +10,8 @@ from tuner.space import json_schema, keys_table
 @cli.with_exit_status
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog=cli.program_of("schema"),
-        description="Print the JSON Schema of a search space, or its keys as a table.",
-        epilog=cli.STATUS_HELP,
-        allow_abbrev=False,
+    parser = cli.command_parser(
+        "schema", "Print the JSON Schema of a search space, or its keys as a table."
     )
     parser.add_argument("--table", action="store_true", help="print the keys as a Markdown table")
     args = parser.parse_args(argv)

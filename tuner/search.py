@@ -29,11 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=cli.program_of("search"),
-        description="Search the hyperparameters of a Wasserstein GAN.",
-        epilog=cli.SEARCH_STATUS_HELP,
-        allow_abbrev=False,
+    parser = cli.command_parser(
+        "search", "Search the hyperparameters of a Wasserstein GAN.", epilog=cli.SEARCH_STATUS_HELP
     )
     parser.add_argument(
         "space",

@@ -101,11 +101,10 @@ def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=cli.program_of("sync"),
-        description="Write to MLflow what it lacks of a search, from the search's own folder.",
+    parser = cli.command_parser(
+        "sync",
+        "Write to MLflow what it lacks of a search, from the search's own folder.",
         epilog="Exit status: 0 done, 1 MLflow cannot be written, 2 bad input, 130 interrupted.",
-        allow_abbrev=False,
     )
     parser.add_argument("run", type=cli.plain_path, metavar="RUN", help="the search's folder")
     parser.add_argument(

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from trainables.config import escape
 from tuner import cli, driver, results, retrain
 from tuner.driver import CheckedSearch, SearchRequest
 from tuner.errors import Fault
@@ -33,11 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=cli.program_of("train"),
-        description="Train the best trial of a search longer, or again with fresh seeds.",
+    parser = cli.command_parser(
+        "train",
+        "Train the best trial of a search longer, or again with fresh seeds.",
         epilog=cli.SEARCH_STATUS_HELP,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "source", type=cli.plain_path, metavar="RUN", help="a search's folder, or a best.yaml"
@@ -103,10 +103,9 @@ def search_request(origin: Origin, args: argparse.Namespace) -> SearchRequest:
     ]
     faults += override(document, [text for text in args.set if text not in wrong])
     # Next to the search, which may have been moved; without its folder, as the document says.
-    # Doubled, "$" stands for itself.
     parent = None
     if origin.run_dir is not None:
-        parent = str(origin.run_dir.absolute().parent).replace("$", "$$")
+        parent = escape(str(origin.run_dir.absolute().parent))
     return SearchRequest(
         source=str(args.source),
         document=driver.with_place(document, args.name, args.runs_dir or parent),

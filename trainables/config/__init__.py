@@ -54,6 +54,7 @@ from trainables.config.objective import (
 from trainables.config.paths import (
     SECRET_NAME,
     URI,
+    escape,
     expand,
     expand_variables,
     is_variable,
@@ -105,6 +106,7 @@ __all__ = [
     "applies",
     "code_fault",
     "code_of",
+    "escape",
     "expand",
     "expand_variables",
     "is_variable",

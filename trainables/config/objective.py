@@ -11,7 +11,7 @@ from trainables.config.base import SEED_LIMIT, Flag, Frozen, Whole
 from trainables.config.networks import ImportPath
 from trainables.metrics import DEFAULT_GROUND, METRICS
 
-#: Numbers in a sample from which on the critics' learning rate falls.
+#: The length of a sample above which the critics' learning rate falls.
 MAX_UNSCALED_DIM = 64
 
 
@@ -159,7 +159,7 @@ class ObjectiveConfig(Frozen):
     scaled_critic_lr: Flag = Field(
         default=True,
         description="Whether the learning rate of the independent critics falls as one over the "
-        "root of the number of numbers that are compared, above 64: of images, features.",
+        "root of the length of what they compare (features, pixels or columns), above 64.",
     )
     seed: Whole = Field(
         default=0,

@@ -35,6 +35,11 @@ def expand_variables(text: str) -> str:
     return _VARIABLE.sub(lambda m: "$" if m[1] else os.environ[m[2] or m[3]], text)
 
 
+def escape(text: str) -> str:
+    """Double the dollar signs of a text, so that :func:`expand` takes none for a variable."""
+    return text.replace("$", "$$")
+
+
 def expand(path: str) -> str:
     """Replace a leading ``~`` or ``~user``, and variables, as in :func:`expand_variables`.
 

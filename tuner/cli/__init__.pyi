@@ -13,6 +13,7 @@ from .paths import path as path
 from .paths import plain_path as plain_path
 from .paths import unwritable as unwritable
 from .program import PROGRAM as PROGRAM
+from .program import command_parser as command_parser
 from .program import program_of as program_of
 from .status import STATUS_HELP as STATUS_HELP
 from .status import ExitStatus as ExitStatus

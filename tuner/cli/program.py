@@ -1,7 +1,10 @@
-"""How a command was called, for its usage message."""
+"""The parser of a command, and how the command was called."""
 
+import argparse
 import sys
 from pathlib import Path
+
+from tuner.cli.status import STATUS_HELP
 
 #: The program that a wheel installs, which runs any command.
 PROGRAM = "wgan-tuner"
@@ -12,3 +15,19 @@ def program_of(command: str) -> str:
     if Path(sys.argv[0]).name == PROGRAM:
         return f"{PROGRAM} {command}"
     return f"python -m tuner.{command}"
+
+
+def command_parser(
+    command: str, description: str, epilog: str = STATUS_HELP
+) -> argparse.ArgumentParser:
+    """Create the parser of a command, for its arguments to be added.
+
+    Args:
+        command: The module of this name.
+        description: What it does, for its help.
+        epilog: Its exit statuses.
+    """
+    # Abbreviations would be other options once a later version has more.
+    return argparse.ArgumentParser(
+        prog=program_of(command), description=description, epilog=epilog, allow_abbrev=False
+    )

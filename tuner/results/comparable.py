@@ -18,12 +18,13 @@ def check_comparable(run_dirs: Sequence[Path]) -> None:
     Raises:
         BadInput: if one differs from the first, with all differences; or is no search.
     """
-    first, *others = ((run_dir, _measure(run_dir)) for run_dir in run_dirs)
-    for run_dir, measure in others:
+    first, *others = run_dirs
+    expected = _measure(first)
+    for run_dir in others:
         faults = [
-            Fault(key, f"is {value} here and {first[1][key]} in {first[0]}")
-            for key, value in measure.items()
-            if value != first[1][key]
+            Fault(key, f"is {value} here and {expected[key]} in {first}")
+            for key, value in _measure(run_dir).items()
+            if value != expected[key]
         ]
         if faults:
             way_out = "w1 does not compare between these searches: compare each by itself"
