@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,23 @@ if TYPE_CHECKING:
 
 #: Generator steps at which the time is read, until it is enough.
 _TIMED_STEPS, _ENOUGH_S = (2, 4, 8, 16, 32), 1.0
+#: The whole numbers of which a larger one makes a step dearer, under any method.
+_SIZES = frozenset(
+    {"generator_width", "generator_depth", "critic_width", "critic_depth", "batch_size", "n_critic"}
+)
+_Pick = Callable[[str, Domain], Any]
 
 
 @dataclass(frozen=True)
 class _Pace:
-    """The seconds of a generator step of a trial, and how many trials run at a time."""
+    """The seconds of a generator step of a trial, and how many trials run at a time.
+
+    ``others`` says what a step of other trials takes.
+    """
 
     step_s: float
     num_at_once: int
+    others: str = "other configurations may be several times slower or faster"
 
     def seconds(self, generator_steps: float) -> float:
         """Return how long so many steps take, over all trials."""
@@ -29,7 +39,10 @@ class _Pace:
 
 
 def estimate_text(spec: SearchSpec, data: "Data") -> str:
-    """Time a few steps in the middle of the space, and say how long the search would take here.
+    """Time a few steps of the space, and say how long the search would take here.
+
+    They are of the middle of the space, which the estimate is of; and of its smallest and of its
+    largest trials, if it has any.
 
     Args:
         spec: The search.
@@ -38,9 +51,10 @@ def estimate_text(spec: SearchSpec, data: "Data") -> str:
     from trainables.networks import in_one_line
 
     try:
-        pace = _Pace(_step_seconds(spec, data), _trials_at_once(spec))
+        middle_s = _step_seconds(spec, data, _middle)
     except Exception as error:  # of a custom network, say, or the GPU's memory is full
         return f"time: not known, as a trial failed in training: {in_one_line(error)}"
+    pace = _Pace(middle_s, _trials_at_once(spec), *_ends_text(spec, data))
     lines = [_time_text(spec, pace), _seeds_text(spec, pace), _bracket_text(spec, pace)]
     return "\n".join(line for line in lines if line is not None)
 
@@ -64,8 +78,7 @@ def _time_text(spec: SearchSpec, pace: _Pace) -> str:
         text += f"but 1/{asha.reduction_factor} of the trials, {longest} if none is stopped"
     at_once = f"{pace.num_at_once} trial{'s' * (pace.num_at_once > 1)} at once"
     text += f", with {at_once} on this machine at {pace.step_s:.2g} s per generator step; the "
-    text += "scores at the rungs come on top, and other configurations may be several times slower "
-    text += "or faster"
+    text += f"scores at the rungs come on top, and {pace.others}"
     return f"{text}; it ends after {ending}" if ending else text
 
 
@@ -130,13 +143,30 @@ def expected_steps(rungs: tuple[int, ...], reduction_factor: int) -> float:
     return math.fsum(length / reduction_factor**rung for rung, length in enumerate(lengths))
 
 
-def _step_seconds(spec: SearchSpec, data: "Data") -> float:
+def _ends_text(spec: SearchSpec, data: "Data") -> list[str]:
+    """Time the smallest and the largest trials; return what to say of them, if there are any."""
+    from trainables.networks import in_one_line
+
+    if spec.choose(_smallest) == spec.choose(_largest):
+        return []
+    try:
+        ends = [_step_seconds(spec, data, pick) for pick in (_smallest, _largest)]
+    except Exception as error:  # the largest may need more memory than there is
+        fault = f"failed in training ({in_one_line(error)})"
+        return [f"warning: a trial with its smallest or largest networks and batches {fault}"]
+    low, high = (f"{seconds:.2g}" for seconds in ends)
+    return [
+        f"a step takes {low} s with the smallest networks and batches, {high} s with the largest"
+    ]
+
+
+def _step_seconds(spec: SearchSpec, data: "Data", pick: _Pick) -> float:
     """Time generator steps, each with its critic steps, with the resources of a trial."""
     from trainables.data import as_tensor
     from trainables.training import TrainState, train
     from trainables.trial import settings_restored, start_worker
 
-    config = spec.trial_config(spec.choose(_middle), seed=0)
+    config = spec.trial_config(spec.choose(pick), seed=0)
     with settings_restored():
         device = start_worker(spec.resources.threads_per_trial, use_gpu=_gpus_per_trial(spec) > 0)
         state = TrainState.create(config, data.sample_shape, device)
@@ -159,6 +189,23 @@ def _middle(_: str, domain: Domain) -> Any:
     low, high = domain.low, domain.high
     middle = math.sqrt(low * high) if domain.log else (low + high) / 2
     return round(middle) if is_integer(domain) else middle
+
+
+def _smallest(key: str, domain: Domain) -> Any:
+    """Return the value of a domain with which a step costs the least, else one in its middle."""
+    return min(_sizes(key, domain), default=_middle(key, domain))
+
+
+def _largest(key: str, domain: Domain) -> Any:
+    """Return the value of a domain with which a step costs the most, else one in its middle."""
+    return max(_sizes(key, domain), default=_middle(key, domain))
+
+
+def _sizes(key: str, domain: Domain) -> list[int]:
+    if key.rpartition(".")[2] not in _SIZES:
+        return []
+    values = domain.choice if isinstance(domain, Choice) else (domain.low, domain.high)
+    return [int(value) for value in values]
 
 
 def _trials_at_once(spec: SearchSpec) -> int:

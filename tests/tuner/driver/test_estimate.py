@@ -35,6 +35,19 @@ def test_the_middle_of_a_domain(domain: Any, middle: Any) -> None:
     assert estimate._middle("", domain) == middle
 
 
+@pytest.mark.parametrize(
+    ("key", "domain", "ends"),
+    [
+        ("networks.critic_width", Range[int](low=32, high=512, log=True), (32, 512)),
+        ("training.batch_size", Choice[int](choice=(256, 64, 128)), (64, 256)),
+        ("networks.latent_dim", Range[int](low=1, high=5), (3, 3)),
+        ("training.beta2", Choice[float](choice=(0.9, 0.999)), (0.999, 0.999)),
+    ],
+)
+def test_the_ends_of_a_domain_are_of_what_costs(key: str, domain: Any, ends: Any) -> None:
+    assert (estimate._smallest(key, domain), estimate._largest(key, domain)) == ends
+
+
 @pytest.fixture
 def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "num_cpus", lambda: 2)
@@ -117,3 +130,36 @@ def test_a_network_that_fails_in_training_is_said(
     assert "time: not known, as a trial failed in training: RuntimeError: out of memory" in text(
         make_spec()
     )
+
+
+@pytest.mark.usefixtures("_machine")
+def test_the_smallest_and_the_largest_trials_are_timed(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(spec: SearchSpec, _: Any, pick: Any) -> float:
+        networks = spec.choose(pick)["networks"]
+        return (networks["critic_width"] + 10 * networks["generator_width"]) / 1000
+
+    monkeypatch.setattr(estimate, "_step_seconds", seconds)
+    spec = make_spec(
+        networks={"critic_width": {"low": 2, "high": 8}, "generator_width": {"choice": [32, 3]}}
+    )
+    assert "2 trials at once on this machine at 0.035 s per generator step" in text(spec)
+    ends = "a step takes 0.032 s with the smallest networks and batches, 0.33 s with the largest"
+    assert text(spec).splitlines()[0].endswith(ends)
+
+
+@pytest.mark.usefixtures("_machine")
+def test_a_largest_trial_that_fails_is_warned_of(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(spec: SearchSpec, _: Any, pick: Any) -> float:
+        if spec.choose(pick)["networks"]["critic_width"] > 5:
+            raise RuntimeError("out of memory")
+        return 0.5
+
+    monkeypatch.setattr(estimate, "_step_seconds", seconds)
+    spec = make_spec(networks={"critic_width": {"low": 2, "high": 8}})
+    warning = "largest networks and batches failed in training (RuntimeError: out of memory)"
+    assert warning in text(spec)
+    assert "at 0.5 s per generator step" in text(spec)
