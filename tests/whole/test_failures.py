@@ -73,7 +73,7 @@ def by_fault(run_dir: Path) -> dict[str, dict[str, str]]:
 
 def test_a_trial_that_goes_wrong_costs_only_itself(make_space):
     """Killed, hung, raising, not finite: each ends as promised, and the others complete."""
-    faults = ("none", "kill_once", "hang_once", "kill", "raise", "nan", "explode")
+    faults = ("none", "hang_once", "kill", "raise", "nan")
     space = make_space(*faults)
     status, _out, err = searches.run(space)
     assert (status, err) == (0, "")
@@ -81,12 +81,10 @@ def test_a_trial_that_goes_wrong_costs_only_itself(make_space):
     rows = by_fault(run_dir)
     assert {fault: row["status"] for fault, row in rows.items()} == {
         "none": "completed",
-        "kill_once": "completed",
         "hang_once": "completed",
         "kill": "failed",
         "raise": "failed",
         "nan": "diverged",
-        "explode": "diverged",
     }
     assert rows["raise"]["message"] == "RuntimeError: this network does not like its 50th batch"
     killed = "its process was killed, ran out of memory, or crashed"
@@ -95,14 +93,14 @@ def test_a_trial_that_goes_wrong_costs_only_itself(make_space):
     # Restarted from a checkpoint, each ends where it would have: they differ in nothing else.
     log = (run_dir / "search.log").read_text()
     number = {fault: int(row["trial_id"]) for fault, row in rows.items()}
-    for fault in ("kill_once", "hang_once", "kill"):
+    for fault in ("hang_once", "kill"):
         assert f"trial {number[fault]:05d} restarts from its last checkpoint (1 of 1)" in log
     assert "hung: no report for 25 s" in log
     steps = {
         fault: [r["generator_steps"] for r in searches.reports(run_dir) if r["trial"] == n]
         for fault, n in number.items()
     }
-    assert steps["none"] == steps["kill_once"] == steps["hang_once"] == [10, 15, 20, 30, 40]
+    assert steps["none"] == steps["hang_once"] == [10, 15, 20, 30, 40]
     assert steps["kill"] == steps["raise"] == [10, 15, 20]
 
     runs = searches.mlflow_runs(run_dir.parent / "mlflow.db")
