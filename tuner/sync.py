@@ -7,13 +7,10 @@ trials as they are.
 import argparse
 import math
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import Progress
 
 from tuner import cli, display, results, storage
 from tuner.errors import BadInput, Fault
@@ -30,8 +27,6 @@ from tuner.tracking import (
     unconfirmed_fault,
 )
 
-#: Without a terminal a line is printed so often.
-_LINE_EVERY_S = 30.0
 #: What MLflow got, in the order in which it is printed.
 _KINDS = {
     "runs": ("run", "runs"),
@@ -76,7 +71,15 @@ def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
     last_ms = max((reported_ms(report, 0) for report in reports), default=0)
     tracker = Tracker(search.spec, run_dir, search.search_id, lambda text: None, tracking_uri)
     tracker.start(search.trials, resumes=False)
-    with _progress_shown(console) as on_wait:
+    most = 0
+    line = "{done:,} of {total:,} runs in MLflow are up to date"
+    with display.counting(console, "writing to MLflow", line) as progress:
+
+        def on_wait(num_left: int) -> None:
+            nonlocal most
+            most = max(most, num_left)
+            progress(most - num_left, most)
+
         missing = tracker.close(
             "finished" if search.is_finished else "interrupted",
             kept_files(run_dir),
@@ -141,25 +144,6 @@ def _own_uri(search: Snapshot, console: Console) -> str | None:
         where = f"mlflow.tracking_uri in {search.run_dir / 'spec.yaml'}"
         raise BadInput(str(search.run_dir), [Fault(where, fault)])
     return None
-
-
-@contextmanager
-def _progress_shown(console: Console) -> Iterator[Callable[[int], None]]:
-    """Show how many runs are left."""
-    hidden = not console.is_terminal
-    with Progress(console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("writing to MLflow", total=None)
-        most, shown = 0, time.monotonic()
-
-        def show(num_left: int) -> None:
-            nonlocal most, shown
-            most = max(most, num_left)
-            bar.update(task, total=most, completed=most - num_left)
-            if hidden and time.monotonic() - shown > _LINE_EVERY_S:
-                shown = time.monotonic()
-                console.print(f"{num_left:,} of {most:,} runs in MLflow are not up to date yet")
-
-        yield show
 
 
 if __name__ == "__main__":

@@ -16,12 +16,18 @@ _LOOK_EVERY_S = 0.2
 
 
 @contextmanager
-def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Show how many image files are read, unless it takes only a moment."""
+def counting(console: Console, text: str, line: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how much of some work is done, unless it takes only a moment.
+
+    Args:
+        console: Where to print.
+        text: Names the work beside a bar, on a terminal.
+        line: Is printed now and then elsewhere, with the fields ``done`` and ``total``.
+    """
     started = shown = time.monotonic()
     hidden = not console.is_terminal
     with Progress(console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("decoding images", total=None, visible=False)
+        task = bar.add_task(text, total=None, visible=False)
 
         def progress(done: int, total: int) -> None:
             nonlocal shown
@@ -29,7 +35,7 @@ def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total, visible=now - started > 1)
             if hidden and now - shown > LINE_EVERY_S:
                 shown = now
-                console.print(f"decoded {done:,} of {total:,} images")
+                console.print(line.format(done=done, total=total))
 
         yield progress
 

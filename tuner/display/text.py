@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from tuner.record import Record
     from tuner.study import Trial
 
-#: Without a terminal, a line is printed at least so often.
-LINE_EVERY_S = 10.0
-
+#: Without a terminal, a line is printed so often: no silence is longer than 10 s, though a busy
+#: machine looks at the clock late.
+LINE_EVERY_S = 8.0
 
 #: What Ctrl-C does, once it was pressed.
 STOPPING = "stopping: trials are resumed from their checkpoints; Ctrl-C again ends it at once"

@@ -424,10 +424,11 @@ def _load_data(
 ) -> "Data":
     """Load the data before anything is written or Ray is started: it may be unfit for a search."""
     from trainables.data import BadData, load
-    from tuner.display import decoding
+    from tuner.display import counting
 
     try:
-        with decoding(console) as progress:
+        line = "decoded {done:,} of {total:,} images"
+        with counting(console, "decoding images", line) as progress:
             return load(spec.data, cache_dir, progress, console.print)
     except BadData as error:
         raise BadInput(request.source, [Fault(f"data.{error.key}", str(error))]) from error

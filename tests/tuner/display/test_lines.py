@@ -21,10 +21,12 @@ from shown_search import (
 from tuner.display import lines as lines_module
 from tuner.display import progress as progress_module
 from tuner.display.lines import Display
-from tuner.display.progress import acknowledging, decoding, working
+from tuner.display.progress import acknowledging, counting, working
 from tuner.display.text import STOPPING, ending_line
 from tuner.record import record as record_module
 from tuner.record.record import Record
+
+LINE = "decoded {done:,} of {total:,} images"
 
 
 @pytest.fixture
@@ -161,13 +163,13 @@ def test_decoding_that_takes_long_is_told_in_lines_elsewhere_than_on_a_terminal(
     now = 100.0
     monkeypatch.setattr(progress_module, "time", SimpleNamespace(monotonic=lambda: now))
     file = io.StringIO()
-    with decoding(make_console(file)) as progress:
+    with counting(make_console(file), "decoding images", LINE) as progress:
         for done in range(1, 2001):
             now += 0.1
             progress(done, 2000)
     lines = file.getvalue().splitlines()
-    assert lines[0] == "decoded 101 of 2,000 images"
-    assert len(lines) == 19
+    assert lines[0] == "decoded 81 of 2,000 images"
+    assert len(lines) == 24
 
 
 def test_on_a_terminal_it_is_a_bar_once_it_has_taken_a_second(monkeypatch: pytest.MonkeyPatch):
@@ -175,7 +177,8 @@ def test_on_a_terminal_it_is_a_bar_once_it_has_taken_a_second(monkeypatch: pytes
     monkeypatch.setattr(progress_module, "time", SimpleNamespace(monotonic=lambda: now))
     for seconds, shows in ((0.5, False), (1.5, True)):
         file = io.StringIO()
-        with decoding(make_console(file, force_terminal=True, width=80)) as progress:
+        console = make_console(file, force_terminal=True, width=80)
+        with counting(console, "decoding images", LINE) as progress:
             now += seconds
             progress(1, 4)
         assert ("decoding images" in file.getvalue()) == shows
@@ -218,7 +221,7 @@ def test_an_interruption_is_said_at_once_and_a_line_comes_though_nothing_happens
     out, interrupted = io.StringIO(), threading.Event()
     with Display(make_console(out, width=200), {}, interrupted).showing(record):
         for count in (1, 2):
-            time.now_s += 9.9
+            time.now_s += 7.9
             sleep(0.1)
             assert out.getvalue().count(" of 20: ") == count - 1
             time.now_s += 0.2
