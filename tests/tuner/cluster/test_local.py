@@ -3,7 +3,6 @@
 import errno
 import faulthandler
 import itertools
-import json
 import os
 import shutil
 import time
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import promotions
 import pytest
 import s3
 import torch
@@ -435,36 +435,12 @@ PROMOTED = {
 }  # fmt: skip
 
 
-def rung_reports(run_dir: Path) -> list[tuple[int, int, float]]:
-    lines = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
-    return [(one["trial"], int(one["generator_steps"]), one["w1"]) for one in lines if "w1" in one]
-
-
-def by_algorithm_2(reports: list[tuple[int, int, float]], num_trials: int) -> list[tuple[int, int]]:
-    """Each job of the one worker, in the paper's words: the trial, and the rung it trains to."""
-    jobs, scores, promoted = [], dict[int, dict[int, float]](), dict[int, set[int]]()
-    for number, rung, score in [*reports, (0, 0, 0.0)]:
-        job = None
-        for k in sorted(scores, reverse=True):
-            top = sorted(scores[k], key=lambda n, k=k: scores[k][n])[: len(scores[k]) // 2]
-            free = [n for n in top if n not in promoted.setdefault(k, set())]
-            if k < 20 and free:
-                promoted[k].add(free[0])
-                job = free[0], 2 * k
-                break
-        if job is None and (new := sum(rung == 5 for _, rung in jobs)) < num_trials:
-            job = new, 5
-        jobs += [job] if job is not None else []
-        scores.setdefault(rung, {})[number] = score
-    return jobs
-
-
 def test_trials_are_promoted_as_the_papers_algorithm_2_says(
     run_session: RunSession, tmp_path: Path
 ) -> None:
     session = run_session("none", **PROMOTED)
-    reports = rung_reports(tmp_path / "run")
-    assert [(number, rung) for number, rung, _ in reports] == by_algorithm_2(reports, 10)
+    reports = promotions.rung_reports(tmp_path / "run")
+    assert [(number, rung) for number, rung, _ in reports] == promotions.by_algorithm_2(reports, 10)
     assert len({reported[:2] for reported in reports}) == len(reports)
     reached = {rung: sum(at == rung for _, at, _ in reports) for rung in (5, 10, 20)}
     assert reached[5] == 10
@@ -493,8 +469,8 @@ def test_a_trial_that_waits_is_promoted_after_a_resume_as_without_it(
 
     resumed = run_session("none", name="resumed", before=look, **PROMOTED)
     assert kept == [True] * len(waiting)
-    reports = rung_reports(tmp_path / "run")
-    assert [(number, rung) for number, rung, _ in reports] == by_algorithm_2(reports, 10)
+    reports = promotions.rung_reports(tmp_path / "run")
+    assert [(number, rung) for number, rung, _ in reports] == promotions.by_algorithm_2(reports, 10)
     again = [t.number for t in resumed.record.by_number() if t.number in waiting and t.last_rung]
     assert any(resumed.record.trials[n].last_rung > waiting[n] for n in again)  # type: ignore[operator]
 
