@@ -409,9 +409,12 @@ class Record:
 
     def counts(self) -> Counter[str]:
         """Count the trials by status, those under way as ``running`` or ``waiting``."""
-        under_way = {"running": len(self.running)}
-        if self._waiting:
-            under_way["waiting"] = len(self._waiting)
+        running = list(self.running)  # the displays count in threads of their own
+        # Of those that wait, the worker of the last may not be free yet.
+        leaving = sum(self.trials[number].waiting_at is not None for number in running)
+        under_way = {"running": len(running) - leaving}
+        if waiting := len(self._waiting) + leaving:
+            under_way["waiting"] = waiting
         return Counter(**under_way, **self._leaderboard.counts)
 
     def at_rung(self, steps: int) -> tuple[int, float | None]:
