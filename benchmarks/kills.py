@@ -23,9 +23,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psutil
+
+from tuner.space import AshaConfig
 
 SPACE = """
 name: small
@@ -35,7 +37,7 @@ training: {critic_lr: {low: 1e-4, high: 1e-2, log: true}}
 objective: {critic_steps: 100, final_critic_steps: 200, final_trials: 2, final_seeds: 3,
   final_num_critics: 2}
 search: {num_trials: 4, max_concurrent_trials: 1}
-asha: {grace_generator_steps: 50, max_generator_steps: 200, reduction_factor: 2}
+asha: {grace_generator_steps: 50, max_generator_steps: 200, reduction_factor: 2, variant: VARIANT}
 reporting: {report_every_generator_steps: 10, checkpoint_every_generator_steps: 20}
 """
 TIMES = {"training_seconds", "scoring_seconds", "final_scoring_seconds"}
@@ -74,12 +76,16 @@ def main() -> None:
     parser.add_argument("num", nargs="?", type=int, default=30, help="kills; 30 by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--victim", choices=VICTIMS, help="kill only this one")
+    variants = AshaConfig.model_fields["variant"]
+    parser.add_argument(
+        "--variant", default=variants.default, choices=get_args(variants.annotation)
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder of a fall")
     args = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="kills-"))
     tried, fell = Counter[str](), Counter[str]()
     try:
-        (base / "space.yaml").write_text(SPACE)
+        (base / "space.yaml").write_text(SPACE.replace("VARIANT", args.variant))
         duration_s, table = _unbroken(base)
         print(f"a search takes {duration_s:.0f} s; seed {args.seed}", flush=True)
         rng = random.Random(args.seed)

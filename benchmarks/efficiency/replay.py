@@ -7,7 +7,7 @@ the sampler sees the parameters of that trial. Workers take the CPU seconds that
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -20,7 +20,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.efficiency.curves import SCORED_AT, SPACE, Curve
-from tuner.cluster import Asha, Decision
+from tuner.cluster import Decision, make_halving
 from tuner.space import Choice, Domain, SearchSpec, is_integer, read_spec
 from tuner.study import STATES, SamplerView, Status, propose
 
@@ -44,16 +44,12 @@ class StoppingRule(Protocol):
         """Record a trial's report at a rung, and return whether the trial continues."""
         ...
 
-    def promote(self) -> int | None:
-        """Return the number of a trial that did not continue and now does; ``None`` for none."""
-        ...
-
 
 class SearchAsha:
-    """ASHA as a search runs it."""
+    """ASHA as a search runs it, which may promote trials that did not continue."""
 
     def __init__(self, spec: SearchSpec, seed: int) -> None:
-        self._asha = Asha(spec.asha, seed)
+        self._asha = make_halving(spec.asha, seed)
         self._objective = spec.objective
         self.top_generator_steps = spec.asha.max_generator_steps
 
@@ -62,8 +58,9 @@ class SearchAsha:
         score = self._objective.score_of(report)
         return self._asha.report(number, steps, score) is Decision.CONTINUE
 
-    def promote(self) -> None:
-        """Promote none: a trial that was stopped stays so."""
+    def promote(self, waiting: Collection[int]) -> int | None:
+        """Return the number of a trial that continues; ``None`` for none."""
+        return self._asha.promote(waiting)
 
 
 @dataclass(frozen=True)
@@ -178,7 +175,7 @@ class Replay:
         self._stopping_rule = setting.stopping_rule(self._spec, seed)
         self._taken = np.zeros(len(table.curves), bool)
         self._trials: list[FrozenTrial] = []
-        self._sampler_view = SamplerView()
+        self._sampler_view = SamplerView(promotes=self._spec.asha.promotes)
         self._scores_at: dict[int, list[tuple[float, int]]] = defaultdict(list)
         self._waiting: dict[int, _Running] = {}
 
@@ -206,7 +203,7 @@ class Replay:
                     after = pick
                 if len(ended) >= NUM_TRIALS and pick.truth <= until:
                     break
-            if (promoted := self._stopping_rule.promote()) is not None:
+            if (promoted := self._promote()) is not None:
                 trial, now_s = self._waiting.pop(promoted), now_s + RESUME_SECONDS
             elif not self._taken.all():
                 trial = self._propose()
@@ -214,6 +211,10 @@ class Replay:
                 continue
             heapq.heappush(events, (now_s + self._seconds(trial), next(order), trial))
         return Outcome(tuple(picks[1:]), after)
+
+    def _promote(self) -> int | None:
+        rule = self._stopping_rule
+        return rule.promote(self._waiting.keys()) if isinstance(rule, SearchAsha) else None
 
     def _pick(self, steps: int, now_s: float, num_workers: int) -> Pick:
         top, end = self._stopping_rule.top_generator_steps, self._spec.asha.max_generator_steps
@@ -275,6 +276,7 @@ class Replay:
             return False
         trial.scores[steps] = score
         frozen.intermediate_values[steps] = score
+        self._sampler_view.update(frozen)
         rung = trial.rungs.pop(0)
         self._scores_at[rung].append((score, trial.index))
         continues = self._stopping_rule.continues(trial.number, rung, report)

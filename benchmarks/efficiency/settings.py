@@ -18,7 +18,7 @@ import optuna
 
 from benchmarks.efficiency.curves import recorded
 from benchmarks.efficiency.replay import NUM_TRIALS, Outcome, Replay, Setting, Table
-from benchmarks.efficiency.rungs import Pasha, Promotion, SoftHalving
+from benchmarks.efficiency.rungs import Pasha, SoftHalving
 
 NUM_SEEDS = 30
 WORKERS = (1, 8, 64)
@@ -36,8 +36,8 @@ SETTINGS = (
     Setting("random, rungs x4 from 75", (RANDOM,)),
     Setting("TPE, none stopped", (ALL_RUN,)),
     Setting(BASELINE, (RANDOM, ALL_RUN)),
-    Setting("TPE, promoted, rungs x4 from 75", stopping_rule=partial(Promotion, is_delayed=False)),
-    Setting("TPE, promoted with delay", stopping_rule=partial(Promotion, is_delayed=True)),
+    Setting("TPE, promoted, rungs x4 from 75", ("asha.variant=promotion",)),
+    Setting("TPE, promoted with delay", ("asha.variant=delayed_promotion",)),
 )
 VARIANTS = (
     Setting("rungs x2 from 75", ("asha.reduction_factor=2",)),

@@ -40,6 +40,9 @@ class Events(Listener):
     def picture_saved(self, trial: Trial, generator_steps: int, path: Path) -> None:
         self.all.append(("picture_saved", trial, generator_steps, path))
 
+    def trial_waits(self, trial: Trial) -> None:
+        self.all.append(("trial_waits", trial))
+
     def trial_ended(self, trial: Trial) -> None:
         self.all.append(("trial_ended", trial))
 

@@ -57,6 +57,19 @@ def test_what_an_interrupted_search_has_not_ended_does_not_run(
     assert "4/3: 2 completed, 1 stopped, 1 to resume" in out
 
 
+def test_trials_that_wait_to_be_promoted_are_counted_as_such(
+    runs_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "00003,running,0,,\n00004,waiting,250,1.5,\n00005,waiting,250,1.7,\n"
+    (runs_dir / "gp" / "trials.csv").write_text(TABLE + rows)
+    assert main([str(runs_dir), "--json"]) == 0
+    _, gp = sorted(json.loads(capsys.readouterr().out), key=lambda search: search["name"])
+    assert gp["trials"] == {"completed": 2, "stopped": 1, "running": 1, "waiting": 2}
+    assert gp["state"] == "interrupted"  # three trials have not ended
+    assert main([str(runs_dir)]) == 0
+    assert "6/3: 2 completed, 1 stopped, 1 to resume, 2 waiting" in capsys.readouterr().out
+
+
 def test_a_search_of_a_sampler_that_is_gone_is_listed_like_any_other(
     runs_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,7 @@
 from .asha import Asha as Asha
 from .asha import Decision as Decision
+from .asha import Halving as Halving
+from .asha import make_halving as make_halving
 from .connection import connected as connected
 from .executor import Executor as Executor
 from .gauges import Gauges as Gauges

@@ -70,6 +70,10 @@ class Gauges(Listener):
         """Show a report."""
         self.update()
 
+    def trial_waits(self, trial: "Trial") -> None:
+        """Show a trial that waits."""
+        self.update()
+
     def trial_ended(self, trial: "Trial") -> None:
         """Show an ending."""
         self.update()

@@ -19,7 +19,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
 
 from trainables.checkpoint import newest_whole
 from trainables.data import Data
-from tuner.cluster.asha import Asha, Decision
+from tuner.cluster.asha import Decision, Halving, halving_of
 from tuner.cluster.failures import is_full, last_raised, retry_note
 from tuner.cluster.interruption import Interruption
 from tuner.cluster.scoring import score_checkpoint, score_real_samples
@@ -77,8 +77,7 @@ class LocalExecutor:
 
     def run_trials(self, record: Record, location: str, interrupted: Interruption) -> None:
         """Run trials until the search has no more, its budget is used up, or it is interrupted."""
-        asha = Asha(record.spec.asha, record.spec.search.seed, record.spared)
-        asha.refill({number: trial.scores for number, trial in record.trials.items()})
+        asha = halving_of(record)
         trials = _Trials(
             record,
             self._loaded,
@@ -92,7 +91,7 @@ class LocalExecutor:
         try:
             while not interrupted.is_set() and record.halted is None:
                 with _writing(record):
-                    trial = record.next_trial()
+                    trial = record.next_trial(asha.promote)
                 if trial is None:
                     return
                 trials.run(trial.number)
@@ -171,7 +170,7 @@ class _Trials:
 
     record: Record
     data: Data
-    asha: Asha
+    asha: Halving
     location: str
     interrupted: Interruption
     threads: int
@@ -179,14 +178,14 @@ class _Trials:
     say: Callable[[str], None]
 
     def run(self, number: int) -> None:
-        """Run a trial to its end, and again from its last checkpoint as often as it may fail."""
+        """Run a trial until it waits or ends, from its last checkpoint as often as it may fail."""
         num_retries = self.record.spec.resources.retries_per_trial
         folders = self._folders(number)
         for num_failed in itertools.count(1):
             failure = self._attempt(number, folders)
             if failure is None:
                 with _writing(self.record):
-                    self.record.ended(number)
+                    self.record.left(number)
                 return
             self.say(failure)
             reason = last_raised(failure.splitlines())
@@ -239,24 +238,25 @@ class _Trials:
 
     def _folders(self, number: int) -> Iterator[str]:
         """Give the folder or URI of each checkpoint of a trial, as Ray names them."""
-        name = self.record.trials[number].name_in(self.record.spec.name)
-        trial = join(self.location, name)
+        trial = join(self.location, self.record.trials[number].folder_in(self.record.spec))
         return (join(trial, f"checkpoint_{index:06d}") for index in itertools.count())
 
     def _continues(self, number: int, report: _Reported) -> bool:
         """Record a report, in the order in which Ray Tune does; tell whether to train on."""
         record, metrics = self.record, report.metrics
         steps, score = int(metrics["generator_steps"]), record.spec.objective.score_of(metrics)
-        is_stopped = (
-            record.is_over_budget or self.asha.report(number, steps, score) is Decision.STOP
+        decision = (
+            Decision.STOP if record.is_over_budget else self.asha.report(number, steps, score)
         )
+        continues = decision is Decision.CONTINUE
         with _writing(record):
             if report.note is not None:
                 record.note(f"trial {number:05d}: {report.note}")
-            record.reported(number, metrics, continues=not is_stopped)
+            waits = decision is Decision.WAIT
+            record.reported(number, metrics, continues=continues, waits=waits)
             if report.folder is not None:
                 record.checkpointed(number, report.folder)
-        return not is_stopped
+        return continues
 
 
 def _traceback(error: Exception) -> str:

@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
 
 from tuner.cluster import ray_internals
-from tuner.cluster.asha import Asha
+from tuner.cluster.asha import Halving, halving_of
 from tuner.cluster.failures import (
     is_full,
     is_node_lost,
@@ -63,8 +63,8 @@ def run_trials(
     for note in ray_internals.adapt():
         record.note(note)
     spec = record.spec
-    asha = Asha(spec.asha, spec.search.seed, record.spared)
-    asha.refill({number: trial.scores for number, trial in record.trials.items()})
+    asha = halving_of(record)
+    scheduler = AshaScheduler(asha, spec.objective)
     trainable = tune.with_parameters(train_wgan, data=[data])
     file_system, path = resolve_location(location)
     folder, _, session = path.rpartition("/")
@@ -73,19 +73,19 @@ def run_trials(
             trainable, {"cpu": needs.cpus, "gpu": needs.gpus, **dict(needs.others)}
         ),
         tune_config=tune.TuneConfig(
-            search_alg=_Proposer(record, interrupted),
-            scheduler=AshaScheduler(asha, spec.objective),
+            search_alg=_Proposer(record, asha, interrupted),
+            scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=spec.search.max_concurrent_trials or num_slots,
             reuse_actors=True,
             trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
+            trial_dirname_creator=_trial_folder,
         ),
         run_config=tune.RunConfig(
             name=session,
             storage_path=folder,
             storage_filesystem=file_system if is_remote(location) else None,
-            callbacks=[_Callback(record, location, interrupted, servers)],
+            callbacks=[_Callback(record, scheduler, location, interrupted, servers)],
             stop=_Stopper(record, interrupted),
             failure_config=tune.FailureConfig(max_failures=spec.resources.retries_per_trial),
             # No `num_to_keep`: with it Ray writes a snapshot of all trials at every second
@@ -106,6 +106,10 @@ def run_trials(
 
 def _trial_name(trial: RayTrial) -> str:
     return f"{trial.config['search']}_{trial.config['number']:05d}"
+
+
+def _trial_folder(trial: RayTrial) -> str:
+    return trial.config["folder"]
 
 
 class _NotPickled:
@@ -136,25 +140,30 @@ def _halting(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Proposer(_NotPickled, Searcher):
-    """Propose the record's trials to Ray."""
+    """Propose the record's trials to Ray: interrupted, promoted and new ones."""
 
-    def __init__(self, record: Record, interrupted: Interruption) -> None:
+    def __init__(self, record: Record, asha: Halving, interrupted: Interruption) -> None:
         super().__init__(metric="score", mode="min")
         self._record = record
+        self._asha = asha
         self._interrupted = interrupted
 
     def suggest(self, trial_id: str) -> Any:
-        return self._next() or Searcher.FINISHED
+        proposed = self._next()
+        if proposed is None and self._record.may_promote:
+            return None  # Ray asks again
+        return proposed or Searcher.FINISHED
 
     @_halting
     def _next(self) -> dict[str, Any] | None:
-        trial = self._record.next_trial()
+        trial = self._record.next_trial(self._asha.promote)
         if trial is None:
             return None
         spec = self._record.spec
         return {
             "search": spec.name,
             "number": trial.number,
+            "folder": trial.folder_in(spec),
             "trial": trial.config.model_dump(mode="json"),
             "schedule": {"rungs": spec.asha.rungs, **spec.reporting.model_dump()},
             "threads": spec.resources.threads_per_trial,
@@ -192,9 +201,15 @@ class _Callback(_NotPickled, tune.Callback):
     """Notify the record of Ray Tune's events."""
 
     def __init__(
-        self, record: Record, location: str, interrupted: Interruption, servers: Servers
+        self,
+        record: Record,
+        scheduler: AshaScheduler,
+        location: str,
+        interrupted: Interruption,
+        servers: Servers,
     ) -> None:
         self._record = record
+        self._scheduler = scheduler
         self._location = location
         self._interrupted = interrupted
         self._servers = servers
@@ -218,7 +233,8 @@ class _Callback(_NotPickled, tune.Callback):
         self._last_report_s[number] = time.monotonic()
         if "note" in result:
             self._record.note(f"trial {number:05d}: {result['note']}")
-        self._record.reported(number, _own_metrics(result), continues=not result.get("done"))
+        continues, waits = not result.get("done"), self._scheduler.had_wait(number)
+        self._record.reported(number, _own_metrics(result), continues=continues, waits=waits)
 
     @_halting
     def on_checkpoint(
@@ -236,7 +252,7 @@ class _Callback(_NotPickled, tune.Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
-        self._record.ended(trial.config["number"])
+        self._record.left(trial.config["number"])
         ray_internals.forget(trial)
 
     @_halting

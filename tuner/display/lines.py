@@ -85,7 +85,8 @@ def _progress_line(record: "Record") -> str:
         return f"the final: {in_final_text(record)}"
     counts, best = record.counts(), record.best_so_far
     total = f" of {record.spec.num_trials}" if record.spec.num_trials else ""
-    by_status = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
+    shown = [status for status in STATUSES if status != "waiting" or counts[status]]
+    by_status = ", ".join(f"{counts[status]} {status}" for status in shown)
     return (
         f"trials {counts.total()}{total}: {by_status}; best {record.spec.objective.metric} "
         f"{best_text(best) if best else 'no trial completed yet'}; "
@@ -94,7 +95,7 @@ def _progress_line(record: "Record") -> str:
 
 
 class _Lines(Listener):
-    """Lines: one for every trial that ends, and one now and then in between."""
+    """Lines: one for every trial that ends or begins to wait, and one now and then in between."""
 
     def __init__(self, record: "Record", console: Console) -> None:
         self._record = record
@@ -109,6 +110,9 @@ class _Lines(Listener):
                 is_stopping = True
                 self._print(STOPPING)
             self.tick()
+
+    def trial_waits(self, trial: "Trial") -> None:
+        self._print(ending_line(self._record, trial))
 
     def trial_ended(self, trial: "Trial") -> None:
         self._print(ending_line(self._record, trial))
@@ -144,6 +148,10 @@ class LogFile(Listener):
     def __init__(self, record: "Record") -> None:
         self._record = record
         self._path = record.run_dir / "search.log"
+
+    def trial_waits(self, trial: "Trial") -> None:
+        """Keep that a trial waits."""
+        self.noted(ending_line(self._record, trial))
 
     def trial_ended(self, trial: "Trial") -> None:
         """Keep how a trial ended."""

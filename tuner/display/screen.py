@@ -61,6 +61,10 @@ class Screen(Listener):
         self._latest: deque[str] = deque(maxlen=_LATEST)
         self.is_over = False
 
+    def trial_waits(self, trial: "Trial") -> None:
+        """Show that a trial waits among the latest."""
+        self.trial_ended(trial)
+
     def trial_ended(self, trial: "Trial") -> None:
         """Show how a trial ended among the latest."""
         self._keep(ending_text(trial, self._record.spec.objective.metric))

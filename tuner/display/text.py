@@ -24,7 +24,8 @@ def remaining_s(record: "Record") -> float | None:
     for key, share in record.spent.shares_of(record.spec.search.budgets).items():
         if key != "time_budget_s" and share > 0:
             guesses.append(max(0.0, record.elapsed_s * (1 / share - 1)))
-    ended = num_ended(record)
+    # Most of those that wait are not promoted any more.
+    ended = num_ended(record) + record.counts()["waiting"]
     if record.spec.num_trials is not None and ended:
         guesses.append(record.elapsed_s * (record.spec.num_trials - ended) / ended)
     return min(guesses, default=None)
@@ -33,7 +34,7 @@ def remaining_s(record: "Record") -> float | None:
 def num_ended(record: "Record") -> int:
     """Count the trials that ended, with any status."""
     counts = record.counts()
-    return counts.total() - counts["running"]
+    return counts.total() - counts["running"] - counts["waiting"]
 
 
 def steps_per_s(record: "Record") -> float:
@@ -49,13 +50,14 @@ def best_text(best: "Trial") -> str:
 
 
 def ending_text(trial: "Trial", metric: str) -> str:
-    """Describe how a trial ended."""
+    """Describe how a trial ended, or that it waits."""
     score = "" if trial.last_score is None else f", {metric} {trial.last_score:.4g}"
     if earlier := _earlier_rung(trial):
         score += f" (best: {trial.score:.4g}{earlier})"
     reason = f" ({trial.message})" if trial.message else ""
-    at = f"at generator step {trial.generator_steps}"
-    return f"trial {trial.trial_id} {trial.status} {at}{score}{reason}"
+    at = f"at generator step {trial.waiting_at or trial.generator_steps}"
+    status = "waits" if trial.waiting_at is not None else trial.status
+    return f"trial {trial.trial_id} {status} {at}{score}{reason}"
 
 
 def _earlier_rung(trial: "Trial") -> str:
@@ -91,7 +93,7 @@ def _repeats_text(repeats: "Record") -> str:
 
 
 def ending_line(record: "Record", trial: "Trial") -> str:
-    """Describe, in one line, a trial that ended and the progress of the search."""
+    """Describe, in one line, a trial that ended or waits, and the progress of the search."""
     metric, best = record.spec.objective.metric, record.best_so_far
     so_far = (
         f"; best {metric} {best.score:.4g} (trial {best.trial_id}{_earlier_rung(best)})"

@@ -109,11 +109,13 @@ def _bracket_text(spec: SearchSpec, pace: _Pace) -> str | None:
         if key == "num_trials"
         else (f"{_budget_text(spec, key)} buys roughly {trials_text(num)}")
     )
+    early = "early trials continue for lack of others to compare with"
+    if asha.promotes:
+        early = "with fewer, the best that waits is promoted at the end, if the budget lasts"
     return (
         f"warning: {buys}, fewer than the {num_needed} of one full bracket, of which ASHA lets one "
-        "reach the last rung by its scores: early trials continue for lack of others to compare "
-        f"with. Raise search.{key}, raise asha.grace_generator_steps, or lower "
-        "asha.max_generator_steps"
+        f"reach the last rung by its scores: {early}. Raise search.{key}, raise "
+        "asha.grace_generator_steps, or lower asha.max_generator_steps"
     )
 
 

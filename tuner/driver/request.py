@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from trainables.config import ObjectiveConfig, code_fault, expand
+from trainables.config import code_fault, expand
 from tuner import tracking
 from tuner.display import working
 from tuner.driver import preflight, warm_start
@@ -286,8 +286,9 @@ def check_document(
     if "name" in sections and "results" in sections:
         if not request.dry_run:
             _fetch_search(sections["name"], sections["results"], request, log)
-        if request.resume and "objective" in sections:
-            sections["objective"] = _resumed_objective(sections, request.document)
+        for name in ("objective", "asha"):
+            if request.resume and name in sections:
+                sections[name] = _resumed(name, sections, request.document)
         if request.warm_start is not None:
             points = _warm_start_points(request.warm_start, sections, request.resume)
             sections["initial_points"], more = validate_points(points, sections)
@@ -362,21 +363,21 @@ def _warm_start_points(run: str, sections: Mapping[str, Any], resume: bool) -> S
     return [*warm_start.best_points(earlier, sections), *sections["initial_points"]]
 
 
-def _resumed_objective(sections: Mapping[str, Any], given: Mapping[str, Any]) -> ObjectiveConfig:
-    """Return the objective, with the values of a search for keys that are younger than it."""
+def _resumed(name: str, sections: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """Return a section, with the values of a search for keys that are younger than it."""
     saved = sections["results"].folder / sections["name"] / "spec.yaml"
     if not saved.exists():
-        return sections["objective"]
+        return sections[name]
     began = load_yaml(saved)[0]
-    written, now = began.get("objective"), given.get("objective")
+    written, now = began.get(name), given.get(name)
     if not isinstance(written, Mapping):
-        return sections["objective"]
+        return sections[name]
     chosen = {*written, *(now if isinstance(now, Mapping) else ())}
     if "features" in chosen:
         chosen.add("ground")
-    earlier = with_earlier_values(began)["objective"]
+    earlier = with_earlier_values(began)[name]
     kept = {key: value for key, value in earlier.items() if key not in chosen}
-    return sections["objective"].model_copy(update=kept)
+    return sections[name].model_copy(update=kept)
 
 
 def _load_runtime_env(request: SearchRequest) -> tuple[Mapping[str, Any] | None, list[Fault]]:

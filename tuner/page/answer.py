@@ -9,7 +9,15 @@ from trainables.config import MIN_GROUND_SIDE, ObjectiveConfig
 from trainables.metrics import CUSTOM_PREFIX
 from tuner import results
 from tuner.page.baseline import Baseline
-from tuner.page.facts import OUT_OF_BUDGET, RUNNING, Cost, Facts, cost, last_common_rung
+from tuner.page.facts import (
+    OUT_OF_BUDGET,
+    RUNNING,
+    WAITING,
+    Cost,
+    Facts,
+    cost,
+    last_common_rung,
+)
 from tuner.page.hints import best_config, seeds_command
 from tuner.page.pictures import embedded
 from tuner.page.style import number, short
@@ -287,7 +295,7 @@ def _cut_off(facts: Facts) -> list[str]:
 def _stats(spent: Cost, facts: Facts) -> list[tuple[str, str, str]]:
     trials = facts.search.trials
     outcomes = ["stopped" if (f := facts.outcome(t)).startswith("stopped") else f for t in trials]
-    names = ("completed", "stopped", OUT_OF_BUDGET, "diverged", "failed", RUNNING)
+    names = ("completed", "stopped", OUT_OF_BUDGET, "diverged", "failed", RUNNING, WAITING)
     counts = [(outcomes.count(name), name) for name in names]
     num_trials = facts.search.spec.num_trials
     total = f" of {num_trials:,}" if num_trials and num_trials != len(trials) else ""

@@ -15,8 +15,8 @@ from tuner import results
 from tuner.results import Snapshot, placed
 from tuner.study import Trial
 
-#: The outcomes of a trial that the budget ended between two rungs, and of one that runs.
-OUT_OF_BUDGET, RUNNING = "out of budget", "running"
+#: The outcomes of a trial that the budget ended between two rungs, and of one that has not ended.
+OUT_OF_BUDGET, RUNNING, WAITING = "out of budget", "running", "waiting"
 #: ``w1`` by generator step.
 Curve = Mapping[int, float]
 
@@ -81,7 +81,7 @@ class Facts:
         if trial.status == "stopped":
             is_judged = trial.generator_steps in self.rungs
             return f"stopped at {trial.generator_steps:,}" if is_judged else OUT_OF_BUDGET
-        return trial.status or RUNNING
+        return trial.shown_status
 
     @property
     def completed(self) -> list[Trial]:

@@ -6,13 +6,14 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from tuner.page.facts import OUT_OF_BUDGET, RUNNING, Facts, estimates_at
+from tuner.page.facts import OUT_OF_BUDGET, RUNNING, WAITING, Facts, estimates_at
 from tuner.page.ladder import ladder
 from tuner.page.style import (
     BLUE,
     GREEN,
     GREY,
     ORANGE,
+    PURPLE,
     SKY,
     VERMILLION,
     TraceStyle,
@@ -167,6 +168,7 @@ def rung_ladder(facts: Facts) -> go.Figure | None:
         ("diverged", "diverged", VERMILLION, "x"),
         ("failed", "failed", GREY, "."),
         (RUNNING, "running", GREEN, "-"),
+        (WAITING, "waiting", PURPLE, "+"),
     )
     traces = [
         go.Bar(

@@ -4,7 +4,7 @@ import statistics
 from dataclasses import dataclass
 from typing import final
 
-from tuner.page.facts import OUT_OF_BUDGET, Facts
+from tuner.page.facts import OUT_OF_BUDGET, RUNNING, WAITING, Facts
 from tuner.study import Trial
 
 
@@ -24,6 +24,7 @@ class Rung:
     diverged: int
     failed: int
     running: int
+    waiting: int
     best: float | None
     median: float | None
 
@@ -35,7 +36,7 @@ def ladder(facts: Facts) -> list[Rung]:
         entered = [t for t in facts.search.trials if below < 0 or _is_past(facts, t, below)]
         continued = [t for t in entered if _is_past(facts, t, steps)]
         left = [t for t in entered if not _is_past(facts, t, steps)]
-        ends = [OUT_OF_BUDGET if facts.outcome(t) == OUT_OF_BUDGET else t.status for t in left]
+        ends = ["stopped" if (f := facts.outcome(t)).startswith("stopped") else f for t in left]
         w1 = list(facts.w1_at(steps).values())
         rows.append(
             Rung(
@@ -46,7 +47,8 @@ def ladder(facts: Facts) -> list[Rung]:
                 out_of_budget=ends.count(OUT_OF_BUDGET),
                 diverged=ends.count("diverged"),
                 failed=ends.count("failed"),
-                running=ends.count(None),
+                running=ends.count(RUNNING),
+                waiting=ends.count(WAITING),
                 best=min(w1, default=None),
                 median=statistics.median(w1) if w1 else None,
             )

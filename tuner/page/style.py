@@ -9,7 +9,7 @@ from typing import Any, final
 
 import plotly.graph_objects as go
 
-from tuner.page.facts import OUT_OF_BUDGET, RUNNING
+from tuner.page.facts import OUT_OF_BUDGET, RUNNING, WAITING
 
 # The palette of Okabe and Ito (2008), which can be distinguished with any colour vision.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -46,6 +46,7 @@ def outcome_styles(rungs: Sequence[int]) -> dict[str, TraceStyle]:
         "diverged": TraceStyle(VERMILLION, "x", "dashdot"),
         "failed": TraceStyle(GREY, "cross", "longdashdot"),
         RUNNING: TraceStyle(GREEN, "triangle-right", "dot"),
+        WAITING: TraceStyle(PURPLE, "diamond-wide", "dash"),
     }
 
 

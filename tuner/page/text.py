@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tuner.page.facts import OUT_OF_BUDGET, RUNNING, CriticPick, Facts, critic_pick
+from tuner.page.facts import OUT_OF_BUDGET, RUNNING, WAITING, CriticPick, Facts, critic_pick
 from tuner.page.figures import MAX_CURVES, select_trials
 from tuner.page.ladder import ladder
 from tuner.page.spaces import MAX_LINES, MAX_SLICES
@@ -34,8 +34,10 @@ def trials(facts: Facts) -> dict[str, Any]:
     rows = [row for row in ladder(facts) if row.entered]
     brackets = facts.search.spec.asha.brackets
     several = f" The search has {brackets} brackets, and all but the first skip rungs."
-    has_cut = any(r.out_of_budget for r in rows)  # most searches do not need this column
+    # Most searches do not need these columns.
+    has_cut, has_waiting = any(r.out_of_budget for r in rows), any(r.waiting for r in rows)
     ends = ["stopped", *[OUT_OF_BUDGET] * has_cut, "diverged", "failed", RUNNING]
+    ends += [WAITING] * has_waiting
     head = ["rung", "entered", "continued", *ends]
     return {
         "curves_note": note if drawn < num else "",
@@ -47,6 +49,7 @@ def trials(facts: Facts) -> dict[str, Any]:
                 *(f"{n:,}" for n in (r.steps, r.entered, r.continued, r.stopped)),
                 *[f"{r.out_of_budget:,}"] * has_cut,
                 *(f"{n:,}" for n in (r.diverged, r.failed, r.running)),
+                *[f"{r.waiting:,}"] * has_waiting,
                 *("-" if w1 is None else f"{w1:.4g}" for w1 in (r.best, r.median)),
             ]
             for r in rows

@@ -42,6 +42,9 @@ class Listener:
     def picture_saved(self, trial: Trial, generator_steps: int, path: Path) -> None:
         """Take note of a grid of samples, a PNG in ``RUN/samples/`` that stays there."""
 
+    def trial_waits(self, trial: Trial) -> None:
+        """Take note that a trial waits at the rung ``waiting_at``: it may start again, or end."""
+
     def trial_ended(self, trial: Trial) -> None:
         """Take note that a trial ended: its ``status``, last ``metrics`` and ``message``."""
 

@@ -34,6 +34,8 @@ from tuner.storage import Folder, fetch_file, remove_folder
 from tuner.study import FinalScore, Repeats, Status, Study, Superseded, Trial
 
 Details = TypeVarTuple("Details")
+#: Chooses which of these waiting trials is promoted, or none; and whether one has to be.
+Promote = Callable[[Collection[int], bool], int | None]
 
 #: ``trials.csv`` is written again at most so often,
 _TABLE_EVERY_S = 5.0
@@ -65,7 +67,9 @@ class Record:
         self._study = study
         self.trials: dict[int, Trial] = {t.number: t for t in study.trials()}
         self._leaderboard = results.Leaderboard(self.trials)
-        self._waiting = deque(t for t in self.trials.values() if t.status is None)
+        not_ended = [t for t in self.trials.values() if t.status is None]
+        self._interrupted = deque(t for t in not_ended if t.waiting_at is None)
+        self._waiting = {t.number for t in not_ended if t.waiting_at is not None}
         drop_partial_report(run_dir / "metrics.jsonl")
         reports = read_reports(run_dir / "metrics.jsonl")
         self._last_report: dict[int, Mapping[str, float]] = {}
@@ -133,24 +137,56 @@ class Record:
         """Return the best completed trials by their best rungs, which are scored again."""
         return self._leaderboard.leading(self.spec.objective.final_trials)
 
-    def next_trial(self) -> Trial | None:
-        """Choose a trial to start: an interrupted one, else a new one, if there is any."""
+    def next_trial(self, promote: Promote = lambda waiting, is_last: None) -> Trial | None:
+        """Choose a trial to start: an interrupted one, else a promoted one, else a new one.
+
+        Args:
+            promote: Promotes one of the trials that wait.
+
+        Returns:
+            The trial; ``None`` if there is none now, or ever unless :attr:`may_promote`.
+        """
         if self.is_over_budget:
             return None
-        trial = self._waiting.popleft() if self._waiting else self._study.ask()
+        trial = self._interrupted.popleft() if self._interrupted else self._promoted(promote)
+        if trial is None:
+            trial = self._study.ask()
+        if trial is None and not self.running and not self._has_winner():
+            trial = self._promoted(promote, is_last=True)
         if trial is not None:
             self.trials[trial.number] = trial
             self.running[trial.number] = {}
             self.notify(Listener.trial_started, trial)
         return trial
 
-    def reported(self, number: int, metrics: Mapping[str, float], *, continues: bool) -> None:
+    def _promoted(self, promote: Promote, *, is_last: bool = False) -> Trial | None:
+        if not self._waiting or (number := promote(self._waiting, is_last)) is None:
+            return None
+        # Recorded before it starts: after a kill it counts as an interrupted one.
+        self._study.promote(number)
+        self._waiting.discard(number)
+        return self._study.trial(number)
+
+    def _has_winner(self) -> bool:
+        """Return whether a trial has completed by its scores, not as one that is spared."""
+        ended = (t.number for t in self.trials.values() if t.status == "completed")
+        return any(number not in self.spared for number in ended)
+
+    @property
+    def may_promote(self) -> bool:
+        """Tell whether a report of a trial that runs may have another one promoted."""
+        return self.spec.asha.promotes and bool(self.running) and self.halted is None
+
+    def reported(
+        self, number: int, metrics: Mapping[str, float], *, continues: bool, waits: bool = False
+    ) -> None:
         """Record a report of a trial.
 
         Args:
             number: The trial.
             metrics: Its report, with ``generator_steps``.
             continues: Whether the trial trains on; only then does a rung's score count as passed.
+            waits: Whether the trial waits at this rung, to be promoted.
         """
         metrics = {**metrics, "unix_time_s": time.time()}
         score = self.spec.objective.score_of(metrics)
@@ -170,7 +206,12 @@ class Record:
             self._metrics_file.flush()
             if score is not None:  # the journal, which is written through, will refer to it
                 os.fsync(self._metrics_file.fileno())
-        if continues and score is not None:
+        if waits and score is not None:
+            self._study.wait(number, steps, score)
+            self._refresh(number)
+        elif continues and score is not None:
+            if self.trials[number].waiting_at is not None:  # it reports the rung again
+                self._study.promote(number)
             self._study.score(number, steps, score)
             self._refresh(number)
         if is_new:
@@ -250,6 +291,16 @@ class Record:
             return
         self.notify(Listener.picture_saved, self.trials[number], steps, kept)
 
+    def left(self, number: int) -> None:
+        """Record that a trial's worker is free again: the trial waits at its rung, or has ended."""
+        if self.trials[number].waiting_at is None:
+            self.ended(number)
+            return
+        self.running.pop(number, None)
+        self._waiting.add(number)
+        self.notify(Listener.trial_waits, self.trials[number])
+        self._update_table()
+
     def ended(self, number: int, message: str | None = None, *, failed: bool = False) -> None:
         """Record that a trial ended: by itself, by ASHA, by the budget, or by failing too often."""
         metrics = self.running.pop(number, {}) or self._last_report.get(number, {})
@@ -259,14 +310,19 @@ class Record:
         self._refresh(number)
         self._watch_failures(message if failed else None)
         self.notify(Listener.trial_ended, self.trials[number])
+        self._update_table()
+
+    def _update_table(self) -> None:
         if time.monotonic() >= self._table_due:
             self._study.set_elapsed(self.elapsed_s)
             self.write_table()
 
     def end_waiting(self) -> None:
-        """End the interrupted trials that the budget leaves nothing to resume with."""
-        while self._waiting:
-            self.ended(self._waiting.popleft().number)
+        """End the trials that wait to be promoted, and those that the budget leaves interrupted."""
+        for number in sorted([*self._waiting, *(trial.number for trial in self._interrupted)]):
+            self.ended(number)
+        self._waiting.clear()
+        self._interrupted.clear()
 
     def start_final(self) -> list[Trial]:
         """Give the finalists that no session has scored again yet."""
@@ -352,8 +408,14 @@ class Record:
             self.halt(f"the last {self._equal_failures} trials failed alike: {message}")
 
     def counts(self) -> Counter[str]:
-        """Count the trials by status, those under way as ``running``."""
-        return Counter(running=len(self.running), **self._leaderboard.counts)
+        """Count the trials by status, those under way as ``running`` or ``waiting``."""
+        running = list(self.running)  # the displays count in threads of their own
+        # Of those that wait, the worker of the last may not be free yet.
+        leaving = sum(self.trials[number].waiting_at is not None for number in running)
+        under_way = {"running": len(running) - leaving}
+        if waiting := len(self._waiting) + leaving:
+            under_way["waiting"] = waiting
+        return Counter(**under_way, **self._leaderboard.counts)
 
     def at_rung(self, steps: int) -> tuple[int, float | None]:
         """Count the trials scored at a rung, and find the lowest score."""

@@ -30,6 +30,8 @@ COLUMNS = (
 )
 #: The columns by which trials of the final are placed; earlier versions wrote only the first.
 _OF_FINAL = ("w1_final", "w1_final_mean", "final_seeds", "final_seeds_diverged")
+#: The statuses of trials that have not ended.
+UNDER_WAY = ("running", "waiting")
 _REQUIRED = ("trial_id", "status", "generator_steps", "w1", "w1_final")
 
 
@@ -38,7 +40,7 @@ _REQUIRED = ("trial_id", "status", "generator_steps", "w1", "w1_final")
 class Row:
     """A row of the table, which can be ranked like a trial of the study.
 
-    ``status`` is ``None`` if the trial is running. ``score`` is the score at its best rung.
+    ``status`` is ``None`` if the trial has not ended. ``score`` is the score at its best rung.
     ``final`` has what places it among the trials of the final, if it was in the final. ``cells``
     are all cells by column.
     """
@@ -97,7 +99,7 @@ def _row(line: Mapping[str, str], metric: str) -> Row:
     ranks_by = "w1_best" if metric == "w1" and line.get("w1_best") else metric
     return Row(
         number=int(line["trial_id"]),
-        status=None if line["status"] == "running" else line["status"],
+        status=None if line["status"] in UNDER_WAY else line["status"],
         score=float(line[ranks_by]) if line[ranks_by] else None,
         final={key: float(line[key]) for key in _OF_FINAL if line.get(key)} or None,
         cells=line,

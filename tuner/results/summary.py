@@ -104,7 +104,7 @@ def _summarize(run_dir: Path) -> Summary:
         data=spec["data"]["dataset"],
         ground=objective.get("features") or objective.get("ground", EARLIER_GROUND),
         num_trials=num_trials,
-        trials=dict(Counter(trial.status or "running" for trial in trials)),
+        trials=dict(Counter(trial.cells["status"] for trial in trials)),
         best=_best(best_of(trials)),
         began_s=(run_dir / "spec.yaml").stat().st_mtime,
         changed_s=journal.st_mtime,

@@ -27,7 +27,7 @@ def hyperparameters(trial: Trial) -> dict[str, Any]:
 
 
 def write_trials(path: Path, trials: Sequence[Trial]) -> None:
-    """Write one row per trial; the status of a trial that has not ended is ``running``.
+    """Write one row per trial; the status of one that has not ended is ``running`` or ``waiting``.
 
     A hyperparameter has a column if it applies to at least one trial.
     """
@@ -43,7 +43,7 @@ def write_trials(path: Path, trials: Sequence[Trial]) -> None:
     for trial, values in zip(trials, values_by_trial, strict=True):
         reported = {**trial.metrics, **(trial.final or {})}
         row = {name: reported.get(name, "") for name in COLUMNS}
-        row |= {"trial_id": trial.trial_id, "status": trial.status or "running"}
+        row |= {"trial_id": trial.trial_id, "status": trial.shown_status}
         row |= {"generator_steps": trial.generator_steps, "message": trial.message or ""}
         best = {"w1_best": trial.w1, "best_rung": trial.best_rung}
         row |= {name: value for name, value in best.items() if value is not None}

@@ -122,6 +122,13 @@ class AshaConfig(Frozen):
     brackets: Whole = Field(
         default=1, ge=1, le=20, description="ASHA brackets; bracket s starts at rung s."
     )
+    variant: Literal["stopping", "promotion", "delayed_promotion"] = Field(
+        default="stopping",
+        description="stopping: at each rung a trial continues or ends, at once. promotion: it "
+        "waits there while its worker goes on to another, and continues once it is among the best "
+        "1/reduction_factor of the rung. delayed_promotion: so it does, but only while the rung "
+        "has at least reduction_factor times as many trials as continued from it.",
+    )
     spare_published: bool = Field(
         default=False,
         description="Whether the trials whose initial point has the values published with their "
@@ -142,6 +149,11 @@ class AshaConfig(Frozen):
                 f"last, got {self.brackets}: lower it, or lower grace_generator_steps"
             )
         return self
+
+    @property
+    def promotes(self) -> bool:
+        """Return whether trials wait at rungs until they are promoted."""
+        return self.variant != "stopping"
 
     @property
     def rungs(self) -> tuple[int, ...]:

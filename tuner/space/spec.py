@@ -257,8 +257,12 @@ def with_earlier_values(document: Mapping[str, Any]) -> dict[str, Any]:
 
     Searches wrote all keys. One without ``objective.ground`` was begun when images were compared by
     their pixels, one without ``objective.final_cones`` when the final had networks alone, and one
-    without ``objective.scaled_critic_lr`` when critics had one learning rate for any dimension.
+    without ``objective.scaled_critic_lr`` when critics had one learning rate for any dimension. One
+    without ``asha.variant`` stops trials at rungs, whatever the default is.
     """
+    asha = document.get("asha")
+    if isinstance(asha, Mapping):
+        document = {**document, "asha": {"variant": "stopping", **asha}}
     objective = document.get("objective")
     if not isinstance(objective, Mapping):
         return dict(document)

@@ -4,8 +4,8 @@ A sampler processes all trials that it sees at each proposal: if it saw all of t
 would cost as much as the first hundred together.
 """
 
-import bisect
 import copy
+import heapq
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -48,22 +48,30 @@ class SamplerView:
     search proposes the same trials as an uninterrupted one.
     """
 
-    def __init__(self, trials: Iterable[FrozenTrial] = ()) -> None:
-        """Start with the trials so far."""
-        self._best: list[tuple[tuple[float, ...], int]] = []
+    def __init__(self, trials: Iterable[FrozenTrial] = (), *, promotes: bool = False) -> None:
+        """Start with the trials so far.
+
+        Args:
+            trials: The trials so far.
+            promotes: Whether trials wait at rungs to be promoted: then one that has a score counts
+                as one that was stopped, whether it waits or was promoted.
+        """
+        self._promotes = promotes
+        self._ranks: dict[int, tuple[float, ...]] = {}
         self._running: set[int] = set()
         for trial in trials:
             self.update(trial)
 
     def update(self, trial: FrozenTrial) -> None:
-        """Add a new trial, or update one that has ended."""
-        if trial.state == TrialState.RUNNING:
+        """Add a new trial, or update one that has a new score or has ended."""
+        if trial.state == TrialState.RUNNING and not self._is_informative(trial):
             self._running.add(trial.number)
             return
         self._running.discard(trial.number)
-        if trial.state in _INFORMATIVE and not _has_diverged(trial):
-            bisect.insort(self._best, (_rank(trial), trial.number))
-            del self._best[NUM_BEST:]
+        if self._is_informative(trial) and not _has_diverged(trial):
+            self._ranks[trial.number] = _rank(trial)
+        else:
+            self._ranks.pop(trial.number, None)
 
     def select(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Select the trials that the sampler sees, sorted by number.
@@ -71,10 +79,18 @@ class SamplerView:
         Args:
             trials: All trials, indexed by number.
         """
-        ended = (trial.number for trial in reversed(trials) if trial.state in _INFORMATIVE)
-        best = (number for _, number in self._best)
+        ended = (trial.number for trial in reversed(trials) if self._is_informative(trial))
+        best = heapq.nsmallest(NUM_BEST, self._ranks, key=lambda n: (self._ranks[n], n))
         numbers = {*best, *islice(ended, NUM_LATEST), *self._running}
         return [trials[number] for number in sorted(numbers)]
+
+    def _is_informative(self, trial: FrozenTrial) -> bool:
+        return trial.state in _INFORMATIVE or (self._promotes and _is_under_way(trial))
+
+
+def _is_under_way(trial: FrozenTrial) -> bool:
+    """Return whether a trial has a score, and has not ended."""
+    return trial.state == TrialState.RUNNING and bool(trial.intermediate_values)
 
 
 def _has_diverged(trial: FrozenTrial) -> bool:
@@ -85,13 +101,19 @@ def _has_diverged(trial: FrozenTrial) -> bool:
     return trial.user_attrs.get("ending", {}).get("status") == "diverged"
 
 
-def _as_sampled(trials: Sequence[FrozenTrial], sampler: str) -> list[FrozenTrial]:
+def _as_sampled(
+    trials: Sequence[FrozenTrial], sampler: str, *, promotes: bool = False
+) -> list[FrozenTrial]:
     """Copy the trials, with the diverged ones changed so that the sampler avoids their region.
 
     TPE ranks every COMPLETE trial above every PRUNED one, and a PRUNED one without a score last.
     The Gaussian process sees only COMPLETE trials, so a diverged one gets a score worse than all.
+    Where trials wait to be promoted, most wait until the end: TPE would count a RUNNING one as bad,
+    and so sees it as PRUNED at its last rung.
     """
     copies = [copy.copy(trial) for trial in trials]
+    for trial in filter(_is_under_way, copies) if promotes else ():
+        trial.state = TrialState.PRUNED
     scores = [score for trial in trials for score in trial.intermediate_values.values()]
     worst = max(scores, default=_WORST_SCORE)
     for trial in filter(_has_diverged, copies):
@@ -145,7 +167,9 @@ def propose(
         Optuna's trial, and its configuration.
     """
     sampler = _sampler(spec, number)
-    storage = _SamplerStorage(_as_sampled(earlier, spec.search.sampler))
+    storage = _SamplerStorage(
+        _as_sampled(earlier, spec.search.sampler, promotes=spec.asha.promotes)
+    )
     study = optuna.create_study(storage=storage, sampler=sampler, direction="minimize")
     if point is not None:
         study.enqueue_trial({key: label(value) for key, value in point.items()})

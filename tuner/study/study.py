@@ -29,6 +29,8 @@ from tuner.study.trial import FinalScore, Readings, Repeats, Status, Trial, best
 
 #: Attributes of the study: the parts of a finalist's score, or of that of real samples.
 _READINGS, _FLOOR = "final_readings:", "floor"
+#: The attribute of a trial that waits to be promoted: the rung.
+_WAITING = "waiting"
 #: The way out where a journal is damaged.
 _WAY_OUT = "put back a copy of it, from a backup or the search's storage"
 
@@ -81,7 +83,7 @@ class Study:
             for number, fields in attrs.get("repeats", {}).items()
         }
         frozen = self._frozen()
-        self._sampler_view = SamplerView(frozen)
+        self._sampler_view = SamplerView(frozen, promotes=spec.asha.promotes)
         self._finish_interrupted_endings()
 
     def ask(self) -> Trial | None:
@@ -112,6 +114,23 @@ class Study:
         trial_id = self._id(number)
         if generator_steps not in self._storage.get_trial(trial_id).intermediate_values:
             self._storage.set_trial_intermediate_value(trial_id, generator_steps, score)
+            self._sampler_view.update(self._storage.get_trial(trial_id))
+
+    def wait(self, number: int, generator_steps: int, score: float) -> None:
+        """Record that a trial waits at a rung, where it has this score."""
+        # First, and in effect once the score is there, too: a trial with a score that does not
+        # wait counts as promoted.
+        self._set_waiting(number, generator_steps)
+        self.score(number, generator_steps, score)
+
+    def promote(self, number: int) -> None:
+        """Record that a trial continues from the rung at which it waited."""
+        self._set_waiting(number, None)
+
+    def _set_waiting(self, number: int, generator_steps: int | None) -> None:
+        trial_id = self._id(number)
+        if self._storage.get_trial(trial_id).user_attrs.get(_WAITING) != generator_steps:
+            self._storage.set_trial_user_attr(trial_id, _WAITING, generator_steps)
 
     def save(
         self, number: int, checkpoint: str, rung: tuple[int, float] | None = None
@@ -310,6 +329,7 @@ class Study:
                 if (location := self._checkpoints.locate(path)) is not None
             },
             repeats=self._repeats.get(str(frozen.number)),
+            waiting_at=None if ending else _waiting_at(frozen),
         )
 
     def _final(self, number: int) -> Mapping[str, float] | None:
@@ -345,6 +365,12 @@ class Study:
         for trial in self._frozen():
             if trial.state == TrialState.RUNNING and "ending" in trial.user_attrs:
                 self._tell(trial.number, trial.user_attrs["ending"])
+
+
+def _waiting_at(frozen: FrozenTrial) -> int | None:
+    """Return the rung at which a trial waits, once its score there is recorded, too."""
+    steps = frozen.user_attrs.get(_WAITING)
+    return steps if steps is not None and steps == frozen.last_step else None
 
 
 def _generators(frozen: FrozenTrial) -> dict[int, str]:

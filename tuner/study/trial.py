@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
-    from trainables.config import TrialConfig  # slow to import; tuner.list needs only the statuses
+    # Slow to import; tuner.list needs only the statuses.
+    from trainables.config import TrialConfig
+    from tuner.space import SearchSpec
 
 #: How a trial ended.
 Status = Literal["completed", "stopped", "diverged", "failed"]
 ENDINGS: tuple[str, ...] = get_args(Status)
-#: All statuses that a trial may be displayed with.
-STATUSES = (*ENDINGS, "running")
+#: All statuses that a trial may be displayed with; one waits at a rung to be promoted.
+STATUSES = (*ENDINGS, "running", "waiting")
 
 #: The parts of a score in the final by which it is compared with another: the fields of
 #: :class:`trainables.objective.Readings`.
@@ -88,7 +90,7 @@ class Trial:
     score, unless an earlier version measured it. ``ended_unix_time_s`` is when it ended.
     ``generators`` are the folders of the generators that are kept, by generator step: of the best
     and the latest rung. ``repeats`` are the trainings of its configuration with further seeds, if
-    the final had any.
+    the final had any. ``waiting_at`` is the rung at which it waits to be promoted, if it does.
     """
 
     number: int
@@ -104,6 +106,18 @@ class Trial:
     ended_unix_time_s: float | None = field(default=None, compare=False)
     generators: Mapping[int, str] = field(default_factory=dict)
     repeats: "Repeats | None" = None
+    waiting_at: int | None = None
+
+    @property
+    def shown_status(self) -> str:
+        """Return the status as it is displayed, one of :data:`STATUSES`."""
+        return self.status or ("running" if self.waiting_at is None else "waiting")
+
+    @property
+    def rests(self) -> bool:
+        """Return whether it has not continued from its last rung: it waits or was stopped there."""
+        was_stopped = self.status == "stopped" and self.generator_steps == self.last_rung
+        return was_stopped or self.waiting_at is not None
 
     @property
     def trial_id(self) -> str:
@@ -113,6 +127,14 @@ class Trial:
     def name_in(self, search: str) -> str:
         """Return its name among the trials of all searches, given the name of its own."""
         return f"{search}_{self.trial_id}"
+
+    def folder_in(self, spec: "SearchSpec") -> str:
+        """Return the name of the folder in which it starts to write its checkpoints.
+
+        A promoted trial starts several times in one session, and would write over its checkpoints.
+        """
+        is_promoted = spec.asha.promotes and self.last_rung is not None
+        return self.name_in(spec.name) + f"_from_{self.last_rung}" * is_promoted
 
     @property
     def checkpoint(self) -> str | None:

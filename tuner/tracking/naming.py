@@ -87,6 +87,7 @@ def naming_of(spec: SearchSpec, sessions: Sequence[Session] = ()) -> Naming:
             "grace_generator_steps": asha.grace_generator_steps,
             "max_generator_steps": asha.max_generator_steps,
             "reduction_factor": asha.reduction_factor,
+            **({"asha_variant": asha.variant} if asha.promotes else {}),
             **fixed,
         },
         {

@@ -46,6 +46,7 @@ from tuner.tracking.values import (
     SEARCH_TAG,
     STEP,
     TRIAL_TAG,
+    WAITING,
     Run,
     ended_ms,
     ending_tags,
@@ -261,10 +262,10 @@ class Runs:
         tags = ending_tags(run, status, trial.message, trial.best_rung)
         self._log_in_batches(run, trial, batches, tags)
 
-    def _reopen(self, run: Run) -> None:
-        if run.state != "RUNNING":
-            self._client.update_run(run.run_id, status="RUNNING")
-            run.state = "RUNNING"
+    def _reopen(self, run: Run, state: str = "RUNNING") -> None:
+        if run.state != state:
+            self._client.update_run(run.run_id, status=state)
+            run.state = state
 
     def _log_in_batches(
         self, run: Run, trial: Trial | None, batches: Sequence[Sequence[Any]], tags: dict[str, str]
@@ -393,7 +394,9 @@ class Runs:
         if run.is_complete != (trial_id not in self.incomplete):
             tags[INCOMPLETE_TAG] = "true" if run.is_complete else "false"
         self._log(run, tags=tags)
-        if run.state != state:
+        if state == WAITING:
+            self._reopen(run, WAITING)
+        elif run.state != state:
             self._client.set_terminated(run.run_id, status=state, end_time=time_ms)
             run.state = state
             self.written["ends"] += 1

@@ -165,6 +165,10 @@ class Tracker(Listener):
         """Mark the trial."""
         self._changed.mark(trial)
 
+    def trial_waits(self, trial: Trial) -> None:
+        """Mark the trial."""
+        self._changed.mark(trial, is_running=False)
+
     def trial_ended(self, trial: Trial) -> None:
         """Mark the trial."""
         self._changed.mark(trial, is_running=False)

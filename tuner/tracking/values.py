@@ -40,6 +40,7 @@ RUN_STATUS = {
     "diverged": "FAILED",
     "failed": "FAILED",
 }
+WAITING = "SCHEDULED"  # of the trial of a run that may be resumed, once it is promoted
 OUTCOME_STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
 #: The groups of a trial's metrics that are not the first to look at.
@@ -126,7 +127,9 @@ def status_of(trial: Trial, is_running: bool) -> tuple[str, str]:
     """Give the status of a trial, our word for it and MLflow's."""
     if trial.status is not None:
         return trial.status, RUN_STATUS[trial.status]
-    return ("running", "RUNNING") if is_running else ("interrupted", "KILLED")
+    if is_running:
+        return "running", "RUNNING"
+    return ("interrupted", "KILLED") if trial.waiting_at is None else ("waiting", WAITING)
 
 
 def now_ms() -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.efficiency.curves import SCORED_AT, recorded
 from benchmarks.efficiency.replay import NUM_TRIALS, Replay, SearchAsha, Setting, Table
-from benchmarks.efficiency.rungs import Pasha, Promotion, SoftHalving
+from benchmarks.efficiency.rungs import Pasha, SoftHalving
 
 ALL_RUN = Setting("random, none stopped", ("search.sampler=random", "asha.reduction_factor=1"))
 DEFAULT = Setting("default")
@@ -93,28 +93,8 @@ def test_pasha_opens_a_rung_only_when_the_order_changes_by_more_than_the_noise()
     assert top_after(below=1.0, stderr=1.0) == 300
 
 
-def test_the_best_quarter_of_a_rung_is_promoted_the_highest_rung_first() -> None:
-    """Of trials in no order; delay waits for three more where one was promoted too soon."""
-
-    def promoted(*, is_delayed: bool) -> list[int | None]:
-        rule, chosen = Promotion(DEFAULT.spec, 0, is_delayed=is_delayed), list[int | None]()
-        scores = (5.0, 4.0, 3.0, 6.0, 2.0, 7.0, 1.0, 9.0)
-        for number, score in enumerate(scores):
-            assert not rule.continues(number, 75, {"w1": score})
-            chosen.append(rule.promote())
-        for number in (6, 4, 2, 0):
-            rule.continues(number, 300, {"w1": scores[number]})
-        return [*chosen, rule.promote(), rule.promote()]
-
-    none = None
-    # At the fourth trial the best is number 2, then number 4, and number 6 of seven; at the rung
-    # above, the best of four is number 6.
-    assert promoted(is_delayed=False) == [none, none, none, 2, 4, none, 6, none, 6, none]
-    assert promoted(is_delayed=True) == [none, none, none, 2, none, none, none, 6, 6, none]
-
-
 def test_a_search_that_promotes_trains_each_trial_to_a_rung_once(table: Table) -> None:
-    setting = Setting("promoted", stopping_rule=partial(Promotion, is_delayed=False))
+    setting = Setting("promoted", ("asha.variant=promotion",))
     outcome = Replay(setting, table, 0).run(8, np.inf).after_num_trials
     rungs = setting.spec.asha.rungs
     # 60 trials reach the first rung, and a quarter of each rung's trials the next; early arrivals

@@ -1,5 +1,6 @@
 """ASHA alone, without Ray: which trial is stopped at a rung, and that a resume changes nothing."""
 
+import itertools
 import math
 import subprocess
 import sys
@@ -10,16 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.cluster.asha import Asha, Decision
+from tuner.cluster.asha import Asha, Decision, PromotionAsha, make_halving
 from tuner.space.sections import AshaConfig
 
-CONTINUE, STOP = Decision.CONTINUE, Decision.STOP
+CONTINUE, STOP, WAIT = Decision.CONTINUE, Decision.STOP, Decision.WAIT
+VARIANTS = ("promotion", "delayed_promotion")
 
 
 def asha_config(
-    grace: int = 250, last: int = 4000, factor: int = 4, brackets: int = 1
+    grace: int = 250,
+    last: int = 4000,
+    factor: int = 4,
+    brackets: int = 1,
+    variant: str = "stopping",
 ) -> AshaConfig:
     return AshaConfig(
+        variant=variant,  # type: ignore[arg-type]
         grace_generator_steps=grace,
         max_generator_steps=last,
         reduction_factor=factor,
@@ -284,3 +291,227 @@ def test_a_spared_trial_continues_to_the_last_rung_and_counts_for_the_others() -
     assert plain[3] is Decision.STOP
     assert spares[3] is Decision.CONTINUE
     assert [*plain[:3], plain[4]] == [*spares[:3], spares[4]]
+
+
+# --- Promotion ---------------------------------------------------------------------------------
+
+
+def promoting(variant: str = "promotion", **given: int) -> PromotionAsha:
+    asha = make_halving(asha_config(variant=variant, **given), seed=0)
+    assert isinstance(asha, PromotionAsha)
+    return asha
+
+
+class Workers:
+    """Some workers, each with a trial: a report frees its worker, unless the trial continues."""
+
+    def __init__(self, asha: PromotionAsha, config: AshaConfig, num: int, num_trials: int) -> None:
+        self.asha, self.rungs, self.left = asha, config.rungs, num_trials
+        self.scores: dict[int, dict[int, float]] = {}
+        self.waiting: set[int] = set()
+        self.jobs: list[str] = []
+        self.running: list[int] = []
+        for _ in range(num):
+            self.take_up()
+
+    def take_up(self) -> None:
+        if (number := self.asha.promote(self.waiting)) is not None:
+            self.waiting.remove(number)
+            self.jobs.append(f"{number} from {max(self.scores[number])}")
+        elif self.left:
+            self.left -= 1
+            number = len(self.scores)
+            self.scores[number] = {}
+            self.jobs.append(f"{number} new")
+        else:
+            return
+        self.running.append(number)
+
+    def report(self, number: int, score: float | None) -> None:
+        """The next rung of a trial, or that it diverged."""
+        rung = self.rungs[len(self.scores[number])]
+        decision = self.asha.report(number, rung, score)
+        if score is not None:
+            self.scores[number][rung] = score
+        if decision is CONTINUE and score is not None:
+            self.jobs.append(f"{number} from {rung}")
+            return
+        self.running.remove(number)
+        if decision is WAIT:
+            self.waiting.add(number)
+        self.take_up()
+
+
+def algorithm_2(
+    reports: list[tuple[int, float | None]], rungs: tuple[int, ...], factor: int, num_trials: int,
+    num_workers: int, is_delayed: bool,
+) -> list[str]:  # fmt: skip
+    """The jobs of the paper's get_job, called for each free worker, from all reports so far."""
+    scores: list[dict[int, float]] = [{} for _ in rungs]
+    promoted: list[set[int]] = [set() for _ in rungs]
+    at, jobs, started = dict[int, int](), list[str](), 0
+
+    def get_job() -> None:
+        nonlocal started
+        for k in reversed(range(len(rungs) - 1)):
+            top_k = sorted(scores[k].items(), key=lambda item: (item[1], item[0]))
+            top_k = top_k[: len(scores[k]) // factor]
+            promotable = [number for number, _ in top_k if number not in promoted[k]]
+            if is_delayed and len(scores[k]) / (len(promoted[k]) + 1) < factor:
+                continue
+            if promotable:
+                promoted[k].add(promotable[0])
+                at[promotable[0]] = k + 1
+                jobs.append(f"{promotable[0]} from {rungs[k]}")
+                return
+        if started < num_trials:
+            at[started] = 0
+            jobs.append(f"{started} new")
+            started += 1
+
+    for _ in range(num_workers):
+        get_job()
+    for number, score in reports:
+        if score is not None:
+            scores[at[number]][number] = score
+        get_job()
+    return jobs
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(deadline=None, max_examples=30)
+@given(data=st.data())
+def test_workers_get_the_jobs_of_the_papers_algorithm(variant: str, data: st.DataObject) -> None:
+    """Scores come in any order, many of them equal; some trials diverge and leave no mark."""
+    config = asha_config(1, 16, data.draw(st.integers(2, 4)), variant=variant)
+    num_workers, num_trials = data.draw(st.integers(1, 4)), data.draw(st.integers(4, 30))
+    asha = make_halving(config, 0)
+    assert isinstance(asha, PromotionAsha)
+    workers, reports = Workers(asha, config, num_workers, num_trials), []
+    while workers.running:
+        number = data.draw(st.sampled_from(workers.running))
+        score = data.draw(st.sampled_from([0.0, 1.0, 1.0, 2.0]) | st.floats(-1, 3) | st.none())
+        reports.append((number, score))
+        workers.report(number, score)
+    factor, is_delayed = config.reduction_factor, variant == "delayed_promotion"
+    assert workers.jobs == algorithm_2(
+        reports, config.rungs, factor, num_trials, num_workers, is_delayed
+    )
+
+
+def test_the_best_quarter_of_a_rung_is_promoted_the_highest_rung_first() -> None:
+    """Of trials in no order; delay waits for three more where one was promoted too soon."""
+    scores = (5.0, 4.0, 3.0, 6.0, 2.0, 7.0, 1.0, 9.0)
+
+    def jobs(variant: str) -> list[str]:
+        workers = Workers(promoting(variant), asha_config(), 1, 8)
+        for _ in range(12):
+            for number in workers.running:
+                workers.report(number, scores[number])
+        return [job for job in workers.jobs if "new" not in job]
+
+    # At the fourth trial number 2 is the best, then number 4, and number 6 of seven.
+    assert jobs("promotion") == ["2 from 250", "4 from 250", "6 from 250"]
+    assert jobs("delayed_promotion") == ["2 from 250", "6 from 250"]
+
+
+def test_a_trial_that_arrives_early_is_not_lost_and_one_that_is_lucky_to_be_first_does_not_pass():
+    asha = promoting()
+    assert asha.report(0, 250, 9.0) is WAIT  # the stopping variant lets the first one pass
+    assert asha.report(1, 250, 1.0) is WAIT
+    assert [asha.report(number, 250, 5.0) for number in (2, 3)] == [WAIT, WAIT]
+    assert asha.promote({0, 1, 2, 3}) == 1
+    assert asha.promote({0, 2, 3}) is None
+
+
+def test_a_trial_is_promoted_only_once_no_worker_has_it() -> None:
+    asha = promoting()
+    for number in range(8):
+        asha.report(number, 250, float(number))
+    # The fourth was not the best, and so waits: number 0 is, but its worker still saves it.
+    assert asha.promote({1, 2, 3, 4, 5, 6, 7}) == 1
+    assert asha.promote({2, 3, 4, 5, 6, 7}) is None
+    assert asha.promote({0, 2}) == 0
+
+
+def test_one_reports_its_rung_again_after_a_restart_and_is_counted_once() -> None:
+    asha = promoting()
+    decisions = [asha.report(number, 250, float(number)) for number in (3, 2, 1, 0)]
+    assert decisions == [WAIT, WAIT, WAIT, CONTINUE]
+    assert asha.report(0, 250, 0.0) is CONTINUE
+    assert asha.report(3, 250, 3.0) is WAIT
+    for number in (4, 5, 6):
+        assert asha.report(number, 250, 10.0) is WAIT
+    assert asha.promote({1, 2, 3, 4, 5, 6}) is None  # seven are there, not eight
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_best_of_the_highest_rung_is_promoted_where_no_trial_would_complete(
+    variant: str,
+) -> None:
+    asha = promoting(variant)
+    for number in range(3):
+        asha.report(number, 250, float(3 - number))
+    assert asha.promote({0, 1, 2}) is None
+    assert asha.promote({0, 1, 2}, is_last=True) == 2
+    assert asha.report(2, 1000, 1.0) is WAIT
+    assert asha.promote({0, 1, 2}, is_last=True) == 2  # and not number 1, of the rung below
+    assert asha.report(2, 4000, 1.0) is STOP
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(deadline=None, max_examples=25)
+@given(data=st.data())
+def test_rungs_filled_again_promote_as_the_unbroken_search(
+    variant: str, data: st.DataObject
+) -> None:
+    config = asha_config(1, 16, 2, brackets=data.draw(st.integers(1, 3)), variant=variant)
+    unbroken, resumed = (make_halving(config, 5) for _ in range(2))
+    waiting: set[int] = set()
+    scores: dict[int, dict[int, float]] = {}
+    new = itertools.count(3)
+    running = list(range(3))
+    for _ in range(data.draw(st.integers(1, 40), label="reports")):
+        number = running.pop(data.draw(st.integers(0, len(running) - 1)))
+        rung = config.rungs[len(scores.setdefault(number, {}))]
+        score = data.draw(st.sampled_from([0.0, 1.0, 2.0]) | st.floats(-1, 3))
+        decision = unbroken.report(number, rung, score)
+        scores[number][rung] = score
+        if decision is CONTINUE:
+            running.append(number)
+        else:
+            waiting |= {number} if decision is WAIT else set()
+            if (promoted := unbroken.promote(waiting)) is not None:
+                waiting.remove(promoted)
+            running.append(next(new) if promoted is None else promoted)
+    order = data.draw(st.permutations(list(scores)))
+    resumed.refill({number: scores[number] for number in order}, waiting)
+    free = set(waiting)
+    while (number := unbroken.promote(free)) is not None:
+        assert resumed.promote(free) == number
+        free.remove(number)
+    assert resumed.promote(free) is None
+
+
+def test_brackets_promote_their_trials_apart() -> None:
+    config = asha_config(1, 1000, 10, 3, "promotion")
+    asha = make_halving(config, 7)
+    of = [[n for n in range(300) if asha.bracket(n) == bracket][:10] for bracket in range(3)]
+    assert [asha.report(n, 1, float(n)) for n in of[1]] == [CONTINUE] * 10  # it begins higher
+    for bracket in (0, 1):
+        assert {asha.report(n, 10, float(n)) for n in of[bracket][:9]} == {WAIT}
+    assert asha.promote(range(300)) is None  # 18 at this rung, nine of each bracket
+    assert asha.report(of[1][9], 10, 1e9) is WAIT
+    assert asha.promote(range(300)) == of[1][0]
+
+
+def test_a_spared_trial_never_waits_and_takes_the_place_of_one_that_is_promoted() -> None:
+    for variant, also in (("promotion", True), ("delayed_promotion", False)):
+        asha = make_halving(asha_config(variant=variant), 0, frozenset({3}))
+        assert [asha.report(n, 250, float(n)) for n in range(4)] == [WAIT, WAIT, WAIT, CONTINUE]
+        assert (asha.promote({0, 1, 2}) == 0) is also
+
+
+def test_without_halving_none_waits() -> None:
+    asha = promoting(factor=1)
+    assert [asha.report(n, 250, float(n)) for n in range(5)] == [CONTINUE] * 5

@@ -101,6 +101,7 @@ def test_every_gauge_says_what_the_record_has(make_spec: MakeSpec, open_record: 
         ("wgan_trials", "stopped"): 0,
         ("wgan_trials", "diverged"): 0,
         ("wgan_trials", "failed"): 0,
+        ("wgan_trials", "waiting"): 0,
         ("wgan_generator_steps_per_second", None): 12.5,
     }
 
@@ -151,6 +152,7 @@ def test_prometheus_reads_them_on_this_machine_alone() -> None:
         ("ray_wgan_trials", "stopped"): 4,
         ("ray_wgan_trials", "diverged"): 0,
         ("ray_wgan_trials", "failed"): 0,
+        ("ray_wgan_trials", "waiting"): 0,
         ("ray_wgan_generator_steps_per_second", None): 12.5,
         ("ray_wgan_elapsed_seconds", None): 90,
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import promotions
 import pytest
 import s3
 import torch
@@ -421,3 +422,62 @@ def test_a_gpu_is_used_if_torch_sees_one_and_the_trial_takes_it(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: is_there)
     executor = LocalExecutor(make_spec(resources={"gpus_per_trial": gpus}).resources, print)
     assert executor._use_gpu == is_used
+
+
+# --- Trials that wait to be promoted ------------------------------------------------------------
+
+PROMOTED = {
+    "search": {"sampler": "random", "num_trials": 10},
+    "asha": {"grace_generator_steps": 5, "max_generator_steps": 20, "reduction_factor": 2,
+             "variant": "promotion"},
+    "objective": {"final_trials": 1},
+    "reporting": {"checkpoint_every_generator_steps": 100},
+}  # fmt: skip
+
+
+def test_trials_are_promoted_as_the_papers_algorithm_2_says(
+    run_session: RunSession, tmp_path: Path
+) -> None:
+    session = run_session("none", **PROMOTED)
+    reports = promotions.rung_reports(tmp_path / "run")
+    assert [(number, rung) for number, rung, _ in reports] == promotions.by_algorithm_2(reports, 10)
+    assert len({reported[:2] for reported in reports}) == len(reports)
+    reached = {rung: sum(at == rung for _, at, _ in reports) for rung in (5, 10, 20)}
+    assert reached[5] == 10
+    assert reached[10] >= 5 > reached[20] >= 2
+    assert session.statuses().count("completed") == reached[20]
+    stopped = [t for t in session.record.by_number() if t.status == "stopped"]
+    assert {trial.generator_steps for trial in stopped} == {5, 10}
+    assert len(stopped) == 10 - reached[20]
+
+
+def test_a_trial_that_waits_is_promoted_after_a_resume_as_without_it(
+    run_session: RunSession, tmp_path: Path
+) -> None:
+    broken = run_session("none", interrupt_at=9, **PROMOTED)
+    assert broken.is_interrupted
+    waiting = {t.number: t.waiting_at for t in broken.record.by_number() if t.waiting_at}
+    assert waiting
+    broken.record.close()
+    kept: list[bool] = []
+
+    def look(record: Record) -> None:
+        record.remove_superseded()
+        trials = record.by_number()
+        assert {t.number: t.waiting_at for t in trials if t.waiting_at} == waiting
+        kept.extend(Path(record.trials[n].checkpoints[0], "state.pt").exists() for n in waiting)
+
+    resumed = run_session("none", name="resumed", before=look, **PROMOTED)
+    assert kept == [True] * len(waiting)
+    reports = promotions.rung_reports(tmp_path / "run")
+    assert [(number, rung) for number, rung, _ in reports] == promotions.by_algorithm_2(reports, 10)
+    again = [t.number for t in resumed.record.by_number() if t.number in waiting and t.last_rung]
+    assert any(resumed.record.trials[n].last_rung > waiting[n] for n in again)  # type: ignore[operator]
+
+
+def test_a_budget_ends_the_trials_that_wait(run_session: RunSession) -> None:
+    search = {"sampler": "random", "num_trials": 10, "generator_steps": 20}
+    session = run_session("none", **{**PROMOTED, "search": search})
+    assert set(session.statuses()) <= {"stopped", "completed"}
+    assert 2 <= len(session.statuses()) < 10
+    assert not any(trial.waiting_at for trial in session.record.by_number())

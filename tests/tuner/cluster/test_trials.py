@@ -78,7 +78,8 @@ def test_a_nodes_death_costs_a_trial_none_of_its_retries_and_needs_none(
     spec = make_spec(resources={"retries_per_trial": num_retries})
     record: Any = SimpleNamespace(spec=spec, halted=None, note=notes.append)
     interrupted = Interruption()
-    callback = runner._Callback(record, "", interrupted, Servers(interrupted, print))
+    scheduler: Any = None
+    callback = runner._Callback(record, scheduler, "", interrupted, Servers(interrupted, print))
     trial = Trial("train", stub=True, config={"number": 7}, max_failures=num_retries)
     trial.storage = SimpleNamespace(trial_driver_staging_path=None)  # type: ignore[assignment]
 

@@ -236,3 +236,29 @@ def wait_for(is_true: Callable[[], bool]) -> None:
     """Wait for another thread; a test's own limit ends a wait in vain."""
     while not is_true():
         sleep(0.01)
+
+
+def test_a_trial_that_waits_is_a_line_and_is_counted_apart(
+    make_spec: MakeSpec, open_record: OpenRecord, time: Clock
+):
+    record, _ = open_record(make_spec(asha={"variant": "promotion"}))
+    out = io.StringIO()
+    with Display(make_console(out), {}).showing(record):
+        for number, w1 in ((0, 2.0), (1, 1.0)):
+            record.next_trial()
+            metrics = {"generator_steps": 250.0, "w1": w1}
+            record.reported(number, metrics, continues=False, waits=True)
+            record.left(number)
+        time.now_s += 600
+        record.tick()
+        record.end_waiting()
+    printed = [line.split("  ", 1)[1] for line in out.getvalue().splitlines()]
+    assert printed[:2] == [
+        "trial 00000 waits at generator step 250, w1 2; 0/4 trials ended",
+        "trial 00001 waits at generator step 250, w1 1; 0/4 trials ended",
+    ]
+    assert (
+        "trials 2 of 4: 0 completed, 0 stopped, 0 diverged, 0 failed, 0 running, 2 waiting;"
+        in (printed[2])
+    )
+    assert printed[3] == "trial 00000 stopped at generator step 250, w1 2; 1/4 trials ended"

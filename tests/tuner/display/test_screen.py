@@ -247,3 +247,20 @@ def test_the_time_left_is_that_of_the_first_limit(
     assert remaining_s(record) == 10
     time.now_s += 80
     assert remaining_s(record) == 0
+
+
+def test_trials_that_wait_are_counted_and_shown_among_the_latest(
+    make_spec: MakeSpec, open_record: OpenRecord, time: Clock
+):
+    record, _ = open_record(make_spec(asha={"variant": "promotion"}, search={"num_trials": 4}))
+    seen = Seen(record)
+    for _ in range(2):
+        assert record.next_trial() is not None
+    record.reported(0, {"generator_steps": 250.0, "w1": 2.0}, continues=False, waits=True)
+    record.left(0)
+    time.now_s += 60
+    shown = seen.text()
+    assert "1 running, 1 waiting" in shown
+    assert "trial 00000 waits at generator step 250, w1 2" in shown
+    assert "0 of 4 ended" in shown
+    assert "about 0:03:00 left" in shown  # one of four has come to where most trials end

@@ -347,12 +347,14 @@ def test_a_name_that_is_no_folder_of_a_search_is_refused(
     )
 
 
-def _older(runs_dir: Path, spec: SearchSpec, key: str) -> tuple[dict[str, Any], Path]:
-    """Save a search from before a key of its objective; returns its space, and what was saved."""
+def _older(
+    runs_dir: Path, spec: SearchSpec, key: str, section: str = "objective"
+) -> tuple[dict[str, Any], Path]:
+    """Save a search from before a key of a section; returns its space, and what was saved."""
     save(runs_dir, spec)
     saved = runs_dir / "search" / "spec.yaml"
     document = yaml.safe_load(saved.read_text())
-    del document["objective"][key]
+    del document[section][key]
     saved.write_text(yaml.safe_dump(document))
     given = {"name": "search", "training": spec.resolved()["training"]}
     given |= {"search": {"num_trials": 4, "sampler": "random"}}
@@ -394,6 +396,17 @@ def test_a_search_older_than_scaled_learning_rates_resumes_with_one_rate(
     request = SearchRequest("space.yaml", given, resume=True)
     rung = check_document(request, print)[0].objective.rung
     assert rung.learning_rate_at(4096) == rung.learning_rate
+
+
+def test_a_search_older_than_promotion_resumes_by_stopping(tmp_path: Path, make_spec: MakeSpec):
+    spec = make_spec(results={"runs_dir": str(tmp_path)})
+    document, saved = _older(tmp_path, spec, "variant", "asha")
+    for given in (document, load_yaml(saved)[0]):
+        request = SearchRequest("space.yaml", given, resume=True)
+        assert check_document(request, print)[0].asha.variant == "stopping"
+    now = {**document, "asha": {"variant": "promotion"}}
+    with pytest.raises(BadInput, match="variant: was 'stopping' when this search began, is now 'p"):
+        check_document(SearchRequest("space.yaml", now, resume=True), print)
 
 
 def test_a_resumed_search_keeps_its_ground_metric(tmp_path: Path, make_spec: MakeSpec):

@@ -1,11 +1,13 @@
 """The trials at each rung, for made-up searches whose counts are known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from made_search import facts, of_every_end, trial
 
 from tuner.page.figures import rung_ladder
 from tuner.page.ladder import ladder
+from tuner.page.text import trials
 from tuner.space.spec import SearchSpec
 
 
@@ -27,3 +29,17 @@ def test_each_trial_that_started_towards_a_rung_has_one_outcome(
         "continued or completed": 11, "stopped": 2, "out of budget": 1, "diverged": 1, "failed": 1,
         "running": 1,
     }  # fmt: skip
+
+
+def test_a_trial_that_waits_is_counted_at_its_rung(make_spec: Callable[..., SearchSpec]) -> None:
+    spec = make_spec(search={"num_trials": 9}, asha={"variant": "promotion"})
+    waiting = replace(trial(spec, 8, [0.5, 0.25]), status=None, waiting_at=1000)
+    some = facts(spec, [*of_every_end(spec), waiting])
+    assert some.outcome(waiting) == "waiting"
+    assert [(row.waiting, row.running) for row in ladder(some)] == [(0, 1), (1, 0), (0, 0)]
+    drawn = rung_ladder(some)
+    assert drawn is not None
+    assert {bar.name: sum(bar.x) for bar in drawn.data}["waiting"] == 1
+    shown = trials(some)
+    assert shown["ladder_head"][3:8] == ["stopped", "diverged", "failed", "running", "waiting"]
+    assert [row[7] for row in shown["ladder"]] == ["0", "1", "0"]

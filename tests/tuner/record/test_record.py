@@ -680,6 +680,9 @@ def test_a_listener_that_overrides_nothing_takes_every_event(
     (tmp_path / "ray" / "one" / "samples.png").write_bytes(b"picture")
     record.checkpointed(0, str(tmp_path / "ray" / "one"))
     record.ended(0)
+    start(record)
+    record.reported(1, {"generator_steps": 250.0, "w1": 1.0}, continues=False, waits=True)
+    record.left(1)
     record.start_final()
     record.final_scored(0, final_score(0.6, 0.1, seconds=1.0))
     record.final_failed(0, "the worker died")
@@ -760,3 +763,136 @@ def test_the_diagnosis_of_a_finalist_is_kept_and_ranks_nothing(
         record.write_table()
         assert not any("fid" in column or "copy" in column for column in rows(record)[0])
         record, events = open_record(spec)  # another session
+
+
+# --- Trials that wait to be promoted ------------------------------------------------------------
+
+PROMOTION = {"variant": "promotion"}
+
+
+def wait_at_250(record: Record, w1: float) -> int:
+    """A trial that reports the first rung, and whose worker then is free again."""
+    number = start(record).number
+    record.reported(number, {"generator_steps": 250.0, "w1": w1}, continues=False, waits=True)
+    record.left(number)
+    return number
+
+
+def test_a_trial_that_waits_is_known_to_all_that_show_a_search(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    record, events = open_record(make_spec(asha=PROMOTION))
+    start(record)
+    record.reported(0, {"generator_steps": 250.0, "w1": 1.0}, continues=False, waits=True)
+    assert dict(record.counts()) == {"running": 0, "waiting": 1}  # as its checkpoint is written
+    record.left(0)
+    start(record)
+    record.write_table()
+    assert dict(record.counts()) == {"running": 1, "waiting": 1}
+    assert [row["status"] for row in rows(record)] == ["waiting", "running"]
+    read = read_trials(record.run_dir / "trials.csv")
+    assert [trial.status for trial in read] == [None, None]  # neither has ended
+    (waiting,) = [trial for name, trial, *_ in events.all if name == "trial_waits"]
+    assert (waiting.status, waiting.shown_status, waiting.waiting_at) == (None, "waiting", 250)
+    assert record.at_rung(250) == (1, 1.0)
+
+
+def test_a_trial_that_waits_still_does_after_a_resume_and_continues_once_promoted(
+    make_spec: MakeSpec, open_record: OpenRecord, tmp_path: Path
+):
+    spec = make_spec(asha=PROMOTION, search={"num_trials": 4})
+    record, _ = open_record(spec)
+    for number in (0, 1):
+        folder = tmp_path / "ray" / "session" / f"t{number}" / "checkpoint_000000"
+        folder.mkdir(parents=True)
+        (folder / "samples.png").write_bytes(b"picture")
+        trial = start(record)
+        metrics = {"generator_steps": 250.0, "w1": 2.0 - number}
+        record.reported(trial.number, metrics, continues=False, waits=True)
+        record.checkpointed(trial.number, str(folder))
+        record.left(trial.number)
+    start(record)  # number 2, which the kill interrupts
+    record.close()
+
+    resumed, _ = open_record(spec)
+    resumed.remove_superseded()
+    assert [trial.shown_status for trial in resumed.by_number()] == ["waiting"] * 2 + ["running"]
+    asked: list[set[int]] = []
+
+    def promote(waiting: Any, is_last: bool) -> int | None:
+        asked.append(set(waiting))
+        return 1 if len(asked) == 1 else None
+
+    assert resumed.next_trial(promote).number == 2  # type: ignore[union-attr] # the interrupted one
+    promoted = resumed.next_trial(promote)
+    assert promoted is not None
+    assert (promoted.number, promoted.waiting_at, promoted.rests) == (1, None, False)
+    assert promoted.folder_in(spec) == "search_00001_from_250"  # not over its checkpoints
+    assert [Path(folder).exists() for folder in promoted.checkpoints] == [True]
+    assert resumed.next_trial(promote).number == 3  # type: ignore[union-attr] # a new one
+    assert asked == [{0, 1}, {0}]
+    resumed.close()
+
+    again, _ = open_record(spec)  # promoted and killed: it is interrupted, and waits no more
+    assert [trial.waiting_at for trial in again.by_number()] == [250, None, None, None]
+    assert [start(again).number for _ in range(3)] == [1, 2, 3]
+    assert again.next_trial() is None
+
+
+def test_a_kill_between_the_two_lines_of_a_wait_leaves_an_interrupted_trial(
+    make_spec: MakeSpec, open_record: OpenRecord, monkeypatch: pytest.MonkeyPatch
+):
+    """Not one that seems to be promoted: it reports the rung again, and waits then."""
+    spec = make_spec(asha=PROMOTION)
+    record, _ = open_record(spec)
+    start(record)
+    with monkeypatch.context() as killed:
+        killed.setattr(Study, "score", lambda *_: None)
+        record.reported(0, {"generator_steps": 250.0, "w1": 1.0}, continues=False, waits=True)
+    record.close()
+    resumed, _ = open_record(spec)
+    assert (resumed.trials[0].waiting_at, resumed.trials[0].scores) == (None, {})
+    assert wait_at_250(resumed, w1=1.0) == 0
+    assert resumed.trials[0].waiting_at == 250
+
+
+def test_the_best_is_promoted_at_the_end_only_where_no_trial_has_completed(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    record, _ = open_record(make_spec(asha=PROMOTION, search={"num_trials": 3}))
+    for w1 in (3.0, 2.0):
+        wait_at_250(record, w1)
+    running = start(record).number
+    last: list[bool] = []
+
+    def promote(waiting: Any, is_last: bool) -> int | None:
+        last.append(is_last)
+        return 1 if is_last else None
+
+    assert record.next_trial(promote) is None  # one still runs, and may have another promoted
+    assert record.may_promote
+    record.reported(running, {"generator_steps": 250.0, "w1": 9.0}, continues=False, waits=True)
+    record.left(running)
+    promoted = record.next_trial(promote)
+    assert promoted is not None
+    assert (promoted.number, last) == (1, [False, False, True])
+    report(record, 1, 4000, w1=1.0, continues=False)
+    record.left(1)
+    assert record.trials[1].status == "completed"
+    assert record.next_trial(promote) is None
+    assert (last[-1], record.may_promote) == (False, False)
+
+
+def test_trials_that_wait_at_the_end_are_stopped_at_their_rung(
+    make_spec: MakeSpec, open_record: OpenRecord
+):
+    spec = make_spec(asha=PROMOTION, search={"num_trials": 2})
+    record, events = open_record(spec)
+    for w1 in (3.0, 2.0):
+        wait_at_250(record, w1)
+    record.end_waiting()
+    assert names(events)[-2:] == ["trial_ended"] * 2
+    ended = [(t.status, t.waiting_at, t.generator_steps, t.rests) for t in record.by_number()]
+    assert ended == [("stopped", None, 250, True)] * 2
+    assert [trial.scores for trial in record.by_number()] == [{250: 3.0}, {250: 2.0}]
+    assert dict(record.counts()) == {"running": 0, "stopped": 2}

@@ -235,3 +235,43 @@ def test_a_reopened_study_with_a_partial_view_proposes_the_same_trials(
         return configs
 
     assert propose("reopened.log", reopens=True) == propose("open.log", reopens=False)
+
+
+# --- Trials that wait to be promoted -----------------------------------------------------------
+
+
+def test_where_trials_wait_one_with_a_score_is_seen_as_one_that_was_stopped():
+    """TPE counts a running trial as bad, and all but the last would run until the end."""
+    waiting = [trial(i, TrialState.RUNNING, float(-i)) for i in range(NUM_LATEST + 200)]
+    new = trial(len(waiting), TrialState.RUNNING, 0.0, rung=None)
+    trials = [*waiting, new]
+    shown = SamplerView(trials, promotes=True).select(trials)
+    assert len(shown) == NUM_LATEST + 1  # of them the best are the latest
+    seen = {t.number: t.state for t in proposals._as_sampled(shown, "tpe", promotes=True)}
+    assert seen.pop(new.number) == TrialState.RUNNING
+    assert set(seen.values()) == {TrialState.PRUNED}
+    assert SamplerView(trials).select(trials) == trials  # as ever where none waits
+    assert {t.state for t in proposals._as_sampled(trials, "tpe")} == {TrialState.RUNNING}
+
+
+def test_the_view_does_not_depend_on_when_a_trial_was_promoted():
+    def promoted(number: int, rungs: int) -> FrozenTrial:
+        scores = {250 * 4**i: 1.0 - i for i in range(rungs)}
+        made = create_trial(state=TrialState.RUNNING, intermediate_values=scores)
+        made.number = number
+        return made
+
+    step_by_step = SamplerView(promotes=True)
+    for rungs in range(3):
+        for number in range(NUM_LATEST + 60):
+            if rungs < 2 or number < 3:
+                step_by_step.update(promoted(number, rungs))
+    gone = diverged(1, TrialState.PRUNED)
+    step_by_step.update(gone)
+    trials = [promoted(n, 2 if n < 3 else 1) for n in range(NUM_LATEST + 60)]
+    trials[1] = gone
+    at_once = SamplerView(trials, promotes=True)
+    shown = [view.select(trials) for view in (step_by_step, at_once)]
+    assert shown[0] == shown[1]
+    assert {0, 2} <= {t.number for t in shown[0]}  # the best, by the rung that they came to
+    assert 1 not in {t.number for t in shown[0]}

@@ -358,3 +358,37 @@ def test_two_searches_never_make_the_tables_at_once(
     for thread in threads:
         thread.join()
     assert most["inside"] == 1
+
+
+def test_the_run_of_a_trial_that_waits_is_scheduled_until_it_is_promoted_or_ends(
+    uri: str, search: SmallSearch
+) -> None:
+    def wait(number: int) -> None:
+        metrics = {"generator_steps": 250.0, "w1": 1.0}
+        search.current.reported(number, metrics, continues=False, waits=True)
+        search.current.left(number)
+
+    def states() -> dict[str | None, tuple[str, str]]:
+        runs = read_runs(uri)
+        return {key: (run.info.status, run.data.tags["status"]) for key, run in runs.items()}
+
+    tracker = search.start(uri)
+    for _ in range(2):
+        wait(search.begin())
+    assert tracker.close("interrupted") is None
+    assert states() == {
+        None: ("KILLED", "interrupted"),
+        "00000": ("SCHEDULED", "waiting"),
+        "00001": ("SCHEDULED", "waiting"),
+    }
+    tracker = search.start(uri)  # a resume, which promotes the first
+    assert search.current.next_trial(lambda waiting, is_last: 0).number == 0  # type: ignore[union-attr]
+    search.report(0, 500)
+    search.current.left(0)
+    search.current.end_waiting()
+    assert tracker.close("finished") is None
+    assert states() == {
+        None: ("FINISHED", "finished"),
+        "00000": ("FINISHED", "completed"),
+        "00001": ("FINISHED", "stopped"),
+    }
