@@ -128,7 +128,7 @@ def page(
         **samples(facts),
         **gallery(facts),
         **space_values,
-        **table(facts, links),
+        **table(facts, links, _by_importance(rankings, [*facts.search.spec.domains])),
     )
 
 

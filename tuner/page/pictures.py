@@ -22,8 +22,10 @@ _MAX_TRIALS, _MAX_RUNGS = 5, 8
 #: A larger picture is embedded as a JPEG, which has a tenth of the size for photographs.
 _MAX_PNG_BYTES = 300_000
 _JPEG_QUALITY = 88
-#: The bytes of all pictures of the gallery, and the width of one.
-_MAX_GALLERY_BYTES, _GALLERY_PX, _GALLERY_QUALITY = 900_000, 256, 70
+#: The width of a picture of the gallery, and its quality.
+_GALLERY_PX, _GALLERY_QUALITY = 224, 55
+#: The bytes of all its pictures: the first, less the second for each trial; or the last.
+_MAX_GALLERY_BYTES, _BYTES_PER_TRIAL, _LEAST_GALLERY_BYTES = 2_400_000, 600, 600_000
 
 
 def samples(facts: Facts) -> dict[str, Any]:
@@ -53,17 +55,22 @@ def samples(facts: Facts) -> dict[str, Any]:
 
 def gallery(facts: Facts) -> dict[str, Any]:
     """Return the template values of the gallery: the pictures of trials by rung, the best first."""
+    room = _MAX_GALLERY_BYTES - _BYTES_PER_TRIAL * len(facts.search.trials)
+    room = max(room, _LEAST_GALLERY_BYTES)
     trials, num_bytes, num_missing = [], 0, 0
     with_pictures = [t for t in facts.places if t.number in facts.curves]
     for trial in with_pictures:
         steps = facts.curves[trial.number]
         pictures = {s: url for s in steps if (url := _small(_path(facts, trial, s))) is not None}
         num_bytes += sum(map(len, pictures.values()))
-        if num_bytes > _MAX_GALLERY_BYTES:
+        if num_bytes > room:
             break
         if pictures:
             caption = f"{facts.place_of[trial.number]}. trial {trial.trial_id}"
-            trials.append({"number": trial.number, "caption": caption, "pictures": pictures})
+            w1 = {s: f"w1 {number(steps[s])}" for s in pictures}
+            trials.append(
+                {"number": trial.number, "caption": caption, "w1": w1, "pictures": pictures}
+            )
         else:
             num_missing += 1
     rungs = sorted({steps for trial in trials for steps in trial["pictures"]})

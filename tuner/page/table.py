@@ -1,6 +1,8 @@
 """Build the table of trials of a report, with links to their MLflow runs."""
 
+import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -8,6 +10,7 @@ from trainables.metrics import CUSTOM_PREFIX
 from tuner.page.facts import Facts
 from tuner.page.style import number, short
 from tuner.results import half_width
+from tuner.space import Choice, Domain
 from tuner.study import Trial
 from tuner.tracking import RunLinks, Tracker
 
@@ -41,10 +44,17 @@ def _is_text_of(value: float, text: str) -> bool:
         return False
 
 
-def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
-    """Return the template values of the table: columns, rows by place, and notes."""
+def table(facts: Facts, links: RunLinks, order: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the template values of the table: columns, rows by place, and notes.
+
+    Args:
+        facts: The search.
+        links: To its MLflow runs.
+        order: The searched keys in the order of their columns; by default that of the search.
+    """
     trials = facts.places
-    keys = [key for key in facts.search.spec.domains if any(key in t.params for t in trials)]
+    domains = facts.search.spec.domains
+    keys = [key for key in order or domains if any(key in t.params for t in trials)]
     has_final = any(t.final for t in trials)
     has_message = any(t.message for t in trials)
     # The scores and what was searched first: a telephone shows four columns or five.
@@ -70,11 +80,10 @@ def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
         status = facts.outcome(trial).partition(" at ")[0]
         rows.append({"number": trial.number, "cells": cells, "status": status, "is_best": is_best})
     names = [*map(filter_name, columns)]
-    searched = next((short(key) for key in keys), "steps")
     return {
         "columns": columns,
         "names": names,
-        "filter_example": f'words, or {filter_name(searched)} < 1e-3 and status == "completed"',
+        "filter_example": f'words, or {_example(domains, keys)} and status == "completed"',
         "rows": rows,
         "numeric": [
             index
@@ -85,6 +94,17 @@ def table(facts: Facts, links: RunLinks) -> dict[str, Any]:
         **_mlflow(facts, links),
         "table_notes": _notes(facts, links),
     }
+
+
+def _example(domains: Mapping[str, Domain], keys: Sequence[str]) -> str:
+    """Return a comparison that holds for about half of the trials."""
+    for key in keys:
+        domain = domains[key]
+        if not isinstance(domain, Choice):
+            low, high = domain.low, domain.high
+            middle = math.sqrt(low * high) if domain.log else (low + high) / 2
+            return f"{filter_name(short(key))} < {middle:.2g}"
+    return "w1 < 1"
 
 
 def filter_name(column: str) -> str:

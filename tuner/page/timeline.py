@@ -18,7 +18,8 @@ MAX_BARS = 3000
 #: A trial between two of whose reports more seconds passed than it worked, was interrupted.
 _LEAST_PAUSE_S = 60.0
 _UNITS = ((3 * 86_400, 86_400, "days"), (3 * 3600, 3600, "hours"), (300, 60, "minutes"))
-_ROW_PX = 22
+#: The height of a row in pixels, and the share of it that a bar has.
+_ROW_PX, _BAR = 22, 0.85
 
 
 @final
@@ -86,6 +87,7 @@ def timeline(facts: Facts) -> go.Figure | None:
                 **of_trials([s.trial.number for s in members]),
                 text=[f"{seconds:,.3g} s" for seconds in lasted_s],
                 textposition="none",
+                width=_BAR,
                 orientation="h",
                 name=f"{outcome} ({len({s.trial.number for s in members}):,})",
                 marker={"color": style.colour, "line": {"width": 0.5, "color": "white"}},
@@ -96,7 +98,7 @@ def timeline(facts: Facts) -> go.Figure | None:
     y = axis("", range=[rows + 0.5, 0.5], showgrid=False, showticklabels=False, ticks="")
     x = axis(f"{unit} since the first trial started", rangemode="tozero")
     height = 110 + min(_ROW_PX * rows, 600)
-    return figure(traces, x, y, height, barmode="overlay", bargap=0.15)
+    return figure(traces, x, y, height, barmode="overlay")
 
 
 def best_so_far(facts: Facts, by: str) -> go.Figure | None:

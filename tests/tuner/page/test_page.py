@@ -170,6 +170,8 @@ def test_in_a_browser_all_is_drawn_sorted_and_harmless(
     )
     assert len(drawn) > 12
     assert [name for name, count in drawn if not count] == []
+    look_at_pictures(page)
+    look_at_training(page)
     sort_and_filter(page)
     # A4 less its margins: what is wider would have all of it printed smaller.
     page.set_viewport_size({"width": 695, "height": 900})
@@ -182,6 +184,28 @@ def test_in_a_browser_all_is_drawn_sorted_and_harmless(
         ".map(one => one.outerHTML.slice(0, 100))"
     )
     assert wide == []
+
+
+def look_at_pictures(page: Any) -> None:
+    shown = "[...document.querySelectorAll('#gallery figure')].filter(f => !f.hidden).length"
+    assert page.inner_text("#gallery-step") == "step 4,000: 6 trials"
+    assert page.evaluate(shown) == 6
+    page.evaluate("selection.set('click', new Set([2, 20]))")  # the second has no picture
+    assert page.evaluate(shown) == 1
+    page.fill("#gallery-rung", "0")
+    assert page.inner_text("#gallery figure:not([hidden])").strip() == "3. trial 00002: w1 3.2"
+    page.evaluate("selection.set('click', null)")
+    assert page.inner_text("#gallery-step") == "step 250: 6 trials"
+
+
+def look_at_training(page: Any) -> None:
+    drawn = "document.getElementById('fig-training').data.flatMap(trace => trace.y)"
+    before = page.evaluate(drawn)
+    page.select_option("#fig-training-series", "w1 at the rungs")
+    page.wait_for_function(f"Math.max(...{drawn}) > 3")
+    assert page.evaluate(drawn) != before
+    title = "document.getElementById('fig-training').layout.yaxis.title.text"
+    assert page.evaluate(title) == "w1 at the rungs"
 
 
 def sort_and_filter(page: Any) -> None:

@@ -9,9 +9,7 @@
     const figure = document.createElement("figure"), image = new Image();
     image.className = "samples";
     image.alt = `Real and generated samples: ${caption}`;
-    const text = document.createElement("figcaption");
-    text.textContent = caption;
-    figure.append(image, text);
+    figure.append(image, document.createElement("figcaption"));
     figure.addEventListener("click", () => selection.toggle("click", number));
     return figure;
   });
@@ -19,11 +17,13 @@
   const show = () => {
     const step = rungs[slider.value], selected = selection.trials();
     let shown = 0;
-    trials.forEach(({ number, pictures }, i) => {
+    trials.forEach(({ number, caption, w1, pictures }, i) => {
       const picture = pictures[step];
       figures[i].hidden = !picture || (selected !== null && !selected.has(number));
       if (figures[i].hidden) return;
-      figures[i].firstChild.src = picture;
+      const [image, text] = figures[i].children;
+      image.src = picture;
+      text.textContent = `${caption}: ${w1[step]}`;
       shown += 1;
     });
     chosen.textContent = `step ${step.toLocaleString("en")}: ${shown} trials`;
