@@ -25,6 +25,7 @@ from tuner.page import answer as report_answer
 from tuner.page import figures, spaces, timeline, training
 from tuner.page import text as report_text
 from tuner.page.baseline import baselines
+from tuner.page.comparison import comparison
 from tuner.page.facts import Facts
 from tuner.page.hints import hints
 from tuner.page.pictures import gallery, samples
@@ -105,6 +106,8 @@ def page(
         of_best.sort(key=lambda s: s.generator_steps in facts.curves.get(best.number, {}))
         search_w1 = facts.curves.get(best.number, {}).get(of_best[-1].generator_steps)
         drawn["fig-seeds"] = figures.seeds(of_best[-1].w1, search_w1, best.trial_id)
+    compared, comparison_values = comparison(facts)
+    drawn |= compared
     plots = {id_: plot for id_, plot in drawn.items() if plot is not None}
     nonce = secrets.token_urlsafe(16)
     env = Environment(
@@ -127,6 +130,7 @@ def page(
         **report_text.trials(facts),
         **samples(facts),
         **gallery(facts),
+        **comparison_values,
         **space_values,
         **table(facts, links, _by_importance(rankings, [*facts.search.spec.domains])),
     )

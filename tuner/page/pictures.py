@@ -127,6 +127,14 @@ def embedded(path: Path) -> str | None:
     """Return a picture as a ``data:`` URL, or ``None`` if it is missing or damaged."""
     try:
         raw = path.read_bytes()
+    except OSError:
+        return None
+    return embedded_bytes(raw)
+
+
+def embedded_bytes(raw: bytes) -> str | None:
+    """Return a picture as a ``data:`` URL, or ``None`` if it is damaged."""
+    try:
         with Image.open(io.BytesIO(raw)) as image:
             image.load()
             if len(raw) <= _MAX_PNG_BYTES:

@@ -26,7 +26,7 @@
       text.textContent = `${caption}: ${w1[step]}`;
       shown += 1;
     });
-    chosen.textContent = `step ${step.toLocaleString("en")}: ${shown} trials`;
+    chosen.textContent = `step ${step.toLocaleString("en")}: ${shown} trial${shown === 1 ? "" : "s"}`;
   };
   slider.addEventListener("input", show);
   selection.watch(show);
