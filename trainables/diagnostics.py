@@ -12,7 +12,7 @@ from numbers import Real
 from typing import Any, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from trainables.config import ObjectiveConfig
@@ -118,7 +118,7 @@ def copy_ratio(
     held_out = held_out[: len(train)]  # more would be nearer to samples off the data, too
     quotients = []
     for samples in (generated, unseen):
-        to_train, to_others = (_nearest(samples, part) for part in (train, held_out))
+        to_train, to_others = (nearest(samples, part)[0] for part in (train, held_out))
         equal = to_train == to_others  # of two zeros there is no quotient
         quotients.append(torch.where(equal, 1.0, to_train / to_others))
     rng = torch.Generator().manual_seed(seed)
@@ -133,20 +133,24 @@ def copy_ratio(
     return values if all(map(math.isfinite, values.values())) else {}
 
 
-def _nearest(samples: Samples, searched: Samples) -> Float[Tensor, " n"]:
-    """Return the distance of each sample to the nearest of those that are searched."""
+def nearest(samples: Samples, searched: Samples) -> tuple[Float[Tensor, " n"], Int64[Tensor, " n"]]:
+    """Return the distance of each sample to the nearest of those that are searched, and which."""
     samples, searched = as_floats(samples).flatten(1), searched.flatten(1)
     dim = samples.shape[1]
     is_exact = dim <= _MAX_EXACT_DIM
     mode = f"{'donot_use' if is_exact else 'use'}_mm_for_euclid_dist"
     distances = torch.full((len(samples),), math.inf, dtype=torch.float64, device=samples.device)
-    for chunk in searched.split(max(1, _MAX_ELEMENTS_PER_CHUNK // max(dim, len(samples)))):
+    indices = torch.zeros(len(samples), dtype=torch.int64, device=samples.device)
+    size, start = max(1, _MAX_ELEMENTS_PER_CHUNK // max(dim, len(samples))), 0
+    for chunk in searched.split(size):
         chunk = as_floats(chunk)
-        nearest = torch.cdist(samples, chunk, compute_mode=mode).argmin(1)
+        which = torch.cdist(samples, chunk, compute_mode=mode).argmin(1)
         # The product of matrices finds the nearest, but rounds a distance of 0 to one above it.
-        found = (samples - chunk[nearest]).double().norm(dim=1)
+        found = (samples - chunk[which]).double().norm(dim=1)
+        indices = torch.where(found < distances, start + which, indices)
         distances = torch.minimum(distances, found)
-    return distances.cpu()
+        start += size
+    return distances.cpu(), indices.cpu()
 
 
 def _resampled_medians(values: Float[Tensor, " n"], rng: torch.Generator) -> Float[Tensor, " m"]:

@@ -4,6 +4,7 @@ Vectors of one or two numbers are a scatter plot. Longer ones are projected onto
 components of the real samples, above their correlations and the quantiles of each column.
 """
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -77,6 +78,17 @@ def save_generated(
     _save(_grid(torch.cat([samples, black]), columns), file, 512)
 
 
+def save_pairs(
+    above: Float[Tensor, "n channel height width"],
+    below: Float[Tensor, "n channel height width"],
+    file: Path | io.BytesIO,
+) -> None:
+    """Draw images side by side, each above another one, as a PNG."""
+    num = min(len(above), len(below))
+    both = torch.cat([part[:num].detach().float().cpu() for part in (above, below)])
+    _save(_grid(both, num), file, 128)
+
+
 def _columns(width: int) -> int:
     return max(1, min(MAX_COLUMNS, MAX_PIXELS // width))
 
@@ -89,7 +101,9 @@ def _draw_images(real: Tensor, generated: Tensor, path: Path) -> None:
 
 
 def _save(
-    pixels: UInt8[Tensor, "height width channel"], file: Path | BinaryIO, min_height: int = 256
+    pixels: UInt8[Tensor, "height width channel"],
+    file: Path | BinaryIO | io.BytesIO,
+    min_height: int = 256,
 ) -> None:
     """Write a picture; enlarge it by a whole factor to about ``min_height`` if it is lower."""
     # Not torchvision's make_grid: importing it would cost every worker three seconds.

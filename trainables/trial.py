@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from trainables.checkpoint import GENERATOR, STATE, DamagedCheckpointError, Identity, load_whole
+from trainables.comparison import compare
 from trainables.config import (
     CriticBudget,
     Frozen,
@@ -297,6 +298,10 @@ class Finalist:
     def diagnose(self, data: Data, objective: ObjectiveConfig) -> Diagnosis:
         """Measure what the score cannot tell, if that is finite; it never ranks."""
         return diagnose(self._generator, self._latent_dim, data, objective, self._device)
+
+    def compare(self, data: Data, objective: ObjectiveConfig) -> dict[str, Any]:
+        """Show how its samples differ from real ones, as :func:`trainables.comparison.compare`."""
+        return compare(self._generator, self._latent_dim, data, objective.seed, self._device)
 
 
 def _saver(

@@ -6,10 +6,7 @@ from pathlib import Path
 
 from tuner import cli, results
 from tuner.errors import BadInput, Fault
-from tuner.page import serve, write_report
-
-#: Next to that of Ray's dashboard, 8265.
-_PORT, _LAST_PORT = 8266, 65_535
+from tuner.page import address_of, serve, write_report
 
 
 @cli.with_exit_status
@@ -38,34 +35,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--out", type=cli.path, metavar="FILE", help="in place of RUN/report.html")
-    output.add_argument(
-        "--serve",
-        nargs="?",
-        const=_PORT,
-        type=_port,
-        metavar="PORT",
-        help="write no file: serve the report on this machine alone, as the search runs (default "
-        f"port: {_PORT}; 0: any that is free)",
+    cli.add_serve(
+        output, "write no file: serve the report on this machine alone, as the search runs"
     )
     return parser
 
 
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > _LAST_PORT:
-        rule = f"must be a whole number from 0 to {_LAST_PORT}"
-        raise argparse.ArgumentTypeError(f"{rule}, got {text!r:.80}")
-    return int(text)
-
-
 def _serve(run: Path, port: int) -> int:
-    try:
-        server = serve(run, port)
-    except OSError as error:
-        message = f"cannot listen on port {port} ({error.strerror or error}): give another"
-        raise BadInput("--serve", [Fault("", message)]) from error
-    with server:
-        host, port = server.server_address[:2]
-        print(f"report of {run}: http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    listening = cli.listen(port)
+    with serve(run, listening) as server:
+        print(f"report of {run}: {address_of(listening)} (Ctrl-C ends it)", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

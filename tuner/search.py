@@ -6,6 +6,7 @@ From Python, :func:`tuner.run_search` does the same.
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from rich.console import Console
 
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
         help="resume a search with more than it has of "
         f"{', '.join(driver.EXTENSIBLE)} (seconds), such as trials=20; may be given more than once",
     )
+    cli.add_serve(parser, "serve the report on this machine alone, until the search ends")
     parser.add_argument("--dry-run", action="store_true", help="check everything, train nothing")
     parser.add_argument(
         "--for-cluster",
@@ -64,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
 def search_request(args: argparse.Namespace) -> driver.SearchRequest:
     """Make the request that the arguments describe."""
-    others = ("space", "set", "address", "local", "extend")
+    others = ("space", "set", "address", "local", "extend", "serve")
     given = {key: value for key, value in vars(args).items() if key not in others}
     given |= {"address": cli.address_of(args), "is_local": args.local}
     return driver.request_from_file(args.space, args.set, **given)
@@ -91,9 +93,14 @@ def _search(args: argparse.Namespace, arguments: Sequence[str], console: Console
         return cli.ExitStatus.DONE
     again = [argument for argument in arguments if argument != "--resume"]
     again = ["tuner.search", *again, "--resume"]
-    with cli.says_how_to_resume(search.run_dir, again):
+    listening = nullcontext() if args.serve is None else cli.listen(args.serve)
+    with listening as served_on, cli.says_how_to_resume(search.run_dir, again):
         outcome = cli.run_and_report(
-            search, resume=args.resume, console=console, how_to_resume=cli.resume_text(again)
+            search,
+            resume=args.resume,
+            console=console,
+            how_to_resume=cli.resume_text(again),
+            served_on=served_on,
         )
     return cli.status_of(outcome, search.run_dir, again, console)
 

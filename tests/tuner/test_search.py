@@ -1,6 +1,7 @@
 """The command: what it refuses, how it says so, and what it checks without training."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -591,3 +592,18 @@ def test_custom_metrics_are_tried_on_real_samples_before_the_start(
         else:
             assert "objective.metrics: custom_metrics:Raising must accept" in printed.err
             assert fault in printed.err
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(SMALL)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status = main([str(space), "--local", "--runs-dir", "runs", "--serve", str(port)])
+    assert status == ExitStatus.BAD_INPUT
+    assert f"cannot listen on port {port} (Address already in use): give another" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "runs" / "small" / "study.log").exists()

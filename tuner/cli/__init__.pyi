@@ -15,6 +15,8 @@ from .paths import unwritable as unwritable
 from .program import PROGRAM as PROGRAM
 from .program import command_parser as command_parser
 from .program import program_of as program_of
+from .serving import add_serve as add_serve
+from .serving import listen as listen
 from .status import STATUS_HELP as STATUS_HELP
 from .status import ExitStatus as ExitStatus
 from .status import with_exit_status as with_exit_status

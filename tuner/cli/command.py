@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 import shlex
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -127,7 +128,12 @@ def console(*, quiet: bool = False, is_plain: bool = False) -> Console:
 
 
 def run_and_report(
-    search: CheckedSearch, *, resume: bool, console: Console, how_to_resume: str
+    search: CheckedSearch,
+    *,
+    resume: bool,
+    console: Console,
+    how_to_resume: str,
+    served_on: socket.socket | None = None,
 ) -> "Outcome":
     """Run a checked search and print its results.
 
@@ -136,6 +142,7 @@ def run_and_report(
         resume: Whether it was requested to resume.
         console: Where to print.
         how_to_resume: As an imperative.
+        served_on: The socket on which the report is served while the search runs, if any.
     """
     from tuner.results import score_text, trials_text
 
@@ -152,7 +159,9 @@ def run_and_report(
         is_local=search.is_local,
         give_up=lambda reason: _give_up(reason, how_to_resume, console),
     )
-    outcome = driver.run_session(spec, search.hand_over_data(), search.runs_dir, place, console)
+    outcome = driver.run_session(
+        spec, search.hand_over_data(), search.runs_dir, place, console, served_on
+    )
     console.print(outcome.summary)
     if outcome.best is not None:
         best = f"trial {outcome.best.trial_id}, {score_text(outcome.best)}"

@@ -53,8 +53,10 @@ def score_checkpoint(
         fetch_file(checkpoint, generator.name, generator)
         finalist = Finalist.load(generator, device, allow_code, Identity(name))
         score = finalist.score(data, objective)
-        diagnosis = finalist.diagnose(data, objective) if math.isfinite(score.w1) else None
-        return timed(score, diagnosis)
+        if not math.isfinite(score.w1):
+            return timed(score)
+        diagnosis = finalist.diagnose(data, objective)
+        return replace(timed(score, diagnosis), comparison=finalist.compare(data, objective))
 
 
 def score_real_samples(

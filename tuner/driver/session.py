@@ -3,6 +3,7 @@
 import math
 import os
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from trainables.checkpoint import DamagedCheckpointError
 from trainables.config import code_of
 from trainables.data import Data
 from trainables.trial import settings_restored
-from tuner import results, storage, tracking
+from tuner import page, results, storage, tracking
 from tuner.cluster import Interruption, interruptible
 from tuner.display import Display, LogFile, acknowledging, working
 from tuner.driver.final import run_final
@@ -77,7 +78,12 @@ class Place:
 
 
 def run_session(
-    spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Console
+    spec: SearchSpec,
+    data: Data,
+    runs_dir: Path,
+    place: Place,
+    console: Console,
+    served_on: socket.socket | None = None,
 ) -> Outcome:
     """Start a search, or resume the one in its folder, until it is done or interrupted.
 
@@ -87,6 +93,7 @@ def run_session(
         runs_dir: The folder of all searches.
         place: Where its trials run.
         console: Where progress is shown.
+        served_on: The socket on which the report is served while trials run, if any.
     """
     say = console.print
     with ExitStack() as stack:
@@ -135,6 +142,9 @@ def run_session(
         cache: ImportanceCache = {}
         try:
             addresses = {**executor.addresses, "MLflow": tracker.ui_command}
+            if served_on is not None:
+                stack.enter_context(page.served(run_dir, served_on))
+                addresses = {"report": page.address_of(served_on), **addresses}
             record.listeners += [tracker, LogFile(record), *executor.listeners(record)]
             shown = Display(console, addresses, None if place.is_local else interrupted)
             with shown.showing(record):
@@ -227,8 +237,6 @@ def _run_all(
 def _draw(
     run_dir: Path, limit_s: float, cache: "ImportanceCache", *, is_over: bool = False
 ) -> None:
-    from tuner import page
-
     page.write_report(run_dir, is_over=is_over, limit_s=limit_s, cache=cache)
 
 

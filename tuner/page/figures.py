@@ -21,6 +21,7 @@ from tuner.page.style import (
     escaped,
     figure,
     number,
+    of_trials,
     outcome_styles,
     scale,
     wants_log,
@@ -122,19 +123,23 @@ def _lines(
     xs: list[Any] = []
     ys: list[Any] = []
     texts: list[str] = []
+    numbers: list[int | None] = []
     for trial in trials:
         for steps, w1 in facts.curves[trial.number].items():
             xs.append(x_of(trial, steps))
             ys.append(w1)
             texts.append(f"trial {trial.trial_id}, {facts.outcome(trial)}, step {steps:,}")
+            numbers.append(trial.number)
         xs.append(None)
         ys.append(None)
         texts.append("")
+        numbers.append(None)
     is_best = width > 2
     return go.Scatter(
         x=xs,
         y=ys,
         text=texts,
+        **of_trials(numbers),
         mode="lines+markers",
         name=name if is_best else f"{name} ({len(trials):,})",
         line={"color": style.colour, "dash": style.dash, "width": width},
@@ -231,6 +236,7 @@ def _points(
         x=[pairs[t.number][0] for t in trials],
         y=[pairs[t.number][1] for t in trials],
         text=[f"trial {t.trial_id}" for t in trials],
+        **of_trials([t.number for t in trials]),
         mode="markers",
         name=name,
         marker={
@@ -272,6 +278,7 @@ def _box(name: str, members: Sequence[tuple[int, float]], colour: str) -> go.Box
         y=[w1 for _, w1 in members],
         x=[escaped(name)] * len(members),
         text=[f"trial {number_:05d}" for number_, _ in members],
+        **of_trials([number_ for number_, _ in members]),
         boxpoints="all",
         jitter=0.4,
         pointpos=0,

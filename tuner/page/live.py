@@ -1,9 +1,16 @@
-"""Serve the report of a search on this machine, written again as the search goes on."""
+"""Serve the report of a search on this machine, written again as the search goes on.
+
+``python -m tuner.page.live RUN PARENT`` serves it on the socket that it gets as its standard input,
+until its parent process has ended.
+"""
 
 import hashlib
+import os
+import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,8 +20,8 @@ from tuner import results, storage
 from tuner.errors import BadInput
 from tuner.page.facts import Facts
 from tuner.page.page import ImportanceCache, page
+from tuner.page.server_process import HOST
 
-HOST = "127.0.0.1"
 #: The files that a report is made of, in a search's folder.
 _SOURCES = (
     "spec.yaml", "study.log", "metrics.jsonl", "retrained.json", "mlflow.json", "provenance.json",
@@ -23,26 +30,28 @@ _SOURCES = (
 _MIN_INTERVAL_S, _MIN_RATIO = 5.0, 4.0
 #: Seconds that the intervals of the importances may take in one report; later ones have more.
 _LIMIT_S = 2.0
+#: How far a server that a search has started stands back from the trials.
+_NICENESS = 10
 
 
-def serve(run_dir: Path, port: int) -> ThreadingHTTPServer:
+def serve(
+    run_dir: Path, listening: socket.socket, parent: int | None = None
+) -> ThreadingHTTPServer:
     """Return a server of the report, to be run by ``serve_forever``.
 
-    It listens on the loopback address alone, reads the folder and changes nothing in it.
+    It reads the folder and changes nothing in it.
 
     Args:
         run_dir: The search's folder.
-        port: Of the server; 0 for any that is free.
-
-    Raises:
-        OSError: if the port is taken.
+        listening: The socket, of :func:`tuner.page.listen`; the server closes it.
+        parent: The process with which this one ends, if any.
     """
     live = LiveReport(run_dir)
 
     class Handler(_Handler):
         report = live
 
-    return _Server((HOST, port), Handler)
+    return _Server(listening, Handler, parent)
 
 
 @final
@@ -93,6 +102,18 @@ class LiveReport:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(
+        self, listening: socket.socket, handler: type[BaseHTTPRequestHandler], parent: int | None
+    ) -> None:
+        super().__init__(listening.getsockname()[:2], handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket, self._parent = listening, parent
+
+    def service_actions(self) -> None:
+        """Look, every half second, whether the parent has ended."""
+        if self._parent not in (None, os.getppid()):
+            os._exit(0)
+
 
 class _Handler(BaseHTTPRequestHandler):
     """Answers for the page and for its version, and refuses all else."""
@@ -138,3 +159,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve on the socket that is the standard input."""
+    run_dir, parent = arguments
+    os.nice(_NICENESS)
+    with serve(Path(run_dir), socket.socket(fileno=0), int(parent)) as server:
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -4,6 +4,8 @@ The page is a single file that needs no network: it embeds plotly's code and all
 content security policy forbids the browser to load anything.
 """
 
+import base64
+import gzip
 import json
 import secrets
 import time
@@ -20,12 +22,13 @@ from plotly.offline import get_plotlyjs
 
 from tuner import results
 from tuner.page import answer as report_answer
-from tuner.page import figures, spaces
+from tuner.page import figures, spaces, timeline, training
 from tuner.page import text as report_text
 from tuner.page.baseline import baselines
+from tuner.page.comparison import comparison
 from tuner.page.facts import Facts
 from tuner.page.hints import hints
-from tuner.page.pictures import samples
+from tuner.page.pictures import gallery, samples
 from tuner.page.style import short
 from tuner.page.table import table
 from tuner.retrain import read_retrained
@@ -36,6 +39,8 @@ from tuner.tracking import read_run_links
 #: The seconds that all 95% intervals of the importances together may take.
 _LIMIT_S = 12.0
 _TEMPLATES = Path(__file__).with_name("template")
+#: In this order: each uses the ones before it.
+_SCRIPTS = ("expression.js", "selection.js", "report.js", "table.js", "gallery.js")
 #: Importances by evaluator and by ``repr`` of the trials' points.
 ImportanceCache = dict[tuple[str, str], list[Importance]]
 
@@ -101,6 +106,8 @@ def page(
         of_best.sort(key=lambda s: s.generator_steps in facts.curves.get(best.number, {}))
         search_w1 = facts.curves.get(best.number, {}).get(of_best[-1].generator_steps)
         drawn["fig-seeds"] = figures.seeds(of_best[-1].w1, search_w1, best.trial_id)
+    compared, comparison_values = comparison(facts)
+    drawn |= compared
     plots = {id_: plot for id_, plot in drawn.items() if plot is not None}
     nonce = secrets.token_urlsafe(16)
     env = Environment(
@@ -110,29 +117,39 @@ def page(
     return env.get_template("report.html.j2").render(
         nonce=nonce,
         version=version,
-        live=Markup((_TEMPLATES / "live.js").read_text(encoding="utf-8")),
-        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        js=Markup((_TEMPLATES / "report.js").read_text(encoding="utf-8")),
-        plotly=Markup(get_plotlyjs()),
-        figures=Markup(_as_json(plots)),
+        css=_template("report.css"),
+        scripts=[_template(name) for name in [*_SCRIPTS, *["live.js"] * (version is not None)]],
+        plotly=_packed(get_plotlyjs()),
+        figures=_packed(_as_json(plots)),
         heights={id_: int(plot.layout.height) for id_, plot in plots.items()},
+        training_series=training.series_names(plots.get("fig-training")),
         hints=hints(facts, rankings, defaults, seeds),
         provenance=results.provenance_text(results.read_sessions(run_dir)),
         foot=f"Written {time.strftime('%Y-%m-%d %H:%M:%S')} from {run_dir}.",
         **report_answer.answer(facts, defaults, of_best),
         **report_text.trials(facts),
         **samples(facts),
+        **gallery(facts),
+        **comparison_values,
         **space_values,
-        **table(facts, links),
+        **table(facts, links, _by_importance(rankings, [*facts.search.spec.domains])),
     )
 
 
+def _template(name: str) -> Markup:
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def _packed(text: str) -> Markup:
+    """Compress a text for the page, to a third or less, as letters that need no escape."""
+    return Markup(base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode())
+
+
 def _as_json(plots: dict[str, go.Figure]) -> str:
-    """Return the figures by id as JSON, escaped so that it cannot close its ``<script>``."""
+    """Return the figures by id as JSON."""
     texts = {id_: plotly.io.to_json(plot, engine="json") for id_, plot in plots.items()}
     documents = {id_: json.loads(str(text)) for id_, text in texts.items()}
-    text = json.dumps(documents, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return json.dumps(documents, separators=(",", ":"), allow_nan=False)
 
 
 def _trials(facts: Facts) -> dict[str, go.Figure | None]:
@@ -140,6 +157,10 @@ def _trials(facts: Facts) -> dict[str, go.Figure | None]:
         "fig-steps": figures.curves(facts, "generator_steps"),
         "fig-seconds": figures.curves(facts, "training_seconds"),
         "fig-ladder": figures.rung_ladder(facts),
+        "fig-best-trials": timeline.best_so_far(facts, "trials"),
+        "fig-best-time": timeline.best_so_far(facts, "time"),
+        "fig-training": training.training_curves(facts),
+        "fig-timeline": timeline.timeline(facts),
     }
     for index, steps in enumerate(report_text.critic_rungs(facts)):
         drawn[f"fig-critic-{index}"] = figures.own_critic(facts, steps)

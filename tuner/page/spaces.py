@@ -21,6 +21,7 @@ from tuner.page.style import (
     figure,
     log_scale,
     number,
+    of_trials,
     scale,
     short,
     styled,
@@ -31,7 +32,7 @@ from tuner.study import Importance, Trial
 #: The most slices, and the most axes of the parallel coordinates, by importance.
 MAX_SLICES, MAX_AXES = 12, 10
 #: The most lines of the parallel coordinates.
-MAX_LINES = 500
+MAX_LINES = 3000
 
 
 def importance_bars(rows: Sequence[Importance]) -> go.Figure:
@@ -123,6 +124,7 @@ def _slice(
         name=name,
         marker=dict(zip(("symbol", "size", "color"), style, strict=True)),
         text=[f"trial {t.trial_id}" for t in trials],
+        **of_trials([t.number for t in trials]),
         hovertemplate="%{text}<br>%{x}<br>w1 %{y:.4g}<extra>" + name + "</extra>",
     )
 
@@ -169,6 +171,7 @@ def parallel(facts: Facts, keys: Sequence[str]) -> go.Figure | None:
     trace = go.Parcoords(
         line=line,
         dimensions=dimensions,
+        **of_trials([t.number for t in trials]),
         labelfont={"size": 12},
         tickfont={"size": 11},
         unselected={"line": {"opacity": 0.05}},

@@ -94,6 +94,14 @@ def log_scale(low: float, high: float) -> dict[str, Any]:
     return {"type": "log", "tickvals": ticks, "ticktext": [number(value) for value in ticks]}
 
 
+def of_trials(numbers: Sequence[int | None]) -> dict[str, Any]:
+    """Return the options of a trace whose points belong to trials, of these numbers.
+
+    The page shows the points of the selected trials alone, and a click on one selects its trial.
+    """
+    return {"customdata": list(numbers), "meta": "trials"}
+
+
 def axis(title: str, **options: Any) -> dict[str, Any]:
     """Return the options of an axis with a title, in the report's style."""
     return {

@@ -8,6 +8,8 @@ from tuner.page.figures import MAX_CURVES, select_trials
 from tuner.page.ladder import ladder
 from tuner.page.spaces import MAX_LINES, MAX_SLICES
 from tuner.page.style import number, short
+from tuner.page.timeline import timeline_note
+from tuner.page.training import select_training
 from tuner.results import trials_text
 from tuner.study import MIN_RESAMPLES, MIN_TRIALS, Importance
 
@@ -41,6 +43,8 @@ def trials(facts: Facts) -> dict[str, Any]:
     head = ["rung", "entered", "continued", *ends]
     return {
         "curves_note": note if drawn < num else "",
+        "training_note": _training_note(facts),
+        "timeline_note": timeline_note(facts),
         "ladder_note": " A trial that continues past the last rung is completed."
         + several * (brackets > 1),
         "ladder_head": [*head, "best w1", "median w1"],
@@ -90,6 +94,11 @@ def _critics(facts: Facts) -> dict[str, Any]:
         "critic_notes": [*notes, *map(_pick_text, picks)],
         "critics": [(f"fig-critic-{i}", f"At step {steps:,}") for i, steps in enumerate(rungs)],
     }
+
+
+def _training_note(facts: Facts) -> str:
+    drawn, num = len(select_training(facts)), sum(bool(r) for r in facts.search.reports.values())
+    return "" if drawn == num else f"Of {num:,} trials {drawn:,} are drawn."
 
 
 def _pick_text(pick: CriticPick) -> str:

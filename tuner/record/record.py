@@ -27,6 +27,7 @@ from tuner.results import (
     picture_name,
     read_reports,
     trial_seconds,
+    write_comparison,
     write_trials,
 )
 from tuner.space import SearchSpec, spared_trials
@@ -356,6 +357,8 @@ class Record:
             "generator_steps": float(trial.best_rung or trial.generator_steps),
             "unix_time_s": time.time(),
         }
+        if score.comparison is not None:
+            write_comparison(self.run_dir, trial, score.comparison)
         self._study.set_final(number, final, score.readings)
         for fault in score.faults:
             self.note(f"trial {number:05d}: {fault}")

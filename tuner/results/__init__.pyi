@@ -2,6 +2,10 @@ from .best import write_best as write_best
 from .budgets import Spent as Spent
 from .budgets import trial_seconds as trial_seconds
 from .comparable import check_comparable as check_comparable
+from .comparisons import ImageComparison as ImageComparison
+from .comparisons import VectorComparison as VectorComparison
+from .comparisons import read_comparison as read_comparison
+from .comparisons import write_comparison as write_comparison
 from .generators import Generator as Generator
 from .generators import GeneratorFile as GeneratorFile
 from .generators import check_code as check_code

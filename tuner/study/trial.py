@@ -27,7 +27,8 @@ class FinalScore:
     """A score by the critics of the final, of a trial's generator or of real samples.
 
     ``seconds`` are those of the clock, ``cpu_seconds`` those of the CPU that it took.
-    ``diagnosis`` and ``faults`` are those of :class:`trainables.diagnostics.Diagnosis`, of a trial.
+    ``diagnosis`` and ``faults`` are those of :class:`trainables.diagnostics.Diagnosis`, of a trial;
+    ``comparison`` is that of :func:`trainables.comparison.compare`, plain data.
     """
 
     w1: float
@@ -38,6 +39,7 @@ class FinalScore:
     w1_train: float | None = None
     diagnosis: Mapping[str, float] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
+    comparison: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -35,3 +35,6 @@ def test_a_finalist_is_diagnosed_unless_its_samples_are_not_finite(tmp_path: Pat
     assert whole.faults == ()
     assert math.isnan(broken.w1)
     assert (broken.diagnosis, floor.diagnosis) == ({}, {})
+    assert whole.comparison is not None
+    assert (whole.comparison["kind"], whole.comparison["num_columns"]) == ("vectors", 2)
+    assert broken.comparison is floor.comparison is None

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 
-@pytest.fixture
-def browser_page() -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("no chromium is installed, which shows a page as people see it")
@@ -18,5 +18,12 @@ def browser_page() -> Iterator[Any]:
             "--disable-background-networking", "--disable-component-update"]  # fmt: skip
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=args)
-        yield browser.new_page(viewport={"width": 390, "height": 800})
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def browser_page(browser: Any) -> Iterator[Any]:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    yield page
+    page.close()

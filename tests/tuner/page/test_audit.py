@@ -4,7 +4,9 @@ The recomputation reads the raw lines of ``study.log`` and ``metrics.jsonl``, an
 with the report. The searches have trials of every end.
 """
 
+import base64
 import csv
+import gzip
 import json
 import math
 import re
@@ -134,7 +136,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._in_figures:
-            self.figures, self._in_figures = json.loads(data), False
+            packed = base64.b64decode(data)
+            self.figures, self._in_figures = json.loads(gzip.decompress(packed)), False
         elif {"td", "th"} & set(self._open):
             self.tables[-1][-1][-1] += data
         elif {"dt", "dd"} & set(self._open):

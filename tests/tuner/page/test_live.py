@@ -1,16 +1,22 @@
 """The served report: new as the search goes on, for this machine alone, and without a trace."""
 
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tuner import report as report_command
 from tuner.cli.status import ExitStatus
-from tuner.page import live
+from tuner.page import address_of, listen, live, served
 from tuner.record.record import Record
 from tuner.space.spec import SearchSpec
 from tuner.storage import own_folder
@@ -31,7 +37,7 @@ def port(record: Record, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of a server of the report, which waits only for as long as it takes to write one."""
     monkeypatch.setattr(live, "_MIN_INTERVAL_S", 0.0)
     monkeypatch.setattr(live, "_MIN_RATIO", 0.0)
-    with live.serve(record.run_dir, 0) as server:
+    with live.serve(record.run_dir, listen(0)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.server_address[1]
@@ -109,6 +115,52 @@ def test_a_folder_that_is_gone_is_said_and_the_server_goes_on(record: Record, po
     assert "does not exist" in text or "holds no search" in text
     moved.rename(record.run_dir)
     assert get(port)[0] == 200
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_search_serves_its_report_from_a_process_that_ends_with_it(record: Record) -> None:
+    with listen(0) as listening, served(record.run_dir, listening):
+        address = address_of(listening)
+        port = int(address.rpartition(":")[2])
+        assert get(port)[0] == 200
+        assert address == f"http://127.0.0.1:{port}"
+        assert os.getpgrp() != (child := children()[0]), "Ctrl-C does not reach it"
+        assert os.getpgid(child) == child
+        assert os.getpriority(os.PRIO_PROCESS, child) > os.getpriority(os.PRIO_PROCESS, 0)
+    assert not listens(port)
+    assert not Path(f"/proc/{child}").exists()
+
+
+def children() -> list[int]:
+    """Those of this process that serve a report."""
+    of_this = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children").read_text()
+    return [n for n in map(int, of_this.split()) if "tuner.page.live" in command_of(n)]
+
+
+def command_of(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_text()
+
+
+def test_the_server_of_a_search_that_is_killed_ends_as_well(record: Record) -> None:
+    search = (
+        "import sys, time\nfrom pathlib import Path\nfrom tuner import page\n"
+        "with page.listen(0) as listening, page.served(Path(sys.argv[1]), listening):\n"
+        "    print(listening.getsockname()[1], flush=True)\n    time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", search, str(record.run_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        assert get(port)[0] == 200
+        process.send_signal(signal.SIGKILL)
+    until_s = time.monotonic() + 20
+    while listens(port) and time.monotonic() < until_s:
+        time.sleep(0.1)
+    assert not listens(port)
 
 
 def test_bad_ports_are_refused_in_one_line(

@@ -741,6 +741,19 @@ def test_files_that_could_not_be_written_are_left_as_they_are(
     assert not (record.run_dir / "trials.csv").exists()
 
 
+def test_the_comparison_of_a_finalist_is_kept_in_a_file_of_its_own(
+    make_spec: MakeSpec, open_record: OpenRecord
+) -> None:
+    record, _ = open_record(make_spec(search={"num_trials": 2, "sampler": "random"}))
+    complete(record, 0.5, 0.3)
+    kept = {"kind": "images", "picture": "", "distances": [1.0]}
+    record.final_scored(0, replace(final_score(0.7, 0.1), comparison=kept))
+    record.final_scored(1, final_score(0.6, 0.1))
+    (file,) = (record.run_dir / "comparisons").iterdir()
+    assert (file.name, json.loads(file.read_text())) == ("00000.json", kept)
+    assert "distances" not in (record.run_dir / "study.log").read_text()
+
+
 def test_the_diagnosis_of_a_finalist_is_kept_and_ranks_nothing(
     make_spec: MakeSpec, open_record: OpenRecord
 ) -> None:
