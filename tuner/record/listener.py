@@ -24,7 +24,8 @@ class Listener:
 
         Args:
             trials: All trials of earlier sessions, by number; none at the first. Those whose
-                ``status`` is ``None`` start again if there is time for them.
+                ``status`` is ``None`` start again if there is time for them, unless they wait at a
+                rung (``waiting_at``) and are not promoted.
         """
 
     def trial_started(self, trial: Trial) -> None:
