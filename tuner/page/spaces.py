@@ -33,6 +33,8 @@ from tuner.study import Importance, Trial
 MAX_SLICES, MAX_AXES = 12, 10
 #: The most lines of the parallel coordinates.
 MAX_LINES = 3000
+#: Of the names of the axes, in degrees: side by side they would lie on each other.
+_LABEL_ANGLE = -20
 
 
 def importance_bars(rows: Sequence[Importance]) -> go.Figure:
@@ -149,7 +151,8 @@ def _integer_ticks(domain: Range[Any]) -> dict[str, Any]:
 
 def parallel(facts: Facts, keys: Sequence[str]) -> go.Figure | None:
     """Draw each trial as a line through its searched values, coloured by its place."""
-    trials = select_trials(facts, MAX_LINES)
+    # The best last, and so above the others.
+    trials = select_trials(facts, MAX_LINES)[::-1]
     keys = keys[: MAX_AXES - 1]
     if not trials or not keys:
         return None
@@ -173,11 +176,12 @@ def parallel(facts: Facts, keys: Sequence[str]) -> go.Figure | None:
         dimensions=dimensions,
         **of_trials([t.number for t in trials]),
         labelfont={"size": 12},
+        labelangle=_LABEL_ANGLE,
         tickfont={"size": 11},
         unselected={"line": {"opacity": 0.05}},
     )
     drawn = styled(go.Figure(trace), 420)
-    return drawn.update_layout(margin={"l": 60, "r": 70, "t": 60, "b": 30})
+    return drawn.update_layout(margin={"l": 60, "r": 110, "t": 90, "b": 30})
 
 
 def _dimension(key: str, domain: Domain, trials: Sequence[Trial]) -> dict[str, Any]:

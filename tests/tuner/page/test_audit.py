@@ -493,6 +493,57 @@ def importances(truth: Truth, rung: int, numbers: list[int], evaluator: Any) -> 
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_what_happened_when_is_that_of_the_reports(audited: Audited) -> None:
+    truth, figures = audited.truth, audited.page.figures
+    spans = {}
+    for n, reports in truth.reports.items():
+        first, last = reports[min(reports)], reports[max(reports)]
+        start_s = first["unix_time_s"] - first["training_seconds"] - first["scoring_seconds"]
+        spans[n] = (start_s, last["unix_time_s"])
+    first_s = min(start_s for start_s, _ in spans.values())
+    bars = {
+        n: (base, length)
+        for trace in figures["fig-timeline"]["data"]
+        for n, base, length in zip(trace["customdata"], trace["base"], trace["x"], strict=True)
+    }
+    assert bars.keys() == spans.keys()
+    for n, (start_s, end_s) in spans.items():
+        assert bars[n] == pytest.approx((start_s - first_s, end_s - start_s), rel=1e-4, abs=1e-3)
+    points, lowest = figures["fig-best-time"]["data"]
+    assert sorted(points["customdata"]) == truth.having("completed")
+    scores = [truth.curve(n)[RUNGS[-1]] for n in points["customdata"]]
+    assert points["y"] == pytest.approx(scores)
+    assert points["x"] == sorted(points["x"])
+    assert lowest["y"] == pytest.approx([min(scores[: i + 1]) for i in range(len(scores))])
+
+
+def test_the_training_is_that_of_the_reports(audited: Audited) -> None:
+    truth, figures = audited.truth, audited.page.figures
+    series = figures["fig-training"]["layout"]["meta"]["series"]
+    for name, key in (("own critic's estimate", "critic_estimate"), ("w1 at the rungs", "w1")):
+        found = {
+            (n, steps): value
+            for trace in series[name]
+            for n, steps, value in zip(trace["customdata"], trace["x"], trace["y"], strict=True)
+            if n is not None
+        }
+        expected = {
+            (n, steps): report[key]
+            for n, reports in truth.reports.items()
+            for steps, report in reports.items()
+            if math.isfinite(report.get(key, math.nan))
+        }
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_final_compared_the_samples_of_each_finalist(audited: Audited) -> None:
+    files = {int(path.stem): path for path in (audited.run_dir / "comparisons").iterdir()}
+    assert files.keys() == audited.truth.finals.keys()
+    first = json.loads(files[audited.truth.best].read_text())["columns"][0]
+    real, generated = audited.page.figures["fig-marginal-0"]["data"]
+    assert (real["y"], generated["y"]) == (first["real"], first["generated"])
+
+
 def test_the_importances_are_those_of_optuna(audited: Audited) -> None:
     truth, figures = audited.truth, audited.page.figures
     evaluators = (

@@ -59,6 +59,8 @@ def test_a_drag_on_any_axis_of_numbers_selects_what_it_covers(make_spec: MakeSpe
     assert [name for name, axis in axes.items() if axis.tickvals] == ["constraint"]
     assert set(axes) == {"place", "constraint", "log10 clip_value", "n_critic", "log10 critic_lr"}
     low, high = axes["log10 clip_value"].range
-    with_none = axes["log10 clip_value"]["values"][1]
+    # The best is drawn last, above the others.
+    with_none = axes["log10 clip_value"]["values"][0]
+    assert list(axes["place"]["values"]) == [2, 1]
     assert (with_none, high) == (low, -2.0)
     assert low < -5.0

@@ -13,7 +13,9 @@
       const answer = await fetch("version", { cache: "no-store" });
       const version = (await answer.text()).trim();
       if (answer.ok && version !== shown) {
-        if (performance.now() - last > BUSY_MS) return location.reload();
+        // A selection would be lost: whoever made one is asked, however long ago that was.
+        const isBusy = performance.now() - last <= BUSY_MS || selection.active().length > 0;
+        if (!isBusy) return location.reload();
         tell("show newer results");
       } else {
         notice.hidden = answer.ok;

@@ -127,6 +127,9 @@ const figures = (() => {
     }
     document.body.dataset.drawn = String(boxes.length);
   };
-  drawAll();
+  drawAll().catch((error) => { // such as of a browser without DecompressionStream
+    document.getElementById("trouble").textContent = `The figures cannot be drawn: ${error.message}`;
+    throw error;
+  });
   return { unbrush };
 })();
