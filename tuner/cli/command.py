@@ -22,6 +22,7 @@ from tuner.printable import printable
 
 if TYPE_CHECKING:
     from tuner.driver import Outcome
+    from tuner.retrain import Origin
 
 SEARCH_STATUS_HELP = (
     "Exit status: 0 done, 1 no trial completed, 2 bad input, 3 stopped by a fault that you must "
@@ -127,7 +128,12 @@ def console(*, quiet: bool = False, is_plain: bool = False) -> Console:
 
 
 def run_and_report(
-    search: CheckedSearch, *, resume: bool, console: Console, how_to_resume: str
+    search: CheckedSearch,
+    *,
+    resume: bool,
+    console: Console,
+    how_to_resume: str,
+    continues: "Origin | None" = None,
 ) -> "Outcome":
     """Run a checked search and print its results.
 
@@ -136,6 +142,7 @@ def run_and_report(
         resume: Whether it was requested to resume.
         console: Where to print.
         how_to_resume: As an imperative.
+        continues: A trial of another search that this one begins with.
     """
     from tuner.results import score_text, trials_text
 
@@ -152,7 +159,8 @@ def run_and_report(
         is_local=search.is_local,
         give_up=lambda reason: _give_up(reason, how_to_resume, console),
     )
-    outcome = driver.run_session(spec, search.hand_over_data(), search.runs_dir, place, console)
+    data = search.hand_over_data()
+    outcome = driver.run_session(spec, data, search.runs_dir, place, console, continues)
     console.print(outcome.summary)
     if outcome.best is not None:
         best = f"trial {outcome.best.trial_id}, {score_text(outcome.best)}"

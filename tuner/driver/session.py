@@ -27,6 +27,7 @@ from tuner.errors import BadInput, Fault
 from tuner.process import raise_dropped_interrupt
 from tuner.record import Record
 from tuner.results import ties_text, trials_text, write_best
+from tuner.retrain import Origin, continue_trial
 from tuner.space import SearchSpec, read_saved_spec
 from tuner.storage import Mirror, join, write_atomically
 from tuner.study import Study, Trial
@@ -77,7 +78,12 @@ class Place:
 
 
 def run_session(
-    spec: SearchSpec, data: Data, runs_dir: Path, place: Place, console: Console
+    spec: SearchSpec,
+    data: Data,
+    runs_dir: Path,
+    place: Place,
+    console: Console,
+    continues: Origin | None = None,
 ) -> Outcome:
     """Start a search, or resume the one in its folder, until it is done or interrupted.
 
@@ -87,6 +93,7 @@ def run_session(
         runs_dir: The folder of all searches.
         place: Where its trials run.
         console: Where progress is shown.
+        continues: A trial of another search that this one, of one trial, begins with.
     """
     say = console.print
     with ExitStack() as stack:
@@ -121,6 +128,8 @@ def run_session(
         study = Study(run_dir / "study.log", spec, location)
         _check_data(study, data)
         _update_spec(saved, spec, say)
+        if continues is not None:
+            continue_trial(continues, study, run_dir, location)
         results.append_session(run_dir, place.num_cpus, study.data)
         if foreign := study.foreign_checkpoints():
             say(_foreign_text(foreign, location))
