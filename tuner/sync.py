@@ -1,5 +1,7 @@
 """Write what MLflow lacks of a search that has ended: ``python -m tuner.sync RUN``.
 
+TensorBoard and Weights & Biases get what they lack, too, if the search names them.
+
 Of a search's folder it reads what a resume reads. It trains nothing, starts no Ray, and leaves the
 trials as they are.
 """
@@ -23,9 +25,11 @@ from tuner.tracking import (
     OWN_ADDRESS,
     Tracker,
     address_fault,
+    boards_of,
     kept_files,
     kept_generator,
     own_address,
+    package_faults,
     reported_ms,
     unconfirmed_fault,
 )
@@ -54,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with storage.own_folder(run_dir):
             search = results.read_snapshot(run_dir)
+            if faults := package_faults(search.spec.tracking):
+                raise BadInput(str(run_dir), faults)
             if (generator := kept_generator(run_dir)) is not None:
                 # MLflow's model carries the module and may import it.
                 results.check_code(generator, args.allow_code)
@@ -64,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
-    """Write what MLflow lacks of a search, and say what that was; returns the exit status.
+    """Write what is lacking of a search, and say what that was; returns the exit status.
 
     Args:
         search: As its folder has it, which the caller holds.
@@ -75,15 +81,20 @@ def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
     reports = (report for steps in search.reports.values() for report in steps.values())
     last_ms = max((reported_ms(report, 0) for report in reports), default=0)
     tracker = Tracker(search.spec, run_dir, search.search_id, lambda text: None, tracking_uri)
-    tracker.start(search.trials, resumes=False)
+    boards = boards_of(search.spec, run_dir, search.search_id, lambda text: None)
+    for follower in (tracker, *boards):
+        follower.start(search.trials, resumes=False)
     with _progress_shown(console) as on_wait:
-        missing = tracker.close(
-            "finished" if search.is_finished else "interrupted",
-            kept_files(run_dir),
-            timeout_s=math.inf,
-            generator=kept_generator(run_dir),
-            time_ms=last_ms or None,
-            on_wait=on_wait,
+        missing, *missing_elsewhere = (
+            follower.close(
+                "finished" if search.is_finished else "interrupted",
+                kept_files(run_dir),
+                timeout_s=math.inf,
+                generator=kept_generator(run_dir),
+                time_ms=last_ms or None,
+                on_wait=on_wait,
+            )
+            for follower in (tracker, *boards)
         )
     written = [
         f"{count:,} {names[count > 1]}"
@@ -95,16 +106,20 @@ def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
     elif missing is None:
         console.print("nothing was missing")
     console.print(f"MLflow: {tracker.ui_command}")
-    if missing is not None:
-        print(missing, file=sys.stderr)
-    return cli.ExitStatus.DONE if missing is None else cli.ExitStatus.NO_RESULT
+    for follower in boards:
+        console.print(f"{follower.board.name}: {follower.board.command}")
+    texts = [text for text in (missing, *missing_elsewhere) if text is not None]
+    for text in texts:
+        print(text, file=sys.stderr)
+    return cli.ExitStatus.NO_RESULT if texts else cli.ExitStatus.DONE
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.command_parser(
         "sync",
-        "Write to MLflow what it lacks of a search, from the search's own folder.",
-        epilog="Exit status: 0 done, 1 MLflow cannot be written, 2 bad input, 130 interrupted.",
+        "Write to MLflow, and to TensorBoard and Weights & Biases if the search names them, what "
+        "they lack of a search, from the search's own folder.",
+        epilog="Exit status: 0 done, 1 not all could be written, 2 bad input, 130 interrupted.",
     )
     parser.add_argument("run", type=cli.plain_path, metavar="RUN", help="the search's folder")
     parser.add_argument(

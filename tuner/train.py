@@ -22,7 +22,14 @@ from tuner.retrain import RETRAINED, Origin, add_retrained, retrained_entry
 from tuner.space import override
 
 #: The sections and keys that ``--set`` may replace: all others define the trial.
-_SETTABLE = ("resources", "reporting", "results", "mlflow", "search.max_concurrent_trials")
+_SETTABLE = (
+    "resources",
+    "reporting",
+    "results",
+    "mlflow",
+    "tracking",
+    "search.max_concurrent_trials",
+)
 
 
 @cli.with_exit_status

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -31,13 +31,11 @@ from tuner.retrain import Origin, continue_trial
 from tuner.space import SearchSpec, read_saved_spec
 from tuner.storage import Mirror, join, write_atomically
 from tuner.study import Study, Trial
-from tuner.tracking import Tracker, kept_files, kept_generator
+from tuner.tracking import Follower, SessionEnd, Tracker, kept_files, kept_generator
 
 if TYPE_CHECKING:
     from tuner.cluster import Executor
     from tuner.page import ImportanceCache
-
-Ended = Literal["finished", "interrupted", "failed"]
 
 #: Seconds that MLflow and remote storage each get at the end for their last writes. A machine that
 #: is taken away leaves little time.
@@ -138,13 +136,18 @@ def run_session(
             floor = _floor_text(study, data, spec)
         say(floor)
         tracker = Tracker(spec, run_dir, study.search_id, warn=lambda text: say(text))
+        boards = tracking.boards_of(spec, run_dir, study.search_id, warn=lambda text: say(text))
         record = Record(run_dir, spec, study)
-        ended: Ended = "failed"
+        ended: SessionEnd = "failed"
         troubles: list[str] = []
         cache: ImportanceCache = {}
         try:
-            addresses = {**executor.addresses, "MLflow": tracker.ui_command}
-            record.listeners += [tracker, LogFile(record), *executor.listeners(record)]
+            addresses = {
+                **executor.addresses,
+                "MLflow": tracker.ui_command,
+                **{follower.board.name: follower.board.command for follower in boards},
+            }
+            record.listeners += [tracker, *boards, LogFile(record), *executor.listeners(record)]
             shown = Display(console, addresses, None if place.is_local else interrupted)
             with shown.showing(record):
                 record.start()
@@ -157,7 +160,7 @@ def run_session(
         finally:
             with working(console, "writing the results", delay_s=1):
                 executor.leave()
-                troubles = _leave(record, tracker, mirror, ended, cache)
+                troubles = _leave(record, [tracker, *boards], mirror, ended, cache)
         return Outcome(
             interrupted=ended == "interrupted",
             halted=record.halted,
@@ -281,7 +284,11 @@ def _mirrored(
 
 
 def _leave(
-    record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended, cache: "ImportanceCache"
+    record: Record,
+    followers: Sequence[Follower],
+    mirror: Mirror | None,
+    ended: SessionEnd,
+    cache: "ImportanceCache",
 ) -> list[str]:
     """Write the results; returns what could not be written, in words."""
     # An interrupted process may be killed in seconds: what a resume needs is saved first.
@@ -312,7 +319,7 @@ def _leave(
             troubles.append(f"MLflow got no model: {generator} {error.faults[0].message}")
             generator = None
     files = kept_files(record.run_dir)
-    missing.append(tracker.close(ended, files, timeout_s, generator=generator))
+    missing += [one.close(ended, files, timeout_s, generator=generator) for one in followers]
     return [*troubles, *(text for text in missing if text is not None)]
 
 

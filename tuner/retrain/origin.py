@@ -20,7 +20,7 @@ from tuner.study import Trial
 #: next rung at the default reduction factor of ASHA.
 DEFAULT_STEPS_FACTOR = 4
 #: Sections that say how and where a trial is trained. They are copied from the search.
-_COPIED_SECTIONS = ("resources", "reporting", "results", "mlflow")
+_COPIED_SECTIONS = ("resources", "reporting", "results", "mlflow", "tracking")
 #: The most trials that a final may have.
 MAX_SEEDS = 100
 _NAME_LENGTH = 100

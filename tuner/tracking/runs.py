@@ -26,6 +26,7 @@ from tuner.results import PICTURES, Report, hyperparameters
 from tuner.study import Trial
 from tuner.tracking import model as mlflow_model
 from tuner.tracking.description import ParentRun
+from tuner.tracking.follower import TrialUpdate
 from tuner.tracking.naming import Facts, Naming
 from tuner.tracking.store import (
     artifact_uri,
@@ -69,27 +70,6 @@ class Step:
     write: Callable[[], None]
     is_file: bool = False
     is_needed: bool = False  # nothing can be written without it
-
-
-@final
-@dataclass(frozen=True)
-class TrialUpdate:
-    """What there is to write of a trial.
-
-    Attributes:
-        trial: The trial as it is now.
-        reports: Its reports, but for those of earlier updates.
-        since_ms: When there was something to write, in ms since 1970; a run that does not exist
-            yet starts then, or at its first report.
-        is_running: Whether the trial runs in this session.
-        is_all: Whether there are no further reports for now; else only these are written.
-    """
-
-    trial: Trial
-    reports: Sequence[Report]
-    since_ms: int
-    is_running: bool
-    is_all: bool
 
 
 @final

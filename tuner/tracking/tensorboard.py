@@ -1,0 +1,158 @@
+"""Write the trials of a search as TensorBoard's event files."""
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, final
+
+from PIL import Image
+
+from tuner.results import PICTURES, Report, picture_step
+from tuner.space import Choice, SearchSpec
+from tuner.study import Trial
+from tuner.tracking.naming import Facts
+from tuner.tracking.values import STEP, UNIX_TIME, result_of, values_of
+
+#: The metrics of a trial in the table of hyperparameters.
+_METRICS = ("best_w1", "w1_final", "w1")
+_EVENTS = "events.out.tfevents.*"
+
+
+@final
+class TensorBoard:
+    """Event files in ``RUN/tensorboard``: a folder per trial, and the searched keys above them."""
+
+    name = "TensorBoard"
+
+    def __init__(self, run_dir: Path, spec: SearchSpec, facts: Callable[[Trial], Facts]) -> None:
+        """Import and write nothing yet.
+
+        Args:
+            run_dir: The search's folder.
+            spec: The search.
+            facts: Names a trial, and gives the hyperparameters that tell it from others.
+        """
+        self.folder = run_dir / "tensorboard"
+        self._samples = run_dir / "samples"
+        self._spec, self._facts = spec, facts
+        self._runs: dict[int, _Run] = {}  # of the trials that are not written as a whole
+
+    @property
+    def command(self) -> str:
+        """Return the command that opens it."""
+        folder = shlex.quote(str(self.folder))
+        return f"{shlex.quote(sys.executable)} -m tensorboard.main --logdir {folder}"
+
+    def open(self) -> None:
+        """Write which keys are searched, and by which metrics trials compare."""
+        from tensorboardX.summary import hparams
+
+        keys = {  # a trial has them without the section
+            key.partition(".")[2]: "" if isinstance(domain, Choice) and _has_texts(domain) else 0.0
+            for key, domain in self._spec.domains.items()
+        }
+        experiment, _, _ = hparams(keys, dict.fromkeys(_METRICS, 0.0))
+        with ExitStack() as stack:
+            writer = _new_writer(self.folder, stack)
+            writer.file_writer.add_summary(experiment)
+
+    def write(self, trial: Trial, reports: Sequence[Report], *, is_running: bool) -> None:
+        """Write the reports and pictures that the trial's files lack, and its end."""
+        run = self._runs.get(trial.number)
+        if run is None:
+            run = _Run(self.folder / trial.trial_id, self._facts(trial).params)
+            self._runs[trial.number] = run
+        for report in reports:
+            run.add_report(report)
+        for path in sorted((self._samples / trial.trial_id).glob(PICTURES)):
+            run.add_picture(path)
+        if is_running:
+            run.flush()
+            return
+        del self._runs[trial.number]
+        run.end(trial)
+
+    def close(self) -> None:
+        """Close the files of the trials that have not ended."""
+        while self._runs:
+            self._runs.popitem()[1].close()
+
+
+class _Run:
+    """The event file of a trial; one of an earlier session is replaced."""
+
+    def __init__(self, folder: Path, hyperparameters: Mapping[str, object]) -> None:
+        from tensorboardX.summary import hparams
+
+        self._stack = ExitStack()
+        self._writer = _new_writer(folder, self._stack)
+        values = {key: _plain(value) for key, value in hyperparameters.items()}
+        _, self._start, self._end = hparams(values, {})
+        self._writer.file_writer.add_summary(self._start)
+        self._last_step = 0
+        self._pictures: set[Path] = set()
+
+    def add_report(self, report: Report) -> None:
+        """Write a report, unless it is written."""
+        step = int(report[STEP])
+        if step <= self._last_step:
+            return
+        self._last_step = step
+        for tag, value in values_of(report).items():
+            self._writer.add_scalar(tag, value, step, report.get(UNIX_TIME))
+
+    def add_picture(self, path: Path) -> None:
+        """Write a grid of samples as it is, unless it is written."""
+        from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore
+
+        if path in self._pictures:
+            return
+        self._pictures.add(path)
+        with Image.open(path) as picture:
+            width, height = picture.size
+        image = Summary.Image(height=height, width=width, encoded_image_string=path.read_bytes())
+        summary = Summary(value=[Summary.Value(tag="samples", image=image)])
+        time_s = path.stat().st_mtime
+        self._writer.file_writer.add_summary(summary, picture_step(path), time_s)
+
+    def flush(self) -> None:
+        """Have TensorBoard see what was written."""
+        self._writer.flush()
+
+    def end(self, trial: Trial) -> None:
+        """Write how a trial ended, and close the file."""
+        at = trial.best_rung or trial.generator_steps
+        for tag, value in result_of(trial).items():
+            self._writer.add_scalar(tag, value, at, trial.ended_unix_time_s)
+        if trial.status in ("completed", "stopped"):  # it is that of a success
+            self._writer.file_writer.add_summary(self._end)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stack.close()
+
+
+def _new_writer(folder: Path, stack: ExitStack) -> Any:
+    """Open a new event file in place of those of earlier sessions."""
+    from tensorboardX import SummaryWriter
+
+    if folder.is_symlink():
+        raise OSError(f"{folder} is a link: remove it")
+    for earlier in folder.glob(_EVENTS):
+        earlier.unlink()
+    # One that watches the folder drops what it has read of the earlier files.
+    return stack.enter_context(SummaryWriter(str(folder), purge_step=0))
+
+
+def _has_texts(choice: Choice) -> bool:
+    return any(isinstance(_plain(value), str) for value in choice.choice)
+
+
+def _plain(value: object) -> float | str:
+    """Return a value as a table of hyperparameters sorts it: a number, else its text."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    return str(value)
