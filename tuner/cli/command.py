@@ -159,8 +159,9 @@ def run_and_report(
         is_local=search.is_local,
         give_up=lambda reason: _give_up(reason, how_to_resume, console),
     )
-    data = search.hand_over_data()
-    outcome = driver.run_session(spec, data, search.runs_dir, place, console, continues)
+    outcome = driver.run_session(
+        spec, search.hand_over_data(), search.runs_dir, place, console, continues
+    )
     console.print(outcome.summary)
     if outcome.best is not None:
         best = f"trial {outcome.best.trial_id}, {score_text(outcome.best)}"

@@ -125,10 +125,10 @@ def run_session(
             write_atomically(saved, spec.to_yaml())
         study = Study(run_dir / "study.log", spec, location)
         _check_data(study, data)
-        _update_spec(saved, spec, say)
         if continues is not None:
             continue_trial(continues, study, run_dir, location)
         results.append_session(run_dir, place.num_cpus, study.data)
+        _update_spec(saved, spec, say)
         if foreign := study.foreign_checkpoints():
             say(_foreign_text(foreign, location))
         with working(console, "measuring the w1 of real samples", delay_s=1):
@@ -172,15 +172,20 @@ def run_session(
 
 
 def _update_spec(path: Path, spec: SearchSpec, say: Callable[[str], None]) -> None:
-    """Bring the search's ``spec.yaml`` up to date, after saying what has changed."""
-    if path.read_text(encoding="utf-8") == spec.to_yaml():
+    """Bring the search's ``spec.yaml`` up to date, after saying what has changed.
+
+    Its first line is a comment on what it was run by, which a resume does not compare.
+    """
+    origin = results.provenance_text(results.read_sessions(path.parent))
+    text = f"# {origin}\n{spec.to_yaml()}" if origin else spec.to_yaml()
+    if path.read_text(encoding="utf-8") == text:
         return
     for change in changes(read_saved_spec(path), spec):
         say(f"changed: {change}")
     # Its time is when the search began, which tuner.list shows: to the second, as the copying to
     # the storage sees by another time that the file has changed.
     time_ns = path.stat().st_mtime_ns + 1_000_000
-    write_atomically(path, spec.to_yaml())
+    write_atomically(path, text)
     os.utime(path, ns=(time_ns, time_ns))
 
 

@@ -2,8 +2,9 @@
 
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 from typing import Any, final
 
@@ -54,9 +55,8 @@ class TensorBoard:
             for key, domain in self._spec.domains.items()
         }
         experiment, _, _ = hparams(keys, dict.fromkeys(_METRICS, 0.0))
-        with ExitStack() as stack:
-            writer = _new_writer(self.folder, stack)
-            writer.file_writer.add_summary(experiment)
+        with closing(_Events(self.folder)) as events:
+            events.add(experiment)
 
     def write(self, trial: Trial, reports: Sequence[Report], *, is_running: bool) -> None:
         """Write the reports and pictures that the trial's files lack, and its end."""
@@ -86,22 +86,19 @@ class _Run:
     def __init__(self, folder: Path, hyperparameters: Mapping[str, object]) -> None:
         from tensorboardX.summary import hparams
 
-        self._stack = ExitStack()
-        self._writer = _new_writer(folder, self._stack)
+        self._events = _Events(folder)
         values = {key: _plain(value) for key, value in hyperparameters.items()}
-        _, self._start, self._end = hparams(values, {})
-        self._writer.file_writer.add_summary(self._start)
+        _, start, self._end = hparams(values, {})
+        self._events.add(start)
         self._last_step = 0
         self._pictures: set[Path] = set()
 
     def add_report(self, report: Report) -> None:
         """Write a report, unless it is written."""
         step = int(report[STEP])
-        if step <= self._last_step:
-            return
-        self._last_step = step
-        for tag, value in values_of(report).items():
-            self._writer.add_scalar(tag, value, step, report.get(UNIX_TIME))
+        if step > self._last_step:
+            self._last_step = step
+            self._events.add(_scalars(values_of(report)), step, report.get(UNIX_TIME))
 
     def add_picture(self, path: Path) -> None:
         """Write a grid of samples as it is, unless it is written."""
@@ -114,37 +111,65 @@ class _Run:
             width, height = picture.size
         image = Summary.Image(height=height, width=width, encoded_image_string=path.read_bytes())
         summary = Summary(value=[Summary.Value(tag="samples", image=image)])
-        time_s = path.stat().st_mtime
-        self._writer.file_writer.add_summary(summary, picture_step(path), time_s)
+        self._events.add(summary, picture_step(path), path.stat().st_mtime)
 
     def flush(self) -> None:
         """Have TensorBoard see what was written."""
-        self._writer.flush()
+        self._events.flush()
 
     def end(self, trial: Trial) -> None:
         """Write how a trial ended, and close the file."""
         at = trial.best_rung or trial.generator_steps
-        for tag, value in result_of(trial).items():
-            self._writer.add_scalar(tag, value, at, trial.ended_unix_time_s)
+        self._events.add(_scalars(result_of(trial)), at, trial.ended_unix_time_s)
         if trial.status in ("completed", "stopped"):  # it is that of a success
-            self._writer.file_writer.add_summary(self._end)
+            self._events.add(self._end)
         self.close()
 
     def close(self) -> None:
         """Close the file."""
-        self._stack.close()
+        self._events.close()
 
 
-def _new_writer(folder: Path, stack: ExitStack) -> Any:
-    """Open a new event file in place of those of earlier sessions."""
-    from tensorboardX import SummaryWriter
+class _Events:
+    """A new event file, in place of those of earlier sessions.
 
-    if folder.is_symlink():
-        raise OSError(f"{folder} is a link: remove it")
-    for earlier in folder.glob(_EVENTS):
-        earlier.unlink()
-    # One that watches the folder drops what it has read of the earlier files.
-    return stack.enter_context(SummaryWriter(str(folder), purge_step=0))
+    It is written in the calling thread, so that an error is raised there: tensorboardX's
+    ``SummaryWriter`` writes in one of its own, which would lose it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore
+
+        if folder.is_symlink():
+            raise OSError(f"{folder} is a link: remove it")
+        folder.mkdir(exist_ok=True)
+        for earlier in folder.glob(_EVENTS):
+            earlier.unlink()
+        self._event = Event
+        self._writer = EventsWriter(str(folder / "events"))
+        # A TensorBoard that is open drops what it has read of the earlier files.
+        restart = SessionLog(status=SessionLog.START)
+        self._writer.write_event(Event(wall_time=time.time(), session_log=restart))
+
+    def add(self, summary: Any, step: int = 0, time_s: float | None = None) -> None:
+        """Write a summary of a generator step, made at a time; now, if left out."""
+        at_s = time.time() if time_s is None else time_s
+        self._writer.write_event(self._event(wall_time=at_s, step=step, summary=summary))
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _scalars(values: Mapping[str, float]) -> Any:
+    from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore
+
+    return Summary(
+        value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+    )
 
 
 def _has_texts(choice: Choice) -> bool:

@@ -23,6 +23,7 @@ from tuner.tracking.runs import Runs, Step
 from tuner.tracking.store import absolute_uri, open_client
 from tuner.tracking.text import masked
 from tuner.tracking.values import now_ms, reported_ms
+from tuner.tracking.view import view_columns
 
 KEPT_FILES = (
     "report.html",
@@ -174,7 +175,8 @@ class Tracker(Follower):
     def _begin(self, *, resumes: bool) -> bool:
         began_ms = reported_ms(first_report(self._run_dir / "metrics.jsonl"), now_ms())
         begin = Step(partial(self._runs.open, began_ms, resumes), is_needed=True)
-        return self._write([begin], None)
+        view = Step(partial(self._runs.share_view, view_columns(self._spec)), is_file=True)
+        return self._write([begin, view], None)
 
     def _write_trial(self, update: TrialUpdate) -> bool:
         if update.trial.number in self._retries.cut:
