@@ -1,5 +1,7 @@
 """Write what MLflow lacks of a search that has ended: ``python -m tuner.sync RUN``.
 
+TensorBoard and Weights & Biases get what they lack, too, if the search names them.
+
 Of a search's folder it reads what a resume reads. It trains nothing, starts no Ray, and leaves the
 trials as they are.
 """
@@ -7,7 +9,7 @@ trials as they are.
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -20,9 +22,11 @@ from tuner.tracking import (
     OWN_ADDRESS,
     Tracker,
     address_fault,
+    boards_of,
     kept_files,
     kept_generator,
     own_address,
+    package_faults,
     reported_ms,
     unconfirmed_fault,
 )
@@ -49,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with storage.own_folder(run_dir):
             search = results.read_snapshot(run_dir)
+            if faults := package_faults(search.spec.tracking):
+                raise BadInput(str(run_dir), faults)
             if (generator := kept_generator(run_dir)) is not None:
                 # MLflow's model carries the module and may import it.
                 results.check_code(generator, args.allow_code)
@@ -59,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
-    """Write what MLflow lacks of a search, and say what that was; returns the exit status.
+    """Write what is lacking of a search, and say what that was; returns the exit status.
 
     Args:
         search: As its folder has it, which the caller holds.
@@ -70,24 +76,23 @@ def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
     reports = (report for steps in search.reports.values() for report in steps.values())
     last_ms = max((reported_ms(report, 0) for report in reports), default=0)
     tracker = Tracker(search.spec, run_dir, search.search_id, lambda text: None, tracking_uri)
-    tracker.start(search.trials, resumes=False)
-    most = 0
-    line = "{done:,} of {total:,} runs in MLflow are up to date"
-    with display.counting(console, "writing to MLflow", line) as progress:
-
-        def on_wait(num_left: int) -> None:
-            nonlocal most
-            most = max(most, num_left)
-            progress(most - num_left, most)
-
-        missing = tracker.close(
-            "finished" if search.is_finished else "interrupted",
-            kept_files(run_dir),
-            timeout_s=math.inf,
-            generator=kept_generator(run_dir),
-            time_ms=last_ms or None,
-            on_wait=on_wait,
-        )
+    boards = boards_of(search.spec, run_dir, search.search_id, lambda text: None)
+    followers = [("MLflow", tracker), *((one.board.name, one) for one in boards)]
+    for _, follower in followers:
+        follower.start(search.trials, resumes=False)
+    missing = []
+    for name, follower in followers:
+        line = f"{{done:,}} of {{total:,}} runs in {name} are up to date"
+        with display.counting(console, f"writing to {name}", line) as progress:
+            lacks = follower.close(
+                "finished" if search.is_finished else "interrupted",
+                kept_files(run_dir),
+                timeout_s=math.inf,
+                generator=kept_generator(run_dir),
+                time_ms=last_ms or None,
+                on_wait=_counted(progress),
+            )
+        missing.append(lacks)
     written = [
         f"{count:,} {names[count > 1]}"
         for kind, names in _KINDS.items()
@@ -95,19 +100,35 @@ def sync(search: Snapshot, tracking_uri: str | None, console: Console) -> int:
     ]
     if written:
         console.print(f"wrote {', '.join(written)}")
-    elif missing is None:
+    elif missing[0] is None:
         console.print("nothing was missing")
     console.print(f"MLflow: {tracker.ui_command}")
-    if missing is not None:
-        print(missing, file=sys.stderr)
-    return cli.ExitStatus.DONE if missing is None else cli.ExitStatus.NO_RESULT
+    for follower in boards:
+        console.print(f"{follower.board.name}: {follower.board.command}")
+    texts = [text for text in missing if text is not None]
+    for text in texts:
+        print(text, file=sys.stderr)
+    return cli.ExitStatus.NO_RESULT if texts else cli.ExitStatus.DONE
+
+
+def _counted(progress: Callable[[int, int], None]) -> Callable[[int], None]:
+    """Turn how many are left into how many of the most that were left are done."""
+    most = 0
+
+    def on_wait(num_left: int) -> None:
+        nonlocal most
+        most = max(most, num_left)
+        progress(most - num_left, most)
+
+    return on_wait
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.command_parser(
         "sync",
-        "Write to MLflow what it lacks of a search, from the search's own folder.",
-        epilog="Exit status: 0 done, 1 MLflow cannot be written, 2 bad input, 130 interrupted.",
+        "Write to MLflow, and to TensorBoard and Weights & Biases if the search names them, what "
+        "they lack of a search, from the search's own folder.",
+        epilog="Exit status: 0 done, 1 not all could be written, 2 bad input, 130 interrupted.",
     )
     parser.add_argument("run", type=cli.plain_path, metavar="RUN", help="the search's folder")
     parser.add_argument(

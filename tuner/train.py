@@ -1,5 +1,7 @@
 """Train a search's best trial longer, or again with other seeds: ``python -m tuner.train RUN``.
 
+With ``--continue`` it goes on from the trial's last checkpoint; else it starts from the beginning.
+
 The training is itself a search, of one configuration and without early stopping. It has its own
 folder, and the same tracking, progress, resuming and results.
 """
@@ -14,13 +16,20 @@ from rich.console import Console
 from trainables.config import escape
 from tuner import cli, driver, results, retrain
 from tuner.driver import CheckedSearch, SearchRequest
-from tuner.errors import Fault
+from tuner.errors import BadInput, Fault
 from tuner.results import Snapshot
 from tuner.retrain import RETRAINED, Origin, add_retrained, retrained_entry
 from tuner.space import override
 
 #: The sections and keys that ``--set`` may replace: all others define the trial.
-_SETTABLE = ("resources", "reporting", "results", "mlflow", "search.max_concurrent_trials")
+_SETTABLE = (
+    "resources",
+    "reporting",
+    "results",
+    "mlflow",
+    "tracking",
+    "search.max_concurrent_trials",
+)
 
 
 @cli.with_exit_status
@@ -56,6 +65,12 @@ def parser() -> argparse.ArgumentParser:
         help="train so many times, with fresh seeds (default: once, with the trial's own: it "
         "begins as in the search)",
     )
+    parser.add_argument(
+        "--continue",
+        action="store_true",
+        dest="continues",
+        help="go on from the trial's last checkpoint, to N generator steps in all",
+    )
     parser.add_argument("--trial", metavar="ID", help="another trial than the best one")
     cli.add_options(parser)
     return parser
@@ -76,13 +91,19 @@ def _train(args: argparse.Namespace, arguments: Sequence[str], console: Console)
     origin = retrain.find_origin(args.source, args.trial)
     request = search_request(origin, args)
     search = driver.check_request(request, console)
+    if args.continues:
+        _check_data(origin, search)
     _print_plan(origin, request.document, args, console)
     again = ["tuner.train", *_without(arguments, "--resume"), "--resume"]
     if args.trial is None and origin.run_dir is not None:
         again += ["--trial", str(origin.trial_id)]  # the search may find a better trial meanwhile
     with cli.says_how_to_resume(search.run_dir, again):
         outcome = cli.run_and_report(
-            search, resume=args.resume, console=console, how_to_resume=cli.resume_text(again)
+            search,
+            resume=args.resume,
+            console=console,
+            how_to_resume=cli.resume_text(again),
+            continues=origin if args.continues else None,
         )
     if not outcome.interrupted and outcome.best is not None:
         _print_spread(origin, search, console)
@@ -94,8 +115,20 @@ def _without(arguments: Sequence[str], option: str) -> list[str]:
 
 
 def search_request(origin: Origin, args: argparse.Namespace) -> SearchRequest:
-    """Write the training as the request for a search."""
-    document = retrain.search_document(origin, args.generator_steps, args.seeds)
+    """Write the training as the request for a search.
+
+    Raises:
+        BadInput: if the trial is to be continued and cannot be.
+    """
+    if args.continues:
+        if args.seeds is not None:
+            message = "keeps the trial's own seed: leave --seeds out, or --continue"
+            raise BadInput("--continue", [Fault("", message)])
+        if not args.resume:  # what it began with may be gone since
+            retrain.check_continued(origin, args.generator_steps)
+    document = retrain.search_document(
+        origin, args.generator_steps, args.seeds, continues=args.continues
+    )
     wrong = [text for text in args.set if not text.partition("=")[0].strip().startswith(_SETTABLE)]
     faults = [
         Fault("--set", f"may only change {', '.join(_SETTABLE)}, got {text!r}: leave it out")
@@ -120,6 +153,14 @@ def search_request(origin: Origin, args: argparse.Namespace) -> SearchRequest:
     )
 
 
+def _check_data(origin: Origin, search: CheckedSearch) -> None:
+    """Check that a trial is continued on the data that it was trained on."""
+    began_with = None if origin.search is None else origin.search.data
+    if began_with is not None and search.data and search.data.fingerprint() != began_with:
+        message = "are not those that the trial was trained on: restore them to continue it"
+        raise BadInput("--continue", [Fault("data", message)])
+
+
 def _print_plan(
     origin: Origin, document: Mapping[str, Any], args: argparse.Namespace, console: Console
 ) -> None:
@@ -129,8 +170,18 @@ def _print_plan(
     if args.seeds is not None:
         seeds = f"{args.seeds} fresh seed{'s' * (args.seeds > 1)}"
         console.print(f"{trial} of {origin.source}, {steps} steps from each of {seeds}")
+    elif args.continues:
+        console.print(f"{trial} of {origin.source}, continued to {steps} steps in all")
     else:
         console.print(f"{trial} of {origin.source}, {steps} steps from its own seed")
+    if args.continues:
+        if origin.config.training.lr_decay != "constant":
+            at = origin.config.max_generator_steps
+            console.print(
+                f"its learning rates were to reach 0 at step {at}; they now do so at step {steps}: "
+                "so it differs from a training to there in one go"
+            )
+        return
     if origin.ranked_at is not None and origin.ranked_at < max(origin.search_w1 or {}, default=0):
         console.print(f"its best rung was step {origin.ranked_at}: it is scored there again")
     if args.seeds is not None:

@@ -74,7 +74,7 @@ def _checks_print_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow is written to as things happen: a test need not wait for more to come."""
-    monkeypatch.setattr("tuner.tracking.tracker.COLLECT_S", 0.0)
+    monkeypatch.setattr("tuner.tracking.follower.COLLECT_S", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import small_search
 from small_search import read_files, read_runs, tell_search
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tuner import sync
 from tuner.space.spec import SearchSpec
@@ -120,6 +121,30 @@ def test_a_copy_is_as_if_it_had_been_followed_and_twice_is_once(
     assert sync.main([str(run_dir), "--tracking-uri", uri]) == 0
     assert "nothing was missing" in capsys.readouterr().out
     assert everything(uri) == expected
+
+
+def test_tensorboard_gets_what_it_lacks_if_the_search_names_it(
+    make_spec: Callable[..., SearchSpec], run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = make_spec(
+        search={"num_trials": 2, "sampler": "random"}, tracking={"tensorboard": True}
+    )
+    tell_search(search, run_dir, follow(search, run_dir, None), finish=True)
+    for picture in run_dir.rglob("step_*.png"):
+        picture.unlink()  # they are none
+    assert not (run_dir / "tensorboard").exists()
+    assert sync.main([str(run_dir)]) == 0
+    logdir = f"TensorBoard: {sys.executable} -m tensorboard.main --logdir {run_dir}/tensorboard"
+    assert logdir in capsys.readouterr().out
+    for number in range(2):
+        events = EventAccumulator(str(run_dir / "tensorboard" / f"{number:05d}"))
+        events.Reload()
+        steps = {event.step: event.value for event in events.Scalars("w1")}
+        assert steps == dict.fromkeys(search.asha.rungs, 1.0 + number)
+    shutil.rmtree(run_dir / "tensorboard")
+    (run_dir / "tensorboard").write_text("in the way")
+    assert sync.main([str(run_dir)]) == 1
+    assert "TensorBoard lacks data of this search (" in capsys.readouterr().err
 
 
 def test_an_interrupted_search_stays_so_until_it_is_resumed(

@@ -16,9 +16,8 @@ from small_search import SmallSearch, assert_complete, read_metric, read_runs, w
 
 from tuner import sync
 from tuner.space.spec import validate
-from tuner.tracking import retry
+from tuner.tracking import follower, retry
 from tuner.tracking import store as mlflow_store
-from tuner.tracking import tracker as tracking
 from tuner.tracking.tracker import Tracker
 
 
@@ -44,7 +43,7 @@ def started(server: Server) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "COLLECT_S", 0.0)
+    monkeypatch.setattr(follower, "COLLECT_S", 0.0)
     monkeypatch.setattr(retry, "FIRST_RETRY_S", 0.05)
     monkeypatch.setattr(retry, "LAST_RETRY_S", 0.5)
 

@@ -27,6 +27,7 @@ LIBRARIES = sys.stdlib_module_names | {
     *("PIL", "filelock", "functorch", "grpc", "jaxtyping", "jinja2", "joblib", "lazy_loader"),
     *("matplotlib", "mlflow", "mpl_toolkits", "numpy", "optuna", "pandas", "pip", "pkg_resources"),
     *("plotly", "pyarrow", "pydantic", "pylab", "ray", "rich", "scipy", "setuptools", "sklearn"),
+    *("tensorboard", "tensorboardX", "wandb"),
     *("torch", "torchgen", "torchvision", "trainables", "tuner", "yaml"),
 }
 

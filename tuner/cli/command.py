@@ -23,6 +23,7 @@ from tuner.printable import printable
 
 if TYPE_CHECKING:
     from tuner.driver import Outcome
+    from tuner.retrain import Origin
 
 SEARCH_STATUS_HELP = (
     "Exit status: 0 done, 1 no trial completed, 2 bad input, 3 stopped by a fault that you must "
@@ -134,6 +135,7 @@ def run_and_report(
     console: Console,
     how_to_resume: str,
     served_on: socket.socket | None = None,
+    continues: "Origin | None" = None,
 ) -> "Outcome":
     """Run a checked search and print its results.
 
@@ -143,6 +145,7 @@ def run_and_report(
         console: Where to print.
         how_to_resume: As an imperative.
         served_on: The socket on which the report is served while the search runs, if any.
+        continues: A trial of another search that this one begins with.
     """
     from tuner.results import score_text, trials_text
 
@@ -160,7 +163,13 @@ def run_and_report(
         give_up=lambda reason: _give_up(reason, how_to_resume, console),
     )
     outcome = driver.run_session(
-        spec, search.hand_over_data(), search.runs_dir, place, console, served_on
+        spec,
+        search.hand_over_data(),
+        search.runs_dir,
+        place,
+        console,
+        served_on=served_on,
+        continues=continues,
     )
     console.print(outcome.summary)
     if outcome.best is not None:

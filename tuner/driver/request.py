@@ -326,6 +326,8 @@ def _place_faults(sections: Mapping[str, Any], request: SearchRequest) -> list[F
         faults += preflight.path_faults(sections["data"])
     if "mlflow" in sections:
         faults += _mlflow_faults(sections["mlflow"], request)
+    if "tracking" in sections:
+        faults += tracking.package_faults(sections["tracking"])
     if "results" in sections:
         faults += preflight.folder_faults(sections["results"])
         if request.confirms_on_end and not request.for_cluster:

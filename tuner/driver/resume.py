@@ -26,6 +26,7 @@ MAY_CHANGE = (
     "results.runs_dir",
     "results.on_end",
     "mlflow.",
+    "tracking.",
 )
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -28,16 +28,15 @@ from tuner.errors import BadInput, Fault
 from tuner.process import raise_dropped_interrupt
 from tuner.record import Record
 from tuner.results import ties_text, trials_text, write_best
+from tuner.retrain import Origin, continue_trial
 from tuner.space import SearchSpec, read_saved_spec
 from tuner.storage import Mirror, join, write_atomically
 from tuner.study import Study, Trial
-from tuner.tracking import Tracker, kept_files, kept_generator
+from tuner.tracking import Follower, SessionEnd, Tracker, kept_files, kept_generator
 
 if TYPE_CHECKING:
     from tuner.cluster import Executor
     from tuner.page import ImportanceCache
-
-Ended = Literal["finished", "interrupted", "failed"]
 
 #: Seconds that MLflow and remote storage each get at the end for their last writes. A machine that
 #: is taken away leaves little time.
@@ -83,7 +82,9 @@ def run_session(
     runs_dir: Path,
     place: Place,
     console: Console,
+    *,
     served_on: socket.socket | None = None,
+    continues: Origin | None = None,
 ) -> Outcome:
     """Start a search, or resume the one in its folder, until it is done or interrupted.
 
@@ -94,6 +95,7 @@ def run_session(
         place: Where its trials run.
         console: Where progress is shown.
         served_on: The socket on which the report is served while trials run, if any.
+        continues: A trial of another search that this one, of one trial, begins with.
     """
     say = console.print
     with ExitStack() as stack:
@@ -127,8 +129,10 @@ def run_session(
             write_atomically(saved, spec.to_yaml())
         study = Study(run_dir / "study.log", spec, location)
         _check_data(study, data)
-        _update_spec(saved, spec, say)
+        if continues is not None:
+            continue_trial(continues, study, run_dir, location)
         results.append_session(run_dir, place.num_cpus, study.data)
+        _update_spec(saved, spec, say)
         if foreign := study.foreign_checkpoints():
             say(_foreign_text(foreign, location))
         with working(console, "measuring the w1 of real samples", delay_s=1):
@@ -136,16 +140,21 @@ def run_session(
             floor = _floor_text(study, data, spec)
         say(floor)
         tracker = Tracker(spec, run_dir, study.search_id, warn=lambda text: say(text))
+        boards = tracking.boards_of(spec, run_dir, study.search_id, warn=lambda text: say(text))
         record = Record(run_dir, spec, study)
-        ended: Ended = "failed"
+        ended: SessionEnd = "failed"
         troubles: list[str] = []
         cache: ImportanceCache = {}
         try:
-            addresses = {**executor.addresses, "MLflow": tracker.ui_command}
+            addresses = {
+                **executor.addresses,
+                "MLflow": tracker.ui_command,
+                **{follower.board.name: follower.board.command for follower in boards},
+            }
             if served_on is not None:
                 stack.enter_context(page.served(run_dir, served_on))
                 addresses = {"report": page.address_of(served_on), **addresses}
-            record.listeners += [tracker, LogFile(record), *executor.listeners(record)]
+            record.listeners += [tracker, *boards, LogFile(record), *executor.listeners(record)]
             shown = Display(console, addresses, None if place.is_local else interrupted)
             with shown.showing(record):
                 record.start()
@@ -158,7 +167,7 @@ def run_session(
         finally:
             with working(console, "writing the results", delay_s=1):
                 executor.leave()
-                troubles = _leave(record, tracker, mirror, ended, cache)
+                troubles = _leave(record, [tracker, *boards], mirror, ended, cache)
         return Outcome(
             interrupted=ended == "interrupted",
             halted=record.halted,
@@ -170,15 +179,20 @@ def run_session(
 
 
 def _update_spec(path: Path, spec: SearchSpec, say: Callable[[str], None]) -> None:
-    """Bring the search's ``spec.yaml`` up to date, after saying what has changed."""
-    if path.read_text(encoding="utf-8") == spec.to_yaml():
+    """Bring the search's ``spec.yaml`` up to date, after saying what has changed.
+
+    Its first line is a comment on what it was run by, which a resume does not compare.
+    """
+    origin = results.provenance_text(results.read_sessions(path.parent))
+    text = f"# {origin}\n{spec.to_yaml()}" if origin else spec.to_yaml()
+    if path.read_text(encoding="utf-8") == text:
         return
     for change in changes(read_saved_spec(path), spec):
         say(f"changed: {change}")
     # Its time is when the search began, which tuner.list shows: to the second, as the copying to
     # the storage sees by another time that the file has changed.
     time_ns = path.stat().st_mtime_ns + 1_000_000
-    write_atomically(path, spec.to_yaml())
+    write_atomically(path, text)
     os.utime(path, ns=(time_ns, time_ns))
 
 
@@ -280,7 +294,11 @@ def _mirrored(
 
 
 def _leave(
-    record: Record, tracker: Tracker, mirror: Mirror | None, ended: Ended, cache: "ImportanceCache"
+    record: Record,
+    followers: Sequence[Follower],
+    mirror: Mirror | None,
+    ended: SessionEnd,
+    cache: "ImportanceCache",
 ) -> list[str]:
     """Write the results; returns what could not be written, in words."""
     # An interrupted process may be killed in seconds: what a resume needs is saved first.
@@ -311,7 +329,7 @@ def _leave(
             troubles.append(f"MLflow got no model: {generator} {error.faults[0].message}")
             generator = None
     files = kept_files(record.run_dir)
-    missing.append(tracker.close(ended, files, timeout_s, generator=generator))
+    missing += [one.close(ended, files, timeout_s, generator=generator) for one in followers]
     return [*troubles, *(text for text in missing if text is not None)]
 
 

@@ -15,6 +15,7 @@ from .generators import generator_of_trial as generator_of_trial
 from .outlook import outlook_text as outlook_text
 from .pictures import PICTURES as PICTURES
 from .pictures import picture_name as picture_name
+from .pictures import picture_step as picture_step
 from .provenance import Session as Session
 from .provenance import append_session as append_session
 from .provenance import provenance_text as provenance_text

@@ -1,3 +1,5 @@
+from .continued import check_continued as check_continued
+from .continued import continue_trial as continue_trial
 from .origin import DEFAULT_STEPS_FACTOR as DEFAULT_STEPS_FACTOR
 from .origin import MAX_SEEDS as MAX_SEEDS
 from .origin import Origin as Origin

@@ -20,7 +20,7 @@ from tuner.study import Trial
 #: next rung at the default reduction factor of ASHA.
 DEFAULT_STEPS_FACTOR = 4
 #: Sections that say how and where a trial is trained. They are copied from the search.
-_COPIED_SECTIONS = ("resources", "reporting", "results", "mlflow")
+_COPIED_SECTIONS = ("resources", "reporting", "results", "mlflow", "tracking")
 #: The most trials that a final may have.
 MAX_SEEDS = 100
 _NAME_LENGTH = 100
@@ -127,7 +127,11 @@ def fresh_seeds(config: TrialConfig, num: int) -> list[int]:
 
 
 def search_document(
-    origin: Origin, generator_steps: int | None, num_seeds: int | None
+    origin: Origin,
+    generator_steps: int | None,
+    num_seeds: int | None,
+    *,
+    continues: bool = False,
 ) -> dict[str, Any]:
     """Return the search space of one configuration; no trial is stopped, all are in the final.
 
@@ -135,7 +139,8 @@ def search_document(
         origin: The configuration.
         generator_steps: The generator steps of each trial. The default is that of the search with
             fresh seeds, and :data:`DEFAULT_STEPS_FACTOR` times that without.
-        num_seeds: The number of fresh seeds; ``None`` continues the trial with its own seed.
+        num_seeds: The number of fresh seeds; ``None`` trains the trial with its own seed.
+        continues: Whether the training goes on where the trial ended, not from the start.
     """
     config = origin.config
     factor = 1 if num_seeds else DEFAULT_STEPS_FACTOR
@@ -143,7 +148,7 @@ def search_document(
     seeds = [config.seed] if num_seeds is None else fresh_seeds(config, num_seeds)
     applied = config.applied()
     return {
-        "name": _name(origin, num_seeds, steps),
+        "name": _name(origin, num_seeds, steps, continues=continues),
         "data": applied["data"],
         "networks": applied["networks"],
         "training": applied["training"],
@@ -157,27 +162,29 @@ def search_document(
             "trial_seeds": seeds,
         },
         "asha": {
-            "grace_generator_steps": _first_rung(origin, steps),
+            "grace_generator_steps": _first_rung(origin, steps, continues=continues),
             "max_generator_steps": steps,
             "reduction_factor": 1,
         },
     }
 
 
-def _name(origin: Origin, num_seeds: int | None, steps: int) -> str:
+def _name(origin: Origin, num_seeds: int | None, steps: int, *, continues: bool) -> str:
     suffix = f"-{origin.trial_id}" if origin.trial_id else ""
-    suffix += f"-{num_seeds}-seed{'s' * (num_seeds > 1)}" if num_seeds else "-longer"
+    with_own_seed = "-continued" if continues else "-longer"
+    suffix += f"-{num_seeds}-seed{'s' * (num_seeds > 1)}" if num_seeds else with_own_seed
     if num_seeds is None or steps != origin.config.max_generator_steps:
         suffix += f"-{steps}-steps"
     return re.sub(r"[^A-Za-z0-9._-]", "-", origin.name)[: _NAME_LENGTH - len(suffix)] + suffix
 
 
-def _first_rung(origin: Origin, steps: int) -> int:
+def _first_rung(origin: Origin, steps: int, *, continues: bool) -> int:
     """Return a step before ``steps`` at which the search scored, so that scores compare.
 
-    It is the best rung of the trial, or the last step, if those lie before ``steps``.
+    It is the best rung of the trial, or the last step, if those lie before ``steps``; of a trial
+    that is continued it is the last rung, where it ended.
     """
-    if origin.ranked_at is not None and origin.ranked_at < steps:
+    if not continues and origin.ranked_at is not None and origin.ranked_at < steps:
         return origin.ranked_at
     rungs = [*(origin.search_w1 or {}), origin.config.max_generator_steps]
     return max((rung for rung in rungs if rung < steps), default=max(1, steps // 2))

@@ -21,6 +21,7 @@ from .sections import AshaConfig as AshaConfig
 from .sections import MlflowConfig as MlflowConfig
 from .sections import ResourceConfig as ResourceConfig
 from .sections import ResultsConfig as ResultsConfig
+from .sections import TrackingConfig as TrackingConfig
 from .shipped import find_space as find_space
 from .shipped import shipped_spaces as shipped_spaces
 from .spec import SECTION_KEYS as SECTION_KEYS

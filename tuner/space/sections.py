@@ -358,3 +358,19 @@ class MlflowConfig(Frozen):
                 f"does not know {scheme}:"
             )
         return uri
+
+
+class TrackingConfig(Frozen):
+    """Where else the trials are recorded, in addition to MLflow."""
+
+    tensorboard: bool = Field(
+        default=False,
+        description="Whether trials are also written for TensorBoard, into RUN/tensorboard. Needs "
+        "wgan-tuner[tensorboard].",
+    )
+    wandb: Literal["offline", "online"] | None = Field(
+        default=None,
+        description="Whether trials that have ended are also written for Weights & Biases: offline "
+        "into RUN/wandb, or online to its servers. Needs wgan-tuner[wandb].",
+    )
+    wandb_project: Text = Field(default="wgan", description="The project of Weights & Biases.")

@@ -47,6 +47,7 @@ from tuner.space.sections import (
     ResourceConfig,
     ResultsConfig,
     SearchConfig,
+    TrackingConfig,
 )
 from tuner.space.yaml_file import dump_yaml, load_yaml, parse_yaml
 
@@ -74,6 +75,7 @@ class SearchSpec(Frozen):
     reporting: ReportingConfig = ReportingConfig()
     results: ResultsConfig = ResultsConfig()
     mlflow: MlflowConfig = MlflowConfig()
+    tracking: TrackingConfig = TrackingConfig()
     initial_points: tuple[InitialPoint, ...] = Field(
         default=(),
         description="Values of the first trials: a list of mappings of searched values by section.",

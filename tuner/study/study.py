@@ -86,6 +86,11 @@ class Study:
         self._sampler_view = SamplerView(frozen, promotes=spec.asha.promotes)
         self._finish_interrupted_endings()
 
+    @property
+    def name(self) -> str:
+        """Return the name of the search."""
+        return self._spec.name
+
     def ask(self) -> Trial | None:
         """Propose the next trial; return ``None`` once the search has all of its trials."""
         frozen = self._frozen()

@@ -3,6 +3,10 @@ from .address import address_fault as address_fault
 from .address import own_address as own_address
 from .address import unconfirmed_fault as unconfirmed_fault
 from .address import unused_note as unused_note
+from .boards import boards_of as boards_of
+from .boards import package_faults as package_faults
+from .follower import Follower as Follower
+from .follower import SessionEnd as SessionEnd
 from .places import RunLinks as RunLinks
 from .places import read_run_links as read_run_links
 from .store import prepare_store as prepare_store

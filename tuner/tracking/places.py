@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
-from urllib.parse import quote, urlencode
 
 from tuner.storage import read_json, write_atomically
 from tuner.study import Trial
 from tuner.tracking.runs import Runs
 from tuner.tracking.text import address
+from tuner.tracking.view import view_query
 
 PLACES = "mlflow.json"
 #: It is written again at most so often while runs are added.
@@ -51,7 +51,7 @@ class RunLinks:
     ui: str | None = None
     parent: str | None = None
     runs: Mapping[str, str] | None = None
-    comparison: str | None = None  # the charts of all trials, the best first
+    comparison: str | None = None  # all trials, the best first
 
     def of(self, trial: Trial) -> str | None:
         """Give the address of a trial's run."""
@@ -61,7 +61,7 @@ class RunLinks:
 def read_run_links(run_dir: Path) -> RunLinks:
     """Read ``mlflow.json``, tolerantly: a report without links is one all the same."""
     found = read_json(run_dir / PLACES, dict)
-    ui, experiment, runs = (found.get(key) for key in ("ui", "experiment_id", "runs"))
+    ui, experiment, runs, view = map(found.get, ("ui", "experiment_id", "runs", "view"))
     # A page must not link to an address of another kind, such as javascript:.
     if not isinstance(ui, str) or not ui.startswith(("http://", "https://")):
         return RunLinks()
@@ -74,19 +74,5 @@ def read_run_links(run_dir: Path) -> RunLinks:
         ui,
         parent and f"{base}/{parent}",
         {t: f"{base}/{run}" for t, run in named if run},
-        parent and f"{base}?{_comparison(parent)}",
+        parent and f"{base}?{view_query(parent, view if isinstance(view, str) else None)}",
     )
-
-
-def _comparison(parent: str) -> str:
-    """Return the query of MLflow's page of runs that shows the charts of a run's children.
-
-    They are sorted by ``w1``: in its default order MLflow folds them into their parent.
-    """
-    query = {
-        "compareRunsMode": "CHART",
-        "searchFilter": f"tags.`mlflow.parentRunId` = '{parent}'",
-        "orderByKey": "metrics.`w1`",
-        "orderByAsc": "true",
-    }
-    return urlencode(query, quote_via=quote)

@@ -26,6 +26,7 @@ from tuner.results import PICTURES, Report, hyperparameters
 from tuner.study import Trial
 from tuner.tracking import model as mlflow_model
 from tuner.tracking.description import ParentRun
+from tuner.tracking.follower import TrialUpdate
 from tuner.tracking.naming import Facts, Naming
 from tuner.tracking.store import (
     artifact_uri,
@@ -60,6 +61,14 @@ from tuner.tracking.values import (
     status_of,
     texts,
 )
+from tuner.tracking.view import VIEW_TAG, shared_view
+
+#: What MLflow shows as the description of an experiment.
+_EXPERIMENT_NOTE = (
+    "Searches for Wasserstein GANs: a run for each search, and one below it for each trial. `w1` "
+    "ranks the trials; lower is better. Compare it only between runs of equal tags `data` and "
+    "`ground`."
+)
 
 
 @final
@@ -70,27 +79,6 @@ class Step:
     write: Callable[[], None]
     is_file: bool = False
     is_needed: bool = False  # nothing can be written without it
-
-
-@final
-@dataclass(frozen=True)
-class TrialUpdate:
-    """What there is to write of a trial.
-
-    Attributes:
-        trial: The trial as it is now.
-        reports: Its reports, but for those of earlier updates.
-        since_ms: When there was something to write, in ms since 1970; a run that does not exist
-            yet starts then, or at its first report.
-        is_running: Whether the trial runs in this session.
-        is_all: Whether there are no further reports for now; else only these are written.
-    """
-
-    trial: Trial
-    reports: Sequence[Report]
-    since_ms: int
-    is_running: bool
-    is_all: bool
 
 
 @final
@@ -110,6 +98,7 @@ class Runs:
     written: Counter[str] = field(default_factory=Counter)  # runs, reports, files, models, ends
     _client: Any = None
     _experiment_id: str = ""
+    _view: str | None = None
     _model_id: str | None = None
     _runs: dict[str | None, Run] = field(default_factory=dict)  # None: the parent
     _creating: set[str | None] = field(default_factory=set)
@@ -137,6 +126,18 @@ class Runs:
             self._reopen(run)
             self._log_in_batches(run, None, [[]], {"status": "running"})
 
+    def share_view(self, columns: Sequence[str]) -> None:
+        """Have MLflow show the trials in these columns, the best first, at an address of its own.
+
+        Args:
+            columns: As :func:`tuner.tracking.view.view_columns` lists them.
+        """
+        parent = self._find_or_create(None, now_ms())
+        if (view := shared_view(parent.run_id, columns)) is not None:
+            tag = f"{VIEW_TAG}{self.search_id}"
+            self._client.set_experiment_tag(self._experiment_id, tag, view)
+            self._view = self.search_id
+
     def answers(self) -> bool:
         """Tell whether the tracking server itself, artifacts apart, can be reached."""
         with contextlib.suppress(Exception):
@@ -149,7 +150,9 @@ class Runs:
         if found is None:
             location = artifact_uri(self.artifact_location, self.database)
             try:
-                return self._client.create_experiment(self.experiment, artifact_location=location)
+                return self._client.create_experiment(
+                    self.experiment, artifact_location=location, tags={NOTE_TAG: _EXPERIMENT_NOTE}
+                )
             except Exception:  # another search may have been a moment faster
                 found = self._client.get_experiment_by_name(self.experiment)
                 if found is None:
@@ -365,6 +368,7 @@ class Runs:
         return {
             "experiment_id": self._experiment_id,
             "parent": ids.pop(None, None),
+            **({} if self._view is None else {"view": self._view}),
             "runs": dict(sorted((str(trial_id), run_id) for trial_id, run_id in ids.items())),
         }
 

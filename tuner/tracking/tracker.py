@@ -1,43 +1,29 @@
-"""Write a search to MLflow from a background thread, which follows the search's own files.
-
-An event only marks its trial as changed and wakes the thread. The thread reads the new lines of
-``metrics.jsonl`` and brings the run of each changed trial up to what the search's folder has: its
-reports, its pictures, its score in the final, its end. At a resume, and for ``tuner.sync``, all
-trials have changed and the file is read from its start; nothing else differs. So no trial ever
-waits for MLflow, an outage can neither block nor end the search, and all that waits for a slow
-server is a set of trial numbers: the later a run is written, the fewer and larger the requests.
-"""
+"""Write a search to MLflow, following its own files from a background thread."""
 
 import re
 import shlex
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
-from tuner.errors import BadInput
-from tuner.record import Listener
-from tuner.results import Report, ReportLog, best_of, first_report, read_sessions
+from tuner.results import best_of, first_report, read_sessions
 from tuner.space import SearchSpec
 from tuner.study import Trial
 from tuner.tracking.best_scores import BestScores
-from tuner.tracking.changes import ChangedTrials, Changes
 from tuner.tracking.description import search_note
+from tuner.tracking.follower import Follower, SessionEnd, TrialUpdate
 from tuner.tracking.naming import naming_of
 from tuner.tracking.places import PlacesFile
 from tuner.tracking.retry import Retries
-from tuner.tracking.runs import Runs, Step, TrialUpdate
+from tuner.tracking.runs import Runs, Step
 from tuner.tracking.store import absolute_uri, open_client
-from tuner.tracking.text import masked, reason
+from tuner.tracking.text import masked
 from tuner.tracking.values import now_ms, reported_ms
-
-#: Changes that come within so many seconds are written together: a request costs the store far
-#: more than a report in it.
-COLLECT_S = 2.0
+from tuner.tracking.view import view_columns
 
 KEPT_FILES = (
     "report.html",
@@ -61,11 +47,8 @@ def kept_generator(run_dir: Path) -> Path | None:
 
 
 @final
-class Tracker(Listener):
-    """Writer of one search to MLflow, in a thread of its own: the search never waits for it.
-
-    Every method but `close` returns at once and raises nothing.
-    """
+class Tracker(Follower):
+    """Writer of one search to MLflow."""
 
     def __init__(
         self,
@@ -88,6 +71,7 @@ class Tracker(Listener):
         """
         if not re.fullmatch(r"[\w.-]+", search_id):  # it goes into a filter that cannot escape
             raise ValueError(f"search_id is {search_id!r}: use letters, digits, '_', '-' and '.'")
+        super().__init__(run_dir, "mlflow")
         mlflow = spec.mlflow
         if tracking_uri is not None:
             mlflow = mlflow.model_copy(update={"tracking_uri": tracking_uri})
@@ -103,7 +87,7 @@ class Tracker(Listener):
             run_dir / "samples",
             make_client,
         )
-        self._spec, self._run_dir = spec, run_dir
+        self._spec = spec
         place = f"MLflow ({masked(self._uri)})"
         self._retries = Retries(self._runs, lambda text: warn(f"{place} {text}"))
         option = f" --tracking-uri {shlex.quote(tracking_uri)}" if tracking_uri else ""
@@ -111,14 +95,8 @@ class Tracker(Listener):
         self._sync_command = f"{python} -m tuner.sync {folder}{option}"
         # Of another MLflow than the search's own the folder does not keep where the runs are.
         self._places = None if tracking_uri else PlacesFile(run_dir)
-
-        self._log = ReportLog(run_dir / "metrics.jsonl")
         self._best_scores = BestScores(spec.objective.metric)
-        self._changed = ChangedTrials()
         self._last: Sequence[Step] = ()  # to be written after all the rest
-        self._thread: threading.Thread | None = None
-        self._done = threading.Event()
-        self._has_compared = False  # all of MLflow with all of the folder, once
         self._answer: str | None = None
 
     @property
@@ -134,52 +112,9 @@ class Tracker(Listener):
         """Return how many runs, reports, files, models and ends of runs MLflow got from here."""
         return self._runs.written
 
-    def start(self, trials: Sequence[Trial] = (), *, resumes: bool = True) -> None:
-        """Start the thread; first it writes what MLflow does not have of earlier sessions.
-
-        Args:
-            trials: All trials of earlier sessions.
-            resumes: Whether the search does; else a parent run that has ended stays as it is.
-        """
-        self._has_compared = not trials
-        for trial in trials:
-            self._changed.mark(trial)
-        self._thread = threading.Thread(
-            target=self._follow, args=(resumes,), name="mlflow", daemon=True
-        )
-        self._thread.start()
-
-    def search_started(self, trials: Sequence[Trial]) -> None:
-        """Start the thread."""
-        self.start(trials)
-
-    def trial_started(self, trial: Trial) -> None:
-        """Mark the trial."""
-        self._changed.mark(trial, is_running=True)
-
-    def trial_reported(self, trial: Trial, report: Report) -> None:
-        """Mark the trial: its report is read from the log."""
-        self._changed.mark(trial)
-
-    def picture_saved(self, trial: Trial, generator_steps: int, path: Path) -> None:
-        """Mark the trial."""
-        self._changed.mark(trial)
-
-    def trial_waits(self, trial: Trial) -> None:
-        """Mark the trial."""
-        self._changed.mark(trial, is_running=False)
-
-    def trial_ended(self, trial: Trial) -> None:
-        """Mark the trial."""
-        self._changed.mark(trial, is_running=False)
-
-    def final_scored(self, trial: Trial) -> None:
-        """Mark the trial."""
-        self._changed.mark(trial)
-
     def close(
         self,
-        outcome: Literal["finished", "interrupted", "failed"],
+        outcome: SessionEnd,
         artifacts: Sequence[Path] = (),
         timeout_s: float = 60,
         *,
@@ -187,19 +122,7 @@ class Tracker(Listener):
         time_ms: int | None = None,
         on_wait: Callable[[int], None] = lambda num_lacking: None,
     ) -> str | None:
-        """Write all that is left, the artifacts and the end of every run still open.
-
-        Args:
-            outcome: How the search ended.
-            artifacts: Files to keep with the parent run.
-            generator: The best trial's, to be kept as a model.
-            timeout_s: After so many seconds this returns, whatever MLflow does.
-            time_ms: When it ended, in ms since 1970; now, if left out.
-            on_wait: Called now and then, while this waits, with how many runs lack something.
-
-        Returns:
-            ``None``, or a text that says what MLflow lacks and how to bring it there.
-        """
+        """Write all that is left, the artifacts and the end of every run still open."""
         if self._thread is None or self._last:
             return self._answer
         until = time.monotonic() + timeout_s
@@ -249,67 +172,32 @@ class Tracker(Listener):
             f"{self._sync_command}"
         )
 
-    def _follow(self, resumes: bool) -> None:
-        """Bring MLflow up to date until the search closes: the thread's work."""
-        try:
-            began_ms = reported_ms(first_report(self._run_dir / "metrics.jsonl"), now_ms())
-            begin = Step(partial(self._runs.open, began_ms, resumes), is_needed=True)
-            if self._write([begin], None):
-                self._changed.done(None)
-                while (changes := self._changed.take(COLLECT_S)) and self._write_changes(changes):
-                    self._has_compared = True
-                if changes is None and self._write(self._last, None):
-                    self._changed.all_done()
-        except (OSError, ValueError, BadInput) as error:  # the search's own log cannot be read
-            is_damaged = isinstance(error, BadInput)
-            failure = f"metrics.jsonl: {error.faults[0]}" if is_damaged else reason(error)
-            self._retries.last_failure = failure
-            text = f"is not written to any more: {failure}. The search continues."
-            self._retries.warn("log", text)
-        finally:
-            self._update_places(is_last=True)
-            self._done.set()
-
-    def _write_changes(self, changes: Changes) -> bool:
-        """Write the new reports, and the rest of each changed trial; tell whether to continue."""
-        is_all = False
-        while not is_all:
-            # Read after the changes were taken: it has all reports of the trials that have ended.
-            reports, is_all = self._log.read()
-            others = {n: more for n, more in reports.items() if n not in changes.trials}
-            for number, trial in changes.trials.items():
-                more, since_ms = reports.get(number, ()), changes.since_ms[number]
-                update = TrialUpdate(trial, more, since_ms, number in changes.running, is_all)
-                if (is_all or more) and not self._write_trial(update):
-                    return False
-            if not self._write_reports(others):
-                return False
-        if self._best_scores.add(changes.trials.values()):
-            progress = Step(partial(self._runs.log_progress, self._best_scores.since))
-            if not self._write([progress], None):
-                return False
-        self._changed.done(None)
-        return True
-
-    def _write_reports(self, reports: Mapping[int, Sequence[Report]]) -> bool:
-        """Write reports that came just now, and whose trials are not among the changes yet."""
-        for number, more in reports.items():
-            trial, is_running = self._changed.now(number)
-            # Of a trial that is unknown a crash cut off the line in the study.
-            if trial is not None and not self._write_trial(
-                TrialUpdate(trial, more, now_ms(), is_running, is_all=False)
-            ):
-                return False
-        return True
+    def _begin(self, *, resumes: bool) -> bool:
+        began_ms = reported_ms(first_report(self._run_dir / "metrics.jsonl"), now_ms())
+        begin = Step(partial(self._runs.open, began_ms, resumes), is_needed=True)
+        view = Step(partial(self._runs.share_view, view_columns(self._spec)), is_file=True)
+        return self._write([begin, view], None)
 
     def _write_trial(self, update: TrialUpdate) -> bool:
         if update.trial.number in self._retries.cut:
             update = replace(update, reports=())
-        if not self._write(self._runs.trial_steps(update), update.trial):
-            return False
-        if update.is_all:
-            self._changed.done(update.trial)
-        return True
+        return self._write(self._runs.trial_steps(update), update.trial)
+
+    def _write_progress(self, trials: Sequence[Trial]) -> bool:
+        if not self._best_scores.add(trials):
+            return True
+        progress = Step(partial(self._runs.log_progress, self._best_scores.since))
+        return self._write([progress], None)
+
+    def _write_last(self) -> bool:
+        return self._write(self._last, None)
+
+    def _cannot_read(self, failure: str) -> None:
+        self._retries.last_failure = failure
+        self._retries.warn("log", f"is not written to any more: {failure}. The search continues.")
+
+    def _leave(self) -> None:
+        self._update_places(is_last=True)
 
     def _write(self, steps: Iterable[Step], trial: Trial | None) -> bool:
         can_continue = self._retries.write(steps, trial)

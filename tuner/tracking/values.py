@@ -179,6 +179,21 @@ def metric_name(name: str) -> str:
     return key_of(name if group is None else f"{group}.{name}")
 
 
+def values_of(report: Report) -> dict[str, float]:
+    """Name the metrics of a report as boards group them: by what stands before a slash."""
+    return {
+        metric_name(name).replace(".", "/", 1): float(value)
+        for name, value in report.items()
+        if name not in (STEP, UNIX_TIME, *_NOT_LOGGED)
+    }
+
+
+def result_of(trial: Trial) -> dict[str, float]:
+    """Return the scores that a trial ended with: of its best rung, and in the final."""
+    best = {} if trial.w1 is None else {"best_w1": trial.w1}
+    return {**best, **values_of(trial.final or {})}
+
+
 def rung_metric(steps: int) -> str:
     """Return the metric of the score at a rung, which sorts as the steps do."""
     return f"w1_at_{steps:06d}"

@@ -20,7 +20,7 @@ from tuner.driver import CheckedSearch
 from tuner.driver import session as experiment
 from tuner.driver.session import Place
 from tuner.errors import BadInput
-from tuner.space.spec import SearchSpec
+from tuner.space.spec import SearchSpec, read_saved_spec
 from tuner.study.study import Study
 
 MakeSpec = Callable[..., SearchSpec]
@@ -64,6 +64,26 @@ def test_a_start_that_is_refused_leaves_nothing_running_and_nothing_held(
         assert not (tmp_path / "shared" / "search" / "driver.json").exists()
     assert (journal.parent / "spec.yaml").read_text() == text
     assert (tmp_path / "shared" / "search" / "study.log").read_bytes() == journal.read_bytes()
+
+
+def test_the_spec_says_what_the_search_was_run_by_and_resumes_as_it_was(
+    tmp_path: Path, make_spec: MakeSpec
+) -> None:
+    spec, path = make_spec(), tmp_path / "spec.yaml"
+    path.write_text(spec.to_yaml())
+    os.utime(path, (1e9, 1e9))
+    said: list[str] = []
+    (tmp_path / "provenance.json").write_text('[{"torch": "9.9", "data": "abc\\nname: other"}]')
+    experiment._update_spec(path, spec, said.append)
+    first, rest = path.read_text().split("\n", 1)
+    assert first.startswith("# Run by torch 9.9;")
+    assert first.endswith("Data fingerprint: abc name: other.")
+    assert rest == spec.to_yaml()
+    assert read_saved_spec(path) == spec
+    assert said == []
+    assert 1e9 < path.stat().st_mtime < 1e9 + 0.1  # when it began
+    experiment._update_spec(path, spec, said.append)
+    assert path.stat().st_mtime < 1e9 + 0.0015  # not written again
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

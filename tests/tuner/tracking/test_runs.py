@@ -118,7 +118,7 @@ def test_infinities_and_nan_are_nan_and_odd_names_survive(uri: str, search: Smal
 
 
 #: Requests that the small search takes when everything waits, and when nothing does.
-MERGED, ONE_BY_ONE = 13, 17
+MERGED, ONE_BY_ONE = 14, 18
 
 
 def start_small_search(search: SmallSearch, tracker: Tracker, *, merged: bool) -> None:
