@@ -161,7 +161,9 @@ def space(
 
 
 def _parallel_note(facts: Facts, drawn: int, scored: int) -> str:
-    notes = [f"Of {scored:,} trials {drawn:,} are drawn."] if drawn < scored else []
+    notes = []
+    if drawn < scored:
+        notes.append(f"Of {scored:,} trials {drawn:,} are drawn, and only those can be selected.")
     keys = facts.search.spec.domains.keys()
     if any(keys - t.params.keys() for t in facts.search.trials):
         notes.append("A trial without a hyperparameter passes through the lower end of its axis.")

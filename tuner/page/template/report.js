@@ -120,7 +120,10 @@ const figures = (() => {
     const [code, plots] = await Promise.all(["plotly", "figures"].map(unpacked));
     run(code);
     const byId = JSON.parse(plots);
-    for (const box of document.querySelectorAll(".plot")) { // from the top of the page on
+    // From the top of the page on, but for thousands of lines, which may take seconds.
+    const isSlow = (box) => byId[box.id].data[0].type === "parcoords";
+    const places = [...document.querySelectorAll(".plot")].sort((a, b) => isSlow(a) - isSlow(b));
+    for (const box of places) {
       await pause();
       await draw(box, byId[box.id]);
       offerSeries(box, byId[box.id]);
