@@ -53,14 +53,14 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--generator-steps",
-        type=_whole(2, 1_000_000_000),
+        type=cli.whole(2, 1_000_000_000),
         metavar="N",
         help="how long to train (default: as long as the search did with --seeds, else "
         f"{retrain.DEFAULT_STEPS_FACTOR} times as long)",
     )
     parser.add_argument(
         "--seeds",
-        type=_whole(1, retrain.MAX_SEEDS),
+        type=cli.whole(1, retrain.MAX_SEEDS),
         metavar="K",
         help="train so many times, with fresh seeds (default: once, with the trial's own: it "
         "begins as in the search)",
@@ -74,17 +74,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--trial", metavar="ID", help="another trial than the best one")
     cli.add_options(parser)
     return parser
-
-
-def _whole(low: int, high: int) -> Any:
-    def whole(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number of at least {low}, at most {high:,}, got {text!r}"
-            )
-        return int(text)
-
-    return whole
 
 
 def _train(args: argparse.Namespace, arguments: Sequence[str], console: Console) -> int:

@@ -84,7 +84,7 @@ def test_a_wrong_number_ends_with_status_2(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         train.main(["runs/gp", option, value])
-    assert "must be a whole number of at least" in capsys.readouterr().err
+    assert "must be a whole number from" in capsys.readouterr().err
 
 
 def test_a_custom_network_is_imported_from_no_folder_of_the_search(tell: Tell) -> None:

@@ -15,6 +15,7 @@ from .paths import unwritable as unwritable
 from .program import PROGRAM as PROGRAM
 from .program import command_parser as command_parser
 from .program import program_of as program_of
+from .program import whole as whole
 from .serving import add_serve as add_serve
 from .serving import listen as listen
 from .status import STATUS_HELP as STATUS_HELP

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tuner.cli.status import STATUS_HELP
@@ -31,3 +32,15 @@ def command_parser(
     return argparse.ArgumentParser(
         prog=program_of(command), description=description, epilog=epilog, allow_abbrev=False
     )
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Return the type of an argument that is a whole number within two bounds."""
+
+    def parsed(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            rule = f"must be a whole number from {low} to {high:,}"
+            raise argparse.ArgumentTypeError(f"{rule}, got {text!r:.80}")
+        return int(text)
+
+    return parsed

@@ -1,11 +1,11 @@
 """The option that serves a report, and the port that it listens on."""
 
-import argparse
 import os
 import socket
 from typing import Any
 
 from tuner import page
+from tuner.cli.program import whole
 from tuner.errors import BadInput, Fault
 
 #: Next to that of Ray's dashboard, 8265.
@@ -23,7 +23,7 @@ def add_serve(parser: Any, purpose: str) -> None:
         "--serve",
         nargs="?",
         const=_PORT,
-        type=_port,
+        type=whole(0, _LAST_PORT),
         metavar="PORT",
         help=f"{purpose} (default port: {_PORT}; 0: any that is free)",
     )
@@ -41,10 +41,3 @@ def listen(port: int) -> socket.socket:
         reason = os.strerror(error.errno) if error.errno else error
         message = f"cannot listen on port {port} ({reason}): give another"
         raise BadInput("--serve", [Fault("", message)]) from error
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > _LAST_PORT:
-        rule = f"must be a whole number from 0 to {_LAST_PORT}"
-        raise argparse.ArgumentTypeError(f"{rule}, got {text!r:.80}")
-    return int(text)

@@ -171,7 +171,7 @@ def test_bad_ports_are_refused_in_one_line(
     for text in ("70000", "-1", "x"):
         with pytest.raises(SystemExit, match="2"):
             report_command.main([str(record.run_dir), f"--serve={text}"])
-        rule = f"must be a whole number from 0 to 65535, got '{text}'"
+        rule = f"must be a whole number from 0 to 65,535, got '{text}'"
         assert rule in capsys.readouterr().err
 
 
