@@ -63,7 +63,7 @@ def test_it_runs_when_a_search_ends_by_itself(
     interrupted: bool, halted: str | None, ran: str | None,
 ) -> None:  # fmt: skip
     outcome = Outcome(interrupted, halted, None, "the summary", ("a note",), "")
-    monkeypatch.setattr(driver, "run_session", lambda *_: outcome)
+    monkeypatch.setattr(driver, "run_session", lambda *_, **__: outcome)
     out = tmp_path / "out"
     command = (sys.executable, "-c", WRITES, str(out))
     data: Any = object()

@@ -15,12 +15,16 @@ from typing import Any
 import pytest
 from ray.tune.experiment import Trial
 
+from trainables.config import ObjectiveConfig
 from tuner.cluster import descriptors
 from tuner.cluster import servers as module
 from tuner.cluster import trials as runner
+from tuner.cluster.asha import Asha
 from tuner.cluster.interruption import Interruption, interruptible
+from tuner.cluster.scheduler import AshaScheduler
 from tuner.cluster.servers import Servers
 from tuner.errors import Halted
+from tuner.space import AshaConfig
 
 LOSS = "Ray's raylet on this machine was killed by SIGKILL"
 
@@ -307,7 +311,9 @@ def test_a_trial_is_neither_failed_nor_restarted_where_it_is_ray_that_failed(
     interrupted = Interruption()
     servers = watching(raylet, interrupted)
     servers.halt_on_loss(record)
-    callback = runner._Callback(record, "", interrupted, servers)
+    rungs = AshaConfig(grace_generator_steps=10, max_generator_steps=40)
+    scheduler = AshaScheduler(Asha(rungs, seed=0), ObjectiveConfig())
+    callback = runner._Callback(record, scheduler, "", interrupted, servers)
     callback._reason = lambda trial: "its owner has died"  # type: ignore[method-assign]
     trial = Trial("train", stub=True, config={"number": 7})
     callback.on_trial_recover(0, [trial], trial)

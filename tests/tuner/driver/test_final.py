@@ -198,16 +198,16 @@ def test_a_seed_that_diverges_counts_and_one_that_fails_is_trained_again(
     number = record.finalists[0].number
     diverging, failing = fresh_seeds(record.trials[number].config, 4)[2:]
 
-    def started(self: Record) -> Trial | None:
-        trial = next_trial(self)
+    def started(self: Record, *promote: Any) -> Trial | None:
+        trial = next_trial(self, *promote)
         if trial is not None and trial.config.seed == failing:
             self.ended(trial.number, "RuntimeError: no", failed=True)
-            return started(self)
+            return started(self, *promote)
         if trial is not None and trial.config.seed == diverging:
             report = {"generator_steps": 5.0, "diverged": 1.0}
             self.reported(trial.number, report, continues=False)
             self.ended(trial.number)
-            return started(self)
+            return started(self, *promote)
         return trial
 
     next_trial = Record.next_trial
