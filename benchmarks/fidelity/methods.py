@@ -26,13 +26,14 @@ from trainables.checkpoint import GENERATOR
 from tuner import sample
 from tuner.results import Row, Snapshot, generator_of_file, read_snapshot, read_trials
 
-#: Columns that add something to a loss where they are above the number.
+#: Columns that change something about a loss where they are not the number.
 _OPTIONS: Mapping[str, float] = {
     "label_smoothing": 0,
     "r1_weight": 0,
     "pack": 1,
     "diversity_ratio": 0.5,
     "lambda_k": 0.001,
+    "critic_code_dim": 32,
     "feature_matching_weight": 0,
     "historical_averaging_weight": 0,
     "minibatch_discrimination": 0,
@@ -55,8 +56,8 @@ def label(cells: Mapping[str, str]) -> str:
         name += f" {cells['divergence']}"
     on = [
         f"{key} {float(cells[key]):g}"
-        for key, least in _OPTIONS.items()
-        if cells.get(key) and float(cells[key]) > least
+        for key, usual in _OPTIONS.items()
+        if cells.get(key) and float(cells[key]) != usual
     ]
     return ", ".join([name, *on])
 

@@ -108,4 +108,4 @@ def test_points_outside_of_the_frame_lie_at_its_edge() -> None:
 
 def test_the_points_of_small_images_are_all_that_it_runs() -> None:
     spec = read_spec(Path("benchmarks/fidelity/small_images.yaml"))
-    assert spec.num_trials == len(spec.initial_points) == 12
+    assert spec.num_trials == len(spec.initial_points) == 13
