@@ -1,10 +1,9 @@
-"""Train BEGAN by a loop of its own on digits: does it repeat a digit? ``python -m ...began``.
+"""Train BEGAN on digits without our code, to see what its published values make of them.
 
-Our BEGAN repeats one digit or a few (``docs/methods.md``). This is the method once more, from the
-paper alone (Berthelot 2017, section 3) and without our code: latents uniform in [-1, 1], ELUs, a
-decoder of the critic that is built as the generator, the authors' Adam. If it repeats digits, too,
-that is the method's on images this small, and no fault of ours. A linear classifier names the digit
-of each sample; of real digits the same table stands first.
+``python -m benchmarks.fidelity.began``. It is the method once more, from the paper alone (Berthelot
+2017, section 3): latents uniform in [-1, 1], ELUs, a critic whose decoder is built as the generator
+is, the authors' Adam. What repeats digits here as in ``docs/methods.md`` is no fault of ours. A
+linear classifier names the digit of each sample; the first row is of real digits.
 """
 
 import itertools
