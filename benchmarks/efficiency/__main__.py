@@ -1,4 +1,4 @@
-"""Run the replay of recorded searches: ``python -m benchmarks.efficiency [NUM]``."""
+"""Run the replay of recorded searches: ``python -m benchmarks.efficiency [NUM [TRIALS]]``."""
 
 from benchmarks.efficiency.settings import main
 

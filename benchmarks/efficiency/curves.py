@@ -32,7 +32,7 @@ from tuner.study import propose
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "mixed.yaml"
 TABLE = Path(__file__).with_name("mixed_digits.jsonl")
-NUM_TRIALS = 153
+NUM_TRIALS = 500
 #: All rungs of reduction factors 2, 3 and 4 from 75 generator steps, of 4 from 150 and from 19, and
 #: of 2 from 38, in generator steps.
 SCORED_AT = (19, 38, 75, 150, 225, 300, 600, 675, 1200)

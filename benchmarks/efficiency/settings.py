@@ -1,9 +1,10 @@
-"""Compare settings of a search on recorded trials: ``python -m benchmarks.efficiency [NUM]``.
+"""Compare settings of a search on recorded trials.
 
-Each setting searches the trials of ``mixed.yaml`` on digits that ``curves.py`` recorded, with NUM
-seeds (30). The table has the generator steps and the time until the final would pick a trial within
-5% of the best one, or one of the best 20th, by true scores that the search does not see. The main
-settings run on 1, 8 and 64 workers, their variants on 8.
+``python -m benchmarks.efficiency [NUM [TRIALS]]``. Each setting searches the first TRIALS (153)
+trials of ``mixed.yaml`` on digits that ``curves.py`` recorded, with NUM seeds (30). The table has
+the generator steps and the time until the final would pick a trial within 5% of the best one, or
+one of the best 20th, by true scores that the search does not see. The main settings run on 1, 8 and
+64 workers, their variants on 8.
 """
 
 import os
@@ -21,6 +22,8 @@ from benchmarks.efficiency.replay import NUM_TRIALS, Outcome, Replay, Setting, T
 from benchmarks.efficiency.rungs import Pasha, SoftHalving
 
 NUM_SEEDS = 30
+#: The trials of which README.md and docs/costs.md have the figures. More are recorded.
+NUM_RECORDED = 153
 WORKERS = (1, 8, 64)
 VARIANTS_WORKERS = 8
 #: The first target, as a multiple of the best truth in the table.
@@ -57,36 +60,36 @@ VARIANTS = (
 
 
 @cache
-def _table(setting: Setting) -> Table:
-    return Table(recorded(), setting.spec.domains)
+def _table(setting: Setting, num_trials: int) -> Table:
+    return Table(recorded()[:num_trials], setting.spec.domains)
 
 
-def _replay(setting: Setting, num_workers: int, seed: int) -> Outcome:
+def _replay(setting: Setting, num_trials: int, num_workers: int, seed: int) -> Outcome:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    table = _table(setting)
+    table = _table(setting, num_trials)
     return Replay(setting, table, seed).run(num_workers, WITHIN * table.best_truth)
 
 
-def replay_all(num_seeds: int) -> Iterator[tuple[Setting, int, list[Outcome]]]:
-    """Replay each setting on its numbers of workers, with ``num_seeds`` seeds."""
+def replay_all(num_seeds: int, num_trials: int) -> Iterator[tuple[Setting, int, list[Outcome]]]:
+    """Replay each setting on its numbers of workers, with so many seeds, on so many trials."""
     pairs = [(setting, num) for num in WORKERS for setting in SETTINGS]
     pairs += [(setting, VARIANTS_WORKERS) for setting in VARIANTS]
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         runs = [
-            [pool.submit(_replay, setting, num, seed) for seed in range(num_seeds)]
+            [pool.submit(_replay, setting, num_trials, num, seed) for seed in range(num_seeds)]
             for setting, num in pairs
         ]
         for (setting, num), outcomes in zip(pairs, runs, strict=True):
             yield setting, num, [outcome.result() for outcome in outcomes]
 
 
-def table(num_seeds: int = NUM_SEEDS) -> str:
+def table(num_seeds: int = NUM_SEEDS, num_trials: int = NUM_RECORDED) -> str:
     """Return the costs of each setting as a Markdown table."""
-    truths = sorted(curve.truth for curve in recorded())
+    truths = sorted(curve.truth for curve in recorded()[:num_trials])
     num_best = max(1, round(BEST_SHARE * len(truths)))
     targets = (WITHIN * truths[0], truths[num_best - 1])
     by_setting: dict[tuple[str, int], list[Outcome]] = {}
-    for setting, num, outcomes in replay_all(num_seeds):
+    for setting, num, outcomes in replay_all(num_seeds, num_trials):
         by_setting[setting.name, num] = outcomes
         print(f"{setting.name}, {num} workers", file=sys.stderr, flush=True)
     lines = [
@@ -137,4 +140,4 @@ def _quantile(values: np.ndarray, q: float) -> float:
 
 def main() -> None:
     """Print the table."""
-    print(table(int(sys.argv[1]) if len(sys.argv) > 1 else NUM_SEEDS))
+    print(table(*map(int, sys.argv[1:3])))
