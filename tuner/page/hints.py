@@ -12,7 +12,7 @@ from tuner.page.facts import Facts
 from tuner.page.style import number, short
 from tuner.retrain import Retrained
 from tuner.space import Choice, Domain, domain_text, end_of
-from tuner.study import Importance
+from tuner.study import Importance, Trial
 
 #: A hyperparameter is unimportant if the 95% intervals of all evaluators lie below this share,
 #: with at least so many trials.
@@ -129,7 +129,7 @@ def _longer(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[Hint
     if before - last > error * 2**0.5 and last < 0.9 * before:
         steps = 2 * facts.last_rung
         reason = f"its w1 still fell at its last rung, from {before:.4g} to {last:.4g}"
-        command = f"python -m tuner.train {run} --generator-steps {steps}"
+        command = f"python -m tuner.train {run} {_further(best, steps)}"
         yield Hint("Train the best for longer", reason, command)
 
 
@@ -141,9 +141,16 @@ def _cut_off(facts: Facts, run: str, seeds: Sequence[Retrained]) -> Iterator[Hin
             f"the budget ended it, and at step {cut.steps:,} its w1 was {number(cut.w1)}, "
             f"against {number(cut.best_w1)} of the best"
         )
-        steps = f"--generator-steps {facts.last_rung}"
+        steps = _further(cut.trial, facts.last_rung)
         command = f"python -m tuner.train {run} --trial {trial_id} {steps}"
         yield Hint(f"Train trial {trial_id} to the last rung", reason, command)
+
+
+def _further(trial: Trial, steps: int) -> str:
+    """Return the options that train a trial to a step: from its checkpoint, if that is the same."""
+    # Learning rates that decay over more steps are others from the first step on.
+    goes_on = "--continue " * (trial.config.training.lr_decay == "constant")
+    return f"{goes_on}--generator-steps {steps}"
 
 
 def _unimportant(facts: Facts, rankings: Sequence[Sequence[Importance]]) -> Iterator[Hint]:

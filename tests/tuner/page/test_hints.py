@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from made_search import facts, trial
 
 from tuner.page.facts import Facts
@@ -44,6 +45,17 @@ def test_the_best_is_to_be_retrained_and_its_range_widened(make_spec: MakeSpec) 
     assert "Train the best for longer" not in longer
     assert "Train the best again with other seeds" in longer
     assert best_config(some) == [("critic_lr", "1e-5", "1e-5 to 0.01 (log)")]
+
+
+@pytest.mark.parametrize(("decay", "options"), [("constant", "--continue "), ("linear", "")])
+def test_the_best_goes_on_from_its_checkpoint_unless_its_learning_rates_decay(
+    make_spec: MakeSpec, decay: str, options: str
+) -> None:
+    spec = make_spec(training={"lr_decay": decay})
+    some = facts(spec, [trial(spec, 0, [4.0, 2.0, 1.0], "completed", final=1.1)])
+    (longer,) = (h for h in hints(some, (), (), ()) if h.action == "Train the best for longer")
+    assert longer.command is not None
+    assert longer.command.endswith(f" {options}--generator-steps 8000")
 
 
 def test_a_trial_that_was_cut_off_ahead_of_the_best_is_to_be_trained_once(
