@@ -119,33 +119,25 @@ class BoardFollower(Follower):
         self._written: dict[str, list[object]] = {}
         self._due_s = 0.0
         self._failure = "it took too long"
-        self._answer: str | None = None
 
-    def close(
+    def _prepare_end(
         self,
         outcome: SessionEnd,
-        artifacts: Sequence[Path] = (),
-        timeout_s: float = 60,
-        *,
-        generator: Path | None = None,
-        time_ms: int | None = None,
-        on_wait: Callable[[int], None] = lambda num_lacking: None,
-    ) -> str | None:
-        """Write all that is left; the artifacts and the generator stay in the search's folder."""
-        if self._thread is None:
+        artifacts: Sequence[Path],
+        generator: Path | None,
+        time_ms: int,
+    ) -> None:
+        """Prepare nothing: the artifacts and the generator stay in the search's folder."""
+
+    def _give_up(self) -> str | None:
+        if not self._changed.lacking:
             return None
-        self._changed.close()
-        until = time.monotonic() + timeout_s
-        while (left_s := until - time.monotonic()) > 0 and not self._done.wait(min(left_s, 0.2)):
-            on_wait(len(self._changed.lacking))
-        if self._changed.lacking:
-            folder = shlex.quote(str(self._run_dir))
-            return (
-                f"{self.board.name} lacks data of this search ({self._failure}). Nothing is lost: "
-                "the search's own folder has it all. Once that is fixed, --resume writes what is "
-                f"missing, and so does: {shlex.quote(sys.executable)} -m tuner.sync {folder}"
-            )
-        return None
+        folder = shlex.quote(str(self._run_dir))
+        return (
+            f"{self.board.name} lacks data of this search ({self._failure}). Nothing is lost: "
+            "the search's own folder has it all. Once that is fixed, --resume writes what is "
+            f"missing, and so does: {shlex.quote(sys.executable)} -m tuner.sync {folder}"
+        )
 
     def _begin(self, *, resumes: bool) -> bool:
         def begin() -> None:

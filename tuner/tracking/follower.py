@@ -9,6 +9,7 @@ is a set of trial numbers: the later a trial is written, the fewer and larger th
 """
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ class Follower(Listener, ABC):
         self._changed = ChangedTrials()
         self._thread: threading.Thread | None = None
         self._done = threading.Event()
+        self._is_closed = False
+        self._answer: str | None = None
         self._has_compared = False  # all that is there with all of the folder, once
 
     @abstractmethod
@@ -98,6 +101,34 @@ class Follower(Listener, ABC):
         """Release what is held, at the end of the thread."""
 
     @abstractmethod
+    def _prepare_end(
+        self,
+        outcome: SessionEnd,
+        artifacts: Sequence[Path],
+        generator: Path | None,
+        time_ms: int,
+    ) -> None:
+        """Prepare what is written last, before the thread learns of the end."""
+
+    @abstractmethod
+    def _give_up(self) -> str | None:
+        """Write nothing more; return what is lacking, as :meth:`close` does."""
+
+    def start(self, trials: Sequence[Trial] = (), *, resumes: bool = True) -> None:
+        """Start the thread; first it writes what is lacking of earlier sessions.
+
+        Args:
+            trials: All trials of earlier sessions.
+            resumes: Whether the search does; else what has ended stays as it is.
+        """
+        self._has_compared = not trials
+        for trial in trials:
+            self._changed.mark(trial)
+        self._thread = threading.Thread(
+            target=self._follow, args=(resumes,), name=self._thread_name, daemon=True
+        )
+        self._thread.start()
+
     def close(
         self,
         outcome: SessionEnd,
@@ -121,21 +152,16 @@ class Follower(Listener, ABC):
         Returns:
             ``None``, or a text that says what is lacking and how to bring it there.
         """
-
-    def start(self, trials: Sequence[Trial] = (), *, resumes: bool = True) -> None:
-        """Start the thread; first it writes what is lacking of earlier sessions.
-
-        Args:
-            trials: All trials of earlier sessions.
-            resumes: Whether the search does; else what has ended stays as it is.
-        """
-        self._has_compared = not trials
-        for trial in trials:
-            self._changed.mark(trial)
-        self._thread = threading.Thread(
-            target=self._follow, args=(resumes,), name=self._thread_name, daemon=True
-        )
-        self._thread.start()
+        if self._thread is None or self._is_closed:
+            return self._answer
+        until = time.monotonic() + timeout_s
+        self._is_closed = True
+        self._prepare_end(outcome, artifacts, generator, time_ms or now_ms())
+        self._changed.close()
+        while (left_s := until - time.monotonic()) > 0 and not self._done.wait(min(left_s, 0.2)):
+            on_wait(len(self._changed.lacking))
+        self._answer = self._give_up()
+        return self._answer
 
     def search_started(self, trials: Sequence[Trial]) -> None:
         """Start the thread."""

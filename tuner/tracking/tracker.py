@@ -3,7 +3,6 @@
 import re
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -97,7 +96,6 @@ class Tracker(Follower):
         self._places = None if tracking_uri else PlacesFile(run_dir)
         self._best_scores = BestScores(spec.objective.metric)
         self._last: Sequence[Step] = ()  # to be written after all the rest
-        self._answer: str | None = None
 
     @property
     def ui_command(self) -> str:
@@ -112,29 +110,19 @@ class Tracker(Follower):
         """Return how many runs, reports, files, models and ends of runs MLflow got from here."""
         return self._runs.written
 
-    def close(
+    def _prepare_end(
         self,
         outcome: SessionEnd,
-        artifacts: Sequence[Path] = (),
-        timeout_s: float = 60,
-        *,
-        generator: Path | None = None,
-        time_ms: int | None = None,
-        on_wait: Callable[[int], None] = lambda num_lacking: None,
-    ) -> str | None:
-        """Write all that is left, the artifacts and the end of every run still open."""
-        if self._thread is None or self._last:
-            return self._answer
-        until = time.monotonic() + timeout_s
-        # Before the thread learns of the end, and looks for them.
-        self._last = [*self._last_steps(outcome, artifacts, generator, time_ms or now_ms())]
-        self._changed.close()
+        artifacts: Sequence[Path],
+        generator: Path | None,
+        time_ms: int,
+    ) -> None:
+        self._last = [*self._last_steps(outcome, artifacts, generator, time_ms)]
         self._retries.close()
-        while (left_s := until - time.monotonic()) > 0 and not self._done.wait(min(left_s, 0.2)):
-            on_wait(len(self._changed.lacking))
+
+    def _give_up(self) -> str | None:
         self._retries.abandon()
-        self._answer = self._missing()
-        return self._answer
+        return self._missing()
 
     def _last_steps(
         self, outcome: str, artifacts: Sequence[Path], generator: Path | None, time_ms: int
