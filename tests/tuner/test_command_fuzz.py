@@ -67,7 +67,8 @@ SEARCHING = {
 COMMANDS: dict[str, dict[str, list[str] | None]] = {
     "search": {**SEARCHING, "--warm-start": PATHS,
                "--extend": ["trials=1", "trials=x", "time=1e999", "steps", "gpu-hours=1", ""]},
-    "train": {**SEARCHING, "--generator-steps": NUMBERS, "--seeds": NUMBERS, "--trial": NUMBERS},
+    "train": {**SEARCHING, "--generator-steps": NUMBERS, "--seeds": NUMBERS, "--trial": NUMBERS,
+              "--continue": None},
     "sample": {"--num": NUMBERS, "--out": [*PATHS, "a.npy", "b.png"], "--seed": NUMBERS,
                "--trial": NUMBERS, "--interpolate": None, "--allow-code": CODE},
     "export": {"--format": ["safetensors", "x", ""], "--out": [*PATHS, "a.safetensors"],
