@@ -7,6 +7,7 @@ one of the best 20th, by true scores that the search does not see. The main sett
 64 workers, their variants on 8.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Iterator
@@ -140,4 +141,7 @@ def _quantile(values: np.ndarray, q: float) -> float:
 
 def main() -> None:
     """Print the table."""
-    print(table(*map(int, sys.argv[1:3])))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.efficiency")
+    parser.add_argument("num_seeds", nargs="?", type=int, default=NUM_SEEDS, metavar="NUM")
+    parser.add_argument("num_trials", nargs="?", type=int, default=NUM_RECORDED, metavar="TRIALS")
+    print(table(**vars(parser.parse_args())))
